@@ -1,0 +1,1 @@
+"""Memory worlds as Gymnasium environments and as scripted episode generators."""

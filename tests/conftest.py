@@ -1,0 +1,16 @@
+"""Shared by all tests: hypothesis profiles, seeds, thread counts."""
+
+import os
+
+import pytest
+import torch
+from hypothesis import settings
+
+settings.register_profile("short", deadline=None, derandomize=True, max_examples=25)
+settings.register_profile("long", deadline=None, derandomize=True, max_examples=200)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "short"))
+
+
+@pytest.fixture(autouse=True)
+def _seeded() -> None:
+    torch.manual_seed(0)

@@ -1,0 +1,103 @@
+"""The backbone contract: what a sequence model must promise to be plugged into a world model."""
+
+from __future__ import annotations
+
+import dataclasses
+from abc import ABC, abstractmethod
+from typing import ClassVar, Literal, Self
+
+import torch
+from torch import Tensor, nn
+
+from wmkit import tree
+from wmkit.tree import State
+
+PosteriorName = Literal["factorized", "filtering", "full"]
+
+
+@dataclasses.dataclass(kw_only=True)
+class BackboneConfig:
+    """What the config of every backbone has; subclass it as a dataclass with a default on each field."""
+
+    input_dim: int = 128
+    """Features per step that enter the backbone."""
+
+    @classmethod
+    def for_size(cls, size: str) -> Self:
+        """This backbone's numbers for a model size (`tiny`, `small`, `2d`, `3d`); the plain defaults unless overridden."""
+        return cls()
+
+
+@dataclasses.dataclass(frozen=True)
+class ParameterGroup:
+    """Parameters that want their own optimiser settings; None means as the run says."""
+
+    name: str
+    parameters: tuple[nn.Parameter, ...]
+    lr: float | None = None
+    """Learning rate, absolute (not a factor); it follows the run's schedule."""
+    weight_decay: float | None = None
+
+
+class Backbone(nn.Module, ABC):
+    """A causal sequence model with an explicit state.
+
+        features_t, s_t = step(x_t, s_{t-1})        s_{-1} = initial_state(B)
+        features, s_{T-1} = scan(x, s_{-1}, is_first)
+
+    Laws, checked by `wmkit.testing.check_backbone` in eval():
+
+     1. scan equals repeated step: outputs, final state, gradients.
+     2. Scanning in pieces equals scanning whole, wherever it is cut.
+     3. Causality: changing x at t changes nothing before t.
+     4. `is_first` at t makes everything from t on equal a fresh start.
+     5. Rows do not see their neighbours.
+     6. Gradients reach every parameter and flow through the incoming state.
+     7. Saving and loading gives the same output.
+     8. State: batch first, stable shapes and dtypes, indexable, repeatable, detachable, never changed in place.
+     9. Works at lengths beyond any seen before; a long call changes nothing for a later one.
+    10. Under bf16 autocast recurrent accumulators stay fp32.
+
+    Deterministic in eval(): same inputs, same outputs. Parameters, buffers and state leaves are real: complex numbers
+    are stored as (..., 2), because `.to(float64)` on a complex parameter drops its imaginary part. Integer and bool
+    state leaves are allowed and exempt from laws 6 and 10.
+    """
+
+    default_posterior: ClassVar[PosteriorName] = "factorized"
+    """The posterior a world model uses with this backbone unless told otherwise."""
+
+    input_dim: int
+    feature_dim: int
+
+    @abstractmethod
+    def initial_state(self, batch_size: int) -> State:
+        """The state before any input: a pytree of real tensors, batch first, on the module's device and dtype."""
+
+    @abstractmethod
+    def step(self, x: Tensor, state: State) -> tuple[Tensor, State]:
+        """One time step: x (B, input_dim) -> (features (B, feature_dim), new state). `state` is not changed."""
+
+    def scan(
+        self, x: Tensor, state: State | None = None, is_first: Tensor | None = None, return_state: bool = True
+    ) -> tuple[Tensor, State | None]:
+        """All steps: x (B, T, input_dim) -> (features (B, T, feature_dim), state after the last step | None).
+
+        `state=None` means `initial_state`. `is_first` (B, T) bool: where True the row's state is replaced by the
+        initial one before the step; None promises that no row resets inside the sequence, so that parallel backbones
+        may take their parallel path. `return_state=False` where nobody needs the last state: it can cost extra.
+        This default is a loop over `step`.
+        """
+        batch_size, length, _ = x.shape
+        fresh = self.initial_state(batch_size)
+        state = fresh if state is None else state
+        features = []
+        for t in range(length):
+            if is_first is not None:
+                state = tree.where(is_first[:, t], fresh, state)
+            feature, state = self.step(x[:, t], state)
+            features.append(feature)
+        return torch.stack(features, dim=1), state if return_state else None
+
+    def parameter_groups(self) -> list[ParameterGroup]:
+        """Parameters that want their own optimiser settings; all others follow the run's."""
+        return []

@@ -1,0 +1,69 @@
+"""One batch of sequences, and the legend of letters used in every shape of this project.
+
+Legend: `B` batch, `T` time, `D` feature width, `A` action size, `S` stochastic size, `L` levels,
+`H` channels of an SSM (image height beside `C W`), `N` SSM state size, `C H W` image.
+
+Time: step t holds `image[t]`, the `action[t]` that LED to it (zeros at an episode's first step), the `reward[t]`
+received with it, `is_first[t]` and `is_terminal[t]`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Batch:
+    """Sequences as a sampler hands them out and `WorldModel` reads them."""
+
+    image: Tensor
+    """(B, T, C, H, W) uint8 in 0..255."""
+    action: Tensor
+    """(B, T, A) float32; `action[:, t]` led to `image[:, t]`; one-hot for discrete actions, zeros at first steps."""
+    reward: Tensor
+    """(B, T) float32, received together with `image[:, t]`."""
+    is_first: Tensor
+    """(B, T) bool: True where an episode (or a window that is to be read as one) begins."""
+    is_terminal: Tensor
+    """(B, T) bool: True where the episode ended for good (not where it was cut)."""
+    mask: Tensor
+    """(B, T) bool: False on padding; padded steps enter no loss and no metric."""
+    inner_reset: bool
+    """Host-side flag: does any row reset at t >= 1? False lets backbones take their parallel path unread."""
+    extras: dict[str, Tensor] = dataclasses.field(default_factory=dict)
+    """Named ground truth, each (B, T, ...): `agent_pos`, `maze_layout`, ..."""
+
+    def __post_init__(self) -> None:
+        if self.image.ndim != 5:
+            raise ValueError(f"Batch.image: expected (B, T, C, H, W), got shape {tuple(self.image.shape)}")
+        lead = self.image.shape[:2]
+        for name in ("action", "reward", "is_first", "is_terminal", "mask"):
+            value = getattr(self, name)
+            if value.shape[:2] != lead:
+                raise ValueError(
+                    f"Batch.{name}: expected leading axes (B, T) = {tuple(lead)} as in image, got {tuple(value.shape)}"
+                )
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(B, T)."""
+        return self.image.shape[0], self.image.shape[1]
+
+    def map(self, function: Callable[[Tensor], Tensor]) -> Batch:
+        """The batch with `function` applied to every tensor."""
+        tensors = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        extras = {key: function(value) for key, value in self.extras.items()}
+        mapped = {key: function(value) for key, value in tensors.items() if isinstance(value, Tensor)}
+        return dataclasses.replace(self, **mapped, extras=extras)
+
+    def to(self, device: torch.device | str) -> Batch:
+        """The batch on `device`."""
+        return self.map(lambda x: x.to(device, non_blocking=True))
+
+    def window(self, start: int, stop: int) -> Batch:
+        """Steps start..stop-1 of every row; `inner_reset` is kept, which is safe but may cost the parallel path."""
+        return self.map(lambda x: x[:, start:stop])

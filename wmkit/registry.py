@@ -1,0 +1,116 @@
+"""The registry: names a user can type as `backbone=`, filled by a decorator or by entry points."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import functools
+import inspect
+from collections.abc import Callable
+from importlib import metadata
+from typing import Any, Literal, TypeVar
+
+from torch import nn
+
+Kind = Literal["backbone", "dynamics", "video_model"]
+ENTRY_POINT_GROUP = "wmkit.backbones"
+ModuleClass = TypeVar("ModuleClass", bound=type[nn.Module])
+
+
+@dataclasses.dataclass(frozen=True)
+class Entry:
+    """One registered model part."""
+
+    name: str
+    cls: type[nn.Module]
+    config: type[Any]
+    """The dataclass that configures `cls`; `cls(input_dim, config)` builds a backbone."""
+    kind: Kind
+
+    @property
+    def origin(self) -> str:
+        """`module:Class`, where the entry comes from."""
+        return f"{self.cls.__module__}:{self.cls.__qualname__}"
+
+
+_entries: dict[str, Entry] = {}
+
+
+def register_backbone(name: str, config: type[Any], kind: Kind = "backbone") -> Callable[[ModuleClass], ModuleClass]:
+    """Class decorator: make `cls` known as `name`, configured by the dataclass `config`.
+
+    Raises `ValueError` for a name or a config class that is already taken, and for a config that is not a dataclass
+    with a default on every field.
+    """
+    _check_config(name, config)
+
+    def register(cls: ModuleClass) -> ModuleClass:
+        _check_free(name, cls, config)
+        _entries[name] = Entry(name, cls, config, kind)
+        return cls
+
+    return register
+
+
+def get_entry(name: str) -> Entry:
+    """The entry registered as `name`; raises `ValueError` with the closest match and the list of names."""
+    entries = all_entries()
+    if name in entries:
+        return entries[name]
+    close = difflib.get_close_matches(name, entries, n=1)
+    hint = f" Did you mean {close[0]!r}?" if close else ""
+    raise ValueError(
+        f"Unknown backbone {name!r}.{hint} Registered: {', '.join(sorted(entries))}. "
+        "A backbone of your own must be imported first: plugins=your_module on the command line of a recipe."
+    )
+
+
+def entry_of(part: object) -> Entry | None:
+    """The entry whose class or config class `part` is, or is an instance of; None when it is not registered."""
+    cls = part if isinstance(part, type) else type(part)
+    return next((entry for entry in all_entries().values() if cls in (entry.cls, entry.config)), None)
+
+
+def list_backbones(kind: Kind | None = None) -> list[str]:
+    """Registered names, sorted; of one kind only when `kind` is given."""
+    return sorted(name for name, entry in all_entries().items() if kind in (None, entry.kind))
+
+
+def all_entries() -> dict[str, Entry]:
+    """Every entry by name, entry points of installed packages included."""
+    _load_entry_points()
+    return dict(_entries)
+
+
+@functools.cache
+def _load_entry_points() -> None:
+    """Import what installed packages offer in the group; importing runs their decorators."""
+    for point in metadata.entry_points(group=ENTRY_POINT_GROUP):
+        point.load()
+
+
+def _check_config(name: str, config: type[Any]) -> None:
+    if not (inspect.isclass(config) and dataclasses.is_dataclass(config)):
+        raise ValueError(f"register_backbone({name!r}, ...): expected a dataclass as config, got {config!r}")
+    missing = [
+        field.name
+        for field in dataclasses.fields(config)
+        if field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
+    ]
+    if missing:
+        raise ValueError(
+            f"register_backbone({name!r}, {config.__name__}): every field needs a default, missing for {missing}"
+        )
+
+
+def _check_free(name: str, cls: type[nn.Module], config: type[Any]) -> None:
+    if name in _entries:
+        raise ValueError(
+            f"Backbone {name!r} is already registered by {_entries[name].origin}; {cls.__qualname__} needs another name."
+        )
+    taken = next((entry for entry in _entries.values() if entry.config is config), None)
+    if taken:
+        raise ValueError(
+            f"{config.__name__} already configures {taken.name!r}; subclass it for {name!r}, "
+            "a config must tell which backbone it is for."
+        )
