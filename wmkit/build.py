@@ -1,0 +1,141 @@
+"""`build_world_model`: from a backbone and a size to a world model."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+from typing import Any
+
+from wmkit.backbones.base import Backbone
+from wmkit.dynamics import CategoricalLatent, GaussianLatent, Latent, LatentDynamics
+from wmkit.networks import ImageDecoder, ImageEncoder
+from wmkit.registry import Entry, entry_of, get_entry
+from wmkit.sizes import PRESETS, ModelConfig, Preset
+from wmkit.world_model import WorldModel
+
+BackboneLike = str | type[Backbone] | Backbone | Any
+"""A registered name, a class, an instance, or an instance of a registered config dataclass."""
+
+
+def build_world_model(
+    backbone: BackboneLike | None = None,
+    size: str | None = None,
+    image_shape: tuple[int, int, int] = (3, 64, 64),
+    action_dim: int = 6,
+    *,
+    preset: str | None = None,
+    **overrides: Any,
+) -> WorldModel:
+    """Build a world model.
+
+    `backbone` (default `s4`): a registered name, a class, an instance, or a config such as `S4Config(layers=2)`.
+    `size` (default `small`): `tiny`, `small`, `2d` or `3d`; fixes encoder, latents, heads and, for a backbone given by
+    name or class, its numbers. `image_shape`: (C, H, W). `action_dim=0` is action-free video.
+    `preset`: a published system such as `s4wm-3d`, instead of `backbone` and `size`.
+    `overrides`: fields of `ModelConfig`, e.g. `posterior="full"`, `kl_scale=0.5`.
+
+    Raises `ValueError` for unknown names or options, an unsupported image size, and a preset with conflicting arguments.
+    """
+    if preset is not None:
+        chosen = get_preset(preset)
+        _refuse_conflicts(preset, chosen, backbone, size, overrides)
+        size, overrides = chosen.size, {**chosen.model, **overrides}
+        entry = get_entry(chosen.backbone)
+        backbone = dataclasses.replace(entry.config.for_size(size), **chosen.backbone_options)
+    size = size or "small"
+    config = _override(ModelConfig.for_size(size), overrides)
+    core = _build_backbone("s4" if backbone is None else backbone, size)
+    return _assemble(core, config, tuple(image_shape), action_dim)
+
+
+def get_preset(name: str) -> Preset:
+    """The preset called `name`; raises `ValueError` with the list."""
+    if name not in PRESETS:
+        raise ValueError(f"Unknown preset {name!r}. Presets: {', '.join(sorted(PRESETS))}.")
+    return PRESETS[name]
+
+
+def _assemble(core: Backbone, config: ModelConfig, image_shape: tuple[int, ...], action_dim: int) -> WorldModel:
+    shape = _image_shape(image_shape)
+    if action_dim < 0:
+        raise ValueError(f"action_dim: expected 0 (action-free) or more, got {action_dim}")
+    encoder = ImageEncoder(shape, config.depth)
+    posterior = config.posterior or core.default_posterior
+    dynamics = LatentDynamics(
+        core,
+        _latent(config),
+        posterior=posterior,  # type: ignore[arg-type]  # a str in the config, checked there
+        embed_dim=encoder.embed_dim,
+        action_dim=action_dim,
+        units=config.units,
+        posterior_backbone=_fresh_copy(core) if posterior == "full" else None,
+    )
+    return WorldModel(encoder, dynamics, ImageDecoder(dynamics.feature_dim, shape, config.depth), config)
+
+
+def _build_backbone(part: BackboneLike, size: str) -> Backbone:
+    """A backbone from its name, class, config or instance."""
+    if isinstance(part, Backbone):
+        return part
+    entry = get_entry(part) if isinstance(part, str) else entry_of(part)
+    if entry is None:
+        if isinstance(part, type) and issubclass(part, Backbone):
+            return part(input_dim=ModelConfig.for_size(size).units)
+        raise ValueError(
+            f"backbone: expected a registered name, a Backbone class or instance, or a registered config, got {part!r}"
+        )
+    if entry.kind != "backbone":
+        raise ValueError(f"{entry.name!r} is a {entry.kind}, not a backbone; it cannot be built by build_world_model")
+    config = part if isinstance(part, entry.config) else entry.config.for_size(size)
+    return build_backbone(entry, config)
+
+
+def build_backbone(entry: Entry, config: Any) -> Backbone:
+    """The entry's class at `config`."""
+    core = entry.cls(config.input_dim, config)
+    assert isinstance(core, Backbone), f"{entry.origin} is registered as a backbone but does not subclass Backbone"
+    return core
+
+
+def _fresh_copy(core: Backbone) -> Backbone:
+    """A second backbone of the same make for the full posterior, with parameters of its own."""
+    twin = copy.deepcopy(core)
+    for module in twin.modules():
+        reset = getattr(module, "reset_parameters", None)
+        if callable(reset):
+            reset()
+    return twin
+
+
+def _latent(config: ModelConfig) -> Latent:
+    if config.latent == "gaussian":
+        return GaussianLatent(max(1, config.groups * config.classes // 16))
+    return CategoricalLatent(config.groups, config.classes, config.unimix)
+
+
+def _override(config: ModelConfig, overrides: dict[str, Any]) -> ModelConfig:
+    known = {field.name for field in dataclasses.fields(config)}
+    unknown = sorted(set(overrides) - known)
+    if unknown:
+        raise ValueError(f"build_world_model: unknown option {unknown[0]!r}. Options: {', '.join(sorted(known))}.")
+    return dataclasses.replace(config, **overrides)
+
+
+def _refuse_conflicts(
+    name: str, preset: Preset, backbone: BackboneLike | None, size: str | None, overrides: dict[str, Any]
+) -> None:
+    """A preset fixes backbone, size and some options: giving others beside it is a mistake, not a wish."""
+    given = {"backbone": backbone, "size": size, **overrides}
+    fixed = {"backbone": preset.backbone, "size": preset.size, **preset.model}
+    for key, value in fixed.items():
+        if given.get(key) not in (None, value):
+            raise ValueError(
+                f"preset {name!r} fixes {key}={value!r}, but {key}={given[key]!r} was given too; drop one of the two"
+            )
+
+
+def _image_shape(shape: tuple[int, ...]) -> tuple[int, int, int]:
+    if len(shape) != 3:
+        raise ValueError(f"image_shape: expected (C, H, W), got {shape}")
+    channels, height, width = (int(n) for n in shape)
+    return channels, height, width

@@ -1,0 +1,120 @@
+"""Encoders, decoders and heads in the style of DreamerV3 (Hafner et al. 2023): k4 s2 convolutions, LayerNorm, SiLU.
+
+Normalised layers have no bias. LayerNorm's epsilon is 1e-3 throughout, as in DreamerV3.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+NORM_EPS = 1e-3
+
+
+class NormLinear(nn.Module):
+    """SiLU(LayerNorm(x W)): (..., in) -> (..., out)."""
+
+    def __init__(self, in_dim: int, out_dim: int) -> None:
+        super().__init__()
+        self.linear = nn.Linear(in_dim, out_dim, bias=False)
+        self.norm = nn.LayerNorm(out_dim, eps=NORM_EPS)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The layer's output."""
+        return F.silu(self.norm(self.linear(x)))
+
+
+class Head(nn.Module):
+    """One hidden layer, then a plain linear output: (..., in) -> (..., out)."""
+
+    def __init__(self, in_dim: int, units: int, out_dim: int) -> None:
+        super().__init__()
+        self.hidden = NormLinear(in_dim, units)
+        self.out = nn.Linear(units, out_dim)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The head's raw output."""
+        return self.out(self.hidden(x))
+
+
+class ChannelNorm(nn.Module):
+    """SiLU(LayerNorm over channels) at every pixel of (B, C, H, W); free of copies in channels_last memory."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(channels, eps=NORM_EPS)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The activated image, same shape."""
+        return F.silu(self.norm(x.permute(0, 2, 3, 1))).permute(0, 3, 1, 2)
+
+
+def stages_and_side(image_shape: tuple[int, int, int]) -> tuple[int, int]:
+    """(number of stride-2 stages, side of the smallest feature map) for a square image of side 4 or 5 times 2^n, n >= 1.
+
+    Raises `ValueError` for any other size.
+    """
+    _, height, width = image_shape
+    for smallest in (4, 5):
+        stages = round(math.log2(height / smallest)) if height >= smallest else 0
+        if height == width and stages >= 1 and smallest << stages == height:
+            return stages, smallest
+    raise ValueError(
+        f"Image of shape {tuple(image_shape)} (C, H, W): expected a square whose side is 4 or 5 times a power of two "
+        "(8, 10, 16, 20, 32, 40, 64, 80, ...); resize the images or choose another world."
+    )
+
+
+class ImageEncoder(nn.Module):
+    """Images (..., C, H, W), uint8 or float in [0, 1], -> embeddings (..., embed_dim)."""
+
+    def __init__(self, image_shape: tuple[int, int, int], depth: int) -> None:
+        super().__init__()
+        stages, side = stages_and_side(image_shape)
+        self.image_shape = image_shape
+        widths = [image_shape[0], *(depth << stage for stage in range(stages))]
+        self.stages = nn.Sequential()
+        for before, after in zip(widths, widths[1:], strict=False):
+            self.stages.append(nn.Conv2d(before, after, 4, 2, 1, bias=False))
+            self.stages.append(ChannelNorm(after))
+        self.to(memory_format=torch.channels_last)
+        self.embed_dim = widths[-1] * side * side
+
+    def forward(self, image: Tensor) -> Tensor:
+        """The embedding of every image; pixels enter as x - 0.5."""
+        flat = image.reshape(-1, *self.image_shape)
+        x = to_unit(flat, self.stages[0].weight.dtype) - 0.5
+        x = self.stages(x.contiguous(memory_format=torch.channels_last))
+        return x.permute(0, 2, 3, 1).reshape(*image.shape[:-3], self.embed_dim)
+
+
+class ImageDecoder(nn.Module):
+    """Features (..., feature_dim) -> the mean image (..., C, H, W), in [0, 1] where the model is right (not clipped)."""
+
+    def __init__(self, feature_dim: int, image_shape: tuple[int, int, int], depth: int) -> None:
+        super().__init__()
+        stages, self.side = stages_and_side(image_shape)
+        self.image_shape = image_shape
+        widths = [*(depth << stage for stage in reversed(range(stages))), image_shape[0]]
+        self.first_width = widths[0]
+        self.project = nn.Linear(feature_dim, widths[0] * self.side * self.side)
+        self.stages = nn.Sequential()
+        for before, after in zip(widths, widths[1:], strict=False):
+            last = len(self.stages) == 2 * (stages - 1)
+            self.stages.append(nn.ConvTranspose2d(before, after, 4, 2, 1, bias=last))
+            if not last:
+                self.stages.append(ChannelNorm(after))
+        self.to(memory_format=torch.channels_last)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """The mean image of every feature vector."""
+        x = self.project(features).reshape(-1, self.side, self.side, self.first_width).permute(0, 3, 1, 2)
+        return (self.stages(x) + 0.5).reshape(*features.shape[:-1], *self.image_shape)
+
+
+def to_unit(image: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
+    """uint8 in 0..255 -> `dtype` in [0, 1]; floating-point images are taken to be in [0, 1] already."""
+    return image.to(dtype) if image.is_floating_point() else image.to(dtype) / 255

@@ -1,0 +1,107 @@
+"""Model sizes, model options and presets: the numbers of the papers, by name."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, Self
+
+SIZES = ("tiny", "small", "2d", "3d")
+"""`tiny` for tests, `small` for a CPU, `2d` and `3d` as in S4WM's Table 7."""
+
+
+@dataclasses.dataclass(kw_only=True)
+class ModelConfig:
+    """Everything about a world model that is not its backbone."""
+
+    depth: int = 48
+    """Channels of the encoder's first stage; doubled at each stage (S4WM: 48 in 3D, 32 in 2D)."""
+    units: int = 1000
+    """Width of every head's hidden layer (S4WM: 1000 in 3D, 512 in 2D)."""
+    latent: str = "categorical"
+    """`categorical` (groups x classes) or `gaussian` (groups * classes / 16 numbers)."""
+    groups: int = 32
+    """Categorical variables per step."""
+    classes: int = 32
+    """Classes of each."""
+    posterior: str | None = None
+    """`factorized`, `filtering` or `full`; None: the backbone's own default."""
+    first_step: str | None = None
+    """`condition`: an episode's first step enters no loss (S4WM, TSSM); `model`: it does (RSSM); None: by posterior."""
+    image_loss: str = "nll"
+    """`nll`: 0.5 * squared error, the unit-variance Gaussian's (S4WM, eq. 5); `sse`: squared error (DreamerV3)."""
+    kl_balance: float = 0.8
+    """Share of the KL's gradient that moves the prior (S4WM: 0.8)."""
+    kl_scale: float = 1.0
+    """Weight of the KL against the image loss."""
+    free_bits: float = 0.0
+    """Nats per step below which the KL is not pushed; 0 is off (S4WM), DreamerV3 uses 1."""
+    unimix: float = 0.01
+    """Share of the uniform distribution mixed into every categorical."""
+    reward_head: bool = False
+    """Predict the reward from concat[h, z]."""
+    continue_head: bool = False
+    """Predict whether the episode goes on."""
+
+    def __post_init__(self) -> None:
+        _one_of("model.latent", self.latent, ("categorical", "gaussian"))
+        _one_of("model.posterior", self.posterior, (None, "factorized", "filtering", "full"))
+        _one_of("model.first_step", self.first_step, (None, "condition", "model"))
+        _one_of("model.image_loss", self.image_loss, ("nll", "sse"))
+        if not 0 <= self.kl_balance <= 1:
+            raise ValueError(f"model.kl_balance: expected a number in [0, 1], got {self.kl_balance}")
+        for name in ("depth", "units", "groups", "classes"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"model.{name}: expected a positive integer, got {getattr(self, name)}")
+
+    @classmethod
+    def for_size(cls, size: str) -> Self:
+        """The numbers of a size; raises `ValueError` for an unknown one."""
+        _one_of("size", size, SIZES)
+        numbers: dict[str, dict[str, int]] = {
+            "tiny": {"depth": 4, "units": 32, "groups": 4, "classes": 8},
+            "small": {"depth": 16, "units": 256, "groups": 32, "classes": 16},
+            "2d": {"depth": 32, "units": 512},
+            "3d": {"depth": 48, "units": 1000},
+        }
+        return cls(**numbers[size])
+
+
+@dataclasses.dataclass(frozen=True)
+class Preset:
+    """A published system: what to build, and the optimiser it was trained with (S4WM, Table 7)."""
+
+    backbone: str
+    size: str
+    model: dict[str, Any]
+    backbone_options: dict[str, Any]
+    train: dict[str, Any]
+    batch_size: int
+    tbtt: int | None = None
+    """Window length of truncated backpropagation; None: whole episodes."""
+
+
+_S4_TRAIN = {"lr": 1e-3, "weight_decay": 1e-2, "warmup": 1000, "schedule": "cosine", "clip": 1000.0}
+_TSSM_TRAIN = {"lr": 1e-4, "weight_decay": 1e-2, "warmup": 0, "schedule": "constant", "clip": 1000.0}
+_RSSM_TRAIN = {"lr": 3e-4, "weight_decay": 1e-2, "warmup": 0, "schedule": "constant", "clip": 200.0}
+
+
+def _presets_of(size: str, tbtt: int) -> dict[str, Preset]:
+    factorized = {"posterior": "factorized", "first_step": "condition"}
+    full = {"posterior": "full", "first_step": "condition"}
+    filtering = {"posterior": "filtering", "first_step": "model"}
+    return {
+        f"s4wm-{size}": Preset("s4", size, factorized, {}, _S4_TRAIN, 8),
+        f"s4wm-full-posterior-{size}": Preset("s4", size, full, {}, _S4_TRAIN, 8),
+        f"s4wm-no-mlp-{size}": Preset("s4", size, factorized, {"mlp": False}, _S4_TRAIN, 8),
+        f"tssm-xl-{size}": Preset("transformer_xl", size, factorized, {}, _TSSM_TRAIN, 8),
+        f"rssm-tbtt-{size}": Preset("gru", size, filtering, {}, _RSSM_TRAIN, 32, tbtt),
+    }
+
+
+PRESETS: dict[str, Preset] = {**_presets_of("3d", 48), **_presets_of("2d", 50)}
+"""Systems of the S4WM paper by name; TBTT windows of 48 (3D) and 50 (2D) steps."""
+
+
+def _one_of(key: str, value: object, choices: tuple[object, ...]) -> None:
+    if value not in choices:
+        raise ValueError(f"{key}: expected one of {', '.join(map(str, choices))}, got {value!r}")

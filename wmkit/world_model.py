@@ -1,0 +1,222 @@
+"""The world model: images and actions in; latents, imagined futures and every loss term (B, T) out."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from wmkit.backbones.base import ParameterGroup
+from wmkit.batch import Batch
+from wmkit.dynamics import LatentDynamics, Observed
+from wmkit.dynamics.latents import balanced_kl
+from wmkit.networks import Head, ImageDecoder, ImageEncoder, to_unit
+from wmkit.sizes import ModelConfig
+from wmkit.tree import State
+
+
+@dataclasses.dataclass(frozen=True)
+class LossOutput:
+    """What one pass over a batch gives to the training loop."""
+
+    total: Tensor
+    """() the training loss: the mean of the summed terms over the steps that count, nats per observation."""
+    terms: dict[str, Tensor]
+    """Each loss term (B, T), already weighted, zero where the step does not count."""
+    state: State
+    """State after the last step, still attached to the graph; None when it was not asked for."""
+    metrics: dict[str, Tensor]
+    """Detached scalars for the log."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Imagined:
+    """An imagined future."""
+
+    features: Tensor
+    """(B, H, F) concat[h, z] for `decode` and the heads."""
+    state: State
+    """State after the last imagined step."""
+
+
+class WorldModel(nn.Module):
+    """A latent-variable model of image sequences with actions.
+
+    Trained on the negative evidence lower bound (S4WM, eq. 5; DreamerV2):
+
+        sum_t  - ln p(x_t | h_t, z_t)  +  KL_balanced(q(z_t | ...) || p(z_t | h_t))
+
+    Built by `build_world_model`. `forward` is `loss`, so that wrappers for distributed training see it.
+    """
+
+    def __init__(
+        self,
+        encoder: ImageEncoder,
+        dynamics: LatentDynamics,
+        decoder: ImageDecoder,
+        config: ModelConfig,
+    ) -> None:
+        super().__init__()
+        self.encoder, self.dynamics, self.decoder, self.config = encoder, dynamics, decoder, config
+        self.image_shape, self.action_dim = encoder.image_shape, dynamics.action_dim
+        default_first = "model" if dynamics.posterior_name == "filtering" else "condition"
+        self.first_step = config.first_step or default_first
+        self.reward = Head(dynamics.feature_dim, config.units, 1) if config.reward_head else None
+        self.continues = Head(dynamics.feature_dim, config.units, 1) if config.continue_head else None
+
+    @property
+    def feature_dim(self) -> int:
+        """Width of concat[h, z]."""
+        return self.dynamics.feature_dim
+
+    def parameter_groups(self) -> list[ParameterGroup]:
+        """Parameters with optimiser settings of their own, as the backbone asks."""
+        return self.dynamics.parameter_groups()
+
+    def initial_state(self, batch_size: int) -> State:
+        """The state before an episode's first step."""
+        return self.dynamics.initial_state(batch_size)
+
+    def draw_noise(self, batch_size: int, length: int, generator: torch.Generator | None = None) -> Tensor:
+        """Noise (B, T, noise_dim) for `observe`, `imagine` and `loss`, drawn on the CPU and put on the model's device."""
+        noise = self.dynamics.latent.draw_noise((batch_size, length), generator)
+        return noise.to(self.decoder.project.weight.device)
+
+    def observe(
+        self,
+        image: Tensor,
+        action: Tensor,
+        is_first: Tensor | None = None,
+        *,
+        state: State | None = None,
+        noise: Tensor | None = None,
+        inner_reset: bool = True,
+        return_state: bool = True,
+    ) -> tuple[Observed, State | None]:
+        """Read image (B, T, C, H, W) and action (B, T, A) -> (what was inferred at each step, state after the last).
+
+        `is_first` (B, T) bool; None: an episode begins at column 0 if `state` is None, and nowhere else.
+        `noise` (B, T, noise_dim) from `draw_noise`; None takes the mode of every latent.
+        `inner_reset=False` promises that `is_first` is False from column 1 on.
+        """
+        self._check_image(image)
+        self._check_action(action, image.shape[:2])
+        if is_first is None:
+            inner_reset = False
+            is_first = torch.zeros(image.shape[:2], dtype=torch.bool, device=image.device)
+            is_first[:, 0] = state is None
+        return self.dynamics.observe(
+            self.encoder(image),
+            action,
+            is_first,
+            noise=noise,
+            state=state,
+            inner_reset=inner_reset,
+            return_state=return_state,
+        )
+
+    def imagine(self, action: Tensor, state: State, *, noise: Tensor | None = None) -> Imagined:
+        """Follow action (B, H, A) from `state` (as `observe` returns it) on prior samples; nothing is decoded.
+
+        `noise` (B, H, noise_dim) from `draw_noise`; None takes the mode of every latent.
+        """
+        self._check_action(action, action.shape[:2])
+        h, z, state = self.dynamics.imagine(action, noise=noise, state=state)
+        return Imagined(torch.cat([h, z], -1), state)
+
+    def decode(self, features: Tensor, chunk: int = 512) -> Tensor:
+        """Mean images (..., C, H, W) of features (..., F), `chunk` frames at a time to bound memory."""
+        flat = features.reshape(-1, self.feature_dim)
+        images = torch.cat([self.decoder(part) for part in flat.split(chunk)])
+        return images.reshape(*features.shape[:-1], *self.image_shape)
+
+    def forward(
+        self, batch: Batch, state: State | None = None, noise: Tensor | None = None, return_state: bool = True
+    ) -> LossOutput:
+        """`loss`."""
+        return self.loss(batch, state, noise, return_state)
+
+    def loss(
+        self, batch: Batch, state: State | None = None, noise: Tensor | None = None, return_state: bool = True
+    ) -> LossOutput:
+        """The loss of a batch, continuing from `state` (None: from the initial one).
+
+        Steps that count: `batch.mask`, less the first step of an episode where `first_step` is `condition`.
+        """
+        seen, after = self.observe(
+            batch.image,
+            batch.action,
+            batch.is_first,
+            state=state,
+            noise=noise,
+            inner_reset=batch.inner_reset,
+            return_state=return_state,
+        )
+        counts = batch.mask & ~batch.is_first if self.first_step == "condition" else batch.mask
+        features = seen.features
+        squared_error = self._squared_error(features, batch.image)
+        terms = {
+            "image": squared_error * (0.5 if self.config.image_loss == "nll" else 1.0),
+            "kl": self.config.kl_scale * self._kl(seen),
+            **self._head_losses(features, batch),
+        }
+        terms = {name: term * counts for name, term in terms.items()}
+        number = counts.sum().clamp(min=1)
+        total = torch.stack([term.sum() for term in terms.values()]).sum() / number
+        metrics = {name: (term.sum() / number).detach() for name, term in terms.items()}
+        metrics |= self._diagnostics(seen, squared_error, counts, number)
+        return LossOutput(total, terms, after, metrics)
+
+    def _squared_error(self, features: Tensor, image: Tensor) -> Tensor:
+        """sum over C, H, W of (decoded - image)^2 on [0, 1]: (B, T), in float32 or better."""
+        decoded = self.decoder(features)
+        target = to_unit(image, torch.promote_types(decoded.dtype, torch.float32))
+        return (decoded - target).square().sum((-3, -2, -1))
+
+    def _kl(self, seen: Observed) -> Tensor:
+        config = self.config
+        return balanced_kl(self.dynamics.latent, seen.posterior, seen.prior, config.kl_balance, config.free_bits)
+
+    def _head_losses(self, features: Tensor, batch: Batch) -> dict[str, Tensor]:
+        """Reward: 0.5 squared error; continue: Bernoulli; each (B, T)."""
+        losses = {}
+        if self.reward is not None:
+            losses["reward"] = 0.5 * (self.reward(features).squeeze(-1).float() - batch.reward).square()
+        if self.continues is not None:
+            logit = self.continues(features).squeeze(-1).float()
+            losses["continue"] = F.binary_cross_entropy_with_logits(
+                logit, (~batch.is_terminal).to(logit.dtype), reduction="none"
+            )
+        return losses
+
+    @torch.no_grad()
+    def _diagnostics(self, seen: Observed, squared_error: Tensor, counts: Tensor, number: Tensor) -> dict[str, Tensor]:
+        latent = self.dynamics.latent
+
+        def mean(x: Tensor) -> Tensor:
+            return (x * counts).sum() / number
+
+        return {
+            "squared_error": mean(squared_error),
+            "posterior_entropy": mean(latent.entropy(seen.posterior)),
+            "prior_entropy": mean(latent.entropy(seen.prior)),
+        }
+
+    def _check_image(self, image: Tensor) -> None:
+        if image.ndim != 5 or tuple(image.shape[2:]) != tuple(self.image_shape):
+            raise ValueError(
+                f"image: expected (B, T, C, H, W) with (C, H, W) = {tuple(self.image_shape)}, got {tuple(image.shape)}"
+            )
+        if not image.is_floating_point() and image.dtype != torch.uint8:
+            raise ValueError(f"image: expected uint8 in 0..255 or floats in [0, 1], got {image.dtype}")
+
+    def _check_action(self, action: Tensor, lead: Any) -> None:
+        expected = (*lead, self.action_dim)
+        if tuple(action.shape) != tuple(expected):
+            raise ValueError(
+                f"action: expected (B, T, A) = {tuple(expected)}, got {tuple(action.shape)}; "
+                f"this model was built with action_dim={self.action_dim}"
+            )
