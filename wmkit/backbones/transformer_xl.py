@@ -1,0 +1,212 @@
+"""`transformer_xl`: relative attention over a sliding memory of exactly M positions."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import Self
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from wmkit.backbones.base import Backbone, BackboneConfig
+from wmkit.registry import register_backbone
+from wmkit.tree import State
+
+
+@dataclasses.dataclass(kw_only=True)
+class TransformerXLConfig(BackboneConfig):
+    """Numbers of a `TransformerXL`; `input_dim` is the width of its residual stream."""
+
+    layers: int = 4
+    heads: int = 4
+    head_dim: int = 64
+    ff: int = 512
+    """Hidden units of each feed-forward part."""
+    memory: int = 128
+    """M: how many positions before its own each query sees, in every layer; the papers' cache length m."""
+
+    def __post_init__(self) -> None:
+        if min(self.layers, self.heads, self.head_dim, self.ff, self.memory) < 1 or self.input_dim % 2:
+            raise ValueError(
+                "TransformerXLConfig: expected layers, heads, head_dim, ff and memory of at least 1 and an even "
+                f"input_dim (sines and cosines in equal number), got {self}"
+            )
+
+    @classmethod
+    def for_size(cls, size: str) -> Self:
+        """`3d` and `2d` are the TSSM-XL of the S4WM paper, m = 128."""
+        sizes = {
+            "tiny": cls(input_dim=16, layers=2, heads=2, head_dim=8, ff=16, memory=6),
+            "small": cls(input_dim=256, layers=4, heads=4, head_dim=64, ff=512, memory=64),
+            "2d": cls(input_dim=512, layers=10, heads=8, head_dim=64, ff=512, memory=128),
+            "3d": cls(input_dim=512, layers=12, heads=8, head_dim=64, ff=512, memory=128),
+        }
+        return sizes[size]
+
+
+@register_backbone("transformer_xl", TransformerXLConfig)
+class TransformerXL(Backbone):
+    """Pre-norm Transformer-XL layers; the features are the normalised output of the last one.
+
+    A query at t sees the M positions t-M .. t-1 and itself, as far back as its episode goes: no more and no less,
+    wherever a sequence is cut. So `scan` and `step` agree, and memory and time are linear in T. (Training by segments,
+    as in the paper, lets a query see between M and 2 M - 1 positions, depending on where the segments fall.)
+
+    State: {"keys": [...], "values": [...], "age": (B,) int64}, one (B, heads, M, head_dim) per layer, newest last,
+    zeros in slots that hold nothing; `age` counts the filled ones.
+
+    Source: Dai et al., Transformer-XL, 2019. Its output has no norm; here a final LayerNorm closes the residual stream.
+    """
+
+    position: Tensor
+
+    def __init__(self, input_dim: int, config: TransformerXLConfig | None = None) -> None:
+        super().__init__()
+        config = config or TransformerXLConfig(input_dim=input_dim)
+        self.input_dim, self.feature_dim, self.config = input_dim, input_dim, config
+        self.layers = nn.ModuleList(_Layer(input_dim, config) for _ in range(config.layers))
+        self.content_bias = nn.Parameter(torch.empty(config.heads, config.head_dim))
+        self.position_bias = nn.Parameter(torch.empty(config.heads, config.head_dim))
+        self.norm = nn.LayerNorm(input_dim)
+        self.register_buffer("position", _sinusoids(config.memory, input_dim), persistent=False)
+        for parameter in self.parameters():
+            if parameter.ndim > 1:
+                nn.init.normal_(parameter, std=0.02)
+
+    def initial_state(self, batch_size: int) -> State:
+        """An empty memory: zeros, age 0."""
+        config = self.config
+        empty = self.norm.weight.new_zeros(batch_size, config.heads, config.memory, config.head_dim)
+        age = torch.zeros(batch_size, dtype=torch.int64, device=empty.device)
+        return {"keys": [empty] * config.layers, "values": [empty] * config.layers, "age": age}
+
+    def step(self, x: Tensor, state: State) -> tuple[Tensor, State]:
+        """One step: x (B, input_dim) -> (features (B, input_dim), state)."""
+        features, state = self.scan(x[:, None], state)
+        return features[:, 0], state
+
+    def scan(
+        self, x: Tensor, state: State | None = None, is_first: Tensor | None = None, return_state: bool = True
+    ) -> tuple[Tensor, State | None]:
+        """All steps at once; resets are episode numbers compared inside the attention mask."""
+        state = self.initial_state(x.shape[0]) if state is None else state
+        mask, age = self._visibility(state["age"], x, is_first)
+        keys, values = [], []
+        for layer, old_keys, old_values in zip(self.layers, state["keys"], state["values"], strict=True):
+            x, k, v = layer(x, old_keys, old_values, mask, self.position, self.content_bias, self.position_bias)
+            keys.append(k)
+            values.append(v)
+        if not return_state:
+            return self.norm(x), None
+        if is_first is not None:
+            filled = _filled(age, self.config.memory)[:, None, :, None]
+            keys, values = [k * filled for k in keys], [v * filled for v in values]
+        return self.norm(x), {"keys": keys, "values": values, "age": age}
+
+    def _visibility(self, age: Tensor, x: Tensor, is_first: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Which keys are of the query's episode (B, 1, blocks, C, M + C), and the age after the last step (B,).
+
+        An episode's number within this call is how many resets came before; memory has 0, an empty slot -1.
+        """
+        batch_size, length, _ = x.shape
+        memory = self.config.memory
+        resets = torch.zeros(batch_size, length, device=x.device) if is_first is None else is_first
+        episode = resets.long().cumsum(dim=1)
+        remembered = _filled(age, memory).long() - 1
+        queries = _query_blocks(episode[..., None], memory)
+        keys = _key_blocks(torch.cat([remembered, episode], dim=1)[..., None], length, memory)
+        last = episode[:, -1:]
+        age = (age * (last[:, 0] == 0) + (episode == last).sum(dim=1)).clamp(max=memory)
+        return (queries == keys.mT).unsqueeze(1), age
+
+
+class _Layer(nn.Module):
+    """x + attention(LN(x)), then x + FF(LN(x)) with ReLU."""
+
+    def __init__(self, width: int, config: TransformerXLConfig) -> None:
+        super().__init__()
+        inner = config.heads * config.head_dim
+        self.heads, self.memory = config.heads, config.memory
+        self.attention_norm = nn.LayerNorm(width)
+        self.queries_keys_values = nn.Linear(width, 3 * inner, bias=False)
+        self.positions = nn.Linear(width, inner, bias=False)
+        self.out = nn.Linear(inner, width, bias=False)
+        self.ff = nn.Sequential(
+            nn.LayerNorm(width), nn.Linear(width, config.ff), nn.ReLU(), nn.Linear(config.ff, width)
+        )
+
+    def forward(
+        self, x: Tensor, keys: Tensor, values: Tensor, mask: Tensor, position: Tensor, u: Tensor, v: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """One layer: x (B, T, D), the memory's keys and values -> new x, keys, values."""
+        packed = self.queries_keys_values(self.attention_norm(x)).reshape(*x.shape[:2], 3, self.heads, -1)
+        query, key, value = packed.permute(2, 0, 3, 1, 4)
+        keys = torch.cat([keys, key.to(keys.dtype)], dim=2)
+        values = torch.cat([values, value.to(values.dtype)], dim=2)
+        attended = self._attend(query, keys, values, mask, position, u, v)
+        x = x + self.out(attended.transpose(1, 2).flatten(2))
+        return x + self.ff(x), self._recent(keys), self._recent(values)
+
+    def _attend(
+        self, query: Tensor, keys: Tensor, values: Tensor, mask: Tensor, position: Tensor, u: Tensor, v: Tensor
+    ) -> Tensor:
+        """softmax((q + u) k^T + (q + v) W_r R^T) values, over the band of the last M + 1 positions.
+
+        query (B, heads, T, d); keys, values (B, heads, M + T, d) -> (B, heads, T, d). Queries go in blocks of C <= M,
+        each against its M + C possible keys, so that nothing is (T, T).
+        """
+        length, scale = query.shape[2], 1 / math.sqrt(query.shape[-1])
+        # three operands: einsum takes the cheaper order, W_r R^T first for sequences and (q + v) W_r first for steps
+        weight = self.positions.weight.view(self.heads, -1, position.shape[-1])
+        distance = torch.einsum("bhtd,hde,me->bhtm", (query + v[:, None]) * scale, weight, position)
+        bias = _skew(_query_blocks(distance, self.memory))
+        query = _query_blocks((query + u[:, None]) * scale, self.memory)
+        keys, values = (_key_blocks(tensor, length, self.memory) for tensor in (keys, values))
+        scores = (query @ keys.mT + bias).masked_fill(~mask, -math.inf)
+        return (scores.softmax(dim=-1) @ values.to(scores.dtype)).flatten(2, 3)[:, :, :length]
+
+    def _recent(self, tensor: Tensor) -> Tensor:
+        """The last M positions; copied after a long sequence, which a view would keep in memory."""
+        recent = tensor[:, :, -self.memory :]
+        return recent if tensor.shape[2] == self.memory + 1 else recent.clone()
+
+
+def _sinusoids(memory: int, width: int) -> Tensor:
+    """R (M + 1, width): sines, then cosines, of the distances M, M - 1, ..., 0 at frequencies 10000^(-2i / width)."""
+    distance = torch.arange(memory, -1, -1, dtype=torch.float64)
+    frequency = 10000 ** (-torch.arange(0, width, 2, dtype=torch.float64) / width)
+    angle = distance[:, None] * frequency
+    return torch.cat([angle.sin(), angle.cos()], dim=-1).to(torch.get_default_dtype())
+
+
+def _filled(age: Tensor, memory: int) -> Tensor:
+    """(B, M) bool: which slots of the memory hold a position; the newest slot is the last."""
+    return torch.arange(memory, device=age.device) >= memory - age[:, None]
+
+
+def _blocks(length: int, memory: int) -> tuple[int, int]:
+    """(number of blocks, C): the fewest blocks of equal length C <= M that cover `length` queries."""
+    number = math.ceil(length / memory)
+    return number, math.ceil(length / number)
+
+
+def _query_blocks(x: Tensor, memory: int) -> Tensor:
+    """(..., T, F) -> (..., blocks, C, F), zeros behind the last query."""
+    number, size = _blocks(x.shape[-2], memory)
+    padded = F.pad(x, (0, 0, 0, number * size - x.shape[-2]))
+    return padded.reshape(*x.shape[:-2], number, size, x.shape[-1])
+
+
+def _key_blocks(x: Tensor, length: int, memory: int) -> Tensor:
+    """(..., M + T, F) -> (..., blocks, M + C, F): block i holds what the queries of block i may see."""
+    number, size = _blocks(length, memory)
+    return F.pad(x, (0, 0, 0, number * size - length)).unfold(-2, memory + size, size).mT
+
+
+def _skew(bias: Tensor) -> Tensor:
+    """Shift row i right by i: (..., C, M + 1) by distance -> (..., C, M + C) by key, -inf outside the band."""
+    rows, band = bias.shape[-2:]
+    flat = F.pad(bias, (0, rows), value=-math.inf).flatten(-2)
+    return flat[..., : rows * (band + rows - 1)].reshape(*bias.shape[:-1], band + rows - 1)
