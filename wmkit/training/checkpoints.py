@@ -1,0 +1,202 @@
+"""Checkpoints: all or nothing on disk, checked when read.
+
+    checkpoints/step-00000100/model.safetensors    weights alone, what is shared
+                              training.pt          optimiser, schedule, sampler, carried state, random states
+                              manifest.json        format, step, config, size and sha256 of each file
+    checkpoints/best -> step-00000100              lowest validation loss
+
+A checkpoint is written to a hidden folder, synced, and renamed into place: a reader sees a whole one or none.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+import torch
+from torch import Tensor
+
+FORMAT = 1
+WEIGHTS, TRAINING, MANIFEST = "model.safetensors", "training.pt", "manifest.json"
+BEST = "best"
+
+
+class CheckpointCorrupt(ValueError):
+    """A checkpoint whose files are not what its manifest says."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Checkpoint:
+    """What one checkpoint holds; `load` of it was verified."""
+
+    step: int
+    config: dict[str, Any]
+    weights: dict[str, Tensor]
+    training: dict[str, Any]
+
+
+class CheckpointFolder:
+    """The checkpoints of one run: the newest `keep_last` and the best."""
+
+    def __init__(self, path: Path, keep_last: int = 2) -> None:
+        self.path = path
+        self.keep_last = keep_last
+
+    def steps(self) -> list[int]:
+        """Steps that have a checkpoint, oldest first."""
+        return sorted(int(entry.name.removeprefix("step-")) for entry in self.path.glob("step-*"))
+
+    def folder(self, step: int) -> Path:
+        """Where the checkpoint of `step` is, or would be."""
+        return self.path / f"step-{step:08d}"
+
+    def best(self) -> Path | None:
+        """The checkpoint of lowest validation loss."""
+        link = self.path / BEST
+        return link.resolve() if link.exists() else None
+
+    def save(self, checkpoint: Checkpoint, is_best: bool = False) -> Path:
+        """Commit `checkpoint`, mark it best if it is, and remove what need not be kept.
+
+        Raises `OSError` when the disk refuses; what was there before is untouched then.
+        """
+        self.path.mkdir(parents=True, exist_ok=True)
+        self.clean()
+        final = self.folder(checkpoint.step)
+        temporary = self.path / f".{final.name}"
+        try:
+            _write(temporary, checkpoint)
+            _replace_folder(temporary, final)
+        except BaseException:
+            shutil.rmtree(temporary, ignore_errors=True)
+            raise
+        _sync(self.path)
+        if is_best:
+            self._link_best(final)
+        self._prune()
+        return final
+
+    def load_newest(self, warn: Callable[[str], None]) -> Checkpoint | None:
+        """The newest checkpoint that is whole; each corrupt one that was passed over is told to `warn`.
+
+        Raises `CheckpointCorrupt` when there are checkpoints and none is whole.
+        """
+        failures: list[CheckpointCorrupt] = []
+        for step in reversed(self.steps()):
+            try:
+                return load_checkpoint(self.folder(step))
+            except CheckpointCorrupt as error:
+                failures.append(error)
+                warn(f"{error} Falling back to the checkpoint before it.")
+        if failures:
+            raise CheckpointCorrupt(f"No whole checkpoint is left in {self.path}.") from failures[0]
+        return None
+
+    def clean(self) -> None:
+        """Remove what a save that was killed left behind."""
+        for leftover in self.path.glob(".step-*"):
+            shutil.rmtree(leftover)
+
+    def _link_best(self, target: Path) -> None:
+        temporary = self.path / f".{BEST}"
+        temporary.unlink(missing_ok=True)
+        temporary.symlink_to(target.name)
+        os.replace(temporary, self.path / BEST)
+
+    def _prune(self) -> None:
+        best = self.best()
+        for step in self.steps()[: -self.keep_last]:
+            if best is None or self.folder(step).resolve() != best:
+                shutil.rmtree(self.folder(step))
+
+
+def load_checkpoint(folder: Path) -> Checkpoint:
+    """Read and verify one checkpoint folder; raises `CheckpointCorrupt` naming the file that is wrong."""
+    manifest = verify(folder)
+    return Checkpoint(
+        step=manifest["step"],
+        config=manifest["config"],
+        weights=_read(folder / WEIGHTS, safetensors.torch.load_file),
+        training=_read(folder / TRAINING, lambda path: torch.load(path, map_location="cpu", weights_only=True)),
+    )
+
+
+def load_weights(folder: Path) -> dict[str, Tensor]:
+    """The verified weights of one checkpoint folder, without the optimiser's state."""
+    verify(folder)
+    return _read(folder / WEIGHTS, safetensors.torch.load_file)
+
+
+def verify(folder: Path) -> dict[str, Any]:
+    """The manifest, after comparing every file with it; raises `CheckpointCorrupt`."""
+    manifest = _read(folder / MANIFEST, lambda path: json.loads(path.read_text(encoding="utf-8")))
+    if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
+        raise CheckpointCorrupt(f"{folder / MANIFEST}: expected format {FORMAT}, got {manifest!r:.80}.")
+    for key in ("step", "config", "files"):
+        if key not in manifest:
+            raise CheckpointCorrupt(f"{folder / MANIFEST} lacks {key!r}.")
+    for name in (WEIGHTS, TRAINING):
+        _check_file(folder / name, manifest["files"].get(name, {}))
+    return manifest
+
+
+def _check_file(path: Path, promised: dict[str, Any]) -> None:
+    if not path.exists():
+        raise CheckpointCorrupt(f"{path} is missing.")
+    size = path.stat().st_size
+    if size != promised.get("bytes"):
+        raise CheckpointCorrupt(f"{path} has {size} bytes, its manifest says {promised.get('bytes')}.")
+    if _sha256(path) != promised.get("sha256"):
+        raise CheckpointCorrupt(f"{path} was altered: its sha256 is not the manifest's.")
+
+
+def _read(path: Path, reader: Callable[[Path], Any]) -> Any:
+    try:
+        return reader(path)
+    except Exception as error:
+        raise CheckpointCorrupt(f"{path} cannot be read: {error}.") from error
+
+
+def _write(folder: Path, checkpoint: Checkpoint) -> None:
+    folder.mkdir()
+    weights = {key: value.contiguous() for key, value in checkpoint.weights.items()}
+    safetensors.torch.save_file(weights, folder / WEIGHTS)
+    torch.save(checkpoint.training, folder / TRAINING)
+    files = {name: _describe(folder / name) for name in (WEIGHTS, TRAINING)}
+    manifest = {"format": FORMAT, "step": checkpoint.step, "config": checkpoint.config, "files": files}
+    (folder / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
+    for name in (WEIGHTS, TRAINING, MANIFEST):
+        _sync(folder / name)
+    _sync(folder)
+
+
+def _replace_folder(new: Path, final: Path) -> None:
+    """Rename into place. A folder of that step is there only when a run was resumed from an earlier one: drop it."""
+    if final.exists():
+        shutil.rmtree(final)
+    os.rename(new, final)
+
+
+def _describe(path: Path) -> dict[str, Any]:
+    return {"bytes": path.stat().st_size, "sha256": _sha256(path)}
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _sync(path: Path) -> None:
+    """Have the disk hold what was written to a file or to a folder's list of names."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

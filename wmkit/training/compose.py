@@ -1,0 +1,162 @@
+"""From a command line to a `RunConfig`, with Hydra's grammar: `backbone=s4 backbone.layers=2 train.steps=500`.
+
+`backbone` is a config group whose choices are the registered backbones, so a user's own, named by `plugins=my_module`,
+is chosen like those that ship. Hydra only composes: it starts no job, changes no folder and writes nothing.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import hydra
+from hydra.core.config_store import ConfigStore
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.errors import HydraException
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from wmkit.build import get_preset
+from wmkit.config import RunConfig, closest, import_plugins
+from wmkit.registry import all_entries, get_entry
+from wmkit.sizes import ModelConfig
+
+NODE = "wmkit_run"
+
+
+def compose(defaults: RunConfig, overrides: Sequence[str]) -> RunConfig:
+    """`defaults` changed by `key=value` words.
+
+    Raises `ValueError`, in one line that says what to do, for an unknown backbone, preset, key or value.
+    """
+    words = _expand_preset(parse_overrides(overrides))
+    _refuse_sweeps(words)
+    import_plugins(_plugins(words, defaults))
+    size = _scan(words, "size", defaults.size)
+    ModelConfig.for_size(size)  # refuses an unknown size before any backbone is asked for its numbers
+    _store(defaults, size)
+    choice = _scan(words, "backbone", defaults.backbone_name)
+    get_entry(choice)
+    try:
+        _check_keys(words, _compose([f"backbone={choice}"]))
+        composed = _compose(
+            [f"backbone={choice}", *(_hydra_word(word) for word in words if word.key_or_group != "backbone")]
+        )
+        config = OmegaConf.to_object(composed)
+    except (HydraException, OmegaConfBaseException) as error:
+        raise ValueError(_one_line(error)) from error
+    assert isinstance(config, RunConfig), "the schema is RunConfig"
+    return config
+
+
+def parse_overrides(overrides: Sequence[str]) -> list[Override]:
+    """Hydra's own parse of the words; raises `ValueError` for one that is not `key=value`."""
+    try:
+        words = list(OverridesParser.create().parse_overrides(list(overrides)))
+    except HydraException as error:
+        raise ValueError(f"{_one_line(error)}. Write key=value, as in train.steps=500.") from error
+    for word in words:
+        if word.is_add() or word.is_delete():
+            raise ValueError(f"{word.input_line}: keys are neither added nor removed here. Write key=value.")
+    return words
+
+
+def _refuse_sweeps(words: Sequence[Override]) -> None:
+    for word in words:
+        if word.is_sweep_override():
+            raise ValueError(f"{word.input_line}: several values make a sweep. Add -m to run them one after another.")
+
+
+def _expand_preset(words: list[Override]) -> list[Override]:
+    """The words of `preset=name`, before the user's own, which win unless they contradict what makes the preset."""
+    name = _scan(words, "preset", None)
+    if name is None:
+        return words
+    preset = get_preset(name)
+    fixed = {"backbone": preset.backbone, "size": preset.size} | {f"model.{k}": v for k, v in preset.model.items()}
+    for key, value in fixed.items():
+        given = _scan(words, key, value)
+        if given != value:
+            raise ValueError(f"preset={name} has {key}={value}, but {key}={given} was given too. Drop one of the two.")
+    sampler = {"sampler": "persistent", "length": preset.tbtt} if preset.tbtt else {"sampler": "episodes"}
+    data = {"batch_size": preset.batch_size, **sampler}
+    groups = {"backbone": preset.backbone_options, "train": preset.train, "data": data}
+    values = fixed | {f"{group}.{k}": v for group, options in groups.items() for k, v in options.items()}
+    return parse_overrides([f"{key}={value}" for key, value in values.items()]) + words
+
+
+def describe(defaults: RunConfig) -> str:
+    """Every key with its default, as YAML, and the choices of `backbone`."""
+    values = OmegaConf.to_yaml(OmegaConf.create(defaults.to_dict()))
+    return f"backbone choices: {', '.join(sorted(all_entries()))}\n\n{values}"
+
+
+def _store(defaults: RunConfig, size: str) -> None:
+    """Hand the typed defaults and one node per registered backbone to Hydra's store."""
+    store = ConfigStore.instance()
+    # The group fills `backbone`; a node already there would be merged with one of another type.
+    schema = OmegaConf.structured(defaults)
+    schema.backbone = None
+    schema.model = _at_size(defaults.model, defaults.size, size)
+    store.store(name=f"{NODE}_schema", node=schema)
+    store.store(name=NODE, node={"defaults": [f"{NODE}_schema", {"backbone": defaults.backbone_name}, "_self_"]})
+    for name, entry in all_entries().items():
+        own = name == defaults.backbone_name
+        node = _at_size(defaults.backbone, defaults.size, size) if own else entry.config.for_size(size)
+        store.store(group="backbone", name=name, node=node)
+
+
+def _at_size(config: Any, old: str, new: str) -> Any:
+    """`config`, made for size `old`, for size `new`: what differed from the old size's numbers stays as it is."""
+    usual = type(config).for_size(old)
+    names = [field.name for field in dataclasses.fields(config)]
+    changed = {name: getattr(config, name) for name in names if getattr(config, name) != getattr(usual, name)}
+    return dataclasses.replace(type(config).for_size(new), **changed)
+
+
+def _compose(words: list[str]) -> Any:
+    with hydra.initialize(version_base="1.3", config_path=None):
+        return hydra.compose(config_name=NODE, overrides=words)
+
+
+def _plugins(words: Sequence[Override], defaults: RunConfig) -> list[str]:
+    value = _scan(words, "plugins", defaults.plugins)
+    return [value] if isinstance(value, str) else list(value)
+
+
+def _hydra_word(word: Override) -> str:
+    """The word as Hydra wants it: a single plugin becomes a list of one."""
+    if word.key_or_group == "plugins" and isinstance(word.value(), str):
+        return f"plugins=[{word.value()}]"
+    return str(word.input_line)
+
+
+def _scan(words: Sequence[Override], key: str, default: Any) -> Any:
+    """The last value that the words give to `key`."""
+    return next((word.value() for word in reversed(words) if word.key_or_group == key), default)
+
+
+def _check_keys(words: Sequence[Override], composed: Any) -> None:
+    keys = _dotted(OmegaConf.to_container(composed))
+    for word in words:
+        if word.key_or_group not in keys:
+            raise ValueError(f"Unknown config key {word.key_or_group!r}.{closest(word.key_or_group, keys)} See --help.")
+
+
+def _dotted(tree: Any, prefix: str = "") -> list[str]:
+    """Every key that can be set, with dots; inner nodes too."""
+    keys = []
+    for key, value in tree.items():
+        keys.append(f"{prefix}{key}")
+        if isinstance(value, dict):
+            keys += _dotted(value, f"{prefix}{key}.")
+    return keys
+
+
+def _one_line(error: Exception) -> str:
+    """The sentence of a Hydra or OmegaConf error that says what is wrong, with the key it concerns."""
+    cause = error.__cause__ if isinstance(error.__cause__, OmegaConfBaseException) else error
+    key = getattr(cause, "full_key", None)
+    return (f"{key}: " if key else "") + str(cause).splitlines()[0]
