@@ -1,0 +1,127 @@
+"""Toy worlds, installed the way any package offers worlds: a module and an entry point on sys.path."""
+
+import sys
+import textwrap
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+MODULE = """
+import dataclasses, os, signal, time
+import numpy as np
+
+@dataclasses.dataclass(frozen=True)
+class Toy:
+    name: str = "toy"
+    fault: str = ""
+    image_shape: tuple = (3, 8, 12)
+    action_dim: int = 4
+    episode_length: int = 23
+    context_length: int = 9
+
+    @property
+    def id(self):
+        return f"toys/{self.name}-v0"
+
+    def generate(self, *, seed, split="train", index=0, length=None):
+        if index == 5:
+            self.break_down()
+        key = (("train", "valid", "test").index(split), index)
+        rng = np.random.default_rng(np.random.SeedSequence(entropy=seed, spawn_key=key))
+        t = self.episode_length
+        episode = {
+            "image": rng.integers(0, 256, (t, 8, 12, 3), dtype=np.uint8),
+            "action": np.eye(4, dtype=np.float32)[rng.integers(0, 4, t)],
+            "reward": rng.normal(size=t).astype(np.float32),
+            "is_first": np.arange(t) == 0,
+            "is_terminal": np.zeros(t, bool),
+            "agent_pos": np.stack([np.full(t, index), np.arange(t)], axis=1).astype(np.float32),
+        }
+        episode["action"][0] = 0
+        if self.fault == "nan" and index == 5:
+            episode["action"][7, 2] = np.nan
+        episode = {k: v[:length] for k, v in episode.items()}
+        constants = {"context_length": np.int64(9), "maze_layout": rng.integers(0, 2, (7, 7), dtype=np.uint8)}
+        return episode | {k: np.asarray(v) for k, v in constants.items()}
+
+    def break_down(self):
+        if self.fault == "raises":
+            raise KeyError("no such maze")
+        if self.fault == "dies":
+            os.kill(os.getpid(), signal.SIGKILL)
+
+TOY, RAISING, DYING, NAN = Toy(), Toy("toy_raises", "raises"), Toy("toy_dies", "dies"), Toy("toy_nan", "nan")
+NO_WORLD = object()
+"""
+ENTRY_POINTS = """
+[wmkit.worlds]
+toy = wmkit_toy_worlds:TOY
+toy_raises = wmkit_toy_worlds:RAISING
+toy_dies = wmkit_toy_worlds:DYING
+toy_nan = wmkit_toy_worlds:NAN
+no_world = wmkit_toy_worlds:NO_WORLD
+"""
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _toy_worlds(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("site")
+    (folder / "wmkit_toy_worlds.py").write_text(MODULE)
+    info = folder / "wmkit_toy_worlds-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: wmkit-toy-worlds\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text(textwrap.dedent(ENTRY_POINTS))
+    sys.path.insert(0, str(folder))
+    yield
+    sys.path.remove(str(folder))
+    sys.modules.pop("wmkit_toy_worlds", None)
+
+
+class ListSource:
+    """Episodes of given lengths held in memory; frame t of episode i shows i and t in its first two bytes."""
+
+    image_shape = (3, 4, 4)
+    action_dim = 2
+
+    def __init__(self, lengths):
+        self.episodes = [self._episode(i, t) for i, t in enumerate(lengths)]
+
+    @property
+    def num_episodes(self):
+        return len(self.episodes)
+
+    def episode_length(self, index):
+        return len(self.episodes[index]["image"])
+
+    def episode(self, index):
+        return self.episodes[index]
+
+    @staticmethod
+    def _episode(i, t):
+        image = np.zeros((t, 4, 4, 3), np.uint8)
+        image[:, 0, 0, 0], image[:, 0, 0, 1] = i, np.arange(t)
+        return {
+            "image": image,
+            "action": np.ones((t, 2), np.float32) * (np.arange(t) > 0)[:, None],
+            "reward": np.arange(t, dtype=np.float32),
+            "is_first": np.arange(t) == 0,
+            "is_terminal": np.arange(t) == t - 1,
+            "agent_pos": np.stack([np.full(t, i), np.arange(t)], 1).astype(np.float32),
+            "context_length": np.asarray(i, np.int64),
+        }
+
+
+@pytest.fixture(scope="session")
+def list_source():
+    return ListSource
+
+
+@pytest.fixture
+def tree(tmp_path):
+    """All files under a folder, with their bytes."""
+
+    def read(folder: Path) -> dict[str, bytes]:
+        return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
+
+    return read

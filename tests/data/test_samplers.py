@@ -1,0 +1,162 @@
+import itertools
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from wmkit.data import GeneratedEpisodes, RandomWindows, WholeEpisodes
+
+
+def take(sampler, count):
+    return list(itertools.islice(sampler, count))
+
+
+def same(a, b):
+    assert a.inner_reset == b.inner_reset
+    for key in ("image", "action", "reward", "is_first", "is_terminal", "mask"):
+        assert torch.equal(getattr(a, key), getattr(b, key)), key
+
+
+def makers():
+    return {
+        "whole": lambda source, batch, seed: WholeEpisodes(source, batch, seed=seed),
+        "windows": lambda source, batch, seed: RandomWindows(source, batch, 4, seed=seed),
+    }
+
+
+@pytest.mark.parametrize("kind", list(makers()))
+@given(cursor=st.integers(0, 30), seed=st.integers(0, 5), batch=st.integers(1, 4))
+def test_resuming_at_any_cursor_goes_on_with_the_same_batches(list_source, kind, cursor, seed, batch):
+    source = list_source([7, 5, 9, 4, 6])
+    whole = makers()[kind](source, batch, seed)
+    take(whole, cursor)
+    resumed = makers()[kind](source, batch, seed)
+    resumed.load_state_dict(whole.state_dict())
+    for a, b in zip(take(whole, 3), take(resumed, 3), strict=True):
+        same(a, b)
+
+
+@pytest.mark.parametrize("kind", list(makers()))
+def test_ranks_together_hold_the_global_batch(list_source, kind):
+    source = list_source([7, 5, 9, 4, 6])
+    alone = makers()[kind](source, 4, 0)
+    ranks = [makers()[kind](source, 4, 0).shard(rank, 2) for rank in range(2)]
+    for _ in range(9):
+        whole, parts = next(alone), [next(rank) for rank in ranks]
+        assert torch.equal(whole.image, torch.cat([part.image for part in parts]))
+        assert torch.equal(whole.mask, torch.cat([part.mask for part in parts]))
+
+
+def test_an_unequal_share_is_refused(list_source):
+    with pytest.raises(ValueError, match="equal share of 4 rows"):
+        WholeEpisodes(list_source([3]), 4).shard(0, 3)
+
+
+def test_a_resumed_order_must_be_the_same_order(list_source):
+    state = RandomWindows(list_source([7, 9]), 2, 4, seed=0).state_dict()
+    with pytest.raises(ValueError, match="length was 4, is 5 now"):
+        RandomWindows(list_source([7, 9]), 2, 5, seed=0).load_state_dict(state)
+
+
+def test_whole_episodes_are_padded_and_masked(list_source):
+    batch = next(WholeEpisodes(list_source([3, 5]), 2, shuffle=False))
+    assert batch.mask.tolist() == [[True] * 3 + [False] * 2, [True] * 5]
+    assert batch.image[0, 3:].eq(0).all()
+    assert batch.action[0, 3:].eq(0).all()
+    assert batch.is_first.tolist() == [[True, False, False, False, False]] * 2
+    assert not batch.is_terminal[0, 3:].any()
+    assert not batch.inner_reset
+
+
+def test_one_epoch_gives_every_episode_once(list_source):
+    batches = list(WholeEpisodes(list_source([3] * 7), 3, seed=1, epochs=1))
+    assert [len(batch.image) for batch in batches] == [3, 3, 1]
+    seen = torch.cat([batch.image[:, 0, 0, 0, 0] for batch in batches]).tolist()
+    assert sorted(seen) == list(range(7))
+    assert seen != list(range(7))
+
+
+def test_epochs_are_shuffled_differently(list_source):
+    sampler = WholeEpisodes(list_source([3] * 6), 6, seed=1)
+    first, second = (batch.image[:, 0, 0, 0, 0].tolist() for batch in take(sampler, 2))
+    assert sorted(first) == sorted(second) == list(range(6))
+    assert first != second
+
+
+def test_epochs_of_an_endless_source_are_refused():
+    with pytest.raises(ValueError, match="endless"):
+        WholeEpisodes(GeneratedEpisodes("toy", seed=0), 2, epochs=1)
+
+
+def test_a_window_is_a_piece_of_one_episode_read_as_an_episode_of_its_own():
+    source = GeneratedEpisodes("toy", seed=0)
+    for batch in take(RandomWindows(source, 4, 6, seed=0, keys=["agent_pos"]), 8):
+        for row in range(4):
+            index, start = (int(v) for v in batch.extras["agent_pos"][row, 0])
+            window = slice(start, start + 6)
+            episode = source.episode(index)
+            assert np.array_equal(batch.image[row].permute(0, 2, 3, 1), episode["image"][window])
+            assert np.array_equal(batch.action[row, 1:], episode["action"][window][1:])
+            assert np.array_equal(batch.reward[row], episode["reward"][window])
+        assert batch.action[:, 0].eq(0).all()
+        assert batch.is_first[:, 0].all()
+        assert not batch.is_first[:, 1:].any()
+        assert batch.mask.all()
+
+
+def test_a_block_gives_each_episode_its_windows_and_no_batch_shows_an_episode_twice():
+    sampler = RandomWindows(GeneratedEpisodes("toy", seed=0), 2, 6, seed=0, block_episodes=4, keys=["agent_pos"])
+    assert sampler.windows_per_episode == 4
+    episodes = [batch.extras["agent_pos"][:, 0, 0].int().tolist() for batch in take(sampler, 16)]
+    assert all(len(set(rows)) == 2 for rows in episodes)
+    assert sorted(itertools.chain(*episodes[:8])) == sorted([0, 1, 2, 3] * 4)
+    assert sorted(itertools.chain(*episodes[8:])) == sorted([4, 5, 6, 7] * 4)
+
+
+def test_window_starts_cover_the_whole_episode():
+    sampler = RandomWindows(GeneratedEpisodes("toy", seed=0), 8, 20, seed=0, keys=["agent_pos"])
+    starts = {int(s) for batch in take(sampler, 16) for s in batch.extras["agent_pos"][:, 0, 1]}
+    assert starts == {0, 1, 2, 3}
+
+
+def test_an_episode_shorter_than_the_window_is_padded(list_source):
+    batch = next(RandomWindows(list_source([2, 5]), 2, 5, seed=0))
+    assert sorted(batch.mask.sum(1).tolist()) == [2, 5]
+
+
+def test_a_window_longer_than_every_episode_is_refused():
+    with pytest.raises(ValueError, match="expected 1 to 23"):
+        RandomWindows(GeneratedEpisodes("toy", seed=0), 2, 24)
+
+
+def test_a_block_must_be_whole_batches():
+    with pytest.raises(ValueError, match="multiple of batch_size 2"):
+        RandomWindows(GeneratedEpisodes("toy", seed=0), 2, 5, block_episodes=3)
+
+
+def test_an_empty_source_is_refused(list_source):
+    with pytest.raises(ValueError, match="no episodes"):
+        WholeEpisodes(list_source([]), 2)
+
+
+def test_frames_are_channels_last_in_memory():
+    image = next(WholeEpisodes(GeneratedEpisodes("toy", seed=0), 2)).image
+    assert image.shape == (2, 23, 3, 8, 12)
+    assert image.flatten(0, 1).is_contiguous(memory_format=torch.channels_last)
+
+
+def test_ground_truth_comes_when_asked_for(list_source):
+    batch = next(WholeEpisodes(list_source([3, 5]), 2, shuffle=False, keys=["agent_pos", "context_length"]))
+    assert batch.extras["agent_pos"].shape == (2, 5, 2)
+    assert batch.extras["context_length"].tolist() == [[0] * 5, [1] * 5]
+    assert batch.window(1, 3).extras["context_length"].tolist() == [[0] * 2, [1] * 2]
+    with pytest.raises(ValueError, match=r"no 'agent'.*agent_pos"):
+        next(WholeEpisodes(list_source([3]), 1, keys=["agent"]))
+
+
+def test_a_reset_inside_an_episode_is_announced(list_source):
+    source = list_source([5])
+    source.episodes[0]["is_first"][3] = True
+    assert next(WholeEpisodes(source, 1)).inner_reset

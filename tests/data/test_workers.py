@@ -1,0 +1,123 @@
+import gc
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from wmkit.data import GeneratedEpisodes, RandomWindows, WholeEpisodes, WorkerError
+from wmkit.data.remote import RemoteEpisodes
+
+
+def gone(pid):
+    for _ in range(100):
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            return True
+        time.sleep(0.05)
+    return False
+
+
+def pids(sampler):
+    remotes = sampler._loader._finalizer.peek()[2][1]
+    return [remote.pid for remote in remotes]
+
+
+def test_a_worker_gives_the_same_episode_as_the_world_and_never_imports_torch():
+    source = GeneratedEpisodes("toy", seed=3, split="valid", length=11)
+    remote = RemoteEpisodes(source, 0)
+    try:
+        got, expected = remote.episode(4), source.episode(4)
+        maps = Path(f"/proc/{remote.pid}/maps")
+        libraries = maps.read_text() if maps.exists() else ""
+    finally:
+        remote.close()
+    assert got.keys() == expected.keys()
+    for key, value in expected.items():
+        assert got[key].dtype == value.dtype
+        np.testing.assert_array_equal(got[key], value)
+    assert "libtorch" not in libraries
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_the_order_does_not_depend_on_the_number_of_workers(workers):
+    source = GeneratedEpisodes("toy", seed=1)
+    with RandomWindows(source, 3, 10, seed=2) as alone, RandomWindows(source, 3, 10, seed=2, workers=workers) as helped:
+        for _ in range(7):
+            a, b = next(alone), next(helped)
+            assert (a.image == b.image).all()
+            assert (a.action == b.action).all()
+            assert (a.reward == b.reward).all()
+    assert helped.wait_seconds > 0
+
+
+def test_a_worlds_exception_names_the_worker_the_episode_and_the_cause():
+    with WholeEpisodes(GeneratedEpisodes("toy_raises", seed=0), 4, workers=2) as sampler:
+        processes = pids(sampler)
+        with pytest.raises(WorkerError, match=r"(?s)Worker \d.*episode 5 of world 'toy_raises'.*no such maze"):
+            next(sampler), next(sampler)
+    assert all(gone(pid) for pid in processes)
+
+
+def test_a_worker_killed_from_inside_is_reported_within_five_seconds():
+    with WholeEpisodes(GeneratedEpisodes("toy_dies", seed=0), 6, workers=2) as sampler:
+        with pytest.raises(WorkerError, match=r"episode 5 of world 'toy_dies'.*killed by SIGKILL"):
+            next(sampler)
+        assert sampler.wait_seconds < 5
+
+
+def test_a_worker_killed_from_outside_is_reported():
+    with WholeEpisodes(GeneratedEpisodes("toy", seed=0), 2, workers=1) as sampler:
+        next(sampler)
+        os.kill(pids(sampler)[0], signal.SIGKILL)
+        with pytest.raises(WorkerError, match="killed by SIGKILL"):
+            [next(sampler) for _ in range(5)]
+
+
+def test_a_dropped_sampler_takes_its_workers_with_it():
+    sampler = WholeEpisodes(GeneratedEpisodes("toy", seed=0), 2, workers=2)
+    next(sampler)
+    processes = pids(sampler)
+    del sampler
+    gc.collect()
+    assert all(gone(pid) for pid in processes)
+
+
+def test_a_closed_sampler_says_so():
+    sampler = WholeEpisodes(GeneratedEpisodes("toy", seed=0), 2, workers=1)
+    sampler.close()
+    with pytest.raises(ValueError, match="closed"):
+        next(sampler)
+
+
+def test_workers_end_when_their_owner_is_killed():
+    code = (
+        "import sys; sys.path[:] = " + repr(sys.path) + "\n"
+        "import time\n"
+        "from wmkit.data import GeneratedEpisodes\n"
+        "from wmkit.data.remote import RemoteEpisodes\n"
+        "remote = RemoteEpisodes(GeneratedEpisodes('toy', seed=0), 0)\n"
+        "remote.episode(0)\n"
+        "print(remote.pid, flush=True)\n"
+        "time.sleep(60)\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as owner:
+        worker = int(owner.stdout.readline())
+        owner.kill()
+    assert gone(worker)
+
+
+def test_a_bad_episode_is_stopped_at_the_gate_with_its_place():
+    with WholeEpisodes(GeneratedEpisodes("toy_nan", seed=0), 6) as sampler:
+        with pytest.raises(ValueError, match=r"Episode 5: action at t = 7 is nan"):
+            next(sampler)
+
+
+def test_negative_workers_are_refused():
+    with pytest.raises(ValueError, match="workers"):
+        WholeEpisodes(GeneratedEpisodes("toy", seed=0), 2, workers=-1)

@@ -1,0 +1,40 @@
+import dataclasses
+
+import pytest
+
+from wmkit.data import find_world, list_worlds
+from wmkit.data.worlds import entry_point_of
+
+
+def test_a_world_is_found_by_short_name_and_by_full_id(monkeypatch):
+    assert find_world("toy").id == "toys/toy-v0"
+    points = {name: point for name, point in _points().items() if name.startswith("toy")}
+    monkeypatch.setattr("wmkit.data.worlds._entry_points", lambda: points)
+    assert find_world("toys/toy_nan-v0").name == "toy_nan"
+
+
+def test_installed_worlds_are_listed():
+    assert {"toy", "toy_dies", "ray_maze_9x9", "ray_two_rooms"} <= set(list_worlds())
+    assert list_worlds() == sorted(list_worlds())
+
+
+def test_an_unknown_world_is_answered_with_the_closest_match_and_the_list():
+    with pytest.raises(ValueError, match=r"'toy_dyes'.*Did you mean 'toy_dies'.*ray_two_rooms"):
+        find_world("toy_dyes")
+
+
+def test_an_entry_point_that_is_no_world_is_refused():
+    with pytest.raises(ValueError, match=r"no_world = wmkit_toy_worlds:NO_WORLD is no World"):
+        find_world("no_world")
+
+
+def test_a_changed_world_is_not_mistaken_for_the_registered_one():
+    assert entry_point_of(find_world("toy")) == "wmkit_toy_worlds:TOY"
+    with pytest.raises(ValueError, match="workers=0"):
+        entry_point_of(dataclasses.replace(find_world("toy"), episode_length=24))
+
+
+def _points():
+    from wmkit.data import worlds
+
+    return worlds._entry_points()

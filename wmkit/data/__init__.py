@@ -1,0 +1,14 @@
+"""Episodes: found, generated, stored, and sampled into batches."""
+
+from wmkit.data.collate import check_batch as check_batch
+from wmkit.data.episode import Episode as Episode
+from wmkit.data.episode import check_episode as check_episode
+from wmkit.data.random_windows import RandomWindows as RandomWindows
+from wmkit.data.remote import WorkerError as WorkerError
+from wmkit.data.sampler import Sampler as Sampler
+from wmkit.data.source import EpisodeSource as EpisodeSource
+from wmkit.data.source import GeneratedEpisodes as GeneratedEpisodes
+from wmkit.data.whole_episodes import WholeEpisodes as WholeEpisodes
+from wmkit.data.worlds import World as World
+from wmkit.data.worlds import find_world as find_world
+from wmkit.data.worlds import list_worlds as list_worlds
