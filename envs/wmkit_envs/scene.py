@@ -1,0 +1,72 @@
+"""What an episode is made of before anything moves: the grid, the walls' looks, the objects, the first pose.
+
+Coordinates: one unit is one cell, x to the right, y up, the origin is the bottom-left corner of the inner maze (without
+its outer wall). Grids are indexed [row, column] with row 0 at the bottom.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+OPEN = -1
+"""Value of a cell of `Scene.walls` that is not a wall."""
+NUM_STYLES = 8
+OBJECT_COLORS = (
+    np.array(
+        [(170, 38, 30), (99, 170, 88), (39, 140, 217), (93, 105, 199), (220, 193, 59), (220, 128, 107)],
+        dtype=np.float64,
+    )
+    / 220
+)
+"""Red, green, blue, purple, yellow, salmon in [0, 1]: object i has colour i mod 6, as in Memory Maze."""
+
+
+class Pose(NamedTuple):
+    """Where the walker is and where it looks."""
+
+    x: float
+    y: float
+    heading: float
+    """Radians from the x axis, counter-clockwise."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Scene:
+    """The constants of one episode."""
+
+    walls: NDArray[np.int8]
+    """(h + 2, w + 2) wall style 0..7 or `OPEN`, outer wall included: cell (x, y) is `walls[y + 1, x + 1]`."""
+    floors: NDArray[np.uint8]
+    """(h + 2, w + 2) 0 for corridors, 1 for rooms."""
+    objects: NDArray[np.float64]
+    """(k, 2) centres of the objects."""
+    start: Pose
+
+    @property
+    def layout(self) -> NDArray[np.uint8]:
+        """(h, w) 1 for a free cell, 0 for a wall; the outer wall is left out."""
+        return (self.walls[1:-1, 1:-1] == OPEN).astype(np.uint8)
+
+    @property
+    def colors(self) -> NDArray[np.float64]:
+        """(k, 3) colour of each object in [0, 1]."""
+        return OBJECT_COLORS[np.arange(len(self.objects)) % len(OBJECT_COLORS)]
+
+
+def dress_walls(free: NDArray[np.bool_], rng: np.random.Generator) -> NDArray[np.int8]:
+    """Give each wall cell of an outer grid (rows, columns) one of the styles, the same within a block of the grid.
+
+    Rows are cut in 3 and columns in 3 columns/rows blocks (one less where that number divides 10, or block columns
+    would repeat); block i takes digit i mod 10 and every digit draws a style. Source: Memory Maze, S4WM's collectors.
+    """
+    rows, columns = free.shape
+    across = 3 * columns // rows
+    across -= across > 1 and 10 % across == 0
+    block_row, block_column = 3 * np.arange(rows) // rows, across * np.arange(columns) // columns
+    digit = (block_row[:, None] * across + block_column[None, :]) % 10
+    styles = rng.integers(NUM_STYLES, size=10)
+    return np.where(free, OPEN, styles[digit]).astype(np.int8)
