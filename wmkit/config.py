@@ -35,8 +35,12 @@ class DataConfig:
     """Time steps of a window; whole episodes ignore it."""
     batch_size: int = 16
     """Rows of the global batch, over all processes."""
-    episodes: int = 256
-    """Generated episodes that the training split holds; the sampler visits them again and again."""
+    episodes: int | None = None
+    """Episodes of the training split that a generated source holds; None: it never repeats itself."""
+    episode_length: int | None = None
+    """Observations of a generated episode, from its first on; None: all of them."""
+    windows_per_episode: int | None = None
+    """Windows taken from an episode before the next ones are loaded; None: as many as fit."""
     workers: int = 1
     """Processes that prepare batches; they do not change what the batches are."""
     seed: int = 0
@@ -44,8 +48,9 @@ class DataConfig:
 
     def __post_init__(self) -> None:
         _choice("data.sampler", self.sampler, SAMPLERS)
-        for name in ("length", "batch_size", "episodes"):
-            _between(f"data.{name}", getattr(self, name), 1)
+        for name in ("length", "batch_size", "episodes", "episode_length", "windows_per_episode"):
+            if getattr(self, name) is not None:
+                _between(f"data.{name}", getattr(self, name), 1)
         for name in ("workers", "seed"):
             _between(f"data.{name}", getattr(self, name), 0)
 

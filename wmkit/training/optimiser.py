@@ -13,6 +13,9 @@ from wmkit.backbones import ParameterGroup
 from wmkit.config import TrainConfig
 from wmkit.world_model import WorldModel
 
+SKIPS_ALLOWED = 10
+"""Steps without a finite gradient, one after another, before a run gives up."""
+
 
 def build_optimiser(model: WorldModel, config: TrainConfig) -> AdamW:
     """AdamW; groups from the model's `parameter_groups()` keep their own lr and weight decay, the rest follow `config`.
@@ -55,19 +58,47 @@ def build_schedule(optimiser: AdamW, config: TrainConfig) -> LambdaLR:
     return LambdaLR(optimiser, lambda step: schedule_factor(step, config))
 
 
-def guarded_step(model: nn.Module, optimiser: AdamW, clip: float) -> tuple[Tensor, bool]:
-    """Clip the gradients to a global norm of `clip` and step; without a finite norm change nothing.
+class StepGuard:
+    """Clips the gradients to a global norm and steps, or changes nothing when there is no finite norm.
 
-    Returns the norm before clipping and whether the step was taken. One non-finite element would make AdamW turn every
-    parameter to NaN, because clipping divides all gradients by the norm.
+    One non-finite element would make AdamW turn every parameter to NaN, because clipping divides all by the norm.
     """
-    norm = nn.utils.clip_grad_norm_(model.parameters(), clip)
-    taken = bool(torch.isfinite(norm))
-    if taken:
+
+    def __init__(self, clip: float, allowed: int = SKIPS_ALLOWED) -> None:
+        self.clip, self.allowed = clip, allowed
+        self.skipped = 0
+        """Steps skipped in the whole run."""
+        self.in_a_row = 0
+
+    def step(self, model: nn.Module, optimiser: AdamW, where: str) -> Tensor | None:
+        """Take the step and return the norm before clipping, or skip it and return None.
+
+        Raises `ValueError`, naming `where` and the parameters, after `allowed` skips in a row.
+        """
+        gradients = [p.grad for p in model.parameters() if p.grad is not None]
+        norm = nn.utils.get_total_norm(gradients)
+        if not torch.isfinite(norm):
+            self._skip(model, where)
+            return None
+        nn.utils.clip_grads_with_norm_(model.parameters(), self.clip, norm)
         optimiser.step()
-    return norm, taken
+        self.in_a_row = 0
+        return norm
 
+    def _skip(self, model: nn.Module, where: str) -> None:
+        self.skipped, self.in_a_row = self.skipped + 1, self.in_a_row + 1
+        if self.in_a_row < self.allowed:
+            return
+        bad = [n for n, p in model.named_parameters() if p.grad is not None and not p.grad.isfinite().all()]
+        raise ValueError(
+            f"No finite gradient in {self.allowed} steps in a row, the last at {where}. Not finite: "
+            f"{', '.join(bad[:5])}{', ...' if len(bad) > 5 else ''}. Try a smaller train.lr, or train.precision=fp32."
+        )
 
-def non_finite_gradients(model: nn.Module) -> list[str]:
-    """Names of the parameters whose gradient is not finite: to be read before the gradients are clipped or cleared."""
-    return [n for n, p in model.named_parameters() if p.grad is not None and not p.grad.isfinite().all()]
+    def state_dict(self) -> dict[str, int]:
+        """The two counters."""
+        return {"skipped": self.skipped, "in_a_row": self.in_a_row}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        """What `state_dict` gave."""
+        self.skipped, self.in_a_row = state["skipped"], state["in_a_row"]

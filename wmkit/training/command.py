@@ -1,0 +1,97 @@
+"""The command line that every recipe shares: compose, choose a folder, train, evaluate; sweeps with `-m`.
+
+0 done    1 the machine refused (disk, memory)    2 what was asked for cannot be    143, 130 stopped by a signal
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import subprocess
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.panel import Panel
+from rich.text import Text
+
+from wmkit.config import RunConfig
+from wmkit.training.compose import compose, describe
+from wmkit.training.loop import Summary, train
+from wmkit.training.run_folder import RunFolder, choose_folder
+from wmkit.training.sweep import expand_sweep
+
+HELP = """usage: python {script} [-m] [key=value ...]
+
+  -m, --multirun   values separated by commas make one run each, one after another, each in a process of its own
+  -h, --help       this text and every key
+
+"""
+
+
+def run_recipe(defaults: RunConfig, after: Callable[[Path], None], words: Sequence[str] | None = None) -> int:
+    """Train the run that the command line asks for, then call `after(run folder)`; returns the exit status.
+
+    An error that the user can mend (`ValueError`), and a machine that refuses, end in one panel without a traceback.
+    """
+    words = list(sys.argv[1:] if words is None else words)
+    if {"-h", "--help"} & set(words):
+        print(HELP.format(script=sys.argv[0]) + describe(defaults))
+        return 0
+    try:
+        if {"-m", "--multirun"} & set(words):
+            return _sweep([word for word in words if word not in ("-m", "--multirun")])
+        return _run(compose(defaults, words), after)
+    except ValueError as error:
+        return _refuse(error, status=2)
+    except (OSError, MemoryError) as error:
+        return _refuse(error, status=1)
+
+
+def train_in_folder(config: RunConfig, folder: RunFolder) -> Summary:
+    """Open `folder`, train, mark it finished if the last step was reached, release it."""
+    folder.open()
+    try:
+        summary = train(config, folder)
+        if summary.stopped_by is None:
+            folder.finish(dataclasses.asdict(summary))
+        return summary
+    finally:
+        folder.close()
+
+
+def _run(config: RunConfig, after: Callable[[Path], None]) -> int:
+    folder, sentence = choose_folder(config, recipe=Path(sys.argv[0]).stem)
+    print(sentence, flush=True)
+    summary = train_in_folder(config, folder)
+    if summary.stopped_by is not None:
+        print(f"Stopped after step {summary.step}; resume=true continues it.", flush=True)
+        return 128 + summary.stopped_by
+    after(folder.path)
+    return 0
+
+
+def _sweep(words: Sequence[str]) -> int:
+    """One process per combination; a job that fails does not keep the others from running."""
+    failed = []
+    jobs = expand_sweep(words)
+    for number, job in enumerate(jobs, start=1):
+        print(f"[{number}/{len(jobs)}] {' '.join(job)}", flush=True)
+        if subprocess.run([sys.executable, sys.argv[0], *job], check=False).returncode:
+            failed.append(" ".join(job))
+    for line in failed:
+        print(f"failed: {line}", file=sys.stderr)
+    return 1 if failed else 0
+
+
+def _refuse(error: BaseException, status: int) -> int:
+    """Print the error in a panel that also says where it was raised."""
+    where = traceback.extract_tb(error.__traceback__)[-1]
+    title = "cannot do that" if status == 2 else "stopped"
+    message = str(error.strerror or error) if isinstance(error, OSError) else str(error)
+    panel = Panel(
+        Text(message), title=title, subtitle=f"{Path(where.filename).name}:{where.lineno}", border_style="red"
+    )
+    Console(stderr=True).print(panel)
+    return status

@@ -1,0 +1,281 @@
+"""The training loop: batch -> loss -> gradients -> guarded step, with everything needed to stop and go on.
+
+Given (config, seed) a run on a CPU with a fixed number of threads is determined to the last bit: batch k comes from
+(seed, k), noise from (seed, step), and a checkpoint holds the rest. `kill -9` and `resume=true` therefore give the
+metrics of the run that was never killed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import math
+from collections.abc import Iterator
+
+import torch
+from accelerate import Accelerator
+from accelerate.state import AcceleratorState
+from torch import nn
+
+from wmkit import tree
+from wmkit.batch import Batch
+from wmkit.build import build_world_model
+from wmkit.config import RunConfig, differences
+from wmkit.data import check_batch
+from wmkit.training.checkpoints import Checkpoint, CheckpointFolder
+from wmkit.training.data import build_sampler, build_source, validation_batches
+from wmkit.training.logs import RunLog
+from wmkit.training.metrics import RunningMean
+from wmkit.training.noise import TRAIN, VALID, step_generator
+from wmkit.training.optimiser import StepGuard, build_optimiser, build_schedule
+from wmkit.training.run_folder import RunFolder
+from wmkit.training.signals import StopSignal
+from wmkit.tree import State
+from wmkit.world_model import LossOutput, WorldModel
+
+HARMLESS = frozenset({"resume", "run_dir", "plugins", "data.workers", "train.threads", "train.keep_last",
+                      "train.checkpoint_every", "eval.episodes", "eval.context", "eval.horizon"})  # fmt: skip
+"""Keys that a resumed run may change: none of them enters a number that is trained or logged."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Summary:
+    """How a call of `train` ended."""
+
+    step: int
+    best_loss: float
+    """Lowest validation loss so far, nats per observation."""
+    skipped: int
+    """Steps skipped for want of a finite gradient."""
+    stopped_by: int | None = None
+    """The signal that stopped the run before its last step."""
+
+
+def train(config: RunConfig, folder: RunFolder) -> Summary:
+    """Train the run of `config` in `folder` (open), from its newest checkpoint if it has one.
+
+    Raises `ValueError` for what cannot be trained on and `OSError` when the disk refuses; the last checkpoint stays
+    whole in either case.
+    """
+    with _torch_settings(config), StopSignal() as stop, contextlib.closing(Trainer(config, folder)) as trainer:
+        return trainer.run(stop)
+
+
+def build_model(config: RunConfig, image_shape: tuple[int, int, int], action_dim: int) -> WorldModel:
+    """The world model of a run, at its initial weights: a function of the config."""
+    assert config.model is not None, "filled in when the config was made"
+    torch.manual_seed(config.seed)
+    options = dataclasses.asdict(config.model)
+    return build_world_model(config.backbone, config.size, image_shape, action_dim, **options)
+
+
+class Trainer:
+    """One process of a run: model, optimiser, data order, and what is carried from step to step."""
+
+    def __init__(self, config: RunConfig, folder: RunFolder) -> None:
+        self.config, self.folder = config, folder
+        self.accelerator = _accelerator(config)
+        self.rank, self.processes = self.accelerator.process_index, self.accelerator.num_processes
+        source = build_source(config, "train")
+        self.model = build_model(config, source.image_shape, source.action_dim)
+        self.forward: nn.Module = self.accelerator.prepare_model(self.model)
+        self.optimiser = build_optimiser(self.model, config.train)
+        self.schedule = build_schedule(self.optimiser, config.train)
+        self.guard = StepGuard(config.train.clip)
+        self.mean = RunningMean()
+        self.checkpoints = CheckpointFolder(folder.checkpoints, config.train.keep_last)
+        self.sampler = build_sampler(config, source).shard(self.rank, self.processes)
+        self.step = self.saved_step = 0
+        self.carried: State | None = None
+        self.best_loss = math.inf
+        notes = self._restore()
+        self.log: RunLog | None = None
+        if self.accelerator.is_main_process:
+            folder.describe(config)
+            self.log = RunLog(folder, config.train.steps, self.step)
+        for note in notes:
+            self._say(note)
+        self.validation = validation_batches(config, build_source(config, "valid"), self.rank, self.processes)
+
+    @property
+    def persistent(self) -> bool:
+        """Whether rows go on from batch to batch: truncated backpropagation through time."""
+        return self.config.data.sampler == "persistent"
+
+    def run(self, stop: StopSignal) -> Summary:
+        """Train until the last step or a signal."""
+        while self.step < self.config.train.steps and stop.number is None:
+            self._train_step(next(self.sampler))
+            if self._due(self.config.train.log_every):
+                self._log_training()
+            improved = self._due(self.config.train.eval_every) and self._validate()
+            if improved or self._due(self.config.train.checkpoint_every):
+                self._save(improved)
+        if self.step > self.saved_step:
+            self._save()
+        stopped_by = stop.number if self.step < self.config.train.steps else None
+        return Summary(self.step, self.best_loss, self.guard.skipped, stopped_by)
+
+    def close(self) -> None:
+        """End the workers, close the logs, give the terminal back."""
+        self.sampler.close()
+        if self.log is not None:
+            self.log.close()
+
+    def _due(self, every: int) -> bool:
+        return self.step % every == 0 or self.step == self.config.train.steps
+
+    def _train_step(self, batch: Batch) -> None:
+        """One optimiser step; the loss continues from the carried state where rows persist."""
+        check_batch(batch)
+        with _memory_advice(f"step {self.step + 1}", batch):
+            output = self._loss(batch, self.carried, step_generator(self.config.seed, self.step, TRAIN))
+            self.optimiser.zero_grad(set_to_none=True)
+            self.accelerator.backward(output.total)
+        norm = self.guard.step(self.model, self.optimiser, f"batch {self.step}")
+        self.schedule.step()
+        self.step += 1
+        if norm is None:
+            self._say(f"step {self.step}: loss {float(output.total):.4g}, no finite gradient; skipped")
+        else:
+            self.mean.add({"loss": output.total.detach(), **output.metrics, "grad_norm": norm})
+        # After a skipped step rows start afresh, for their state may not be finite either.
+        self.carried = tree.detach(output.state) if self.persistent and norm is not None else None
+        if self.log is not None:
+            self.log.step(self.step, batch.shape[0] * batch.shape[1] * self.processes, self.sampler.wait_seconds)
+
+    def _loss(self, batch: Batch, state: State | None, generator: torch.Generator) -> LossOutput:
+        """The loss of this process's rows; noise is drawn for the global batch, so a row's does not depend on N."""
+        rows, length = batch.shape
+        noise = self.model.draw_noise(rows * self.processes, length, generator)
+        mine = noise[self.rank * rows : (self.rank + 1) * rows]
+        return self.forward(batch.to(self.accelerator.device), state, mine, return_state=self.persistent)
+
+    def _log_training(self) -> None:
+        values = self._over_processes(self.mean.take())
+        if self.log is not None:
+            values |= {"lr": self.optimiser.param_groups[0]["lr"], "skipped": self.guard.skipped}
+            self.log.training(self.step, values)
+
+    @torch.no_grad()
+    def _validate(self) -> bool:
+        """Losses on the held-out batches, with the same noise each time; returns whether they are the best so far."""
+        self.model.eval()
+        mean = RunningMean()
+        for number, batch in enumerate(self.validation):
+            output = self._loss(batch, None, step_generator(self.config.seed, number, VALID))
+            mean.add({"loss": output.total, **output.metrics})
+        self.model.train()
+        values = self._over_processes(mean.take())
+        if self.log is not None:
+            self.log.validation(self.step, values)
+        improved = values["loss"] < self.best_loss
+        self.best_loss = min(self.best_loss, values["loss"])
+        return improved
+
+    def _over_processes(self, values: dict[str, float]) -> dict[str, float]:
+        """Means over the processes, which see equally many rows each."""
+        if self.processes == 1:
+            return values
+        stacked = torch.tensor(list(values.values()), dtype=torch.float64, device=self.accelerator.device)
+        return dict(zip(values, self.accelerator.reduce(stacked, "mean").tolist(), strict=True))
+
+    def _save(self, is_best: bool = False) -> None:
+        """Commit a checkpoint; the metrics up to it reach the disk first."""
+        self.saved_step = self.step
+        # Every process takes part: the carried rows of all of them are saved, in the order of the global batch.
+        carried = self.accelerator.gather(self.carried) if self.carried is not None else None
+        if self.log is None:
+            return
+        self.log.sync()
+        training = {
+            "optimiser": self.optimiser.state_dict(),
+            "schedule": self.schedule.state_dict(),
+            "sampler": self.sampler.state_dict(),
+            "guard": self.guard.state_dict(),
+            "mean": self.mean.state_dict(),
+            "carried": carried,
+            "best_loss": self.best_loss,
+            "random": torch.get_rng_state(),
+            "threads": torch.get_num_threads(),
+        }
+        weights = self.model.state_dict()
+        self.checkpoints.save(Checkpoint(self.step, self.config.to_dict(), weights, training), is_best)
+
+    def _restore(self) -> list[str]:
+        """Go to the newest whole checkpoint, if there is one; returns what the person should know."""
+        notes: list[str] = []
+        checkpoint = self.checkpoints.load_newest(notes.append)
+        if checkpoint is None:
+            return notes
+        check_same_run(checkpoint, self.config)
+        saved = checkpoint.training
+        self.model.load_state_dict(checkpoint.weights)
+        self.optimiser.load_state_dict(saved["optimiser"])
+        self.schedule.load_state_dict(saved["schedule"])
+        self.sampler.load_state_dict(saved["sampler"])
+        self.guard.load_state_dict(saved["guard"])
+        self.mean.load_state_dict(saved["mean"], self.accelerator.device)
+        self.carried = self._own_rows(saved["carried"])
+        self.best_loss = saved["best_loss"]
+        torch.set_rng_state(saved["random"])
+        self.step = self.saved_step = checkpoint.step
+        if saved["threads"] != torch.get_num_threads():
+            notes.append(f"{torch.get_num_threads()} threads instead of {saved['threads']}: last bits will differ.")
+        return [*notes, f"Continuing after step {self.step}"]
+
+    def _own_rows(self, carried: State | None) -> State | None:
+        """Rows of a global state that belong to this process, on its device."""
+        if carried is None:
+            return None
+        share = self.config.data.batch_size // self.processes
+        rows = slice(self.rank * share, (self.rank + 1) * share)
+        return tree.map_tree(lambda leaf: leaf[rows].to(self.accelerator.device), carried)
+
+    def _say(self, sentence: str) -> None:
+        if self.log is not None:
+            self.log.say(sentence)
+
+
+def check_same_run(checkpoint: Checkpoint, config: RunConfig) -> None:
+    """Refuse to continue a checkpoint under another config; `ValueError` shows the fields that differ."""
+    harmless = HARMLESS | ({"train.steps"} if config.train.schedule == "constant" else set())
+    found = {k: v for k, v in differences(checkpoint.config, config.to_dict()).items() if k not in harmless}
+    if found:
+        lines = [f"  {key}: {old} in the checkpoint, {new} now" for key, (old, new) in found.items()]
+        raise ValueError("\n".join(["The checkpoint is of another config; nothing was changed.", *lines]))
+
+
+def _accelerator(config: RunConfig) -> Accelerator:
+    # Accelerate keeps one state per process and refuses a second run with other settings.
+    AcceleratorState._reset_state(reset_partial_state=True)
+    precision = "bf16" if config.train.precision == "bf16" else "no"
+    return Accelerator(cpu=config.train.device == "cpu", mixed_precision=precision)
+
+
+@contextlib.contextmanager
+def _torch_settings(config: RunConfig) -> Iterator[None]:
+    """The run's threads and matmul precision, put back afterwards: they belong to the whole process."""
+    threads, precision = torch.get_num_threads(), torch.get_float32_matmul_precision()
+    torch.set_num_threads(config.train.threads or threads)
+    torch.set_float32_matmul_precision(config.train.matmul_precision)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+        torch.set_float32_matmul_precision(precision)
+
+
+@contextlib.contextmanager
+def _memory_advice(where: str, batch: Batch) -> Iterator[None]:
+    """Turn a failed allocation into a `MemoryError` that says which settings to lower."""
+    try:
+        yield
+    except RuntimeError as error:
+        # On a CPU the allocator raises a plain RuntimeError, with this in its text.
+        if not (isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)):
+            raise
+        rows, length = batch.shape
+        raise MemoryError(
+            f"Out of memory in {where} with {rows} x {length} frames: lower data.batch_size or data.length."
+        ) from error

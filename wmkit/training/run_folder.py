@@ -1,0 +1,181 @@
+"""The folder of one run: its name, its lock, and the files that say what the run was.
+
+config.json  versions.json  metrics.jsonl  timing.jsonl  checkpoints/  tensorboard/  pictures/  finished.json
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import platform
+import re
+import subprocess
+import sys
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from wmkit.config import RunConfig, save_config
+
+ROOT = Path("runs")
+CONFIG, VERSIONS, FINISHED, LOCK = "config.json", "versions.json", "finished.json", "lock"
+PACKAGES = ("wmkit", "torch", "numpy", "triton", "accelerate", "safetensors", "zarr")
+
+
+class RunFolder:
+    """An open run folder: this process alone writes to it until `close`, or until it dies."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._lock: int | None = None
+
+    def open(self) -> None:
+        """Make the folder and lock it; raises `ValueError` naming the process that holds it.
+
+        A POSIX record lock ends with its process, however that ends, and is not inherited by the data workers: no
+        stale lock stays behind.
+        """
+        self.path.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(self.path / LOCK, os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            holder = os.read(descriptor, 32).decode() or "unknown"
+            os.close(descriptor)
+            raise ValueError(
+                f"{self.path} is in use by process {holder}. Wait for it or choose another run_dir."
+            ) from error
+        os.ftruncate(descriptor, 0)
+        os.write(descriptor, str(os.getpid()).encode())
+        self._lock = descriptor
+
+    def close(self) -> None:
+        """Release the lock; a folder that nothing was written to is removed."""
+        if self._lock is None:
+            return
+        if [entry.name for entry in self.path.iterdir()] == [LOCK]:
+            (self.path / LOCK).unlink()
+            self.path.rmdir()
+        os.close(self._lock)
+        self._lock = None
+
+    def describe(self, config: RunConfig) -> None:
+        """Write what the run is: its config, and for this start versions, commit and command line."""
+        save_config(config, self.path / CONFIG)
+        path = self.path / VERSIONS
+        before = json.loads(path.read_text(encoding="utf-8"))["starts"] if path.exists() else []
+        write_json(path, {"starts": [*before, versions()]})
+
+    def finish(self, summary: dict[str, Any]) -> None:
+        """Mark the run finished: its name is then not used again by a new one."""
+        write_json(self.path / FINISHED, summary)
+
+    @property
+    def finished(self) -> bool:
+        """Whether the run reached its last step."""
+        return (self.path / FINISHED).exists()
+
+    @property
+    def checkpoints(self) -> Path:
+        """Folder of the checkpoints."""
+        return self.path / "checkpoints"
+
+    @property
+    def metrics(self) -> Path:
+        """JSON lines {step, split, values}: the same for every run of this config and seed on this machine."""
+        return self.path / "metrics.jsonl"
+
+    @property
+    def timing(self) -> Path:
+        """JSON lines of what differs from run to run: frames/s, share of time spent waiting for data."""
+        return self.path / "timing.jsonl"
+
+    @property
+    def tensorboard(self) -> Path:
+        """Folder of TensorBoard's event files."""
+        return self.path / "tensorboard"
+
+
+def choose_folder(config: RunConfig, recipe: str, root: Path = ROOT) -> tuple[RunFolder, str]:
+    """The folder that `config` asks for, and a sentence that says which and why.
+
+    `run_dir` names it, and an existing one is refused unless `resume`. Else it is `root`/recipe-world-backbone-seed,
+    with -2, -3, ... for later runs; `resume` takes the newest unfinished of these. Raises `ValueError` when refused.
+    """
+    if config.run_dir is not None:
+        return _named_folder(Path(config.run_dir), config.resume)
+    world = Path(config.data.source).stem if config.data.source else config.world
+    name = "-".join((recipe, world, config.backbone_name, str(config.seed)))
+    taken = _numbered(root, name)
+    unfinished = [number for number, folder in taken.items() if not folder.finished]
+    if config.resume and unfinished:
+        return taken[max(unfinished)], f"Resuming {taken[max(unfinished)].path}"
+    number = max(taken, default=0) + 1
+    folder = RunFolder(root / (name if number == 1 else f"{name}-{number}"))
+    if unfinished:
+        return (
+            folder,
+            f"Run folder {folder.path} ({taken[max(unfinished)].path} is unfinished; resume=true continues it)",
+        )
+    return folder, f"Run folder {folder.path}"
+
+
+def _named_folder(path: Path, resume: bool) -> tuple[RunFolder, str]:
+    if not path.exists():
+        return RunFolder(path), f"Run folder {path}"
+    if not path.is_dir():
+        raise ValueError(f"run_dir={path} is not a folder.")
+    if any(path.iterdir()) and not resume:
+        raise ValueError(
+            f"run_dir={path} exists. Nothing was changed: name another, or add resume=true to continue it."
+        )
+    return RunFolder(path), f"Resuming {path}" if resume else f"Run folder {path}"
+
+
+def _numbered(root: Path, name: str) -> dict[int, RunFolder]:
+    """Existing folders `name`, `name-2`, `name-3`, ... by number."""
+    found = {}
+    for path in root.glob(f"{name}*"):
+        match = re.fullmatch(rf"{re.escape(name)}(?:-([2-9]|[1-9]\d+))?", path.name)
+        if match:
+            found[int(match.group(1) or 1)] = RunFolder(path)
+    return found
+
+
+def versions() -> dict[str, Any]:
+    """Versions of Python and of what decides the numbers, the git commit if there is one, and the command line."""
+    return {
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        **{name: _version(name) for name in PACKAGES},
+        "commit": _commit(),
+        "command": sys.argv,
+    }
+
+
+def write_json(path: Path, values: dict[str, Any]) -> None:
+    """Write indented JSON through a temporary file, so that readers see a whole file or none."""
+    temporary = path.with_name(f".{path.name}")
+    temporary.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
+    os.replace(temporary, path)
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _commit() -> str | None:
+    """The commit of the code, with `+changes` when the working tree differs from it; None outside a repository."""
+    here = Path(__file__).parent
+    try:
+        head = subprocess.run(["git", "rev-parse", "HEAD"], cwd=here, capture_output=True, text=True, check=True)
+        state = subprocess.run(
+            ["git", "status", "--porcelain", "-uno"], cwd=here, capture_output=True, text=True, check=True
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return head.stdout.strip() + ("+changes" if state.stdout.strip() else "")

@@ -1,0 +1,20 @@
+"""Sweeps: `backbone=s4,gru seed=range(3)` becomes one list of plain words per combination."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+
+from wmkit.training.compose import parse_overrides
+
+
+def expand_sweep(words: Sequence[str]) -> list[list[str]]:
+    """Every combination of the words' values in Hydra's grammar, the last word varying fastest."""
+    return [list(job) for job in itertools.product(*(_values(word) for word in words))]
+
+
+def _values(word: str) -> list[str]:
+    parsed = parse_overrides([word])[0]
+    if not parsed.is_sweep_override():
+        return [word]
+    return [f"{parsed.get_key_element()}={value}" for value in parsed.sweep_string_iterator()]
