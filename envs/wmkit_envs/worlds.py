@@ -131,6 +131,24 @@ class RayMaze(World):
         return simulation
 
 
+@dataclasses.dataclass(frozen=True)
+class RayTwoRooms(World):
+    """Two rooms, three objects, and the script of the S4WM data (`wmkit_envs.two_rooms`)."""
+
+    def begin(self, draw: Draw) -> Simulation:
+        """The fixed layout with its objects and wall styles; touching objects has no effect."""
+        from wmkit_envs.simulation import Simulation
+        from wmkit_envs.two_rooms import draw_two_rooms
+
+        return Simulation(draw_two_rooms(draw.streams()[0]), goal_rng=None)
+
+    def walk(self, draw: Draw, length: int) -> Simulation:
+        """The whole script, whatever the length."""
+        from wmkit_envs.two_rooms import walk_two_rooms
+
+        return walk_two_rooms(lambda: self.begin(draw), draw.streams()[2])
+
+
 def _ray_maze(size: int, targets: int, steps: int, max_rooms: int = 6, room_max_size: int = 5) -> RayMaze:
     return RayMaze(
         name=f"ray_maze_{size}x{size}",
@@ -149,8 +167,10 @@ RAY_MAZE_11X11 = _ray_maze(11, targets=4, steps=2000)
 RAY_MAZE_13X13 = _ray_maze(13, targets=5, steps=3000)
 RAY_MAZE_15X15 = _ray_maze(15, targets=6, steps=4000, max_rooms=9, room_max_size=3)
 
+RAY_TWO_ROOMS = RayTwoRooms(name="ray_two_rooms", id="wmkit/RayTwoRooms-v0", episode_length=501, context_length=301)
+
 WORLDS: dict[str, World] = {
-    world.name: world for world in (RAY_MAZE_9X9, RAY_MAZE_11X11, RAY_MAZE_13X13, RAY_MAZE_15X15)
+    world.name: world for world in (RAY_MAZE_9X9, RAY_MAZE_11X11, RAY_MAZE_13X13, RAY_MAZE_15X15, RAY_TWO_ROOMS)
 }
 
 
