@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wmkit_envs.compiled import compiled
+from wmkit_envs.picture_size import checked_size
 from wmkit_envs.scene import OPEN, Scene
 from wmkit_envs.textures import LEVELS, TEXELS, WALL_HEIGHT, floor_textures, sky_rows, wall_textures
 
@@ -24,7 +25,6 @@ CAMERA_HEIGHT = 0.15
 """In cells."""
 OBJECT_RADIUS = 0.3
 """In cells; the lower half of the sphere is sunk in the floor."""
-MIN_SIDE, MAX_SIDE = 8, 1024
 
 _WALL_ROWS = round(TEXELS * WALL_HEIGHT)
 _SIDE_SHADE = 0.82
@@ -44,7 +44,7 @@ def render(
     `size` is (H, W). `frame_colors` (T, 3) uint8 draws a border of 2 pixels per 64 around each picture.
     Raises `ValueError` for sizes outside 8..1024, poses of the wrong shape and poses inside a wall.
     """
-    height, width = _checked_size(size)
+    height, width = checked_size(size)
     poses = _checked_poses(scene, poses)
     slopes = HALF_VIEW * (1 - 2 * (np.arange(height) + 0.5) / height)
     out = np.empty((len(poses), height, width, 3), np.uint8)
@@ -55,12 +55,6 @@ def render(
     if frame_colors is not None:
         _draw_frames(out, frame_colors, max(1, round(2 * height / 64)))
     return out
-
-
-def _checked_size(size: tuple[int, int]) -> tuple[int, int]:
-    if not all(MIN_SIDE <= side <= MAX_SIDE for side in size):
-        raise ValueError(f"picture size: expected height and width in {MIN_SIDE}..{MAX_SIDE}, got {size}")
-    return size
 
 
 def _checked_poses(scene: Scene, poses: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -1,8 +1,8 @@
-"""Two Rooms: the fixed layout and the scripted walk of the S4WM data, with exactly 301 context and 200 query observations.
+"""Two Rooms: the fixed layout and the scripted walk of the S4WM data: exactly 301 context and 200 query observations.
 
 Two rooms of 3x3 cells, joined by a doorway; three objects on random cells of a fixed list, wall styles at random. The
-walker explores a room by bursts of turning and walking and changes rooms at set times. The context (steps 0..300) ends in
-the room it started in, seen twice by then; the query starts with the walk through the doorway.
+walker explores a room by bursts of turning and walking and changes rooms at set times. The context (steps 0..300) ends
+in the room it started in, seen twice by then; the query starts with the walk through the doorway.
 
 Source: the collectors published with DrStrategy (ahn-ml/drstrategy, memory-maze), re-implemented from a description.
 """
@@ -90,7 +90,7 @@ class _Script:
         raise ScriptFailed
 
     def _explore(self, until: int) -> None:
-        """Alternate bursts of turning and walking in this room to exactly step `until`; two in three begin with a turn."""
+        """Alternate bursts of turning and walking in this room to exactly step `until`; two in three start by turning."""
         if self._steps > until:
             raise ScriptFailed
         room = self._room()

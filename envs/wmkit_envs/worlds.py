@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from wmkit_envs.picture_size import checked_size
+
 if TYPE_CHECKING:
     from wmkit_envs.scene import Scene
     from wmkit_envs.simulation import Simulation, Trajectory
@@ -58,6 +60,11 @@ class World(abc.ABC):
     image_shape: tuple[int, int, int] = (3, 64, 64)
     """Channels, height, width; other sizes by `dataclasses.replace(world, image_shape=(3, 128, 128))`."""
     action_dim: int = 6
+
+    def __post_init__(self) -> None:
+        if len(self.image_shape) != 3 or self.image_shape[0] != 3:
+            raise ValueError(f"image_shape: expected (3, height, width), got {self.image_shape}")
+        checked_size(self.image_shape[1:])
 
     @abc.abstractmethod
     def begin(self, draw: Draw) -> Simulation:
