@@ -1,0 +1,183 @@
+"""The context|query protocol: observe C steps, imagine the next H with the true actions, compare with what happened.
+
+Time: `image[:, :C]` is the context; query step h = 1..H predicts `image[:, C + h - 1]` with the actions up to the one
+that led to it. The model observes the context in one pass, imagines in single steps from the state which that left
+behind, and decodes only afterwards, in chunks (S4WM, Deng et al. 2023, section 5).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from wmkit.batch import Batch
+from wmkit.evaluation.baselines import copy_last_frame, mean_image, other_random_frame
+from wmkit.evaluation.errors import Errors, frame_error
+from wmkit.evaluation.film import Film
+from wmkit.evaluation.report import (
+    COPY_LAST,
+    GENERATION,
+    MEAN_IMAGE,
+    MISLED,
+    OTHER_FRAME,
+    RECONSTRUCTION,
+    Evaluation,
+)
+from wmkit.tree import State
+from wmkit.world_model import WorldModel
+
+ROWS_AT_ONCE = 32
+"""Episodes that the model reads side by side: bounds memory, whatever the number of episodes."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Observed:
+    """Some episodes as the model has read them, and the fork at the end of the context."""
+
+    features: Tensor
+    """(B, C + H, F): posterior features; every frame was seen."""
+    state: State
+    """State after the context, from which to imagine."""
+    noise: Tensor
+    """(B, H, noise_dim) for the query: the same for every future imagined from here."""
+
+
+def evaluate(
+    model: WorldModel,
+    batch: Batch,
+    *,
+    context: int,
+    horizon: int,
+    seed: int = 0,
+    training_frames: Tensor | None = None,
+) -> Evaluation:
+    """Errors of `model` and of the baselines on held-out episodes.
+
+    batch: N >= 2 whole episodes of at least context + horizon steps; what is longer is left out. training_frames:
+    (M, T, C, H, W) uint8, of which the mean-image baseline is the mean; None takes the contexts of the episodes
+    themselves. Latents are samples, drawn from `seed`; `generation, another row's actions` gives row i the actions of
+    row i - 1 and the noise of row i. Raises `ValueError` for too few or too short episodes.
+    """
+    check_lengths(batch, context, horizon)
+    batch = batch.window(0, context + horizon)
+    generator = torch.Generator().manual_seed(seed)
+    other_action = batch.action.roll(1, dims=0)
+    reference = batch.image[:, :context] if training_frames is None else training_frames
+    baselines = _baselines(batch.image, mean_image(reference), context, horizon, generator)
+    groups = []
+    with evaluating(model):
+        for start in range(0, batch.shape[0], ROWS_AT_ONCE):
+            rows = slice(start, start + ROWS_AT_ONCE)
+            groups.append(_model_errors(model, rows_of(batch, rows), other_action[rows], context, generator))
+    ours = {name: torch.cat([group[name] for group in groups]) for name in groups[0]}
+    on_all = {RECONSTRUCTION: ours.pop(RECONSTRUCTION), MEAN_IMAGE: baselines.pop(MEAN_IMAGE)}
+    on_query = ours | baselines | {name: errors[:, context:] for name, errors in on_all.items()}
+    return Evaluation(
+        context=context,
+        pixels=batch.image[0, 0].numel(),
+        on_context={name: Errors(errors[:, 1:context]) for name, errors in on_all.items()},
+        on_query={name: Errors(errors) for name, errors in on_query.items()},
+        mean_image_of="the held-out contexts" if training_frames is None else "training frames",
+    )
+
+
+def make_film(model: WorldModel, batch: Batch, *, context: int, horizon: int, seed: int = 0) -> Film:
+    """The episodes of `batch` as frames: truth, and the model's reconstruction followed by its imagination."""
+    check_lengths(batch, context, horizon)
+    batch = batch.window(0, context + horizon)
+    generator = torch.Generator().manual_seed(seed)
+    with evaluating(model):
+        observed = observe(model, batch, context, generator)
+        imagined = imagine(model, observed, batch.action[:, context:])
+        frames = model.decode(torch.cat([observed.features[:, :context], imagined], dim=1))
+    made = (frames.float().clamp(0, 1) * 255).round().to(torch.uint8)
+    return Film(batch.image.cpu(), made.cpu(), context)
+
+
+def observe(model: WorldModel, batch: Batch, context: int, generator: torch.Generator) -> Observed:
+    """Read the context in one pass, keep the state, and read on to the end."""
+    batch = batch.to(device_of(model))
+    noise = model.draw_noise(*batch.shape, generator)
+    seen, state = model.observe(batch.image[:, :context], batch.action[:, :context], noise=noise[:, :context])
+    rest, _ = model.observe(
+        batch.image[:, context:], batch.action[:, context:], state=state, noise=noise[:, context:], return_state=False
+    )
+    return Observed(torch.cat([seen.features, rest.features], dim=1), state, noise[:, context:])
+
+
+def imagine(model: WorldModel, observed: Observed, action: Tensor) -> Tensor:
+    """Features (B, H, F) of the future that action (B, H, A) leads to, on prior samples."""
+    return model.imagine(action.to(observed.noise.device), observed.state, noise=observed.noise).features
+
+
+def check_lengths(batch: Batch, context: int, horizon: int) -> None:
+    """Raise `ValueError` unless each row is one episode with context + horizon steps."""
+    length = batch.shape[1]
+    if context < 2 or horizon < 1:
+        raise ValueError(f"Expected a context of at least 2 steps and a horizon of at least 1, got {context}|{horizon}")
+    if context + horizon > length:
+        raise ValueError(
+            f"Context {context} + horizon {horizon} = {context + horizon} steps, but the episodes have {length}; "
+            "shorten one of the two"
+        )
+    if bool(batch.is_first[:, 1 : context + horizon].any()) or not bool(batch.mask[:, : context + horizon].all()):
+        raise ValueError("A row begins a second episode, or ends, within context + horizon; give whole episodes")
+
+
+def device_of(model: WorldModel) -> torch.device:
+    """Where the model's weights are."""
+    return next(model.parameters()).device
+
+
+def rows_of(batch: Batch, rows: slice) -> Batch:
+    """Some rows of a batch."""
+    return batch.map(lambda x: x[rows])
+
+
+@contextlib.contextmanager
+def evaluating(model: WorldModel) -> Iterator[None]:
+    """eval() and inference mode inside; the model's own mode is restored afterwards."""
+    training = model.training
+    model.eval()
+    try:
+        with torch.inference_mode():
+            yield
+    finally:
+        model.train(training)
+
+
+def _model_errors(
+    model: WorldModel, batch: Batch, other_action: Tensor, context: int, generator: torch.Generator
+) -> dict[str, Tensor]:
+    """The model's three rows for one group: reconstruction (B, C + H), the others (B, H), on the CPU."""
+    observed = observe(model, batch, context, generator)
+    query = batch.image[:, context:]
+    imagined = imagine(model, observed, batch.action[:, context:])
+    misled = imagine(model, observed, other_action[:, context:])
+    return {
+        RECONSTRUCTION: _decoded_error(model, observed.features, batch.image),
+        GENERATION: _decoded_error(model, imagined, query),
+        MISLED: _decoded_error(model, misled, query),
+    }
+
+
+def _decoded_error(model: WorldModel, features: Tensor, image: Tensor) -> Tensor:
+    """`frame_error` of the decoded features (B, T, F) against image: (B, T). Decoded row by row, no frame is kept."""
+    rows = [frame_error(model.decode(f[None]), x[None].to(f.device)) for f, x in zip(features, image, strict=True)]
+    return torch.cat(rows).cpu()
+
+
+def _baselines(
+    image: Tensor, mean: Tensor, context: int, horizon: int, generator: torch.Generator
+) -> dict[str, Tensor]:
+    """Mean image (N, C + H), other random frame and copy of the last context frame (N, H)."""
+    query = image[:, context:]
+    return {
+        MEAN_IMAGE: frame_error(mean, image),
+        OTHER_FRAME: frame_error(other_random_frame(image, horizon, generator), query),
+        COPY_LAST: frame_error(copy_last_frame(image, context, horizon), query),
+    }

@@ -1,0 +1,151 @@
+"""What an evaluation found: the errors by name, the ranges of the horizon they are read at, and four verdicts."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+from wmkit.evaluation.errors import Errors, Estimate
+
+Range = tuple[int, int]
+"""First and last query step, counted from 1, both included."""
+
+RANGES: tuple[Range, ...] = ((1, 5), (6, 20), (50, 50))
+NEAR, MIDDLE, FAR = RANGES
+
+RECONSTRUCTION = "reconstruction"
+GENERATION = "generation"
+MISLED = "generation, another row's actions"
+MEAN_IMAGE = "mean image"
+OTHER_FRAME = "other random frame"
+COPY_LAST = "copy last context frame"
+ROWS = (RECONSTRUCTION, GENERATION, MISLED, MEAN_IMAGE, OTHER_FRAME, COPY_LAST)
+
+RECONSTRUCTION_SHARE = 0.40
+ACTION_COST = 1.15
+
+
+@dataclasses.dataclass(frozen=True)
+class Verdict:
+    """A claim about the model, whether it holds, and the figures behind it."""
+
+    claim: str
+    holds: bool
+    figures: str
+
+    def __str__(self) -> str:
+        return f"{'yes' if self.holds else 'NO '}  {self.claim}: {self.figures}"
+
+
+@dataclasses.dataclass(frozen=True)
+class Evaluation:
+    """Errors of a model and of the baselines on the same held-out frames, in the unit of `frame_error`."""
+
+    context: int
+    """Observed steps before the query."""
+    pixels: int
+    """C * H * W: divides an error into its per-pixel mean."""
+    on_context: dict[str, Errors]
+    """(N, C - 1) for reconstruction and mean image: context steps 2..C. Step 1 has no past and may be unmodelled."""
+    on_query: dict[str, Errors]
+    """(N, H) for each of `ROWS`; reconstruction sees the query frames, the others do not."""
+    mean_image_of: str
+    """Which frames the mean image is the mean of."""
+
+    @property
+    def episodes(self) -> int:
+        """N, the number of held-out episodes."""
+        return self.on_query[GENERATION].per_episode.shape[0]
+
+    @property
+    def horizon(self) -> int:
+        """H, the number of imagined steps."""
+        return len(self.on_query[GENERATION])
+
+    def at(self, name: str, steps: Range) -> Estimate:
+        """The error of one row over a range of query steps, cut to the horizon."""
+        return self.on_query[name].over(*cut(steps, self.horizon))
+
+    def columns(self, ranges: tuple[Range, ...] = RANGES) -> dict[str, Range]:
+        """Headings of the ranges after cutting them to the horizon; equal ones appear once."""
+        return {label(steps): steps for steps in (cut(r, self.horizon) for r in ranges)}
+
+    def action_ratio(self, steps: Range = MIDDLE) -> float:
+        """Error with another row's actions / error with the true ones: 1 means that the model ignores its actions."""
+        return self.at(MISLED, steps).mean / self.at(GENERATION, steps).mean
+
+    def verdicts(self) -> list[Verdict]:
+        """The four questions that any model of a world with actions should answer with yes."""
+        return [
+            self._reconstructs(),
+            self._beats(COPY_LAST, MIDDLE),
+            self._beats(OTHER_FRAME, FAR),
+            self._uses_actions(),
+        ]
+
+    def _reconstructs(self) -> Verdict:
+        """The worst column counts."""
+        shares = {"context": self.on_context[RECONSTRUCTION].whole().mean / self.on_context[MEAN_IMAGE].whole().mean}
+        for heading, steps in self.columns().items():
+            shares[heading] = self.at(RECONSTRUCTION, steps).mean / self.at(MEAN_IMAGE, steps).mean
+        claim = f"reconstruction is at most {RECONSTRUCTION_SHARE:.0%} of the mean image's error"
+        figures = ", ".join(f"{share:.1%} ({heading})" for heading, share in shares.items())
+        return Verdict(claim, max(shares.values()) <= RECONSTRUCTION_SHARE, figures)
+
+    def _beats(self, baseline: str, steps: Range) -> Verdict:
+        ours, theirs = self.at(GENERATION, steps).mean, self.at(baseline, steps).mean
+        claim = f"generation is below {baseline} at {label(cut(steps, self.horizon))}"
+        return Verdict(claim, ours < theirs, f"{ours:.1f} against {theirs:.1f}")
+
+    def _uses_actions(self) -> Verdict:
+        ratio = self.action_ratio()
+        claim = f"another row's actions cost at least {ACTION_COST - 1:.0%} at {label(cut(MIDDLE, self.horizon))}"
+        return Verdict(claim, ratio >= ACTION_COST, f"{ratio - 1:+.1%}")
+
+    def to_json(self) -> dict[str, Any]:
+        """Everything as plain values; the curves hold one number per step."""
+        return {
+            "unit": "squared error summed over H, W, C, pixels in [0, 1]; mean over episodes and steps",
+            "interval": "half_width: 1.96 standard errors over episodes (normal approximation)",
+            "episodes": self.episodes,
+            "context": self.context,
+            "horizon": self.horizon,
+            "pixels": self.pixels,
+            "mean_image_of": self.mean_image_of,
+            "context_table": {name: self._entry(errors.whole()) for name, errors in self.on_context.items()},
+            "query_table": {
+                name: {heading: self._entry(self.at(name, steps)) for heading, steps in self.columns().items()}
+                for name in self.on_query
+            },
+            "context_curves": {name: _curve(errors) for name, errors in self.on_context.items()},
+            "query_curves": {name: _curve(errors) for name, errors in self.on_query.items()},
+            "action_ratio": self.action_ratio(),
+            "verdicts": [dataclasses.asdict(verdict) for verdict in self.verdicts()],
+        }
+
+    def save(self, path: Path) -> None:
+        """Write `to_json` to `path`."""
+        path.write_text(json.dumps(self.to_json(), indent=2) + "\n")
+
+    def _entry(self, estimate: Estimate) -> dict[str, float]:
+        return {**dataclasses.asdict(estimate), "per_pixel_mean": estimate.mean / self.pixels}
+
+
+def cut(steps: Range, horizon: int) -> Range:
+    """The range cut to 1..horizon; one that lies wholly beyond becomes the last step."""
+    first, last = steps
+    if not 1 <= first <= last:
+        raise ValueError(f"A range of query steps is (first, last) with 1 <= first <= last, got {steps}")
+    return min(first, horizon), min(last, horizon)
+
+
+def label(steps: Range) -> str:
+    """`6-20`, or `50` for a single step."""
+    first, last = steps
+    return str(first) if first == last else f"{first}-{last}"
+
+
+def _curve(errors: Errors) -> dict[str, list[float]]:
+    return {"mean": errors.mean().tolist(), "half_width": errors.half_width().tolist()}
