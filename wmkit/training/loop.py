@@ -91,7 +91,7 @@ class Trainer:
         notes = self._restore()
         self.log: RunLog | None = None
         if self.accelerator.is_main_process:
-            folder.describe(config)
+            folder.describe(config, source.image_shape, source.action_dim)
             self.log = RunLog(folder, config.train.steps, self.step)
         for note in notes:
             self._say(note)

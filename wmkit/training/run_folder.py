@@ -1,6 +1,6 @@
 """The folder of one run: its name, its lock, and the files that say what the run was.
 
-config.json  versions.json  metrics.jsonl  timing.jsonl  checkpoints/  tensorboard/  pictures/  finished.json
+config.json  shapes.json  versions.json  metrics.jsonl  timing.jsonl  checkpoints/  tensorboard/  pictures/  finished.json
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import Any
 from wmkit.config import RunConfig, save_config
 
 ROOT = Path("runs")
-CONFIG, VERSIONS, FINISHED, LOCK = "config.json", "versions.json", "finished.json", "lock"
+CONFIG, SHAPES, VERSIONS, FINISHED, LOCK = "config.json", "shapes.json", "versions.json", "finished.json", "lock"
 PACKAGES = ("wmkit", "torch", "numpy", "triton", "accelerate", "safetensors", "zarr")
 
 
@@ -60,9 +60,13 @@ class RunFolder:
         os.close(self._lock)
         self._lock = None
 
-    def describe(self, config: RunConfig) -> None:
-        """Write what the run is: its config, and for this start versions, commit and command line."""
+    def describe(self, config: RunConfig, image_shape: tuple[int, int, int], action_dim: int) -> None:
+        """Write what the run is: config, shapes of the data, and for this start versions, commit and command line.
+
+        With the shapes, the model can be built again where the data are not.
+        """
         save_config(config, self.path / CONFIG)
+        write_json(self.path / SHAPES, {"image_shape": image_shape, "action_dim": action_dim})
         path = self.path / VERSIONS
         before = json.loads(path.read_text(encoding="utf-8"))["starts"] if path.exists() else []
         write_json(path, {"starts": [*before, versions()]})
