@@ -90,7 +90,7 @@ class _Script:
         raise ScriptFailed
 
     def _explore(self, until: int) -> None:
-        """Alternate bursts of turning and walking in this room to exactly step `until`; two in three start by turning."""
+        """Alternate bursts of turning (first, two in three times) and walking in this room to exactly step `until`."""
         if self._steps > until:
             raise ScriptFailed
         room = self._room()
