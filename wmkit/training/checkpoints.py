@@ -11,6 +11,7 @@ A checkpoint is written to a hidden folder, synced, and renamed into place: a re
 from __future__ import annotations
 
 import dataclasses
+import errno
 import hashlib
 import json
 import os
@@ -74,9 +75,11 @@ class CheckpointFolder:
         try:
             _write(temporary, checkpoint)
             _replace_folder(temporary, final)
-        except BaseException:
+        except Exception as error:
+            refused = self._refused(error, checkpoint.step)
+            raise refused from (None if refused is error else error)
+        finally:
             shutil.rmtree(temporary, ignore_errors=True)
-            raise
         _sync(self.path)
         if is_best:
             self._link_best(final)
@@ -103,6 +106,20 @@ class CheckpointFolder:
         """Remove what a save that was killed left behind."""
         for leftover in self.path.glob(".step-*"):
             shutil.rmtree(leftover)
+
+    def _refused(self, error: Exception, step: int) -> Exception:
+        """The error as the user should read it, where the disk is behind it; any other as it is."""
+        cause: BaseException | None = error
+        while cause is not None and not isinstance(cause, OSError):
+            cause = cause.__context__  # torch.save raises a RuntimeError of its own over the file's
+        if cause is None:
+            return error
+        reason = "the disk is full" if cause.errno == errno.ENOSPC else cause.strerror
+        return OSError(
+            cause.errno,
+            f"Could not save the checkpoint of step {step}: {reason}. Earlier ones in {self.path} are intact; "
+            "mend that and continue with resume=true.",
+        )
 
     def _link_best(self, target: Path) -> None:
         temporary = self.path / f".{BEST}"
@@ -167,8 +184,10 @@ def _read(path: Path, reader: Callable[[Path], Any]) -> Any:
 def _write(folder: Path, checkpoint: Checkpoint) -> None:
     folder.mkdir()
     weights = {key: value.contiguous() for key, value in checkpoint.weights.items()}
-    safetensors.torch.save_file(weights, folder / WEIGHTS)
-    torch.save(checkpoint.training, folder / TRAINING)
+    # Through Python's files, whose errors say what the disk said.
+    (folder / WEIGHTS).write_bytes(safetensors.torch.save(weights))
+    with (folder / TRAINING).open("wb") as file:
+        torch.save(checkpoint.training, file)
     files = {name: _describe(folder / name) for name in (WEIGHTS, TRAINING)}
     manifest = {"format": FORMAT, "step": checkpoint.step, "config": checkpoint.config, "files": files}
     (folder / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")

@@ -1,6 +1,7 @@
 """The folder of one run: its name, its lock, and the files that say what the run was.
 
-config.json  shapes.json  versions.json  metrics.jsonl  timing.jsonl  checkpoints/  tensorboard/  pictures/  finished.json
+config.json  shapes.json  versions.json  finished.json
+metrics.jsonl  timing.jsonl  checkpoints/  tensorboard/  pictures/
 """
 
 from __future__ import annotations

@@ -1,0 +1,132 @@
+import dataclasses
+import json
+import math
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from wmkit.backbones import BackboneConfig
+from wmkit.config import (
+    DataConfig,
+    EvalConfig,
+    RunConfig,
+    TrainConfig,
+    closest,
+    differences,
+    import_plugins,
+    load_config,
+    save_config,
+)
+from wmkit.registry import get_entry
+from wmkit.sizes import ModelConfig
+
+
+def test_a_backbone_name_becomes_its_config_for_the_size() -> None:
+    config = RunConfig(backbone="gru", size="tiny")
+    assert config.backbone == get_entry("gru").config.for_size("tiny")
+    assert config.backbone_name == "gru"
+
+
+def test_the_model_takes_the_numbers_of_the_size() -> None:
+    assert RunConfig(backbone="gru", size="tiny").model == ModelConfig.for_size("tiny")
+
+
+def test_a_given_model_config_is_kept() -> None:
+    model = ModelConfig(depth=5)
+    assert RunConfig(backbone="gru", model=model).model is model
+
+
+@pytest.mark.parametrize(
+    ("make", "field", "value"),
+    [
+        (TrainConfig, "steps", 0),
+        (TrainConfig, "lr", math.nan),
+        (TrainConfig, "lr", 0.0),
+        (TrainConfig, "clip", math.inf),
+        (TrainConfig, "weight_decay", -1.0),
+        (TrainConfig, "weight_decay", math.nan),
+        (TrainConfig, "threads", 0),
+        (TrainConfig, "schedule", "linear"),
+        (TrainConfig, "precision", "fp16"),
+        (TrainConfig, "matmul_precision", "low"),
+        (TrainConfig, "device", "gpu"),
+        (DataConfig, "sampler", "window"),
+        (DataConfig, "batch_size", 0),
+        (DataConfig, "episode_length", 0),
+        (DataConfig, "workers", -1),
+        (EvalConfig, "horizon", 0),
+        (EvalConfig, "context", 0),
+        (RunConfig, "size", "large"),
+        (RunConfig, "seed", -1),
+        (RunConfig, "backbone", "grü"),
+    ],
+)
+def test_a_bad_value_is_refused_with_its_key(make: type, field: str, value: object) -> None:
+    with pytest.raises(ValueError, match=field):
+        make(**{field: value})
+
+
+def test_a_near_miss_is_named() -> None:
+    with pytest.raises(ValueError, match="Did you mean 'windows'"):
+        DataConfig(sampler="window")
+    assert closest("xyz", ["windows"]) == ""
+
+
+def test_a_config_of_no_registered_backbone_is_refused() -> None:
+    with pytest.raises(ValueError, match="registered name or its config"):
+        RunConfig(backbone=BackboneConfig())
+
+
+def test_a_saved_config_loads_equal(tmp_path: Path) -> None:
+    config = RunConfig(backbone="gru", size="tiny", data=DataConfig(source="/a/b"), plugins=["json"])
+    save_config(config, tmp_path / "config.json")
+    assert load_config(tmp_path / "config.json") == config
+
+
+@given(seed=st.integers(0, 2**31), lr=st.floats(1e-9, 10.0), threads=st.none() | st.integers(1, 8))
+def test_any_config_survives_json(seed: int, lr: float, threads: int | None) -> None:
+    config = RunConfig(backbone="gru", seed=seed, train=TrainConfig(lr=lr, threads=threads))
+    assert RunConfig.from_dict(json.loads(json.dumps(config.to_dict()))) == config
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"trian": {}}, "no key 'trian'. Did you mean 'train'"),
+        ({"train": {"stps": 3}}, "stps"),
+        ({"train": {"steps": "many"}}, "Integer"),
+        ({"backbone": {"name": "gur"}}, "Did you mean 'gru'"),
+        ({"backbone": {"name": "gru", "hiden": 4}}, "Did you mean 'hidden'"),
+    ],
+)
+def test_a_config_file_with_a_mistake_is_refused(change: dict[str, object], words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        RunConfig.from_dict(RunConfig(backbone="gru").to_dict() | change)
+
+
+@pytest.mark.parametrize("text", [None, "", "{", "\x00"])
+def test_a_file_that_is_no_config_is_refused(tmp_path: Path, text: str | None) -> None:
+    path = tmp_path / "config.json"
+    if text is not None:
+        path.write_text(text)
+    with pytest.raises(ValueError, match="not the config of a run"):
+        load_config(path)
+
+
+def test_differences_are_dotted_and_show_both_values() -> None:
+    one = RunConfig(backbone="gru")
+    other = dataclasses.replace(one, seed=1, train=TrainConfig(lr=1.0))
+    assert differences(one.to_dict(), one.to_dict()) == {}
+    assert differences(one.to_dict(), other.to_dict()) == {"seed": (0, 1), "train.lr": (3e-4, 1.0)}
+
+
+def test_a_plugin_is_found_in_the_current_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "my_imported_plugin.py").write_text("seen = True\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.path", list(sys.path))
+    import_plugins(["my_imported_plugin"])
+    with pytest.raises(ValueError, match="plugins=my_missing_plugin"):
+        import_plugins(["my_missing_plugin"])

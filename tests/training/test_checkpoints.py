@@ -1,0 +1,203 @@
+import errno
+import json
+import os
+import resource
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from wmkit.training.checkpoints import (
+    MANIFEST,
+    TRAINING,
+    WEIGHTS,
+    Checkpoint,
+    CheckpointCorrupt,
+    CheckpointFolder,
+    load_checkpoint,
+    load_weights,
+)
+
+
+def checkpoint(step: int) -> Checkpoint:
+    weights = {"a": torch.full((3, 4), float(step)), "b": torch.arange(5.0)}
+    return Checkpoint(step, {"seed": 0}, weights, {"carried": {"z": torch.ones(2)}, "sampler": {"cursor": step}})
+
+
+def folder_with(path: Path, *steps: int, keep_last: int = 9) -> CheckpointFolder:
+    folder = CheckpointFolder(path / "checkpoints", keep_last)
+    for step in steps:
+        folder.save(checkpoint(step))
+    return folder
+
+
+def test_what_was_saved_loads_equal(tmp_path: Path) -> None:
+    folder = folder_with(tmp_path, 7)
+    loaded, saved = load_checkpoint(folder.folder(7)), checkpoint(7)
+    assert (loaded.step, loaded.config, loaded.training["sampler"]) == (7, saved.config, {"cursor": 7})
+    assert torch.equal(loaded.training["carried"]["z"], torch.ones(2))
+    for weights in (loaded.weights, load_weights(folder.folder(7))):
+        assert all(torch.equal(weights[key], value) for key, value in saved.weights.items())
+
+
+def test_the_last_k_and_the_best_are_kept(tmp_path: Path) -> None:
+    folder = folder_with(tmp_path, keep_last=2)
+    for step in (1, 2, 3, 4, 5):
+        folder.save(checkpoint(step), is_best=step == 2)
+    assert folder.steps() == [2, 4, 5]
+    assert folder.best() == folder.folder(2).resolve()
+    assert os.readlink(folder.path / "best") == "step-00000002"
+
+
+def test_an_empty_folder_has_nothing_to_load(tmp_path: Path) -> None:
+    folder = folder_with(tmp_path)
+    assert folder.load_newest(pytest.fail) is None
+    assert folder.best() is None
+
+
+def truncate(share: float) -> Callable[[Path], None]:
+    def damage(path: Path) -> None:
+        os.truncate(path, int(share * path.stat().st_size))
+
+    return damage
+
+
+def drop_last_byte(path: Path) -> None:
+    os.truncate(path, path.stat().st_size - 1)
+
+
+def flip_last_byte(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    data[-3] ^= 1
+    path.write_bytes(data)
+
+
+@pytest.mark.parametrize("name", [WEIGHTS, TRAINING, MANIFEST])
+@pytest.mark.parametrize("damage", [truncate(0), truncate(0.5), drop_last_byte, flip_last_byte, Path.unlink])
+def test_damage_is_found_named_and_passed_over(tmp_path: Path, name: str, damage: Callable[[Path], None]) -> None:
+    folder = folder_with(tmp_path, 1, 2)
+    file = folder.folder(2) / name
+    before = file.read_bytes()
+    damage(file)
+    if name == MANIFEST and file.exists() and json_of(file.read_bytes()) == json_of(before):
+        return  # a lost newline at the end says the same
+    with pytest.raises(CheckpointCorrupt, match=name):
+        load_checkpoint(folder.folder(2))
+    said: list[str] = []
+    newest = folder.load_newest(said.append)
+    assert newest is not None
+    assert newest.step == 1
+    assert len(said) == 1
+    assert "step-00000002" in said[0]
+
+
+def json_of(data: bytes) -> Any:
+    try:
+        return json.loads(data)
+    except ValueError:
+        return data
+
+
+@given(data=st.data())
+def test_any_flipped_bit_is_refused(data: st.DataObject, tmp_path_factory: pytest.TempPathFactory) -> None:
+    folder = folder_with(tmp_path_factory.mktemp("run"), 1)
+    file = folder.folder(1) / data.draw(st.sampled_from([WEIGHTS, TRAINING]))
+    content = bytearray(file.read_bytes())
+    content[data.draw(st.integers(0, len(content) - 1))] ^= 1 << data.draw(st.integers(0, 7))
+    file.write_bytes(content)
+    with pytest.raises(CheckpointCorrupt, match=file.name):
+        load_checkpoint(folder.folder(1))
+
+
+def test_when_none_is_whole_the_run_is_not_begun_anew(tmp_path: Path) -> None:
+    folder = folder_with(tmp_path, 1)
+    truncate(0)(folder.folder(1) / WEIGHTS)
+    with pytest.raises(CheckpointCorrupt, match="No whole checkpoint"):
+        folder.load_newest(lambda sentence: None)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"), [({"format": 2}, "format 1"), ({"step": None}, "lacks 'step'"), ({"files": {}}, WEIGHTS)]
+)
+def test_a_manifest_that_promises_something_else_is_refused(tmp_path: Path, change: dict[str, Any], words: str) -> None:
+    folder = folder_with(tmp_path, 1)
+    file = folder.folder(1) / MANIFEST
+    changed = {**json.loads(file.read_text()), **change}
+    file.write_text(json.dumps({key: value for key, value in changed.items() if value is not None}))
+    with pytest.raises(CheckpointCorrupt, match=words):
+        load_checkpoint(folder.folder(1))
+
+
+def test_a_pickle_in_the_training_file_is_not_run(tmp_path: Path) -> None:
+    folder = folder_with(tmp_path)
+    planted = Checkpoint(1, {}, {"a": torch.ones(1)}, {"bomb": Bomb()})
+    folder.save(planted)
+    with pytest.raises(CheckpointCorrupt, match=TRAINING):
+        load_checkpoint(folder.folder(1))
+
+
+class Bomb:
+    def __reduce__(self) -> tuple[Any, ...]:
+        return pytest.fail, ("a pickle was run",)
+
+
+@pytest.mark.parametrize("at", ["fsync", "rename"])
+def test_a_full_disk_leaves_the_old_checkpoint_and_no_litter(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at: str
+) -> None:
+    folder = folder_with(tmp_path, 1)
+
+    def full(*args: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, at, full)
+        with pytest.raises(OSError, match=r"step 2: the disk is full.*intact"):
+            folder.save(checkpoint(2))
+    assert [entry.name for entry in folder.path.iterdir()] == ["step-00000001"]
+    assert load_checkpoint(folder.folder(1)).step == 1
+
+
+@pytest.mark.parametrize("big", ["weights", "training"])
+def test_a_file_that_the_system_cuts_short_is_one_clear_error(tmp_path: Path, big: str) -> None:
+    folder = folder_with(tmp_path, 1)
+    large = {"x": torch.ones(100_000)}
+    parts: dict[str, Any] = {"weights": {"a": torch.ones(1)}, "training": {}, big: large}
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limits[1]))
+    try:
+        with pytest.raises(OSError, match=r"step 2: File too large.*intact"):
+            folder.save(Checkpoint(step=2, config={}, **parts))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, before)
+    assert [entry.name for entry in folder.path.iterdir()] == ["step-00000001"]
+
+
+def test_what_cannot_be_serialised_is_not_blamed_on_the_disk(tmp_path: Path) -> None:
+    folder = folder_with(tmp_path, 1)
+    with pytest.raises(Exception, match="pickle"):
+        folder.save(Checkpoint(2, {}, {}, {"unpicklable": lambda: None}))
+    assert folder.steps() == [1]
+
+
+def test_what_a_killed_save_left_is_removed_by_the_next(tmp_path: Path) -> None:
+    folder = folder_with(tmp_path, 1)
+    (folder.path / ".step-00000002").mkdir()
+    (folder.path / ".step-00000002" / WEIGHTS).write_bytes(b"half")
+    assert folder.steps() == [1]
+    folder.save(checkpoint(3))
+    assert sorted(entry.name for entry in folder.path.iterdir()) == ["step-00000001", "step-00000003"]
+
+
+def test_a_step_that_is_trained_again_replaces_its_checkpoint(tmp_path: Path) -> None:
+    folder = folder_with(tmp_path, 1, 2)
+    flip_last_byte(folder.folder(2) / WEIGHTS)
+    folder.save(checkpoint(2))
+    assert load_checkpoint(folder.folder(2)).step == 2

@@ -1,0 +1,118 @@
+import dataclasses
+from pathlib import Path
+
+import pytest
+
+from wmkit import registry
+from wmkit.config import RunConfig
+from wmkit.registry import get_entry
+from wmkit.sizes import ModelConfig
+from wmkit.training.compose import compose, describe
+
+DEFAULTS = RunConfig(backbone="gru", size="small")
+
+
+def test_without_words_the_defaults_come_back() -> None:
+    assert compose(DEFAULTS, []) == DEFAULTS
+
+
+def test_words_change_what_they_name() -> None:
+    config = compose(
+        DEFAULTS, ["backbone.hidden=7", "train.steps=500", "data.source=/a/b", "model.posterior=factorized"]
+    )
+    assert (config.backbone.hidden, config.train.steps, config.data.source) == (7, 500, "/a/b")
+    assert config.model is not None
+    assert config.model.posterior == "factorized"
+
+
+def test_every_registered_backbone_is_a_choice() -> None:
+    for name, entry in registry.all_entries().items():
+        config = compose(DEFAULTS, [f"backbone={name}", "size=tiny"])
+        assert config.backbone == entry.config.for_size("tiny")
+
+
+def test_size_gives_model_and_backbone_their_numbers() -> None:
+    config = compose(DEFAULTS, ["size=tiny"])
+    assert config.backbone == get_entry("gru").config.for_size("tiny")
+    assert config.model == ModelConfig.for_size("tiny")
+
+
+def test_what_a_recipe_changed_survives_another_size() -> None:
+    model = dataclasses.replace(ModelConfig.for_size("small"), reward_head=True)
+    recipe = dataclasses.replace(DEFAULTS, model=model)
+    assert compose(recipe, ["size=tiny"]).model == dataclasses.replace(ModelConfig.for_size("tiny"), reward_head=True)
+
+
+def test_a_backbone_of_a_users_module_is_a_choice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "my_composed_backbone.py").write_text(
+        "import dataclasses\n"
+        "from wmkit import BackboneConfig, register_backbone\n"
+        "from wmkit.backbones.gru import GRU\n"
+        "@dataclasses.dataclass(kw_only=True)\n"
+        "class MyConfig(BackboneConfig):\n"
+        "    width: int = 3\n"
+        "@register_backbone('mine', MyConfig)\n"
+        "class Mine(GRU):\n"
+        "    pass\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(registry, "_entries", dict(registry._entries))
+    config = compose(DEFAULTS, ["plugins=my_composed_backbone", "backbone=mine", "backbone.width=5"])
+    assert (config.backbone_name, config.backbone.width, config.plugins) == ("mine", 5, ["my_composed_backbone"])
+
+
+@pytest.mark.parametrize(
+    ("word", "message"),
+    [
+        ("backbone=gur", "Unknown backbone 'gur'. Did you mean 'gru'"),
+        ("preset=rssm", "Unknown preset 'rssm'"),
+        ("trian.steps=3", "Unknown config key 'trian.steps'. Did you mean 'train.steps'"),
+        ("backbone.layer=3", "Unknown config key 'backbone.layer'"),
+        ("train.steps=x", "train.steps: .*Integer"),
+        ("train.steps=1.5", "train.steps: .*Integer"),
+        ("train.steps=null", "train.steps"),
+        ("train.steps=-3", "train.steps: expected at least 1, got -3"),
+        ("train.lr=nan", "train.lr: expected a positive number"),
+        ("train=3", "train"),
+        ("size=tinny", "size: expected one of"),
+        ("plugins=my_missing_module", "plugins=my_missing_module"),
+        ("steps", "Write key=value"),
+        ("train.steps=[1", "Write key=value"),
+        ("+train.new=1", "keys are neither added nor removed"),
+        ("~train.steps", "keys are neither added nor removed"),
+        ("train.steps=1,2", "Add -m"),
+        ("data.source=!!python/object:os.system", "data.source|Write key=value"),
+    ],
+)
+def test_a_mistake_gives_one_clear_line(word: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message) as caught:
+        compose(DEFAULTS, [word])
+    assert "\n" not in str(caught.value)
+
+
+def test_a_preset_sets_backbone_model_optimiser_and_batches() -> None:
+    config = compose(DEFAULTS, ["preset=rssm-tbtt-3d", "train.steps=7"])
+    assert (config.backbone_name, config.size, config.preset) == ("gru", "3d", "rssm-tbtt-3d")
+    assert (config.data.sampler, config.data.length, config.data.batch_size) == ("persistent", 48, 32)
+    assert (config.train.lr, config.train.clip, config.train.steps) == (3e-4, 200.0, 7)
+
+
+def test_a_preset_of_whole_episodes_reads_whole_episodes() -> None:
+    assert compose(DEFAULTS, ["preset=tssm-xl-2d"]).data.sampler == "episodes"
+
+
+def test_a_word_that_contradicts_the_preset_is_refused() -> None:
+    with pytest.raises(ValueError, match="preset=rssm-tbtt-3d has size=3d, but size=tiny"):
+        compose(DEFAULTS, ["preset=rssm-tbtt-3d", "size=tiny"])
+
+
+def test_help_lists_choices_and_every_key() -> None:
+    text = describe(DEFAULTS)
+    assert "backbone choices: gru" in text
+    assert "matmul_precision: highest" in text
+
+
+def test_composing_writes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    compose(DEFAULTS, ["train.steps=5"])
+    assert list(tmp_path.iterdir()) == []

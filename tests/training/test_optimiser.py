@@ -1,0 +1,121 @@
+import copy
+import math
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import nn
+
+from wmkit.backbones import ParameterGroup
+from wmkit.config import TrainConfig
+from wmkit.training.optimiser import StepGuard, build_optimiser, build_schedule, schedule_factor
+
+
+def hinted(twice: bool = False) -> Any:
+    return Hinted(twice)
+
+
+class Hinted(nn.Module):
+    """Three parameters, one of them with settings of its own."""
+
+    def __init__(self, twice: bool = False) -> None:
+        super().__init__()
+        self.a, self.b, self.frozen = (nn.Parameter(torch.ones(2)) for _ in range(3))
+        self.frozen.requires_grad_(False)
+        self.twice = twice
+
+    def parameter_groups(self) -> list[ParameterGroup]:
+        group = ParameterGroup("ssm", (self.b,), lr=1e-3, weight_decay=0.0)
+        return [group, group] if self.twice else [group]
+
+
+def test_hinted_parameters_keep_their_own_settings() -> None:
+    rest, ssm = build_optimiser(hinted(), TrainConfig(lr=0.5, weight_decay=0.25)).param_groups
+    assert (rest["lr"], rest["weight_decay"], len(rest["params"])) == (0.5, 0.25, 1)
+    assert (ssm["name"], ssm["lr"], ssm["weight_decay"]) == ("ssm", 1e-3, 0.0)
+
+
+def test_a_parameter_in_two_groups_is_refused() -> None:
+    with pytest.raises(ValueError, match="in two of"):
+        build_optimiser(hinted(twice=True), TrainConfig())
+
+
+def test_every_group_follows_the_schedule_from_its_own_rate() -> None:
+    config = TrainConfig(lr=0.5, steps=4, warmup=2)
+    optimiser = build_optimiser(hinted(), config)
+    schedule = build_schedule(optimiser, config)
+    seen = []
+    for _ in range(4):
+        seen.append([group["lr"] for group in optimiser.param_groups])
+        optimiser.step()
+        schedule.step()
+    expected = [0.5, 1.0, 1.0, 0.5]
+    assert seen == [[pytest.approx(0.5 * f), pytest.approx(1e-3 * f)] for f in expected]
+
+
+def test_cosine_falls_to_zero_and_stays_there() -> None:
+    config = TrainConfig(steps=100, warmup=10)
+    assert schedule_factor(9, config) == schedule_factor(10, config) == 1.0
+    assert schedule_factor(55, config) == pytest.approx(0.5)
+    assert schedule_factor(100, config) == schedule_factor(1000, config) == pytest.approx(0.0)
+
+
+@given(
+    steps=st.integers(1, 500),
+    warmup=st.integers(0, 500),
+    step=st.integers(0, 1000),
+    name=st.sampled_from(["cosine", "constant"]),
+)
+def test_the_factor_is_never_outside_zero_and_one(steps: int, warmup: int, step: int, name: str) -> None:
+    assert 0.0 <= schedule_factor(step, TrainConfig(steps=steps, warmup=warmup, schedule=name)) <= 1.0
+
+
+def model_with_gradient(value: float) -> tuple[nn.Linear, torch.optim.AdamW]:
+    model = nn.Linear(3, 2)
+    optimiser = torch.optim.AdamW(model.parameters(), lr=0.1)
+    for parameter in model.parameters():
+        parameter.grad = torch.ones_like(parameter)
+    model.weight.grad[0, 0] = value
+    return model, optimiser
+
+
+def test_gradients_are_clipped_to_the_global_norm() -> None:
+    model, optimiser = model_with_gradient(1.0)
+    norm = StepGuard(clip=0.5).step(model, optimiser, "here")
+    assert norm is not None
+    assert float(norm) == pytest.approx(math.sqrt(8))
+    clipped = torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None])
+    assert float(clipped.norm()) == pytest.approx(0.5, rel=1e-4)
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_one_bad_gradient_element_leaves_every_parameter_bit_unchanged(value: float) -> None:
+    model, optimiser = model_with_gradient(value)
+    before = copy.deepcopy(model.state_dict())
+    guard = StepGuard(clip=1.0)
+    assert guard.step(model, optimiser, "here") is None
+    assert all(torch.equal(before[name], now) for name, now in model.state_dict().items())
+    assert (guard.skipped, guard.in_a_row, optimiser.state) == (1, 1, {})
+
+
+def test_too_many_skips_in_a_row_stop_with_place_and_names() -> None:
+    model, optimiser = model_with_gradient(math.nan)
+    guard = StepGuard(clip=1.0, allowed=3)
+    guard.step(model, optimiser, "batch 0")
+    guard.step(model, optimiser, "batch 1")
+    with pytest.raises(ValueError, match=r"3 steps in a row, the last at batch 2. Not finite: weight\."):
+        guard.step(model, optimiser, "batch 2")
+
+
+def test_a_good_step_ends_the_row_of_skips() -> None:
+    model, optimiser = model_with_gradient(math.nan)
+    guard = StepGuard(clip=1.0)
+    guard.step(model, optimiser, "here")
+    assert model.weight.grad is not None
+    model.weight.grad.zero_()
+    guard.step(model, optimiser, "here")
+    restored = StepGuard(clip=1.0)
+    restored.load_state_dict(guard.state_dict())
+    assert (restored.skipped, restored.in_a_row) == (1, 0)

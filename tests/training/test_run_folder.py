@@ -1,0 +1,123 @@
+import dataclasses
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from wmkit.config import DataConfig, RunConfig, load_config
+from wmkit.training import run_folder
+from wmkit.training.run_folder import RunFolder, choose_folder
+
+CONFIG = RunConfig(backbone="gru", seed=3)
+NAME = "maze-ray_maze_9x9-gru-3"
+
+
+def choose(root: Path, **changes: object) -> RunFolder:
+    return choose_folder(dataclasses.replace(CONFIG, **changes), "maze", root)[0]  # type: ignore[arg-type]
+
+
+def started(path: Path, finished: bool) -> None:
+    path.mkdir(parents=True)
+    (path / "config.json").write_text("{}")
+    if finished:
+        (path / "finished.json").write_text("{}")
+
+
+def test_the_name_says_recipe_world_backbone_and_seed(tmp_path: Path) -> None:
+    assert choose(tmp_path).path == tmp_path / NAME
+
+
+def test_an_archive_stands_for_the_world(tmp_path: Path) -> None:
+    assert choose(tmp_path, data=DataConfig(source="/data/kitchen.zarr")).path.name == "maze-kitchen-gru-3"
+
+
+def test_a_second_run_gets_the_next_number(tmp_path: Path) -> None:
+    started(tmp_path / NAME, finished=True)
+    assert choose(tmp_path).path.name == f"{NAME}-2"
+    started(tmp_path / f"{NAME}-2", finished=True)
+    assert choose(tmp_path).path.name == f"{NAME}-3"
+    started(tmp_path / f"{NAME}0", finished=True)
+    started(tmp_path / f"{NAME}-notes", finished=True)
+    assert choose(tmp_path).path.name == f"{NAME}-3"
+
+
+def test_an_unfinished_run_is_left_alone_and_said_so(tmp_path: Path) -> None:
+    started(tmp_path / NAME, finished=False)
+    folder, sentence = choose_folder(CONFIG, "maze", tmp_path)
+    assert folder.path.name == f"{NAME}-2"
+    assert "resume=true continues it" in sentence
+
+
+def test_resume_takes_the_newest_unfinished_run(tmp_path: Path) -> None:
+    for number, finished in ((1, False), (2, False), (10, True)):
+        started(tmp_path / (NAME if number == 1 else f"{NAME}-{number}"), finished)
+    assert choose(tmp_path, resume=True).path.name == f"{NAME}-2"
+
+
+def test_resume_without_an_unfinished_run_begins_a_new_one(tmp_path: Path) -> None:
+    started(tmp_path / NAME, finished=True)
+    assert choose(tmp_path, resume=True).path.name == f"{NAME}-2"
+
+
+def test_a_named_folder_that_exists_is_refused_and_untouched(tmp_path: Path) -> None:
+    started(tmp_path / "mine", finished=False)
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(ValueError, match=r"exists\. Nothing was changed"):
+        choose(tmp_path, run_dir=str(tmp_path / "mine"))
+    assert sorted(tmp_path.rglob("*")) == before
+    assert choose(tmp_path, run_dir=str(tmp_path / "mine"), resume=True).path == tmp_path / "mine"
+    assert choose(tmp_path, run_dir=str(tmp_path / "other")).path == tmp_path / "other"
+
+
+def test_a_named_file_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(ValueError, match="not a folder"):
+        choose(tmp_path, run_dir=str(tmp_path / "file"), resume=True)
+
+
+HOLD = "import sys; from pathlib import Path; from wmkit.training.run_folder import RunFolder\n"
+HOLD += "RunFolder(Path(sys.argv[1])).open(); print('held', flush=True); sys.stdin.read()"
+
+
+def test_a_second_process_is_refused_and_a_killed_one_leaves_no_lock(tmp_path: Path) -> None:
+    with subprocess.Popen([sys.executable, "-c", HOLD, str(tmp_path)], stdin=-1, stdout=-1) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == b"held\n"
+        with pytest.raises(ValueError, match=f"in use by process {holder.pid}"):
+            RunFolder(tmp_path).open()
+        holder.kill()
+    folder = RunFolder(tmp_path)
+    folder.open()
+    assert (tmp_path / "lock").read_text() == str(os.getpid())
+    folder.close()
+
+
+def test_a_folder_that_nothing_was_written_to_is_removed(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path / "run")
+    folder.open()
+    folder.close()
+    folder.close()
+    assert not folder.path.exists()
+
+
+def test_a_run_says_what_it_was(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    folder.describe(CONFIG, (3, 64, 64), 6)
+    folder.describe(CONFIG, (3, 64, 64), 6)
+    assert load_config(tmp_path / "config.json") == CONFIG
+    assert json.loads((tmp_path / "shapes.json").read_text()) == {"image_shape": [3, 64, 64], "action_dim": 6}
+    starts = json.loads((tmp_path / "versions.json").read_text())["starts"]
+    assert len(starts) == 2
+    assert starts[0]["command"] == sys.argv
+    assert {"python", "torch", "numpy", "wmkit", "commit"} <= starts[0].keys()
+
+
+def test_versions_do_without_git_and_without_a_package(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "")
+    monkeypatch.setattr(run_folder, "PACKAGES", ("no-such-package",))
+    found = run_folder.versions()
+    assert found["commit"] is None
+    assert found["no-such-package"] is None

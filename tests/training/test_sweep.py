@@ -1,0 +1,25 @@
+import pytest
+
+from wmkit.training.sweep import expand_sweep
+
+
+def test_a_sweep_is_every_combination_in_order() -> None:
+    assert expand_sweep(["backbone=s4,gru", "train.steps=5", "seed=range(2)"]) == [
+        ["backbone=s4", "train.steps=5", "seed=0"],
+        ["backbone=s4", "train.steps=5", "seed=1"],
+        ["backbone=gru", "train.steps=5", "seed=0"],
+        ["backbone=gru", "train.steps=5", "seed=1"],
+    ]
+
+
+def test_a_list_is_one_value() -> None:
+    assert expand_sweep(["plugins=[a,b]"]) == [["plugins=[a,b]"]]
+
+
+def test_quoted_values_stay_quoted() -> None:
+    assert expand_sweep(["run_dir='a b',c"]) == [["run_dir='a b'"], ["run_dir=c"]]
+
+
+def test_a_word_that_is_no_override_is_refused() -> None:
+    with pytest.raises(ValueError, match="key=value"):
+        expand_sweep(["backbone"])
