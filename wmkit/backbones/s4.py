@@ -1,0 +1,264 @@
+"""`s4`: the structured state space model (diagonal plus low rank) in the blocks of S4WM."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import Self
+
+import torch
+from torch import Tensor, nn
+
+from wmkit.backbones.base import Backbone, BackboneConfig, ParameterGroup
+from wmkit.backbones.hippo import legs_dplr
+from wmkit.registry import register_backbone
+from wmkit.tree import State
+from wmkit_kernels.dplr_kernel import dplr_kernel, dplr_response
+from wmkit_kernels.dplr_scan import StepTables, dplr_step, prepare_step
+from wmkit_kernels.fft_conv import fft_conv
+
+
+@dataclasses.dataclass(kw_only=True)
+class S4Config(BackboneConfig):
+    """Numbers of an `S4`."""
+
+    layers: int = 2
+    """Blocks; each holds two S4 layers and, with `mlp`, one MLP."""
+    state_size: int = 64
+    """Real size of a channel's state: half as many conjugate pairs."""
+    feedforward: int = 768
+    """Hidden units of the MLP."""
+    mlp: bool = True
+    """False leaves the MLP out of every block (the paper's No-MLP ablation)."""
+    dt_min: float = 1e-3
+    """Shortest step at the start; a channel of step dt remembers about 1 / dt inputs."""
+    dt_max: float = 1e-1
+    ssm_lr: float = 1e-3
+    """Learning rate of Lambda, P, B and dt, which also have no weight decay."""
+    dropout: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not 0 < self.dt_min <= self.dt_max:
+            raise ValueError(f"S4Config: expected 0 < dt_min <= dt_max, got {self.dt_min} and {self.dt_max}")
+        if self.layers < 1:
+            raise ValueError(f"S4Config: expected layers >= 1, got {self.layers}")
+
+    @classmethod
+    def for_size(cls, size: str) -> Self:
+        """`2d` and `3d` are the S4WM of the paper: 6 blocks of width 512."""
+        sizes = {
+            "tiny": cls(input_dim=16, layers=1, state_size=8, feedforward=32),
+            "small": cls(input_dim=192, layers=2, state_size=64, feedforward=768),
+            "2d": cls(input_dim=512, layers=6, state_size=64, feedforward=2048),
+            "3d": cls(input_dim=512, layers=6, state_size=64, feedforward=2048),
+        }
+        return sizes[size]
+
+
+@register_backbone("s4", S4Config)
+class S4(Backbone):
+    """Blocks of [S4, S4, MLP], pre-norm, residual, and a LayerNorm at the end.
+
+        S4 layer: x + GLU(Linear(GELU(SSM(LN x))))        MLP: x + Linear(GELU(Linear(LN x)))
+
+    The state is a tuple with one (B, H, N, 2) tensor per S4 layer, H = `input_dim` channels and N conjugate pairs.
+    `scan` without resets is a convolution plus the free response to the incoming state; with resets it is a recurrence
+    in chunks; `step` is the O(N) recurrence. All three are the same map.
+
+    Sources: Deng, Park, Ahn, Facing Off World Model Backbones, 2023 (S4WM); Gu et al., S4, 2022.
+    """
+
+    def __init__(self, input_dim: int, config: S4Config | None = None) -> None:
+        super().__init__()
+        self.config = config or S4Config(input_dim=input_dim)
+        self.input_dim = self.feature_dim = input_dim
+        self.layers = nn.ModuleList(
+            layer for _ in range(self.config.layers) for layer in _block(input_dim, self.config)
+        )
+        self.norm = nn.LayerNorm(input_dim)
+
+    def initial_state(self, batch_size: int) -> State:
+        """Zeros: one (B, H, N, 2) tensor per S4 layer."""
+        return tuple(layer.ssm.initial_state(batch_size) for layer in self.layers if isinstance(layer, S4Layer))
+
+    def step(self, x: Tensor, state: State) -> tuple[Tensor, State]:
+        """One step: x (B, input_dim) -> (features (B, input_dim), state)."""
+        incoming, outgoing = iter(state), []
+        for layer in self.layers:
+            if isinstance(layer, S4Layer):
+                x, after = layer.step(x, next(incoming))
+                outgoing.append(after)
+            else:
+                x = layer(x)
+        return self.norm(x), tuple(outgoing)
+
+    def scan(
+        self, x: Tensor, state: State | None = None, is_first: Tensor | None = None, return_state: bool = True
+    ) -> tuple[Tensor, State | None]:
+        """All steps in parallel where `is_first` is None, in chunks otherwise."""
+        incoming, outgoing = iter(state) if state is not None else None, []
+        for layer in self.layers:
+            if isinstance(layer, S4Layer):
+                before = next(incoming) if incoming is not None else None
+                x, after = layer.scan(x, before, is_first, return_state)
+                outgoing.append(after)
+            else:
+                x = layer(x)
+        return self.norm(x), tuple(outgoing) if return_state else None
+
+    def parameter_groups(self) -> list[ParameterGroup]:
+        """Lambda, P, B and dt of every layer: their own learning rate, no weight decay."""
+        layers = [layer.ssm for layer in self.layers if isinstance(layer, S4Layer)]
+        parameters = tuple(p for ssm in layers for p in (ssm.log_decay, ssm.frequency, ssm.P, ssm.B, ssm.log_dt))
+        return [ParameterGroup("s4_ssm", parameters, lr=self.config.ssm_lr, weight_decay=0.0)]
+
+
+def _block(width: int, config: S4Config) -> list[nn.Module]:
+    layers: list[nn.Module] = [S4Layer(width, config), S4Layer(width, config)]
+    return [*layers, MLP(width, config)] if config.mlp else layers
+
+
+class MLP(nn.Module):
+    """x + Linear(GELU(Linear(LN x)))."""
+
+    def __init__(self, width: int, config: S4Config) -> None:
+        super().__init__()
+        self.branch = nn.Sequential(
+            nn.LayerNorm(width),
+            nn.Linear(width, config.feedforward),
+            nn.GELU(),
+            nn.Dropout(config.dropout),
+            nn.Linear(config.feedforward, width),
+            nn.Dropout(config.dropout),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(..., H) -> (..., H)."""
+        return x + self.branch(x)
+
+
+class S4Layer(nn.Module):
+    """x + GLU(Linear(GELU(SSM(LN x))))."""
+
+    def __init__(self, width: int, config: S4Config) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(width)
+        self.ssm = StateSpace(width, config)
+        self.mix = nn.Sequential(
+            nn.GELU(), nn.Dropout(config.dropout), nn.Linear(width, 2 * width), nn.GLU(), nn.Dropout(config.dropout)
+        )
+
+    def step(self, x: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, H), (B, H, N, 2) -> the same shapes."""
+        y, state = self.ssm.step(self.norm(x), state)
+        return x + self.mix(y), state
+
+    def scan(
+        self, x: Tensor, state: Tensor | None, is_first: Tensor | None, return_state: bool
+    ) -> tuple[Tensor, Tensor | None]:
+        """(B, T, H), (B, H, N, 2) -> the same shapes."""
+        y, state = self.ssm.scan(self.norm(x), state, is_first, return_state)
+        return x + self.mix(y), state
+
+
+class StateSpace(nn.Module):
+    """H linear systems with one input and one output each: s' = A s + B u, y = 2 Re(C s) + D u, stepped by dt_h.
+
+    A = diag(Lambda) - P P^* and B are shared by the channels, Lambda = -exp(log_decay) + i frequency; C, D and dt are
+    each channel's own. HiPPO-LegS at the start. Complex parameters are stored as (..., 2). The recurrence runs in
+    float32 or better whatever autocast says.
+    """
+
+    def __init__(self, channels: int, config: S4Config) -> None:
+        super().__init__()
+        Lambda, P, B = legs_dplr(config.state_size)
+        pairs, default = Lambda.shape[0], torch.get_default_dtype()
+        span = math.log(config.dt_max / config.dt_min)
+        self.log_decay = nn.Parameter(torch.log(-Lambda.real).to(default))
+        self.frequency = nn.Parameter(Lambda.imag.to(default))
+        self.P = nn.Parameter(torch.view_as_real(P).to(default))
+        self.B = nn.Parameter(torch.view_as_real(B).to(default))
+        self.C = nn.Parameter(torch.randn(channels, pairs, 2) * math.sqrt(0.5))
+        self.log_dt = nn.Parameter(torch.rand(channels) * span + math.log(config.dt_min))
+        self.D = nn.Parameter(torch.randn(channels))
+        self._tables: _Cached | None = None
+
+    def initial_state(self, batch_size: int) -> Tensor:
+        """Zeros (B, H, N, 2)."""
+        return self.C.new_zeros(batch_size, *self.C.shape, dtype=self.dtype)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Precision of the recurrence: that of the parameters, at least float32."""
+        return torch.promote_types(self.C.dtype, torch.float32)
+
+    def system(self) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+        """(Lambda, P, B, C, dt) as the kernels take them."""
+        P, B, C = (torch.view_as_complex(x.to(self.dtype)) for x in (self.P, self.B, self.C))
+        Lambda = torch.complex(-torch.exp(self.log_decay.to(self.dtype)), self.frequency.to(self.dtype))
+        return Lambda, P, B, C, torch.exp(self.log_dt.to(self.dtype))
+
+    def step(self, u: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+        """One step: u (B, H), state (B, H, N, 2) -> (y (B, H), state)."""
+        with torch.autocast(u.device.type, enabled=False):
+            u = u.to(self.dtype)
+            y, state = dplr_step(self._step_tables(), u, state)
+            return y + self.D * u, state
+
+    def scan(
+        self, u: Tensor, state: Tensor | None, is_first: Tensor | None, return_state: bool
+    ) -> tuple[Tensor, Tensor | None]:
+        """All steps: u (B, T, H), state (B, H, N, 2) or None for zeros -> (y (B, T, H), last state or None)."""
+        with torch.autocast(u.device.type, enabled=False):
+            u = u.to(self.dtype)
+            if is_first is None and not return_state:
+                y, after = self._convolve(u, state), None
+            else:
+                y, after = self._recur(u, state, is_first)
+            return y + self.D * u, after
+
+    def _convolve(self, u: Tensor, state: Tensor | None) -> Tensor:
+        Lambda, P, B, C, dt = self.system()
+        y = fft_conv(dplr_kernel(Lambda, P, B, C, dt, u.shape[1]), u)
+        if state is None:
+            return y
+        return y + dplr_response(Lambda, P, torch.view_as_complex(state), C, dt, u.shape[1]).mT
+
+    def _recur(self, u: Tensor, state: Tensor | None, is_first: Tensor | None) -> tuple[Tensor, Tensor]:
+        tables, outputs = self._step_tables(), []
+        state = self.initial_state(u.shape[0]) if state is None else state
+        for t in range(u.shape[1]):
+            if is_first is not None:
+                state = torch.where(is_first[:, t, None, None, None], 0, state)
+            y, state = dplr_step(tables, u[:, t], state)
+            outputs.append(y)
+        return torch.stack(outputs, dim=1), state
+
+    def _step_tables(self) -> StepTables:
+        """The discretised system, kept between steps as long as no parameter changes and no gradient is wanted."""
+        parameters = tuple(self.parameters())
+        if torch.is_grad_enabled() and any(p.requires_grad for p in parameters):
+            return prepare_step(*self.system(), dtype=self.dtype)
+        if self._tables is None or not self._tables.is_current(parameters):
+            self._tables = _Cached(parameters, prepare_step(*self.system(), dtype=self.dtype))
+        return self._tables.value
+
+
+class _Cached:
+    """A value computed from parameters, and how to tell that they are still what it was computed from.
+
+    In-place changes (optimiser steps, `load_state_dict`) raise a tensor's version; `.to()` and parametrised calls put
+    another storage in its place. Aliases are held, so that no freed address can come back as another parameter's.
+    """
+
+    def __init__(self, parameters: tuple[nn.Parameter, ...], value: StepTables) -> None:
+        self._aliases = [p.detach() for p in parameters]
+        self._stamps = self._stamp(self._aliases)
+        self.value = value
+
+    def is_current(self, parameters: tuple[nn.Parameter, ...]) -> bool:
+        return self._stamp(list(parameters)) == self._stamps
+
+    @staticmethod
+    def _stamp(tensors: list[Tensor]) -> list[tuple[int, torch.dtype, torch.device, int]]:
+        return [(t.data_ptr(), t.dtype, t.device, t._version) for t in tensors]

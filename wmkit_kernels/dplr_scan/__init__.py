@@ -1,0 +1,5 @@
+"""The DPLR recurrence: step by step and over time."""
+
+from wmkit_kernels.dplr_scan.step import StepTables as StepTables
+from wmkit_kernels.dplr_scan.step import dplr_step as dplr_step
+from wmkit_kernels.dplr_scan.step import prepare_step as prepare_step
