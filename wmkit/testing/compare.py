@@ -32,7 +32,7 @@ class Tolerance:
         return cls(FLOOR[dtype], STATE_FLOOR[dtype], FLOOR[dtype])
 
     def widened(self, measure: Callable[[], tuple[float, float, float]]) -> Tolerance:
-        """This tolerance plus twice the errors that `measure` finds: of features, last state and gradients.
+        """The tolerance plus twice the errors that `measure` finds: of features, last state and gradients.
 
         Unchanged where the measurement crashes (code that only knows float32). No error counts for more than
         `LARGEST_ERROR`: beyond it the two runs differ by more than their precision.

@@ -113,13 +113,14 @@ def _batch_first(trial: Trial) -> Breaches:
 def _stable(trial: Trial) -> Breaches:
     """The state has one structure, whatever made it."""
     fresh = trial.backbone.initial_state(trial.batch_size)
-    calls = {
-        "step": trial.backbone.step(trial.x[:, 0], fresh)[1],
-        "scan of one step": scan(trial.backbone, trial.x[:, :1], None)[1],
-        f"scan of {trial.length} steps": scan(trial.backbone, trial.x, None)[1],
-        "scan with resets": scan(trial.backbone, trial.x, None, trial.resets)[1],
+    calls: dict[str, Callable[[], State]] = {
+        "step": lambda: trial.backbone.step(trial.x[:, 0], fresh)[1],
+        "scan of one step": lambda: scan(trial.backbone, trial.x[:, :1], None)[1],
+        f"scan of {trial.length} steps": lambda: scan(trial.backbone, trial.x, None)[1],
+        "scan with resets": lambda: scan(trial.backbone, trial.x, None, trial.resets)[1],
     }
-    for name, state in calls.items():
+    for name, call in calls.items():
+        state = call()
         if pytree.tree_structure(state) != pytree.tree_structure(fresh):
             yield f"after {name}: the state's structure differs from initial_state's"
             continue
