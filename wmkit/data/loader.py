@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import weakref
 from collections import Counter
+from collections.abc import Iterator
 from concurrent.futures import Future
 from queue import Empty, SimpleQueue
 from typing import Protocol, TypeAlias
@@ -83,6 +84,22 @@ class Loader:
     def close(self) -> None:
         """End the workers; also happens when the loader is garbage collected and at exit."""
         self._finalizer()
+
+
+def read_in_order(source: EpisodeSource, indices: range, workers: int) -> Iterator[Episode]:
+    """The episodes of `indices` one by one, a few loaded ahead by the workers."""
+    ahead = 2 * workers + 1
+    loader = Loader(source, workers)
+    try:
+        for index in indices[:ahead]:
+            loader.need(index)
+        for place, index in enumerate(indices):
+            yield loader.get(index)
+            loader.release(index)
+            for later in indices[place + ahead : place + ahead + 1]:
+                loader.need(later)
+    finally:
+        loader.close()
 
 
 def _run(tasks: SimpleQueue[Task | None], reader: Reader, source: EpisodeSource) -> None:

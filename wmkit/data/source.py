@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 from wmkit.data.episode import Episode
 from wmkit.data.worlds import SPLITS, World, find_world
@@ -70,6 +70,11 @@ class GeneratedEpisodes:
     def action_dim(self) -> int:
         """Width A of the action."""
         return self.world.action_dim
+
+    @property
+    def origin(self) -> dict[str, Any]:
+        """What the episodes depend on besides their index."""
+        return {"world": self.world.id, "seed": self.seed, "split": self.split, "length": self.length}
 
     def episode_length(self, index: int) -> int:
         """Observations in every episode."""

@@ -1,0 +1,72 @@
+import numpy as np
+import pytest
+import torch
+
+from wmkit.data import GeneratedEpisodes, WholeEpisodes, check_batch, check_episode
+
+
+def with_value(array, index, value):
+    array = array.copy()
+    array[index] = value
+    return array
+
+
+BAD = {
+    "image": [
+        (lambda x: x.astype(np.float32), r"image: expected \(T, H, W, C\) uint8"),
+        (lambda x: x.transpose(0, 3, 1, 2), r"image: expected \(4, 4, 4, 3\) uint8, got \(4, 3, 4, 4\)"),
+        (lambda x: x[..., 0], r"image: expected \(T, H, W, C\)"),
+        (lambda x: x[:0], "T >= 1"),
+    ],
+    "action": [
+        (lambda x: x[:, :1], r"action: expected \(4, 2\) float32, got \(4, 1\)"),
+        (lambda x: x[1:], r"action: expected \(4, 2\) float32, got \(3, 2\)"),
+        (lambda x: x.astype(np.float64), "got .* float64"),
+        (lambda x: with_value(x, (2, 1), np.inf), r"action at t = 2 is inf \(index \(2, 1\)\)"),
+    ],
+    "reward": [(lambda x: with_value(x, 3, np.nan), "reward at t = 3 is nan"), (lambda x: x[None], "reward: expected")],
+    "is_first": [(lambda x: ~x, r"is_first\[0\] is False"), (lambda x: x.astype(np.uint8), "is_first: expected")],
+    "agent_pos": [
+        (lambda x: with_value(x, (1, 0), np.nan), "agent_pos at t = 1 is nan"),
+        (lambda x: x.astype(str), "agent_pos: expected a bool, integer or float array"),
+    ],
+    "context_length": [(lambda x: np.asarray(np.nan), "context_length is nan")],
+}
+
+
+@pytest.mark.parametrize(("key", "change", "message"), [(k, c, m) for k, cases in BAD.items() for c, m in cases])
+def test_a_bad_episode_is_refused_with_its_key_and_place(list_source, key, change, message):
+    episode = list_source([4]).episodes[0]
+    check_episode(episode, "Episode 9", (3, 4, 4), 2)
+    with pytest.raises(ValueError, match=rf"^Episode 9: .*{message}"):
+        check_episode({**episode, key: change(episode[key])}, "Episode 9", (3, 4, 4), 2)
+
+
+def test_a_missing_key_is_named(list_source):
+    episode = list_source([4]).episodes[0]
+    del episode["reward"]
+    with pytest.raises(ValueError, match=r"missing \['reward'\]"):
+        check_episode(episode, "Episode 9")
+
+
+@pytest.mark.parametrize("key", ["action", "reward", "agent_pos"])
+def test_a_nan_in_a_batch_is_named_by_row_and_step(list_source, key):
+    batch = next(WholeEpisodes(list_source([4, 4]), 2, shuffle=False, keys=["agent_pos"]))
+    check_batch(batch)
+    value = batch.extras[key] if key in batch.extras else getattr(batch, key)
+    value[1, 3] = torch.nan
+    with pytest.raises(ValueError, match=rf"{key} is nan in row 1 at t = 3"):
+        check_batch(batch)
+
+
+def test_a_float_image_in_a_batch_is_refused(list_source):
+    batch = next(WholeEpisodes(list_source([4]), 1))
+    with pytest.raises(ValueError, match=r"Batch.image: expected torch.uint8, got torch.float32"):
+        check_batch(batch.map(lambda x: x.float() if x.dtype == torch.uint8 else x))
+
+
+def test_bad_arguments_of_a_generated_source_are_refused():
+    with pytest.raises(ValueError, match=r"split: expected one of .*'valid'.*got 'dev'"):
+        GeneratedEpisodes("toy", seed=0, split="dev")
+    with pytest.raises(ValueError, match="1 to 23 steps, got 24"):
+        GeneratedEpisodes("toy", seed=0, length=24)
