@@ -93,17 +93,20 @@ class _Script:
         """Alternate bursts of turning (first, two in three times) and walking in this room to exactly step `until`."""
         if self._steps > until:
             raise ScriptFailed
-        room = self._room()
         turning = self._rng.random() < 2 / 3
         while self._steps < until:
             if turning:
-                self._turn_burst(near_sides(self._simulation.pose, ROOMS[room]), until)
+                self._turn_burst(until)
             else:
-                self._walk_burst(room, until)
+                self._walk_burst(until)
             turning = not turning
 
-    def _turn_burst(self, near: list[str], until: int) -> None:
+    def _near_sides(self) -> list[str]:
+        return near_sides(self._simulation.pose, ROOMS[self._room()])
+
+    def _turn_burst(self, until: int) -> None:
         """Turn away from one wall (5..7 steps), out of a corner (8..12), or a little in the open (0..2)."""
+        near = self._near_sides()
         if len(near) == 1:
             action, length = turn_away(near[0], self._simulation.pose.heading), self._draw(5, 7)
         else:
@@ -111,13 +114,11 @@ class _Script:
         for _ in range(min(length, until - self._steps)):
             self._simulation.step(action)
 
-    def _walk_burst(self, room: int, until: int) -> None:
+    def _walk_burst(self, until: int) -> None:
         """Walk 2..4 steps, or to the first wall that is near."""
         for _ in range(min(self._draw(2, 4), until - self._steps)):
             self._simulation.step(FORWARD)
-            if self._room() != room:
-                raise ScriptFailed
-            if near_sides(self._simulation.pose, ROOMS[room]):
+            if self._near_sides():
                 break
 
     def _switch(self) -> None:

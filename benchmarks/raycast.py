@@ -1,0 +1,55 @@
+"""Frames per second of the ray-cast maze at 64x64 on one core: python benchmarks/raycast.py
+
+Both wall-clock and CPU time are shown: on a machine that is busy with other things only the second is comparable.
+"""
+
+from __future__ import annotations
+
+import platform
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from wmkit_envs import RAY_MAZE_9X9
+from wmkit_envs.observation import pictures
+from wmkit_envs.worlds import Draw
+
+EPISODES = 10
+
+
+def cpu_name() -> str:
+    info = Path("/proc/cpuinfo")
+    names = [line.split(": ", 1)[1] for line in info.read_text().splitlines() if line.startswith("model name")]
+    return names[0] if names else platform.processor()
+
+
+def report(what: str, frames: int, work: Callable[[], None]) -> None:
+    wall, cpu = time.perf_counter(), time.process_time()
+    work()
+    wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
+    print(f"{what:<28} {frames / wall:>9,.0f} frames/s wall {frames / cpu:>9,.0f} frames/s CPU")
+
+
+def main() -> None:
+    simulations = [RAY_MAZE_9X9.walk(Draw(0, "train", index), 1001) for index in range(EPISODES)]
+    walks = [(simulation.scene, simulation.trajectory()) for simulation in simulations]
+    frames = sum(len(walk.poses) for _, walk in walks)
+
+    def render() -> None:
+        for scene, walk in walks:
+            pictures(scene, walk, (64, 64))
+
+    def generate() -> None:
+        for index in range(EPISODES):
+            RAY_MAZE_9X9.generate(seed=1, index=index)
+
+    print(f"{cpu_name()}, one core, {RAY_MAZE_9X9.name}, {frames} frames")
+    started = time.perf_counter()
+    RAY_MAZE_9X9.generate(seed=0, length=1)
+    print(f"first picture (compiled or loaded from the cache): {time.perf_counter() - started:.1f} s")
+    report("ray caster alone", frames, render)
+    report("generate: maze, walk, frames", frames, generate)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,79 @@
+"""Draw the pictures of docs/worlds.md into docs/pictures: python docs/draw_worlds.py"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import imageio.v3 as imageio
+import matplotlib as mpl
+import numpy as np
+from matplotlib import pyplot
+from numpy.typing import NDArray
+
+from wmkit_envs import RAY_MAZE_9X9, RAY_TWO_ROOMS, World
+from wmkit_envs.observation import pictures
+from wmkit_envs.scene import OPEN, Scene
+from wmkit_envs.simulation import Trajectory
+from wmkit_envs.textures import floor_textures, wall_textures
+from wmkit_envs.worlds import Draw
+
+FOLDER = Path(__file__).parent / "pictures"
+SEED, ZOOM, GAP = 3, 2, 4
+
+
+def main() -> None:
+    """One strip and one map per world, and the eight wall styles."""
+    mpl.use("Agg")
+    FOLDER.mkdir(exist_ok=True)
+    for world, times in ((RAY_MAZE_9X9, range(0, 96, 8)), (RAY_TWO_ROOMS, range(276, 372, 8))):
+        simulation = world.walk(Draw(SEED), world.episode_length)
+        trajectory = simulation.trajectory()
+        images = pictures(simulation.scene, trajectory, (64, 64))
+        save(f"{world.name}_strip", tile(images[list(times)], columns=6))
+        draw_map(world, simulation.scene, trajectory)
+    save("walls", tile(wall_textures()[:, 0], columns=8))
+
+
+def tile(images: NDArray[np.uint8], columns: int) -> NDArray[np.uint8]:
+    """Images (n, h, w, 3) in rows of `columns`, white gaps between."""
+    count, height, width, _ = images.shape
+    padded = np.pad(images, ((0, 0), (0, GAP // 2), (0, GAP // 2), (0, 0)), constant_values=255)
+    grid = padded.reshape(count // columns, columns, height + GAP // 2, width + GAP // 2, 3)
+    return grid.transpose(0, 2, 1, 3, 4).reshape(-1, columns * (width + GAP // 2), 3)
+
+
+def save(name: str, picture: NDArray[np.uint8]) -> None:
+    """Write a PNG, every pixel `ZOOM` times as wide and high."""
+    imageio.imwrite(FOLDER / f"{name}.png", picture.repeat(ZOOM, 0).repeat(ZOOM, 1))
+
+
+def draw_map(world: World, scene: Scene, trajectory: Trajectory) -> None:
+    """The scene from above, with the way walked: the context in black, the query in pink."""
+    figure, axes = pyplot.subplots(figsize=(6, 6 * scene.walls.shape[0] / scene.walls.shape[1]), dpi=80)
+    rows, columns = scene.walls.shape
+    axes.imshow(seen_from_above(scene), origin="lower", extent=(-1, columns - 1, -1, rows - 1))
+    x, y = trajectory.poses[:, 0], trajectory.poses[:, 1]
+    axes.plot(x[: world.context_length], y[: world.context_length], color="black", linewidth=1)
+    axes.plot(x[world.context_length :], y[world.context_length :], color="deeppink", linewidth=1)
+    axes.scatter(
+        scene.objects[:, 0],
+        scene.objects[:, 1],
+        c=np.clip(1.1 * scene.colors, 0, 1),
+        s=90,
+        edgecolors="black",
+        zorder=3,
+    )
+    axes.scatter(x[0], y[0], marker="^", c="black", s=40, zorder=4)
+    axes.axis("off")
+    figure.savefig(FOLDER / f"{world.name}_map.png", bbox_inches="tight", pad_inches=0.02)
+    pyplot.close(figure)
+
+
+def seen_from_above(scene: Scene) -> NDArray[np.float64]:
+    """(rows, columns, 3) in [0, 1]: the mean colour of each cell's wall or floor."""
+    walls, floors = (art[:, 0].mean((1, 2)) / 255 for art in (wall_textures(), floor_textures()))
+    return np.where((scene.walls == OPEN)[..., None], floors[scene.floors], walls[scene.walls])
+
+
+if __name__ == "__main__":
+    main()
