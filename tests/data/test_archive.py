@@ -1,6 +1,7 @@
 import errno
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -31,6 +32,19 @@ def source():
     return GeneratedEpisodes("toy", seed=7, num_episodes=4)
 
 
+@pytest.fixture(scope="module")
+def pristine(tmp_path_factory):
+    path = tmp_path_factory.mktemp("pristine") / "a"
+    write_archive(GeneratedEpisodes("toy", seed=7), path, 4)
+    return path
+
+
+@pytest.fixture
+def archive(pristine, tmp_path):
+    """A fresh copy of an archive of four episodes."""
+    return Path(shutil.copytree(pristine, tmp_path / "a"))
+
+
 @given(data=st.data(), lengths=st.lists(st.integers(1, 140), min_size=1, max_size=3), dtype=st.sampled_from(DTYPES))
 def test_what_was_written_is_read(list_source, tmp_path_factory, data, lengths, dtype):
     path = tmp_path_factory.mktemp("a") / "name with space, ünïcode"
@@ -48,27 +62,25 @@ def test_what_was_written_is_read(list_source, tmp_path_factory, data, lengths, 
     assert store.verify() == []
 
 
-def test_an_archive_says_where_it_came_from(source, tmp_path):
-    store = write_archive(source, tmp_path / "a")
-    assert store.origin == {"world": "toys/toy-v0", "seed": 7, "split": "train", "length": None}
-    attributes = dict(zarr.open_group(tmp_path / "a", mode="r").attrs)["wmkit_episodes"]
+def test_an_archive_says_where_it_came_from(archive):
+    assert EpisodeStore(archive).origin == {"world": "toys/toy-v0", "seed": 7, "split": "train", "length": None}
+    attributes = dict(zarr.open_group(archive, mode="r").attrs)["wmkit_episodes"]
     assert attributes["lengths"] == [23] * 4
     assert attributes["offsets"] == [0, 64, 128, 192]
     assert attributes["schema"]["agent_pos"] == {"per_step": True, "dtype": "<f4", "shape": [2]}
     assert {"wmkit", "zarr"} <= attributes["versions"].keys()
 
 
-def test_writing_goes_on_where_it_stopped(source, tmp_path, tree):
+def test_writing_goes_on_where_it_stopped(source, archive, tmp_path, tree):
     calls = []
-    write_archive(source, tmp_path / "a", 2)
-    write_archive(source, tmp_path / "a", 4, workers=1, progress=lambda done, total: calls.append((done, total)))
-    write_archive(source, tmp_path / "b", 4)
+    write_archive(source, tmp_path / "b", 2)
+    write_archive(source, tmp_path / "b", 4, workers=1, progress=lambda done, total: calls.append((done, total)))
     assert calls == [(3, 4), (4, 4)]
-    assert tree(tmp_path / "a") == tree(tmp_path / "b")
+    assert tree(tmp_path / "b") == tree(archive)
 
 
-def test_a_crash_between_data_and_index_loses_no_committed_episode(source, tmp_path, tree, monkeypatch):
-    path = tmp_path / "a"
+def test_a_crash_between_data_and_index_loses_no_committed_episode(source, archive, tmp_path, tree, monkeypatch):
+    path = tmp_path / "b"
     for committed in (0, 2):
         write_archive(source, path, committed)
         with monkeypatch.context() as patch:
@@ -79,17 +91,16 @@ def test_a_crash_between_data_and_index_loses_no_committed_episode(source, tmp_p
         assert len(store) == committed
         assert store.verify() == []
     write_archive(source, path, 4)
-    write_archive(source, tmp_path / "b", 4)
-    assert tree(path) == tree(tmp_path / "b")
+    assert tree(path) == tree(archive)
 
 
-def test_a_killed_writer_leaves_whole_episodes_and_can_go_on(tmp_path, tree):
+def test_a_killed_writer_leaves_whole_episodes(tmp_path):
     code = (
         f"import sys; sys.path[:] = {sys.path!r}\n"
         "from wmkit.data import GeneratedEpisodes, write_archive\n"
         f"write_archive(GeneratedEpisodes('toy_dies', seed=0), {str(tmp_path / 'a')!r}, 10)"
     )
-    # the fifth episode of this world kills its process
+    # episode 5 of this world kills the process that asks for it
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == -signal.SIGKILL
     store = EpisodeStore(tmp_path / "a")
     assert (len(store), store.verify()) == (5, [])
@@ -119,11 +130,10 @@ def damage(file: Path, how: str):
 
 @pytest.mark.parametrize("how", ["flipped", "cut", "half", "empty", "missing"])
 @pytest.mark.parametrize("file", ["image/c/1/0/0/0", "action/c/1/0", "maze_layout/c/1/0/0", "context_length/c/1"])
-def test_a_damaged_chunk_is_found_and_named(source, tmp_path, how, file):
-    write_archive(source, tmp_path / "a")
-    target = tmp_path / "a" / file
+def test_a_damaged_chunk_is_found_and_named(source, archive, how, file):
+    target = archive / file
     target.unlink() if how == "missing" else damage(target, how)
-    store = EpisodeStore(tmp_path / "a")
+    store = EpisodeStore(archive)
     key = file.split("/")[0]
     with pytest.raises(CorruptArchive, match=rf"episode 1, '{key}' is damaged.*write it again"):
         store.episode(1)
@@ -133,11 +143,10 @@ def test_a_damaged_chunk_is_found_and_named(source, tmp_path, how, file):
 
 @pytest.mark.parametrize("how", ["half", "empty"])
 @pytest.mark.parametrize("file", ["zarr.json", "image/zarr.json"])
-def test_damaged_metadata_is_refused(source, tmp_path, how, file):
-    write_archive(source, tmp_path / "a", 1)
-    damage(tmp_path / "a" / file, how)
+def test_damaged_metadata_is_refused(archive, how, file):
+    damage(archive / file, how)
     with pytest.raises(CorruptArchive, match="unreadable"):
-        EpisodeStore(tmp_path / "a")
+        EpisodeStore(archive)
 
 
 @pytest.mark.parametrize(
@@ -151,14 +160,13 @@ def test_damaged_metadata_is_refused(source, tmp_path, how, file):
         ("schema", {"image": {"per_step": True}}),
     ],
 )
-def test_an_index_that_makes_no_sense_is_refused(source, tmp_path, field, value):
-    write_archive(source, tmp_path / "a")
-    file = tmp_path / "a" / "zarr.json"
+def test_an_index_that_makes_no_sense_is_refused(archive, field, value):
+    file = archive / "zarr.json"
     group = json.loads(file.read_text())
     group["attributes"]["wmkit_episodes"][field] = value
     file.write_text(json.dumps(group))
     with pytest.raises(CorruptArchive, match="the index is unreadable"):
-        EpisodeStore(tmp_path / "a")
+        EpisodeStore(archive)
 
 
 def test_other_folders_are_neither_read_nor_written(source, tmp_path):
@@ -169,10 +177,9 @@ def test_other_folders_are_neither_read_nor_written(source, tmp_path):
         write_archive(source, tmp_path)
 
 
-def test_an_archive_of_other_episodes_is_not_appended_to(source, tmp_path):
-    write_archive(source, tmp_path / "a", 1)
+def test_an_archive_of_other_episodes_is_not_appended_to(archive):
     with pytest.raises(ValueError, match=r"'seed': 7.*'seed': 8"):
-        write_archive(GeneratedEpisodes("toy", seed=8), tmp_path / "a", 2)
+        write_archive(GeneratedEpisodes("toy", seed=8), archive, 2)
 
 
 def test_two_writers_exclude_each_other(tmp_path):
@@ -206,9 +213,9 @@ def test_a_key_that_cannot_name_a_folder_is_refused(list_source, tmp_path):
     assert read_index(tmp_path / "a")["lengths"] == []
 
 
-def test_an_index_beyond_the_end_is_refused(source, tmp_path):
+def test_an_index_beyond_the_end_is_refused(archive):
     with pytest.raises(IndexError, match="episodes 0 to 3, got 4"):
-        write_archive(source, tmp_path / "a").episode(4)
+        EpisodeStore(archive).episode(4)
 
 
 def test_an_endless_source_needs_a_count(tmp_path):

@@ -1,6 +1,7 @@
 import errno
 import json
 import os
+import shutil
 
 import numpy as np
 import pytest
@@ -18,9 +19,16 @@ from wmkit.data import (
 )
 
 
+@pytest.fixture(scope="module")
+def pristine(tmp_path_factory, list_source):
+    path = tmp_path_factory.mktemp("pristine") / "archive"
+    write_archive(list_source([5, 3, 70]), path, origin={"split": "valid"})
+    return path
+
+
 @pytest.fixture
-def store(tmp_path, list_source):
-    return write_archive(list_source([5, 3, 70]), tmp_path / "archive", origin={"split": "valid"})
+def store(pristine, tmp_path):
+    return EpisodeStore(shutil.copytree(pristine, tmp_path / "archive"))
 
 
 def test_a_cache_holds_what_its_archive_holds(store, tmp_path):

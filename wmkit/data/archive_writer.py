@@ -15,7 +15,7 @@ import numpy as np
 
 from wmkit.data.archive import ATTRIBUTE, FORMAT, Column, EpisodeStore, Index, chunk_files, padded, read_index, span
 from wmkit.data.episode import Array, Episode, check_episode, is_per_step
-from wmkit.data.files import sync, write_json
+from wmkit.data.files import replace_json, sync
 from wmkit.data.loader import read_in_order
 from wmkit.data.source import EpisodeSource, GeneratedEpisodes
 
@@ -55,8 +55,7 @@ class EpisodeWriter:
         check_episode(episode, f"Episode {number} for {self.path}")
         try:
             index = self._grown(episode)
-            for key, value in episode.items():
-                self._write(index, key, value)
+            sync([file for key, value in episode.items() for file in self._write(index, key, value)])
             self._commit(index)
         except OSError as error:
             raise OSError(
@@ -90,23 +89,23 @@ class EpisodeWriter:
         place = sum(index["offsets"][-1:]) + padded(sum(index["lengths"][-1:]), index["block"])
         return {**index, "offsets": [*index["offsets"], place], "lengths": [*index["lengths"], length]}
 
-    def _write(self, index: Index, key: str, value: Array) -> None:
-        """Write one array of the newest episode, whole files only, and bring it to the disk."""
+    def _write(self, index: Index, key: str, value: Array) -> list[Path]:
+        """Write one array of the newest episode, whole files only; returns what must reach the disk."""
         import zarr
 
         folder = self.path / key
+        metadata = json.loads((folder / "zarr.json").read_text())
         rows = value if index["schema"][key]["per_step"] else value[None]
         start, stop = span(index, key, len(self))
-        end = padded(stop, zarr.open_array(folder, mode="r").chunks[0])
-        _set(folder / "zarr.json", shape=[end, *rows.shape[1:]])
+        end = padded(stop, metadata["chunk_grid"]["configuration"]["chunk_shape"][0])
+        replace_json(folder / "zarr.json", {**metadata, "shape": [end, *rows.shape[1:]]})
         with zarr.config.set({"array.write_empty_chunks": True}):  # a missing file always means damage
             array = zarr.open_array(folder, mode="r+")
         array[start:end] = np.concatenate([rows, np.zeros((end - stop, *rows.shape[1:]), rows.dtype)])
-        for file in chunk_files(folder, array.chunks, start, stop):
-            sync(file)
+        return [folder, folder / "zarr.json", *chunk_files(folder, array.chunks, start, stop)]
 
     def _commit(self, index: Index) -> None:
-        _set(self.path / "zarr.json", attributes={ATTRIBUTE: index})
+        _write_index(self.path, index)
         self._index = index
 
 
@@ -142,7 +141,7 @@ def _open_or_create(path: Path, origin: dict[str, Any]) -> Index:
             raise ValueError(f"{path}: expected an archive or an empty folder, found {strangers[:5]}")
         versions = {name: version(name) for name in ("wmkit", "zarr", "numpy")}
         new = Index(format=FORMAT, block=1, schema={}, offsets=[], lengths=[], origin=origin, versions=versions)
-        write_json(path / "zarr.json", {"zarr_format": 3, "node_type": "group", "attributes": {ATTRIBUTE: new}})
+        _write_index(path, new)
     index = read_index(path)
     if index["origin"] != origin:
         raise ValueError(f"{path}: holds episodes of {index['origin']}, got {origin}; choose another folder")
@@ -160,9 +159,9 @@ def _lock(path: Path) -> int:
     return descriptor
 
 
-def _set(file: Path, **fields: Any) -> None:
-    """Change fields of a JSON file."""
-    write_json(file, {**json.loads(file.read_text()), **fields})
+def _write_index(path: Path, index: Index) -> None:
+    replace_json(path / "zarr.json", {"zarr_format": 3, "node_type": "group", "attributes": {ATTRIBUTE: index}})
+    sync([path])
 
 
 def _column(key: str, value: Array, length: int) -> Column:

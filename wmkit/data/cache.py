@@ -20,7 +20,7 @@ import numpy as np
 
 from wmkit.data.archive import EpisodeStore
 from wmkit.data.episode import STEP_KEYS, Array, Episode
-from wmkit.data.files import sync, write_json
+from wmkit.data.files import replace_json, sync
 from wmkit.data.loader import read_in_order
 
 FORMAT = 1
@@ -155,7 +155,7 @@ def build_cache(store: EpisodeStore, path: str | Path, *, workers: int = 0) -> C
     try:
         _fill(unfinished, store, workers)
         os.replace(unfinished, path)
-        sync(path.parent)
+        sync([path.parent])
     except OSError as error:
         raise OSError(error.errno, f"{path}: could not build the cache ({error.strerror}); nothing is left") from error
     finally:
@@ -178,7 +178,7 @@ def _fill(folder: Path, store: EpisodeStore, workers: int) -> None:
                 columns[key].append(value)
     lengths = [store.episode_length(i) for i in range(len(store))]
     files = {key: column.entry() for key, column in columns.items()}
-    write_json(folder / _MANIFEST, dict(Manifest(format=FORMAT, origin=store.origin, lengths=lengths, files=files)))
+    replace_json(folder / _MANIFEST, dict(Manifest(format=FORMAT, origin=store.origin, lengths=lengths, files=files)))
 
 
 class _Column:
