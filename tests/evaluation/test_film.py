@@ -5,7 +5,17 @@ import pytest
 import torch
 from PIL import Image
 
-from wmkit.evaluation.film import CONTEXT_COLOUR, GAP, QUERY_COLOUR, SCALE, TEXT_HEIGHT, Film, page, write_gif
+from wmkit.evaluation.film import (
+    CONTEXT_COLOUR,
+    CONTEXT_SHOWN,
+    GAP,
+    QUERY_COLOUR,
+    SCALE,
+    TEXT_HEIGHT,
+    Film,
+    page,
+    write_gif,
+)
 
 
 def make_film(episodes=3, channels=3, context=4, length=9, side=8):
@@ -43,6 +53,13 @@ def test_gif_has_a_frame_per_step_and_loops(tmp_path):
         assert image.n_frames == 9
         assert image.size == page(film, 0).size
         assert image.info["loop"] == 0
+
+
+def test_gif_begins_a_little_before_the_query(tmp_path):
+    film = make_film(episodes=1, context=60, length=63)
+    write_gif(film, tmp_path / "film.gif")
+    with Image.open(tmp_path / "film.gif") as image:
+        assert image.n_frames == CONTEXT_SHOWN + 3
 
 
 def test_grey_images_are_shown_too():

@@ -67,7 +67,7 @@ def test_other_actions_are_those_of_the_row_before_on_the_state_of_this_row(cloc
 
 def test_rolling_passes_over_the_borders_of_groups(clock_batch, monkeypatch):
     whole = evaluate(ClockWorld(), clock_batch, context=6, horizon=8)
-    monkeypatch.setattr(protocol, "ROWS_AT_ONCE", 2)
+    monkeypatch.setattr(protocol, "FRAMES_AT_ONCE", 2 * 14)
     grouped = evaluate(ClockWorld(), clock_batch, context=6, horizon=8)
     for name in ROWS:
         torch.testing.assert_close(grouped.on_query[name].per_episode, whole.on_query[name].per_episode)

@@ -22,8 +22,10 @@ SCALE = 3
 """Nearest-neighbour enlargement: 64 x 64 is too small to look at."""
 GAP = 5
 TEXT_HEIGHT = 22
-TEXT_INDEX = 255
-"""Index of the text's colour in the palette of 256; the background is the one before."""
+COLOURS = 96
+"""Colours of a page, text and background apart: fewer make a smaller file, and the worlds have few."""
+CONTEXT_SHOWN = 25
+"""Context steps that the GIF begins with, the last ones."""
 MILLISECONDS = 120
 LAST_MILLISECONDS = 1500
 
@@ -69,13 +71,18 @@ class Film:
 def write_gif(film: Film, path: Path) -> None:
     """Truth | model for every episode, side by side: blue frames while observing, orange ones while imagining.
 
-    Loops for ever. Raises `ValueError` unless the path ends in .gif.
+    Begins `CONTEXT_SHOWN` steps before the query and loops for ever. Raises `ValueError` unless the path ends in .gif.
     """
     if path.suffix != ".gif":
         raise ValueError(f"Expected a path that ends in .gif, got {path}")
-    first, *others = [page(film, time) for time in range(film.truth.shape[1])]
+    first, *others = [page(film, time) for time in shown_times(film)]
     durations = [MILLISECONDS] * len(others) + [LAST_MILLISECONDS]
     first.save(path, save_all=True, append_images=others, duration=durations, loop=0)
+
+
+def shown_times(film: Film) -> range:
+    """The steps that the GIF shows."""
+    return range(max(0, film.context - CONTEXT_SHOWN), film.truth.shape[1])
 
 
 def page(film: Film, time: int) -> Image.Image:
@@ -114,19 +121,20 @@ def _join(tiles: list[Frame], axis: int) -> Frame:
 
 
 def _enlarged(grid: Frame) -> Image.Image:
-    """Colours are reduced before enlarging, which is nine times less work than after; two are left for the text."""
-    small = Image.fromarray(grid).quantize(TEXT_INDEX - 1, dither=Image.Dither.NONE)
+    """Colours are reduced before enlarging, which is nine times less work than after."""
+    small = Image.fromarray(grid).quantize(COLOURS, dither=Image.Dither.NONE)
     return small.resize((small.width * SCALE, small.height * SCALE), Image.Resampling.NEAREST)
 
 
 def _with_text(grid: Image.Image, text: str, colour: Colour) -> Image.Image:
-    palette = (grid.getpalette() or [])[: 3 * (TEXT_INDEX - 1)]
-    palette += [0] * (3 * (TEXT_INDEX - 1) - len(palette))
-    result = Image.new("P", (grid.width, grid.height + TEXT_HEIGHT), TEXT_INDEX - 1)
+    """The grid below a line of text; the background's index is `COLOURS`, the text's the next one."""
+    palette = (grid.getpalette() or [])[: 3 * COLOURS]
+    palette += [0] * (3 * COLOURS - len(palette))
+    result = Image.new("P", (grid.width, grid.height + TEXT_HEIGHT), COLOURS)
     result.putpalette([*palette, *(BACKGROUND,) * 3, *colour])
     draw = ImageDraw.Draw(result)
     draw.fontmode = "1"  # no smoothing: a palette has no colours in between
-    draw.text((SCALE, 3), text, fill=TEXT_INDEX, font=ImageFont.load_default(size=14))
+    draw.text((SCALE, 3), text, fill=COLOURS + 1, font=ImageFont.load_default(size=14))
     result.paste(grid, (0, TEXT_HEIGHT))
     return result
 

@@ -30,8 +30,8 @@ from wmkit.evaluation.report import (
 from wmkit.tree import State
 from wmkit.world_model import WorldModel
 
-ROWS_AT_ONCE = 32
-"""Episodes that the model reads side by side: bounds memory, whatever the number of episodes."""
+FRAMES_AT_ONCE = 3200
+"""Frames that the encoder reads at a time, as many whole episodes as that is: bounds memory."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,8 +59,8 @@ def evaluate(
 
     batch: N >= 2 whole episodes of at least context + horizon steps; what is longer is left out. training_frames:
     (M, T, C, H, W) uint8, of which the mean-image baseline is the mean; None takes the contexts of the episodes
-    themselves. Latents are samples, drawn from `seed`; `generation, another row's actions` gives row i the actions of
-    row i - 1 and the noise of row i. Raises `ValueError` for too few or too short episodes.
+    themselves. Latents are samples, drawn from `seed`; `generation, wrong actions` gives row i the actions of row i - 1
+    and its own noise. Raises `ValueError` for too few or too short episodes.
     """
     check_lengths(batch, context, horizon)
     batch = batch.window(0, context + horizon)
@@ -70,8 +70,9 @@ def evaluate(
     baselines = _baselines(batch.image, mean_image(reference), context, horizon, generator)
     groups = []
     with evaluating(model):
-        for start in range(0, batch.shape[0], ROWS_AT_ONCE):
-            rows = slice(start, start + ROWS_AT_ONCE)
+        together = max(1, FRAMES_AT_ONCE // batch.shape[1])
+        for start in range(0, batch.shape[0], together):
+            rows = slice(start, start + together)
             groups.append(_model_errors(model, rows_of(batch, rows), other_action[rows], context, generator))
     ours = {name: torch.cat([group[name] for group in groups]) for name in groups[0]}
     on_all = {RECONSTRUCTION: ours.pop(RECONSTRUCTION), MEAN_IMAGE: baselines.pop(MEAN_IMAGE)}

@@ -1,4 +1,4 @@
-"""What an evaluation found: the errors by name, the ranges of the horizon they are read at, and four verdicts."""
+"""What an evaluation found: the errors by name, the ranges of the horizon they are read at, and the verdicts."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ NEAR, MIDDLE, FAR = RANGES
 
 RECONSTRUCTION = "reconstruction"
 GENERATION = "generation"
-MISLED = "generation, another row's actions"
+MISLED = "generation, wrong actions"
+"""Row i imagines with the actions of row i - 1."""
 MEAN_IMAGE = "mean image"
 OTHER_FRAME = "other random frame"
 COPY_LAST = "copy last context frame"
@@ -77,11 +78,12 @@ class Evaluation:
         return self.at(MISLED, steps).mean / self.at(GENERATION, steps).mean
 
     def verdicts(self) -> list[Verdict]:
-        """The four questions that any model of a world with actions should answer with yes."""
+        """What a model that remembers its context and heeds its actions should answer with yes."""
         return [
             self._reconstructs(),
             self._beats(COPY_LAST, MIDDLE),
             self._beats(OTHER_FRAME, FAR),
+            self._beats(MEAN_IMAGE, MIDDLE),
             self._uses_actions(),
         ]
 

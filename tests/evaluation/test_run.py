@@ -1,0 +1,115 @@
+"""A trained run, evaluated and imagined from its folder."""
+
+import argparse
+import io
+import json
+
+import pytest
+import torch
+from PIL import Image
+from rich.console import Console
+
+from wmkit.config import DataConfig, EvalConfig, RunConfig, TrainConfig
+from wmkit.data import find_world
+from wmkit.evaluation.held_out import context_length, whole_episodes
+from wmkit.evaluation.imagine_cli import add_arguments, imagine
+from wmkit.evaluation.run import device_for, evaluate_run
+from wmkit.loading import load
+from wmkit.training.command import train_in_folder
+from wmkit.training.run_folder import RunFolder
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs") / "tiny"
+    config = RunConfig(
+        backbone="gru",
+        size="tiny",
+        data=DataConfig(length=6, batch_size=2, episode_length=12, episodes=2, workers=0),
+        train=TrainConfig(steps=2, eval_every=2, checkpoint_every=2, device="cpu"),
+        eval=EvalConfig(episodes=3, context=5, horizon=7),
+    )
+    train_in_folder(config, RunFolder(folder))
+    return folder
+
+
+def test_evaluation_leaves_a_table_and_pictures(run):
+    console = Console(file=io.StringIO(), width=100, record=True)
+    evaluation = evaluate_run(run, console=console)
+    assert (evaluation.episodes, evaluation.context, evaluation.horizon) == (3, 5, 7)
+    assert evaluation.mean_image_of == "training frames"
+    saved = json.loads((run / "evaluation.json").read_text())
+    assert saved["query_table"] == json.loads(json.dumps(evaluation.to_json()["query_table"]))
+    assert "| generation |" in (run / "evaluation.md").read_text()
+    text = console.export_text()
+    assert text.count("yes  ") + text.count("NO   ") == len(evaluation.verdicts())
+    for name in ("strip.png", "imagination.gif", "error_curve.png"):
+        with Image.open(run / "pictures" / name) as image:
+            assert min(image.size) > 100
+
+
+def test_held_out_episodes_are_those_of_split_test(run):
+    config = RunConfig(backbone="gru", size="tiny")
+    batch = whole_episodes(config, load(run), "test", count=2, length=9)
+    episode = find_world(config.world).generate(seed=config.data.seed, split="test", index=1, length=9)
+    assert torch.equal(batch.image[1], torch.from_numpy(episode["image"]).permute(0, 3, 1, 2))
+    assert torch.equal(batch.action[1], torch.from_numpy(episode["action"]))
+    assert not batch.inner_reset
+
+
+def imagine_with(*words):
+    parser = argparse.ArgumentParser()
+    add_arguments(parser)
+    return imagine(parser.parse_args([str(word) for word in words]))
+
+
+def test_imagine_writes_a_gif_with_a_frame_per_step(run, tmp_path, capsys):
+    out = tmp_path / "new" / "film.gif"
+    assert imagine_with(run, "--out", out, "--episodes", 2, "--context", 4, "--horizon", 6) == 0
+    with Image.open(out) as image:
+        assert image.n_frames == 10
+    assert "2 held-out episodes, 4 steps observed, 6 imagined" in capsys.readouterr().out
+
+
+def test_imagine_takes_lengths_from_the_run(run, tmp_path):
+    imagine_with(run, "--out", tmp_path / "film.gif", "--checkpoint", "last")
+    with Image.open(tmp_path / "film.gif") as image:
+        assert image.n_frames == 12
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--context", "0"], "--context: expected at least 1"),
+        (["--episodes", "0"], "--episodes: expected at least 1"),
+        (["--context", "1000", "--horizon", "10"], "are 1010 steps, but an episode of ray_maze_9x9 has 1001"),
+        (["--held-out", "no_such_world"], "Unknown world"),
+        (["--checkpoint", "newest"], "expected 'best', 'last' or the folder"),
+        (["--out", "film.mp4"], "ends in .gif"),
+    ],
+)
+def test_imagine_refuses_what_cannot_be(run, tmp_path, words, message):
+    with pytest.raises(ValueError, match=message):
+        imagine_with(run, "--out", tmp_path / "film.gif", *words)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_context_is_the_asked_one_then_the_runs_then_the_worlds():
+    config = RunConfig(backbone="gru", size="tiny", eval=EvalConfig(context=5))
+    assert context_length(config, 3) == 3
+    assert context_length(config, None) == 5
+    default = RunConfig(backbone="gru", size="tiny")
+    assert context_length(default, None) == find_world(default.world).context_length
+
+
+def test_episodes_of_another_shape_are_refused(run):
+    config = RunConfig(backbone="gru", size="tiny")
+    model = load(run)
+    model.action_dim = 3
+    with pytest.raises(ValueError, match="and 6 actions, the model was trained on"):
+        whole_episodes(config, model, "test", count=2, length=9)
+
+
+def test_device_follows_the_runs_config():
+    config = RunConfig(backbone="gru", size="tiny", train=TrainConfig(device="cpu"))
+    assert device_for(config) == torch.device("cpu")

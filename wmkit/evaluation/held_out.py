@@ -1,0 +1,50 @@
+"""The held-out episodes of a run: made by its world in the split `test`, or read from an archive of that split."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from wmkit.batch import Batch
+from wmkit.config import RunConfig
+from wmkit.data import EpisodeSource, find_world, open_source
+from wmkit.data.collate import Piece, collate
+from wmkit.data.episode import check_episode
+from wmkit.world_model import WorldModel
+
+
+def context_length(config: RunConfig, context: int | None) -> int:
+    """The context as asked for, as the run's config says, or as its world does."""
+    return context or config.eval.context or find_world(config.world).context_length
+
+
+def whole_episodes(
+    config: RunConfig, model: WorldModel, split: str, count: int, length: int, source: str | Path | None = None
+) -> Batch:
+    """The first `length` steps of episodes 0..count-1 of a split.
+
+    source: a world's name, an archive or a cache; None: the run's world with the run's data seed. Raises `ValueError`
+    for too few or too short episodes and for shapes that are not the model's.
+    """
+    what = config.world if source is None else source
+    episodes = open_source(what, seed=config.data.seed, split=split)
+    _check(episodes, str(what), model, count, length)
+    chosen = [episodes.episode(index) for index in range(count)]
+    for index, episode in enumerate(chosen):
+        check_episode(episode, f"{what}, {split} episode {index}", model.image_shape, model.action_dim)
+    pieces = [Piece(index, 0, length, fresh=True) for index in range(count)]
+    return collate(pieces, chosen, length, keys=())
+
+
+def _check(episodes: EpisodeSource, what: str, model: WorldModel, count: int, length: int) -> None:
+    if (tuple(episodes.image_shape), episodes.action_dim) != (tuple(model.image_shape), model.action_dim):
+        raise ValueError(
+            f"{what} has images {tuple(episodes.image_shape)} and {episodes.action_dim} actions, the model was trained "
+            f"on {tuple(model.image_shape)} and {model.action_dim}; name the world or archive that it was trained on"
+        )
+    if episodes.num_episodes is not None and episodes.num_episodes < count:
+        raise ValueError(f"{what} has {episodes.num_episodes} episodes, expected at least {count}")
+    shortest = min(episodes.episode_length(index) for index in range(count))
+    if shortest < length:
+        raise ValueError(
+            f"Context + horizon are {length} steps, but an episode of {what} has {shortest}; shorten one of the two"
+        )
