@@ -128,7 +128,7 @@ def _laws(longest: int, rebuild: Callable[[], Backbone] | None) -> list[tuple[st
         ("rows do not see their neighbours", sequence_laws.rows_apart, (False, True)),
         ("gradients reach parameters and incoming state", module_laws.gradients, (True,)),
         ("saving and loading", lambda trial: module_laws.saving(trial, rebuild), (False,)),
-        ("state is batch first, stable and never changed in place", module_laws.states, (False, True)),
+        ("state is batch first, stable, never written to", module_laws.states, (False, True)),
         ("any length, and no trace of a long call", lambda trial: module_laws.lengths(trial, longest), (False,)),
         ("accumulators stay fp32 under bf16 autocast", module_laws.precision, (False,)),
     ]

@@ -1,0 +1,101 @@
+"""Import arrows, the wheel's contents, which tests run, and what `import wmkit` costs."""
+
+import ast
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+OURS = {"wmkit", "wmkit_envs", "wmkit_kernels", "recipes"}
+MAY_IMPORT = {
+    "wmkit": (ROOT / "wmkit", {"wmkit", "wmkit_kernels"}),
+    "wmkit_kernels": (ROOT / "wmkit_kernels", {"wmkit_kernels"}),
+    "wmkit_envs": (ROOT / "envs" / "wmkit_envs", {"wmkit_envs"}),
+    "recipes": (ROOT / "recipes", {"wmkit", "wmkit_envs"}),
+}
+
+
+def imported_packages(source: str) -> set[str]:
+    """Top-level names of every absolute import, those inside functions too, and those by `import_module("...")`."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(source)):
+        match node:
+            case ast.Import():
+                names.update(alias.name for alias in node.names)
+            case ast.ImportFrom(module=str(module), level=0):
+                names.add(module)
+            case ast.Call(
+                func=ast.Attribute(attr="import_module") | ast.Name(id="import_module" | "__import__"),
+                args=[ast.Constant(value=str(module)), *_],
+            ):
+                names.add(module)
+    return {name.partition(".")[0] for name in names}
+
+
+def test_imports_of_every_form_are_seen() -> None:
+    source = (
+        "import a.b\nfrom c.d import e\nfrom . import f\ndef g():\n    import h\n    importlib.import_module('i.j')\n"
+    )
+    assert imported_packages(source) == {"a", "c", "h", "i"}
+
+
+@pytest.mark.parametrize("package", MAY_IMPORT)
+def test_imports_only_point_down(package: str) -> None:
+    folder, allowed = MAY_IMPORT[package]
+    files = sorted(folder.rglob("*.py"))
+    wrong = {
+        str(file.relative_to(ROOT)): sorted((imported_packages(file.read_text()) & OURS) - allowed)
+        for file in files
+        if (imported_packages(file.read_text()) & OURS) - allowed
+    }
+    assert files
+    assert not wrong
+
+
+def test_a_recipe_does_not_hide_a_library() -> None:
+    """A script's folder comes first on the path: recipes/zarr.py would be imported instead of zarr."""
+    sources = [*ROOT.glob("wmkit*/**/*.py"), *ROOT.glob("envs/**/*.py"), *ROOT.glob("recipes/*.py")]
+    libraries = set().union(*(imported_packages(file.read_text()) for file in sources)) | set(sys.stdlib_module_names)
+    assert not libraries & {file.stem for file in (ROOT / "recipes").glob("*.py")}
+
+
+def test_the_wheel_holds_the_three_packages_and_nothing_else(tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    source.mkdir()
+    for file in ("pyproject.toml", "README.md"):
+        shutil.copy(ROOT / file, source)
+    for folder in ("wmkit", "wmkit_kernels", "envs", "recipes", "tests", "benchmarks", "docs"):
+        shutil.copytree(ROOT / folder, source / folder, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
+    build = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(tmp_path), str(source)]
+    done = subprocess.run(build, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
+    (wheel,) = tmp_path.glob("*.whl")
+    names = zipfile.ZipFile(wheel).namelist()
+    assert {name.partition("/")[0] for name in names if ".dist-info/" not in name} == {
+        "wmkit", "wmkit_envs", "wmkit_kernels",
+    }  # fmt: skip
+    for package in ("wmkit", "wmkit_envs", "wmkit_kernels"):
+        assert f"{package}/py.typed" in names
+    modules = {str(file.relative_to(ROOT)) for file in (ROOT / "wmkit").rglob("*.py")}
+    assert modules <= set(names)
+
+
+def test_every_test_file_is_collected_and_holds_tests() -> None:
+    files = {file for file in (ROOT / "tests").rglob("*.py") if file.name != "conftest.py"}
+    assert not {file for file in files if not file.name.startswith("test_")}
+    collect = [sys.executable, "-m", "pytest", "--collect-only", "-q", "-p", "no:cacheprovider", "tests"]
+    done = subprocess.run(collect, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout[-2000:]
+    collected = {ROOT / line.partition("::")[0] for line in done.stdout.splitlines() if "::" in line}
+    assert files == collected
+
+
+def test_importing_wmkit_loads_no_world_no_simulator_and_no_compiler() -> None:
+    heavy = ["minigrid", "dm_control", "mujoco", "triton", "numba", "matplotlib", "labmaze", "wmkit_envs"]
+    code = f"import sys, wmkit, wmkit.backbones; print([name for name in {heavy} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

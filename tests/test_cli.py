@@ -1,0 +1,153 @@
+"""`wmkit list | check | doctor`: what they print and with which status they end."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from wmkit import cli
+from wmkit.registry import all_entries
+
+HEALTHY = """
+import torch
+from wmkit import Backbone
+
+class Last(Backbone):
+    def __init__(self, input_dim):
+        super().__init__()
+        self.input_dim = self.feature_dim = input_dim
+        self.mix = torch.nn.Linear(2 * input_dim, input_dim)
+
+    def initial_state(self, batch_size):
+        return self.mix.weight.new_zeros(batch_size, self.input_dim)
+
+    def step(self, x, state):
+        return self.mix(torch.cat([x, state], dim=1)), x
+
+class Amnesic(Last):
+    def step(self, x, state):
+        return super().step(x, torch.zeros_like(state))
+
+class NeedsMore(Last):
+    def __init__(self, input_dim, depth):
+        super().__init__(input_dim)
+
+class Function:
+    pass
+
+number = 3
+"""
+
+
+@pytest.fixture
+def module_in_cwd(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    (tmp_path / "their_backbones.py").write_text(HEALTHY)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.delitem(sys.modules, "their_backbones", raising=False)
+    return "their_backbones"
+
+
+def test_list_names_every_registered_part(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    assert cli.main(["list"]) == 0
+    printed = capsys.readouterr().out
+    for name, entry in all_entries().items():
+        row = next(line for line in printed.splitlines() if f" {name} " in line)
+        assert entry.kind in row
+        assert entry.origin in row
+    gru = next(line for line in printed.splitlines() if " gru " in line)
+    assert "1,183,232" in gru
+    assert "2,048" in gru
+    assert "no" in gru.split()
+
+
+def test_check_passes_a_healthy_class_from_the_current_folder(
+    module_in_cwd: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["check", f"{module_in_cwd}:Last"]) == 0
+    printed = capsys.readouterr().out
+    assert printed.count("kept") == 20
+    assert "broken" not in printed
+
+
+def test_check_shows_the_broken_law_and_fails(module_in_cwd: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["check", f"{module_in_cwd}:Amnesic"]) == 1
+    printed = capsys.readouterr().out
+    assert printed.count("broken") == 2
+    assert "law 6, float32: scan: no gradient reaches incoming state, leaf 0" in printed
+
+
+def test_check_takes_a_registered_class_at_its_tiny_size(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["check", "wmkit.backbones.gru:GRU"]) == 0
+    assert capsys.readouterr().out.count("kept") == 20
+
+
+@pytest.mark.parametrize(
+    ("target", "sentence"),
+    [
+        ("grn", "Did you mean 'gru'?"),
+        ("their_backbones:Missing", "cannot import their_backbones:Missing: AttributeError"),
+        ("not_a_module:Last", "ModuleNotFoundError"),
+        ("their_backbones:number", "expected a class at their_backbones:number, found 3"),
+        ("their_backbones:NeedsMore", "cannot be built by cls(16): TypeError"),
+        ("their_backbones:Function", "cannot be built by cls(16)"),
+        ("torch.nn:Identity", "expected an instance of a subclass of wmkit.Backbone"),
+    ],
+)
+@pytest.mark.usefixtures("module_in_cwd")
+def test_check_says_what_is_wrong_with_its_argument(
+    target: str, sentence: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["check", target]) == 2
+    assert sentence in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("arguments", [[], ["chekc"], ["check"], ["list", "extra"]])
+def test_bad_usage_ends_with_status_two(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        cli.main(arguments)
+    assert ended.value.code == 2
+    assert "usage: wmkit" in capsys.readouterr().err
+
+
+def test_doctor_names_versions_backbones_and_worlds(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setattr(cli, "list_worlds", list)
+    assert cli.main(["doctor"]) == 0
+    printed = capsys.readouterr().out
+    for word in ("python", "torch", "triton", "opt-einsum", "GPUs", "threads", "transformer_xl"):
+        assert word in printed
+
+
+def test_doctor_reports_a_world_that_does_not_load(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(name: str) -> None:
+        raise ImportError(f"no wheel for {name}")
+
+    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setattr(cli, "list_worlds", lambda: ["moon"])
+    monkeypatch.setattr(cli, "find_world", fail)
+    assert cli.main(["doctor"]) == 1
+    assert "does not load: ImportError: no wheel for moon" in capsys.readouterr().out
+
+
+def test_the_installed_worlds_load(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    assert cli.main(["doctor"]) == 0
+    assert "wmkit/RayMaze-9x9-v0, image (3, 64, 64), 6 actions" in capsys.readouterr().out
+
+
+def test_a_version_that_is_not_there_is_said_so() -> None:
+    assert cli._version("wmkit-no-such-package") == "not installed"
+
+
+def test_the_module_runs_as_a_command() -> None:
+    done = subprocess.run([sys.executable, "-m", "wmkit.cli", "--help"], capture_output=True, text=True, check=True)
+    for verb in cli.VERBS:
+        assert verb in done.stdout

@@ -1,0 +1,184 @@
+"""The `wmkit` command: list, check, doctor, imagine."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import platform
+import sys
+from collections.abc import Callable, Sequence
+from importlib import metadata
+from typing import Any, NamedTuple, cast
+
+import torch
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Column, Table
+
+from wmkit import tree
+from wmkit.backbones.base import Backbone
+from wmkit.data.worlds import find_world, list_worlds
+from wmkit.evaluation import imagine_cli
+from wmkit.registry import Entry, all_entries, entry_of, get_entry
+from wmkit.testing import LawResult, examine_backbone
+
+
+class Verb(NamedTuple):
+    """One thing that `wmkit` does."""
+
+    help: str
+    run: Callable[[argparse.Namespace], int]
+    """Does it and returns the exit status; a `ValueError` is the user's: printed without a trace, status 2."""
+    arguments: Callable[[argparse.ArgumentParser], object] = lambda parser: None
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one verb; returns 0 when all is well, 1 when something is broken, 2 when the command makes no sense."""
+    parser = argparse.ArgumentParser(prog="wmkit", description="World models with interchangeable sequence backbones.")
+    verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
+    for name, verb in VERBS.items():
+        verb.arguments(verbs.add_parser(name, help=verb.help, description=verb.help))
+    arguments = parser.parse_args(argv)
+    try:
+        return VERBS[arguments.verb].run(arguments)
+    except ValueError as error:
+        print(f"wmkit {arguments.verb}: {error}", file=sys.stderr)
+        return 2
+
+
+def list_parts(arguments: argparse.Namespace) -> int:
+    """Print what `backbone=` can be."""
+    table = Table(Column("name", no_wrap=True), "kind", "parameters", "state", "parallel")
+    table.add_column("origin", overflow="fold")
+    for entry in sorted(all_entries().values(), key=lambda entry: entry.name):
+        cost = _cost(entry) if entry.kind == "backbone" else ("-", "-", "-")
+        table.add_row(entry.name, entry.kind, *cost, entry.origin)
+    table.caption = "parameters and bytes of state per row at size=small; parallel: does it observe without a loop?"
+    Console().print(table)
+    return 0
+
+
+def check(arguments: argparse.Namespace) -> int:
+    """Try the laws of the contract on a backbone, in both precisions."""
+    build = _builder(arguments.backbone)
+    single, double = (examine_backbone(build().to(dtype), rebuild=build) for dtype in (torch.float32, torch.float64))
+    table = Table("law", "", "float32", "float64", title=escape(arguments.backbone))
+    for one, other in zip(single, double, strict=True):
+        table.add_row(str(one.number), one.title, _verdict(one), _verdict(other))
+    console = Console()
+    console.print(table)
+    for precision, results in (("float32", single), ("float64", double)):
+        for law in results:
+            for text in law.shown:
+                console.print(f"law {law.number}, {precision}: {text}", markup=False, soft_wrap=True)
+    return 0 if all(law.kept for law in single + double) else 1
+
+
+def doctor(arguments: argparse.Namespace) -> int:
+    """Say what this installation has; status 1 when an installed world cannot be loaded."""
+    worlds = {name: _world(name) for name in list_worlds()}
+    gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+    rows = {
+        "wmkit": metadata.version("wmkit"),
+        "python": f"{platform.python_version()} on {platform.platform()}",
+        "torch": str(torch.__version__),
+        "triton": _version("triton"),
+        "opt-einsum": "used by torch" if torch.backends.opt_einsum.is_available() else "not found",
+        "GPUs": ", ".join(gpus) or "none",
+        "threads": f"{torch.get_num_threads()} of {os.cpu_count()} cores",
+        "backbones": ", ".join(sorted(all_entries())),
+        **{f"world {name}": verdict for name, (_, verdict) in worlds.items()},
+    }
+    table = Table(show_header=False)
+    for key, value in rows.items():
+        table.add_row(key, escape(value))
+    Console().print(table)
+    return 0 if all(loads for loads, _ in worlds.values()) else 1
+
+
+VERBS = {
+    "list": Verb("What `backbone=` can be, and what it costs.", list_parts),
+    "check": Verb(
+        "Try the ten laws of the backbone contract.",
+        check,
+        lambda parser: parser.add_argument("backbone", help="package.module:Class, or a registered name"),
+    ),
+    "doctor": Verb("What this installation has.", doctor),
+    "imagine": Verb(
+        "Truth beside imagination, for some held-out episodes of a run, as a GIF.",
+        imagine_cli.imagine,
+        imagine_cli.add_arguments,
+    ),
+}
+
+
+def _cost(entry: Entry) -> tuple[str, str, str]:
+    """Parameters, bytes of state per row, and whether observing needs no loop, at size small."""
+    backbone = _build(entry, "small")
+    parameters = sum(parameter.numel() for parameter in backbone.parameters())
+    state = sum(leaf.nbytes for leaf in tree.leaves(backbone.initial_state(1)))
+    return f"{parameters:,}", f"{state:,}", "no" if backbone.default_posterior == "filtering" else "yes"
+
+
+def _build(entry: Entry, size: str) -> Backbone:
+    config = entry.config.for_size(size)
+    return cast(Backbone, entry.cls(config.input_dim, config))
+
+
+def _builder(name: str) -> Callable[[], Backbone]:
+    """What makes the backbone to check: of size tiny when it is registered, `Class(16)` when it is not.
+
+    Raises `ValueError` when there is no such backbone, or it cannot be built.
+    """
+    part = _find(name) if ":" in name else get_entry(name).cls
+    entry = entry_of(part)
+
+    def build() -> Backbone:
+        return _build(entry, "tiny") if entry else cast(Backbone, part(16))
+
+    try:
+        build()
+    except Exception as error:  # a user's code may raise anything
+        how = 'cls(config.input_dim, config.for_size("tiny"))' if entry else "cls(16)"
+        raise ValueError(f"{name} cannot be built by {how}: {type(error).__name__}: {error}") from error
+    return build
+
+
+def _find(name: str) -> Any:
+    """The class at `package.module:Class`; modules in the current folder count."""
+    module_name, _, class_name = name.partition(":")
+    if os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())
+    try:
+        part = getattr(importlib.import_module(module_name), class_name)
+    except Exception as error:  # importing runs a user's code
+        raise ValueError(f"cannot import {name}: {type(error).__name__}: {error}") from error
+    if not isinstance(part, type):
+        raise ValueError(f"expected a class at {name}, found {part!r}")
+    return part
+
+
+def _verdict(law: LawResult) -> str:
+    return "[green]kept[/]" if law.kept else "[red]broken[/]"
+
+
+def _version(package: str) -> str:
+    """The installed version, without importing the package."""
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return "not installed"
+
+
+def _world(name: str) -> tuple[bool, str]:
+    """Does the world load, and what it is or why it does not."""
+    try:
+        world = find_world(name)
+    except Exception as error:  # importing runs another package's code
+        return False, f"does not load: {type(error).__name__}: {error}"
+    return True, f"{world.id}, image {world.image_shape}, {world.action_dim} actions"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
