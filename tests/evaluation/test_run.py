@@ -9,6 +9,7 @@ import torch
 from PIL import Image
 from rich.console import Console
 
+from wmkit.cli import main
 from wmkit.config import DataConfig, EvalConfig, RunConfig, TrainConfig
 from wmkit.data import find_world
 from wmkit.evaluation.held_out import context_length, whole_episodes
@@ -71,8 +72,10 @@ def test_imagine_writes_a_gif_with_a_frame_per_step(run, tmp_path, capsys):
     assert "2 held-out episodes, 4 steps observed, 6 imagined" in capsys.readouterr().out
 
 
-def test_imagine_takes_lengths_from_the_run(run, tmp_path):
-    imagine_with(run, "--out", tmp_path / "film.gif", "--checkpoint", "last")
+def test_imagine_is_a_verb_and_takes_lengths_from_the_run(run, tmp_path, capsys):
+    assert main(["imagine", str(run), "--out", str(tmp_path / "film.gif"), "--checkpoint", "last"]) == 0
+    assert main(["imagine", str(tmp_path / "no"), "--out", str(tmp_path / "film.gif")]) == 2
+    assert "no does not exist: expected the folder of a run" in capsys.readouterr().err
     with Image.open(tmp_path / "film.gif") as image:
         assert image.n_frames == 12
 
