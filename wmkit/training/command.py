@@ -30,7 +30,7 @@ HELP = """usage: python {script} [-m] [key=value ...]
 """
 
 
-def run_recipe(defaults: RunConfig, after: Callable[[Path], None], words: Sequence[str] | None = None) -> int:
+def run_recipe(defaults: RunConfig, after: Callable[[Path], object], words: Sequence[str] | None = None) -> int:
     """Train the run that the command line asks for, then call `after(run folder)`; returns the exit status.
 
     An error that the user can mend (`ValueError`), and a machine that refuses, end in one panel without a traceback.
@@ -61,7 +61,7 @@ def train_in_folder(config: RunConfig, folder: RunFolder) -> Summary:
         folder.close()
 
 
-def _run(config: RunConfig, after: Callable[[Path], None]) -> int:
+def _run(config: RunConfig, after: Callable[[Path], object]) -> int:
     folder, sentence = choose_folder(config, recipe=Path(sys.argv[0]).stem)
     print(sentence, flush=True)
     summary = train_in_folder(config, folder)

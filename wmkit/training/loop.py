@@ -23,7 +23,7 @@ from wmkit.build import build_world_model
 from wmkit.config import RunConfig, differences
 from wmkit.data import check_batch
 from wmkit.training.checkpoints import Checkpoint, CheckpointFolder
-from wmkit.training.data import build_sampler, build_source, validation_batches
+from wmkit.training.data import build_sampler, training_source, validation_batches, validation_source
 from wmkit.training.logs import RunLog
 from wmkit.training.metrics import RunningMean
 from wmkit.training.noise import TRAIN, VALID, step_generator
@@ -76,7 +76,7 @@ class Trainer:
         self.config, self.folder = config, folder
         self.accelerator = _accelerator(config)
         self.rank, self.processes = self.accelerator.process_index, self.accelerator.num_processes
-        source = build_source(config, "train")
+        source = training_source(config)
         self.model = build_model(config, source.image_shape, source.action_dim)
         self.forward: nn.Module = self.accelerator.prepare_model(self.model)
         self.optimiser = build_optimiser(self.model, config.train)
@@ -95,7 +95,7 @@ class Trainer:
             self.log = RunLog(folder, config.train.steps, self.step)
         for note in notes:
             self._say(note)
-        self.validation = validation_batches(config, build_source(config, "valid"), self.rank, self.processes)
+        self.validation = validation_batches(config, validation_source(config, source), self.rank, self.processes)
 
     @property
     def persistent(self) -> bool:
@@ -136,7 +136,7 @@ class Trainer:
         self.schedule.step()
         self.step += 1
         if norm is None:
-            self._say(f"step {self.step}: loss {float(output.total):.4g}, no finite gradient; skipped")
+            self._say(f"step {self.step}: loss {output.total.item():.4g}, no finite gradient; skipped")
         else:
             self.mean.add({"loss": output.total.detach(), **output.metrics, "grad_norm": norm})
         # After a skipped step rows start afresh, for their state may not be finite either.

@@ -1,0 +1,104 @@
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from wmkit.config import RunConfig
+from wmkit.training import command
+from wmkit.training.command import run_recipe
+from wmkit.training.loop import Summary
+
+MakeConfig = Callable[..., RunConfig]
+
+
+@pytest.fixture
+def recipe(make_config: MakeConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
+    """A recipe run in an empty folder."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["recipes/maze.py"])
+    return lambda *words, after=print: run_recipe(make_config(train={"steps": 1}), after, words)
+
+
+def test_a_recipe_trains_and_then_evaluates(recipe: Callable[..., int], tmp_path: Path) -> None:
+    evaluated: list[Path] = []
+    assert recipe("seed=4", after=evaluated.append) == 0
+    assert evaluated == [Path("runs/maze-ray_maze_9x9-gru-4")]
+    assert (tmp_path / evaluated[0] / "finished.json").exists()
+
+
+@pytest.mark.parametrize(
+    "word", ["backbone=gur", "trian.steps=3", "world=ray_maze_9x8", "train.steps=x", "model.depth=0"]
+)
+def test_a_users_mistake_is_one_panel_and_status_2(
+    recipe: Callable[..., int], tmp_path: Path, capsys: pytest.CaptureFixture[str], word: str
+) -> None:
+    assert recipe(word) == 2
+    shown = capsys.readouterr().err
+    assert "cannot do that" in shown
+    assert "Traceback" not in shown
+    assert not list(tmp_path.glob("runs/*"))
+
+
+@pytest.mark.parametrize(
+    ("error", "words"), [(OSError(28, "the disk is full"), "the disk is full"), (MemoryError("lower it"), "lower it")]
+)
+def test_a_machine_that_refuses_is_status_1(
+    recipe: Callable[..., int],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    error: Exception,
+    words: str,
+) -> None:
+    def fail(*args: object) -> None:
+        raise error
+
+    monkeypatch.setattr(command, "train", fail)
+    assert recipe() == 1
+    assert words in capsys.readouterr().err
+
+
+def test_a_bug_keeps_its_traceback(recipe: Callable[..., int]) -> None:
+    def bug(run: Path) -> None:
+        raise TypeError("not the user's fault")
+
+    with pytest.raises(TypeError):
+        recipe(after=bug)
+
+
+def test_a_stopped_run_is_not_evaluated_and_its_status_is_the_signals(
+    recipe: Callable[..., int], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(command, "train", lambda *args: Summary(3, 1.0, 0, stopped_by=15))
+    assert recipe(after=pytest.fail) == 143
+    assert "resume=true continues it" in capsys.readouterr().out
+
+
+def test_help_shows_keys_and_trains_nothing(
+    recipe: Callable[..., int], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert recipe("--help") == 0
+    assert "batch_size: 2" in capsys.readouterr().out
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_sweep_runs_each_job_in_its_own_process_and_reports_failures(
+    recipe: Callable[..., int], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ran = []
+
+    def run(argv: list[str], check: bool) -> Any:
+        ran.append(argv)
+        return subprocess.CompletedProcess(argv, returncode=1 if "backbone=s4" in argv else 0)
+
+    monkeypatch.setattr(subprocess, "run", run)
+    assert recipe("-m", "backbone=s4,gru", "seed=1") == 1
+    assert ran == [[sys.executable, "recipes/maze.py", f"backbone={name}", "seed=1"] for name in ("s4", "gru")]
+    assert capsys.readouterr().err == "failed: backbone=s4 seed=1\n"
+
+
+def test_a_sweep_without_m_says_what_is_missing(recipe: Callable[..., int], capsys: pytest.CaptureFixture[str]) -> None:
+    assert recipe("seed=1,2") == 2
+    assert "Add -m" in capsys.readouterr().err

@@ -1,0 +1,275 @@
+import dataclasses
+import errno
+import json
+import os
+import signal
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from wmkit import tree
+from wmkit.batch import Batch
+from wmkit.config import RunConfig
+from wmkit.training.checkpoints import CheckpointFolder, load_checkpoint
+from wmkit.training.command import train_in_folder
+from wmkit.training.loop import Summary, Trainer, build_model, train
+from wmkit.training.metrics import read_lines
+from wmkit.training.run_folder import RunFolder
+
+MakeConfig = Callable[..., RunConfig]
+TrainIn = Callable[[RunConfig, Path], Summary]
+
+
+@pytest.fixture
+def trainer_of(tmp_path: Path) -> Iterator[Callable[[RunConfig], Trainer]]:
+    made: list[Trainer] = []
+
+    def make(config: RunConfig) -> Trainer:
+        folder = RunFolder(tmp_path / f"trainer-{len(made)}")
+        folder.path.mkdir()
+        made.append(Trainer(config, folder))
+        return made[-1]
+
+    yield make
+    for trainer in made:
+        trainer.close()
+
+
+def lines(path: Path, split: str) -> list[dict[str, Any]]:
+    return [line for line in read_lines(path / "metrics.jsonl") if line["split"] == split]
+
+
+def test_a_run_leaves_everything_that_says_what_it_was(
+    make_config: MakeConfig, train_in: TrainIn, tmp_path: Path
+) -> None:
+    summary = train_in(make_config(), tmp_path / "run")
+    run = tmp_path / "run"
+    assert [line["step"] for line in lines(run, "train")] == [2, 4, 6]
+    assert [line["step"] for line in lines(run, "valid")] == [4, 6]
+    assert {"loss", "image", "kl", "grad_norm", "lr"} <= lines(run, "train")[0]["values"].keys()
+    assert [line["step"] for line in read_lines(run / "timing.jsonl")] == [2, 4, 6]
+    assert json.loads((run / "finished.json").read_text())["step"] == summary.step == 6
+    assert summary.best_loss == min(line["values"]["loss"] for line in lines(run, "valid"))
+    assert (run / "checkpoints" / "best" / "model.safetensors").exists()
+    assert list((run / "tensorboard").iterdir())
+
+
+def test_training_lowers_the_loss(make_config: MakeConfig, train_in: TrainIn, tmp_path: Path) -> None:
+    train_in(make_config(train={"steps": 60, "lr": 3e-3, "log_every": 5, "eval_every": 60}), tmp_path / "run")
+    losses = [line["values"]["loss"] for line in lines(tmp_path / "run", "train")]
+    assert losses[-1] < 0.7 * losses[0]
+
+
+@pytest.mark.parametrize("sampler", ["windows", "episodes", "persistent"])
+def test_a_stopped_run_continues_bit_for_bit(
+    make_config: MakeConfig, train_in: TrainIn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sampler: str
+) -> None:
+    config = make_config(data={"sampler": sampler}, train={"log_every": 4})
+    train_in(config, tmp_path / "whole")
+    taken = Trainer._train_step
+
+    def stop_after_five(self: Trainer, batch: Batch) -> None:
+        taken(self, batch)
+        if self.step == 5:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, "_train_step", stop_after_five)
+        assert train_in(config, tmp_path / "cut").stopped_by == signal.SIGTERM
+    assert not (tmp_path / "cut" / "finished.json").exists()
+    torch.randn(3)  # whatever else draws in between
+    train_in(config, tmp_path / "cut")
+    assert (tmp_path / "cut" / "metrics.jsonl").read_text() == (tmp_path / "whole" / "metrics.jsonl").read_text()
+    whole, cut = (load_checkpoint(tmp_path / name / "checkpoints" / "step-00000006") for name in ("whole", "cut"))
+    assert all(torch.equal(value, cut.weights[name]) for name, value in whole.weights.items())
+    assert str(whole.training["optimiser"]) == str(cut.training["optimiser"])
+    assert str(whole.training["carried"]) == str(cut.training["carried"])
+
+
+def test_a_finished_run_has_nothing_left_to_do(make_config: MakeConfig, train_in: TrainIn, tmp_path: Path) -> None:
+    first = train_in(make_config(), tmp_path / "run")
+    before = (tmp_path / "run" / "metrics.jsonl").read_text()
+    assert train_in(make_config(), tmp_path / "run") == first
+    assert (tmp_path / "run" / "metrics.jsonl").read_text() == before
+
+
+def test_a_checkpoint_of_another_config_is_refused_and_kept(
+    make_config: MakeConfig, train_in: TrainIn, tmp_path: Path
+) -> None:
+    train_in(make_config(), tmp_path / "run")
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "run").rglob("*") if path.name != "lock"}
+    other = make_config(train={"lr": 0.5}, backbone="transformer_xl")
+    with pytest.raises(
+        ValueError, match=r"another config(.|\n)*backbone.name: gru in the checkpoint, transformer_xl now"
+    ):
+        train_in(other, tmp_path / "run")
+    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "run").rglob("*") if path.name != "lock"} == before
+
+
+def test_more_steps_continue_a_constant_schedule_only(
+    make_config: MakeConfig, train_in: TrainIn, tmp_path: Path
+) -> None:
+    for schedule in ("constant", "cosine"):
+        train_in(make_config(train={"schedule": schedule, "steps": 2}), tmp_path / schedule)
+    assert train_in(make_config(train={"schedule": "constant"}), tmp_path / "constant").step == 6
+    with pytest.raises(ValueError, match=r"train\.steps: 2 in the checkpoint, 6 now"):
+        train_in(make_config(train={"schedule": "cosine"}), tmp_path / "cosine")
+
+
+def test_another_number_of_threads_is_allowed_and_said(
+    make_config: MakeConfig, train_in: TrainIn, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    train_in(make_config(train={"steps": 2, "schedule": "constant"}), tmp_path / "run")
+    train_in(make_config(train={"steps": 3, "schedule": "constant", "threads": 2}), tmp_path / "run")
+    assert "2 threads instead of 1" in capsys.readouterr().out
+
+
+def test_a_damaged_checkpoint_falls_back_and_says_so(
+    make_config: MakeConfig, train_in: TrainIn, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    train_in(make_config(), tmp_path / "whole")
+    train_in(make_config(), tmp_path / "run")
+    os.truncate(tmp_path / "run" / "checkpoints" / "step-00000006" / "model.safetensors", 10)
+    train_in(make_config(), tmp_path / "run")
+    said = capsys.readouterr().out
+    assert "step-00000006/model.safetensors has 10 bytes" in said
+    assert "Continuing after step 4" in said
+    assert (tmp_path / "run" / "metrics.jsonl").read_text() == (tmp_path / "whole" / "metrics.jsonl").read_text()
+
+
+def test_a_full_disk_stops_the_run_and_keeps_the_last_checkpoint(
+    make_config: MakeConfig, train_in: TrainIn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    saves = iter([CheckpointFolder.save])
+
+    def save(self: CheckpointFolder, *args: Any) -> Path:
+        if (working := next(saves, None)) is not None:
+            return working(self, *args)
+        raise OSError(errno.ENOSPC, "the disk is full")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(CheckpointFolder, "save", save)
+        with pytest.raises(OSError, match="the disk is full"):
+            train_in(make_config(), tmp_path / "run")
+    assert CheckpointFolder(tmp_path / "run" / "checkpoints").steps() == [3]
+    assert train_in(make_config(), tmp_path / "run").step == 6
+
+
+def test_a_nan_in_a_batch_is_refused_before_it_reaches_the_model(
+    make_config: MakeConfig, trainer_of: Callable[[RunConfig], Trainer]
+) -> None:
+    trainer = trainer_of(make_config())
+    batch = next(trainer.sampler)
+    action = batch.action.clone()
+    action[1, 2, 3] = torch.nan
+    with pytest.raises(ValueError, match="action is nan in row 1 at t = 2"):
+        trainer._train_step(dataclasses.replace(batch, action=action))
+    assert trainer.step == 0
+
+
+def test_a_step_without_finite_gradient_changes_no_parameter(
+    make_config: MakeConfig, trainer_of: Callable[[RunConfig], Trainer], capsys: pytest.CaptureFixture[str]
+) -> None:
+    trainer = trainer_of(make_config(data={"sampler": "persistent"}))
+    trainer._train_step(next(trainer.sampler))
+    before = {name: value.clone() for name, value in trainer.model.state_dict().items()}
+    parameter = next(trainer.model.parameters())
+    handle = parameter.register_hook(lambda gradient: gradient * torch.nan)
+    trainer._train_step(next(trainer.sampler))
+    assert all(torch.equal(before[name], value) for name, value in trainer.model.state_dict().items())
+    assert (trainer.guard.skipped, trainer.carried) == (1, None)
+    assert "no finite gradient; skipped" in capsys.readouterr().out
+    handle.remove()
+    trainer._train_step(next(trainer.sampler))
+    assert trainer.carried is not None
+
+
+def test_persistent_rows_carry_their_state_detached(
+    make_config: MakeConfig, trainer_of: Callable[[RunConfig], Trainer]
+) -> None:
+    trainer = trainer_of(make_config(data={"sampler": "persistent"}))
+    seen = []
+    forward = trainer.forward
+
+    def spy(batch: Batch, state: Any, noise: torch.Tensor, return_state: bool) -> Any:
+        output = forward(batch, state, noise, return_state=return_state)
+        seen.append((state, output.state))
+        return output
+
+    trainer.forward = spy  # type: ignore[assignment]
+    for _ in range(2):
+        trainer._train_step(next(trainer.sampler))
+    (first, after), (second, _) = seen
+    assert first is None
+    assert all(torch.equal(a, b) for a, b in zip(tree.leaves(after), tree.leaves(second), strict=True))
+    assert not any(leaf.requires_grad for leaf in tree.leaves(second))
+
+
+def test_windows_carry_nothing(make_config: MakeConfig, trainer_of: Callable[[RunConfig], Trainer]) -> None:
+    trainer = trainer_of(make_config())
+    trainer._train_step(next(trainer.sampler))
+    assert trainer.carried is None
+
+
+def test_validation_sees_the_same_batches_and_noise_each_time(
+    make_config: MakeConfig, trainer_of: Callable[[RunConfig], Trainer]
+) -> None:
+    trainer = trainer_of(make_config())
+    assert trainer._validate()
+    best = trainer.best_loss
+    assert not trainer._validate()
+    assert trainer.best_loss == best
+    assert trainer.model.training
+
+
+def test_bf16_trains_with_float32_weights(make_config: MakeConfig, train_in: TrainIn, tmp_path: Path) -> None:
+    summary = train_in(make_config(train={"precision": "bf16", "steps": 2}), tmp_path / "run")
+    assert summary.skipped == 0
+    weights = load_checkpoint(tmp_path / "run" / "checkpoints" / "step-00000002").weights
+    assert {value.dtype for value in weights.values() if value.is_floating_point()} == {torch.float32}
+
+
+def test_the_initial_weights_are_a_function_of_the_seed(make_config: MakeConfig) -> None:
+    def flat(seed: int) -> torch.Tensor:
+        return torch.cat([p.flatten() for p in build_model(make_config(seed=seed), (3, 64, 64), 6).parameters()])
+
+    assert torch.equal(flat(0), flat(0))
+    assert not torch.equal(flat(0), flat(1))
+
+
+def test_the_process_gets_its_torch_settings_back(make_config: MakeConfig, train_in: TrainIn, tmp_path: Path) -> None:
+    before = (torch.get_num_threads(), torch.get_float32_matmul_precision())
+    train_in(make_config(train={"steps": 1, "matmul_precision": "medium"}), tmp_path / "run")
+    assert (torch.get_num_threads(), torch.get_float32_matmul_precision()) == before
+
+
+@pytest.mark.parametrize(
+    "error", [torch.OutOfMemoryError("CUDA"), RuntimeError("DefaultCPUAllocator: can't allocate memory")]
+)
+def test_out_of_memory_says_which_settings_to_lower(
+    make_config: MakeConfig, trainer_of: Callable[[RunConfig], Trainer], error: RuntimeError
+) -> None:
+    trainer = trainer_of(make_config())
+
+    def fail(*args: object, **options: object) -> None:
+        raise error
+
+    trainer.forward = fail  # type: ignore[assignment]
+    with pytest.raises(MemoryError, match=r"step 1 with 2 x 6 frames: lower data\.batch_size"):
+        trainer._train_step(next(trainer.sampler))
+
+
+def test_a_run_that_cannot_begin_leaves_no_folder(make_config: MakeConfig, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="Unknown world"):
+        train_in_folder(make_config(world="ray_maze_8x8"), RunFolder(tmp_path / "run"))
+    assert not (tmp_path / "run").exists()
+
+
+def test_train_is_all_a_library_user_needs(make_config: MakeConfig, tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path / "run")
+    folder.open()
+    assert train(make_config(train={"steps": 1}), folder).step == 1
+    folder.close()

@@ -1,0 +1,51 @@
+"""`kill -9` in the middle of training, then the same command with `resume=true`."""
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+RECIPE = """
+import sys
+from wmkit.config import DataConfig, RunConfig, TrainConfig
+from wmkit.training.command import run_recipe
+
+data = DataConfig(length=6, batch_size=2, episode_length=20, workers=1, sampler="persistent")
+train = TrainConfig(steps=40, warmup=2, log_every=4, eval_every=12, checkpoint_every=5, threads=1)
+sys.exit(run_recipe(RunConfig(backbone="gru", size="tiny", data=data, train=train), after=print))
+"""
+
+
+@pytest.fixture
+def recipe(tmp_path: Path) -> Path:
+    path = tmp_path / "maze.py"
+    path.write_text(RECIPE)
+    return path
+
+
+def start(recipe: Path, *words: str) -> "subprocess.Popen[bytes]":
+    command = [sys.executable, str(recipe), *words]
+    return subprocess.Popen(command, cwd=recipe.parent, stdout=subprocess.DEVNULL)
+
+
+def kill_at_checkpoint(process: "subprocess.Popen[bytes]", checkpoint: Path) -> None:
+    while not checkpoint.exists():
+        assert process.poll() is None, "the run ended before it could be killed"
+        time.sleep(0.005)
+    process.kill()
+
+
+def test_the_metrics_of_a_killed_and_resumed_run_are_those_of_a_whole_one(recipe: Path) -> None:
+    run = recipe.parent / "runs" / "maze-ray_maze_9x9-gru-0"
+    with start(recipe, "run_dir=whole") as whole, start(recipe) as cut:
+        kill_at_checkpoint(cut, run / "checkpoints" / "step-00000010")
+    assert whole.returncode == 0
+    assert not (run / "finished.json").exists()
+    with start(recipe, "resume=true") as resumed:
+        pass
+    assert resumed.returncode == 0
+    expected = (recipe.parent / "whole" / "metrics.jsonl").read_bytes()
+    assert (run / "metrics.jsonl").read_bytes() == expected
+    assert expected.count(b"\n") == 40 // 4 + 40 // 12 + 1
