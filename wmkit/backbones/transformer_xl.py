@@ -164,7 +164,8 @@ class _Layer(nn.Module):
         bias = _skew(_query_blocks(distance, self.memory))
         query = _query_blocks((query + u[:, None]) * scale, self.memory)
         keys, values = (_key_blocks(tensor, length, self.memory) for tensor in (keys, values))
-        scores = (query @ keys.mT + bias).masked_fill(~mask, -math.inf)
+        scores = query @ keys.mT  # the largest tensor here: the rest is done in place
+        scores = scores.add_(bias).masked_fill_(~mask, -math.inf)
         return (scores.softmax(dim=-1) @ values.to(scores.dtype)).flatten(2, 3)[:, :, :length]
 
     def _recent(self, tensor: Tensor) -> Tensor:
@@ -195,14 +196,19 @@ def _blocks(length: int, memory: int) -> tuple[int, int]:
 def _query_blocks(x: Tensor, memory: int) -> Tensor:
     """(..., T, F) -> (..., blocks, C, F), zeros behind the last query."""
     number, size = _blocks(x.shape[-2], memory)
-    padded = F.pad(x, (0, 0, 0, number * size - x.shape[-2]))
+    padded = _extend(x, number * size - x.shape[-2])
     return padded.reshape(*x.shape[:-2], number, size, x.shape[-1])
 
 
 def _key_blocks(x: Tensor, length: int, memory: int) -> Tensor:
     """(..., M + T, F) -> (..., blocks, M + C, F): block i holds what the queries of block i may see."""
     number, size = _blocks(length, memory)
-    return F.pad(x, (0, 0, 0, number * size - length)).unfold(-2, memory + size, size).mT
+    return _extend(x, number * size - length).unfold(-2, memory + size, size).mT
+
+
+def _extend(x: Tensor, rows: int) -> Tensor:
+    """(..., T, F) -> (..., T + rows, F) with zeros; `F.pad` would copy even where there is nothing to add."""
+    return F.pad(x, (0, 0, 0, rows)) if rows else x
 
 
 def _skew(bias: Tensor) -> Tensor:
