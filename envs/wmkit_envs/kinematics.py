@@ -62,11 +62,7 @@ class Walker:
     def _advance(self, command: float, direction: float) -> None:
         intended = command + FORWARD_LAG * (self._speed - command)
         self._speed = command + FORWARD_KEPT * (self._speed - command)
-        old_x, old_y = self.x, self.y
         self._slide(intended * math.cos(direction), intended * math.sin(direction))
-        moved = math.hypot(self.x - old_x, self.y - old_y)
-        if intended > 0:  # a wall takes the speed that it blocked
-            self._speed *= moved / intended
 
     def _slide(self, dx: float, dy: float) -> None:
         """Move along x, then along y; a blocked component ends at the wall."""

@@ -6,7 +6,7 @@ import math
 import numpy as np
 import pytest
 
-from wmkit_envs.raycast import CAMERA_HEIGHT, HALF_VIEW, render
+from wmkit_envs.raycast import CAMERA_HEIGHT, HALF_VIEW, OBJECT_RADIUS, render
 from wmkit_envs.scene import OPEN, Pose, Scene
 from wmkit_envs.textures import WALL_HEIGHT
 
@@ -86,6 +86,31 @@ def test_an_object_to_the_left_appears_on_the_left() -> None:
     columns = np.flatnonzero(painted.any(0))
     assert len(columns) > 3
     assert columns.max() < 32
+
+
+def test_a_wall_to_the_left_appears_on_the_left() -> None:
+    scene = hall(style=STRIPES)
+    walls = scene.walls.copy()
+    walls[2] = BRICKS  # the wall along the larger y, which is left of a walker that looks along x
+    bricks = is_brick(look(dataclasses.replace(scene, walls=walls), 3.0, 0.5, 0.0))
+    assert bricks[20:32, 4:20].any()
+    assert not bricks[:, 36:].any()
+
+
+@pytest.mark.parametrize(("x", "y"), [(3.0, 1.5), (2.2, 1.8), (1.95, 1.1), (5.5, 2.4), (1.75, 1.95)])
+def test_an_object_covers_the_pixels_whose_rays_pass_its_centre_closely(x: float, y: float) -> None:
+    """A pixel shows the object when its ray passes within the radius of the centre (point to line)."""
+    empty, scene = hall(7, 3, STRIPES), hall(7, 3, STRIPES, objects=((x, y),))
+    painted = (look(scene, 1.5, 1.5, 0.0) != look(empty, 1.5, 1.5, 0.0)).any(-1)
+    steps = HALF_VIEW * (1 - 2 * (np.arange(64) + 0.5) / 64)
+    up, left = np.meshgrid(steps, steps, indexing="ij")
+    rays = np.stack([np.ones_like(up), left, up], axis=-1)
+    to_centre = np.array([x - 1.5, y - 1.5, -CAMERA_HEIGHT])
+    distance = np.linalg.norm(np.cross(rays, to_centre), axis=-1) / np.linalg.norm(rays, axis=-1)
+    above_floor = np.flatnonzero(steps > -CAMERA_HEIGHT / (np.hypot(*to_centre[:2]) + OBJECT_RADIUS))
+    expected = (distance < OBJECT_RADIUS)[above_floor]
+    assert expected.any()
+    np.testing.assert_array_equal(painted[above_floor], expected)
 
 
 def test_an_object_behind_a_wall_is_hidden() -> None:
