@@ -22,14 +22,16 @@ from wmkit_envs.textures import LEVELS, TEXELS, WALL_HEIGHT, floor_textures, sky
 HALF_VIEW = math.tan(math.radians(80 / 2))
 """Slope of the top picture row; the vertical field of view is 80 degrees."""
 CAMERA_HEIGHT = 0.15
-"""In cells."""
+"""In cells above the floor."""
 OBJECT_RADIUS = 0.3
 """In cells; the lower half of the sphere is sunk in the floor."""
 
-_WALL_ROWS = round(TEXELS * WALL_HEIGHT)
 _SIDE_SHADE = 0.82
+"""Brightness of walls that face the x axis, so that corners show."""
 _HAZE = 0.03
+"""Brightness is divided by 1 + this per cell of depth."""
 _LIGHT = (-0.36, 0.48, 0.80)
+"""Unit vector to the light that shades objects, in the camera's frame: across, towards the camera, up."""
 _AMBIENT, _DIFFUSE = 0.5, 0.6
 
 Pictures = NDArray[np.uint8]
