@@ -12,13 +12,14 @@ import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from accelerate.utils import broadcast_object_list
 from rich.console import Console
 from rich.panel import Panel
 from rich.text import Text
 
 from wmkit.config import RunConfig
 from wmkit.training.compose import compose, describe
-from wmkit.training.loop import Summary, train
+from wmkit.training.loop import Summary, processes_of, train
 from wmkit.training.run_folder import RunFolder, choose_folder
 from wmkit.training.sweep import expand_sweep
 
@@ -50,11 +51,16 @@ def run_recipe(defaults: RunConfig, after: Callable[[Path], object], words: Sequ
 
 
 def train_in_folder(config: RunConfig, folder: RunFolder) -> Summary:
-    """Open `folder`, train, mark it finished if the last step was reached, release it."""
-    folder.open()
+    """Open `folder`, train, mark it finished if the last step was reached, release it.
+
+    Under `torchrun` every process calls this; the first one alone holds and writes the folder.
+    """
+    main = processes_of(config).is_main_process
+    if main:
+        folder.open()
     try:
         summary = train(config, folder)
-        if summary.stopped_by is None:
+        if main and summary.stopped_by is None:
             folder.finish(dataclasses.asdict(summary))
         return summary
     finally:
@@ -62,14 +68,31 @@ def train_in_folder(config: RunConfig, folder: RunFolder) -> Summary:
 
 
 def _run(config: RunConfig, after: Callable[[Path], object]) -> int:
-    folder, sentence = choose_folder(config, recipe=Path(sys.argv[0]).stem)
-    print(sentence, flush=True)
+    main = processes_of(config).is_main_process
+    folder, sentence = _choose_together(config)
+    if main:
+        print(sentence, flush=True)
     summary = train_in_folder(config, folder)
     if summary.stopped_by is not None:
-        print(f"Stopped after step {summary.step}; resume=true continues it.", flush=True)
+        if main:
+            print(f"Stopped after step {summary.step}; resume=true continues it.", flush=True)
         return 128 + summary.stopped_by
-    after(folder.path)
+    if main:
+        after(folder.path)
     return 0
+
+
+def _choose_together(config: RunConfig) -> tuple[RunFolder, str]:
+    """The first process chooses the folder and tells the others, who would see it taken."""
+    processes = processes_of(config)
+    choice: list[tuple[str, str]] = [("", "")]
+    if processes.is_main_process:
+        folder, sentence = choose_folder(config, recipe=Path(sys.argv[0]).stem)
+        choice = [(str(folder.path), sentence)]
+    if processes.num_processes > 1:
+        broadcast_object_list(choice)
+    path, sentence = choice[0]
+    return RunFolder(Path(path)), sentence
 
 
 def _sweep(words: Sequence[str]) -> int:

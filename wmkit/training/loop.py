@@ -14,7 +14,7 @@ from collections.abc import Iterator
 
 import torch
 from accelerate import Accelerator
-from accelerate.state import AcceleratorState
+from accelerate.state import AcceleratorState, PartialState
 from torch import nn
 
 from wmkit import tree
@@ -104,7 +104,7 @@ class Trainer:
 
     def run(self, stop: StopSignal) -> Summary:
         """Train until the last step or a signal."""
-        while self.step < self.config.train.steps and stop.number is None:
+        while self.step < self.config.train.steps and not self._stopped(stop):
             self._train_step(next(self.sampler))
             if self._due(self.config.train.log_every):
                 self._log_training()
@@ -113,14 +113,21 @@ class Trainer:
                 self._save(improved)
         if self.step > self.saved_step:
             self._save()
-        stopped_by = stop.number if self.step < self.config.train.steps else None
-        return Summary(self.step, self.best_loss, self.guard.skipped, stopped_by)
+        unfinished = self.step < self.config.train.steps
+        return Summary(self.step, self.best_loss, self.guard.skipped, stop.number if unfinished else None)
 
     def close(self) -> None:
         """End the workers, close the logs, give the terminal back."""
         self.sampler.close()
         if self.log is not None:
             self.log.close()
+
+    def _stopped(self, stop: StopSignal) -> bool:
+        """Whether any process got a signal: all leave after the same step, lest some wait for the others forever."""
+        if self.processes > 1:
+            number = torch.tensor(stop.number or 0, device=self.accelerator.device)
+            stop.number = int(self.accelerator.gather(number[None]).max()) or None
+        return stop.number is not None
 
     def _due(self, every: int) -> bool:
         return self.step % every == 0 or self.step == self.config.train.steps
@@ -244,6 +251,11 @@ def check_same_run(checkpoint: Checkpoint, config: RunConfig) -> None:
     if found:
         lines = [f"  {key}: {old} in the checkpoint, {new} now" for key, (old, new) in found.items()]
         raise ValueError("\n".join(["The checkpoint is of another config; nothing was changed.", *lines]))
+
+
+def processes_of(config: RunConfig) -> PartialState:
+    """Which process of how many this is, under `torchrun` or alone."""
+    return PartialState(cpu=config.train.device == "cpu")
 
 
 def _accelerator(config: RunConfig) -> Accelerator:

@@ -1,0 +1,37 @@
+"""A run on two processes against the same run on one."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from wmkit.training.metrics import read_lines
+
+RECIPE = """
+import sys
+from wmkit.config import DataConfig, RunConfig, TrainConfig
+from wmkit.training.command import run_recipe
+
+data = DataConfig(length=6, batch_size=4, episode_length=18, workers=0, sampler="persistent")
+train = TrainConfig(steps=6, warmup=2, log_every=2, eval_every=3, checkpoint_every=4, threads=1, device="cpu")
+config = RunConfig(backbone="gru", size="tiny", data=data, train=train)
+sys.exit(run_recipe(config, after=lambda run: print("evaluating", run)))
+"""
+
+
+def test_two_processes_train_what_one_does(tmp_path: Path) -> None:
+    (tmp_path / "maze.py").write_text(RECIPE)
+    torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    logs = {}
+    for name, launcher in {"one": [], "two": torchrun}.items():
+        command = [sys.executable, *launcher, "maze.py", f"run_dir={name}"]
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.count("evaluating") == 1
+        logs[name] = list(read_lines(tmp_path / name / "metrics.jsonl"))
+    assert [(line["step"], line["split"]) for line in logs["one"]] == [
+        (line["step"], line["split"]) for line in logs["two"]
+    ]
+    for one, two in zip(logs["one"], logs["two"], strict=True):
+        assert two["values"] == pytest.approx(one["values"], rel=1e-4)
