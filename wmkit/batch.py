@@ -55,10 +55,16 @@ class Batch:
 
     def map(self, function: Callable[[Tensor], Tensor]) -> Batch:
         """The batch with `function` applied to every tensor."""
-        tensors = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
-        extras = {key: function(value) for key, value in self.extras.items()}
-        mapped = {key: function(value) for key, value in tensors.items() if isinstance(value, Tensor)}
-        return dataclasses.replace(self, **mapped, extras=extras)
+        return Batch(
+            image=function(self.image),
+            action=function(self.action),
+            reward=function(self.reward),
+            is_first=function(self.is_first),
+            is_terminal=function(self.is_terminal),
+            mask=function(self.mask),
+            inner_reset=self.inner_reset,
+            extras={key: function(value) for key, value in self.extras.items()},
+        )
 
     def to(self, device: torch.device | str) -> Batch:
         """The batch on `device`."""

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-from typing import Any
+from typing import Any, cast
 
-from wmkit.backbones.base import Backbone
+from wmkit.backbones.base import Backbone, PosteriorName
 from wmkit.dynamics import CategoricalLatent, GaussianLatent, Latent, LatentDynamics
 from wmkit.networks import ImageDecoder, ImageEncoder
 from wmkit.registry import Entry, entry_of, get_entry
@@ -34,7 +34,7 @@ def build_world_model(
     `preset`: a published system such as `s4wm-3d`, instead of `backbone` and `size`.
     `overrides`: fields of `ModelConfig`, e.g. `posterior="full"`, `kl_scale=0.5`.
 
-    Raises `ValueError` for unknown names or options, an unsupported image size, and a preset with conflicting arguments.
+    Raises `ValueError` for unknown names or options, an unsupported image size, a preset with conflicting arguments.
     """
     if preset is not None:
         chosen = get_preset(preset)
@@ -44,8 +44,12 @@ def build_world_model(
         backbone = dataclasses.replace(entry.config.for_size(size), **chosen.backbone_options)
     size = size or "small"
     config = _override(ModelConfig.for_size(size), overrides)
-    core = _build_backbone("s4" if backbone is None else backbone, size)
-    return _assemble(core, config, tuple(image_shape), action_dim)
+    part = "s4" if backbone is None else backbone
+    core = _build_backbone(part, size)
+    posterior = config.posterior or core.default_posterior
+    # The second backbone is built anew; of an instance there is only a copy, which starts at its weights.
+    twin = (copy.deepcopy(core) if core is part else _build_backbone(part, size)) if posterior == "full" else None
+    return _assemble(core, twin, config, tuple(image_shape), action_dim)
 
 
 def get_preset(name: str) -> Preset:
@@ -55,7 +59,9 @@ def get_preset(name: str) -> Preset:
     return PRESETS[name]
 
 
-def _assemble(core: Backbone, config: ModelConfig, image_shape: tuple[int, ...], action_dim: int) -> WorldModel:
+def _assemble(
+    core: Backbone, twin: Backbone | None, config: ModelConfig, image_shape: tuple[int, ...], action_dim: int
+) -> WorldModel:
     shape = _image_shape(image_shape)
     if action_dim < 0:
         raise ValueError(f"action_dim: expected 0 (action-free) or more, got {action_dim}")
@@ -64,11 +70,11 @@ def _assemble(core: Backbone, config: ModelConfig, image_shape: tuple[int, ...],
     dynamics = LatentDynamics(
         core,
         _latent(config),
-        posterior=posterior,  # type: ignore[arg-type]  # a str in the config, checked there
+        posterior=cast(PosteriorName, posterior),  # a plain str in the config, which checks it
         embed_dim=encoder.embed_dim,
         action_dim=action_dim,
         units=config.units,
-        posterior_backbone=_fresh_copy(core) if posterior == "full" else None,
+        posterior_backbone=twin,
     )
     return WorldModel(encoder, dynamics, ImageDecoder(dynamics.feature_dim, shape, config.depth), config)
 
@@ -97,19 +103,9 @@ def build_backbone(entry: Entry, config: Any) -> Backbone:
     return core
 
 
-def _fresh_copy(core: Backbone) -> Backbone:
-    """A second backbone of the same make for the full posterior, with parameters of its own."""
-    twin = copy.deepcopy(core)
-    for module in twin.modules():
-        reset = getattr(module, "reset_parameters", None)
-        if callable(reset):
-            reset()
-    return twin
-
-
 def _latent(config: ModelConfig) -> Latent:
     if config.latent == "gaussian":
-        return GaussianLatent(max(1, config.groups * config.classes // 16))
+        return GaussianLatent(config.latent_size)
     return CategoricalLatent(config.groups, config.classes, config.unimix)
 
 

@@ -72,6 +72,8 @@ class TrainConfig:
     """`cosine` falls to 0 at `steps`; `constant` stays."""
     clip: float = 1000.0
     """Largest global gradient norm."""
+    decode_share: float = 1.0
+    """Share of a window's time steps whose image is decoded, drawn anew at each step; the image loss stays unbiased."""
     precision: str = "fp32"
     """`fp32`, or `bf16` autocast."""
     matmul_precision: str = "highest"
@@ -94,6 +96,8 @@ class TrainConfig:
             _between(f"train.{name}", getattr(self, name), 0)
         for name in ("lr", "clip"):
             _positive(f"train.{name}", getattr(self, name))
+        if not 0 < self.decode_share <= 1:
+            raise ValueError(f"train.decode_share: expected a share in (0, 1], got {self.decode_share}")
         if self.threads is not None:
             _between("train.threads", self.threads, 1)
         _choice("train.schedule", self.schedule, ("cosine", "constant"))

@@ -5,6 +5,7 @@ Normalised layers have no bias. LayerNorm's epsilon is 1e-3 throughout, as in Dr
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import torch
@@ -53,9 +54,9 @@ class ChannelNorm(nn.Module):
 
 
 def stages_and_side(image_shape: tuple[int, int, int]) -> tuple[int, int]:
-    """(number of stride-2 stages, side of the smallest feature map) for a square image of side 4 or 5 times 2^n, n >= 1.
+    """(number of stride-2 stages, side of the smallest feature map) of a square image.
 
-    Raises `ValueError` for any other size.
+    The side is 4 or 5 times 2^n, n >= 1. Raises `ValueError` for any other size.
     """
     _, height, width = image_shape
     for smallest in (4, 5):
@@ -77,22 +78,22 @@ class ImageEncoder(nn.Module):
         self.image_shape = image_shape
         widths = [image_shape[0], *(depth << stage for stage in range(stages))]
         self.stages = nn.Sequential()
-        for before, after in zip(widths, widths[1:], strict=False):
+        for before, after in itertools.pairwise(widths):
             self.stages.append(nn.Conv2d(before, after, 4, 2, 1, bias=False))
             self.stages.append(ChannelNorm(after))
-        self.to(memory_format=torch.channels_last)
+        _channels_last(self.stages)
         self.embed_dim = widths[-1] * side * side
 
     def forward(self, image: Tensor) -> Tensor:
         """The embedding of every image; pixels enter as x - 0.5."""
         flat = image.reshape(-1, *self.image_shape)
-        x = to_unit(flat, self.stages[0].weight.dtype) - 0.5
+        x = to_unit(flat, next(self.stages.parameters()).dtype) - 0.5
         x = self.stages(x.contiguous(memory_format=torch.channels_last))
         return x.permute(0, 2, 3, 1).reshape(*image.shape[:-3], self.embed_dim)
 
 
 class ImageDecoder(nn.Module):
-    """Features (..., feature_dim) -> the mean image (..., C, H, W), in [0, 1] where the model is right (not clipped)."""
+    """Features (..., feature_dim) -> mean images (..., C, H, W), in [0, 1] where the model is right (not clipped)."""
 
     def __init__(self, feature_dim: int, image_shape: tuple[int, int, int], depth: int) -> None:
         super().__init__()
@@ -102,17 +103,45 @@ class ImageDecoder(nn.Module):
         self.first_width = widths[0]
         self.project = nn.Linear(feature_dim, widths[0] * self.side * self.side)
         self.stages = nn.Sequential()
-        for before, after in zip(widths, widths[1:], strict=False):
+        for before, after in itertools.pairwise(widths):
             last = len(self.stages) == 2 * (stages - 1)
             self.stages.append(nn.ConvTranspose2d(before, after, 4, 2, 1, bias=last))
             if not last:
                 self.stages.append(ChannelNorm(after))
-        self.to(memory_format=torch.channels_last)
+        _channels_last(self.stages)
+
+    @torch.no_grad()
+    def start_grey(self) -> None:
+        """Shrink the last layer, so that training starts from an almost uniform picture, not from loud noise."""
+        last = self.stages[-1]
+        assert isinstance(last, nn.ConvTranspose2d)
+        last.weight.mul_(0.1)
 
     def forward(self, features: Tensor) -> Tensor:
         """The mean image of every feature vector."""
         x = self.project(features).reshape(-1, self.side, self.side, self.first_width).permute(0, 3, 1, 2)
         return (self.stages(x) + 0.5).reshape(*features.shape[:-1], *self.image_shape)
+
+
+def _channels_last(stages: nn.Sequential) -> None:
+    """Store the kernels of 2D convolutions channels last, as their inputs are: no copies on the way."""
+    for parameter in stages.parameters():
+        if parameter.ndim == 4:
+            parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
+
+
+def initialise(module: nn.Module) -> None:
+    """Weights of linear and convolutional layers ~ truncated normal, variance 1 / mean(fan in, fan out); biases 0.
+
+    DreamerV3's initialisation; 0.87962566 is the standard deviation of a unit normal cut at two of its own.
+    """
+    if isinstance(module, nn.Linear | nn.Conv2d | nn.ConvTranspose2d):
+        with torch.no_grad():
+            fan = module.weight[0, 0].numel() * (module.weight.shape[0] + module.weight.shape[1]) / 2
+            std = fan**-0.5 / 0.87962566
+            nn.init.trunc_normal_(module.weight, std=std, a=-2 * std, b=2 * std)
+            if module.bias is not None:
+                module.bias.zero_()
 
 
 def to_unit(image: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:

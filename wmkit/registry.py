@@ -106,7 +106,8 @@ def _check_config(name: str, config: type[Any]) -> None:
 def _check_free(name: str, cls: type[nn.Module], config: type[Any]) -> None:
     if name in _entries:
         raise ValueError(
-            f"Backbone {name!r} is already registered by {_entries[name].origin}; {cls.__qualname__} needs another name."
+            f"Backbone {name!r} is already registered by {_entries[name].origin}; "
+            f"{cls.__qualname__} needs another name."
         )
     taken = next((entry for entry in _entries.values() if entry.config is config), None)
     if taken:

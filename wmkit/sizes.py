@@ -18,11 +18,13 @@ class ModelConfig:
     units: int = 1000
     """Width of every head's hidden layer (S4WM: 1000 in 3D, 512 in 2D)."""
     latent: str = "categorical"
-    """`categorical` (groups x classes) or `gaussian` (groups * classes / 16 numbers)."""
+    """`categorical` (groups x classes; S4WM) or `gaussian` (latent_size numbers; sharp sooner, so `small` has it)."""
     groups: int = 32
     """Categorical variables per step."""
     classes: int = 32
     """Classes of each."""
+    latent_size: int = 32
+    """Numbers per step of a Gaussian latent."""
     posterior: str | None = None
     """`factorized`, `filtering` or `full`; None: the backbone's own default."""
     first_step: str | None = None
@@ -49,7 +51,7 @@ class ModelConfig:
         _one_of("model.image_loss", self.image_loss, ("nll", "sse"))
         if not 0 <= self.kl_balance <= 1:
             raise ValueError(f"model.kl_balance: expected a number in [0, 1], got {self.kl_balance}")
-        for name in ("depth", "units", "groups", "classes"):
+        for name in ("depth", "units", "groups", "classes", "latent_size"):
             if getattr(self, name) < 1:
                 raise ValueError(f"model.{name}: expected a positive integer, got {getattr(self, name)}")
 
@@ -57,9 +59,9 @@ class ModelConfig:
     def for_size(cls, size: str) -> Self:
         """The numbers of a size; raises `ValueError` for an unknown one."""
         _one_of("size", size, SIZES)
-        numbers: dict[str, dict[str, int]] = {
-            "tiny": {"depth": 4, "units": 32, "groups": 4, "classes": 8},
-            "small": {"depth": 16, "units": 256, "groups": 32, "classes": 16},
+        numbers: dict[str, dict[str, Any]] = {
+            "tiny": {"depth": 8, "units": 64, "groups": 8, "classes": 8},
+            "small": {"depth": 16, "units": 256, "latent": "gaussian"},
             "2d": {"depth": 32, "units": 512},
             "3d": {"depth": 48, "units": 1000},
         }

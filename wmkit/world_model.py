@@ -13,7 +13,7 @@ from wmkit.backbones.base import ParameterGroup
 from wmkit.batch import Batch
 from wmkit.dynamics import LatentDynamics, Observed
 from wmkit.dynamics.latents import balanced_kl
-from wmkit.networks import Head, ImageDecoder, ImageEncoder, to_unit
+from wmkit.networks import Head, ImageDecoder, ImageEncoder, initialise, to_unit
 from wmkit.sizes import ModelConfig
 from wmkit.tree import State
 
@@ -66,6 +66,7 @@ class WorldModel(nn.Module):
         self.first_step = config.first_step or default_first
         self.reward = Head(dynamics.feature_dim, config.units, 1) if config.reward_head else None
         self.continues = Head(dynamics.feature_dim, config.units, 1) if config.continue_head else None
+        self._initialise()
 
     @property
     def feature_dim(self) -> int:
@@ -81,7 +82,7 @@ class WorldModel(nn.Module):
         return self.dynamics.initial_state(batch_size)
 
     def draw_noise(self, batch_size: int, length: int, generator: torch.Generator | None = None) -> Tensor:
-        """Noise (B, T, noise_dim) for `observe`, `imagine` and `loss`, drawn on the CPU and put on the model's device."""
+        """Noise (B, T, noise_dim) for `observe`, `imagine` and `loss`: drawn on the CPU, put on the model's device."""
         noise = self.dynamics.latent.draw_noise((batch_size, length), generator)
         return noise.to(self.decoder.project.weight.device)
 
@@ -130,21 +131,36 @@ class WorldModel(nn.Module):
     def decode(self, features: Tensor, chunk: int = 512) -> Tensor:
         """Mean images (..., C, H, W) of features (..., F), `chunk` frames at a time to bound memory."""
         flat = features.reshape(-1, self.feature_dim)
-        images = torch.cat([self.decoder(part) for part in flat.split(chunk)])
+        parts = [self.decoder(flat[start : start + chunk]) for start in range(0, len(flat), chunk)]
+        images = torch.cat(parts)
         return images.reshape(*features.shape[:-1], *self.image_shape)
 
     def forward(
-        self, batch: Batch, state: State | None = None, noise: Tensor | None = None, return_state: bool = True
+        self,
+        batch: Batch,
+        state: State | None = None,
+        noise: Tensor | None = None,
+        *,
+        frames: Tensor | None = None,
+        return_state: bool = True,
     ) -> LossOutput:
         """`loss`."""
-        return self.loss(batch, state, noise, return_state)
+        return self.loss(batch, state, noise, frames=frames, return_state=return_state)
 
     def loss(
-        self, batch: Batch, state: State | None = None, noise: Tensor | None = None, return_state: bool = True
+        self,
+        batch: Batch,
+        state: State | None = None,
+        noise: Tensor | None = None,
+        *,
+        frames: Tensor | None = None,
+        return_state: bool = True,
     ) -> LossOutput:
         """The loss of a batch, continuing from `state` (None: from the initial one).
 
         Steps that count: `batch.mask`, less the first step of an episode where `first_step` is `condition`.
+        `frames` (K,) int64: time steps to decode, None for all. With a random choice the image term, scaled by T / K,
+        stays an unbiased estimate at K / T of the decoder's cost, which is half of a step's on small models.
         """
         seen, after = self.observe(
             batch.image,
@@ -157,7 +173,7 @@ class WorldModel(nn.Module):
         )
         counts = batch.mask & ~batch.is_first if self.first_step == "condition" else batch.mask
         features = seen.features
-        squared_error = self._squared_error(features, batch.image)
+        squared_error = self._squared_error(features, batch.image, frames)
         terms = {
             "image": squared_error * (0.5 if self.config.image_loss == "nll" else 1.0),
             "kl": self.config.kl_scale * self._kl(seen),
@@ -170,11 +186,27 @@ class WorldModel(nn.Module):
         metrics |= self._diagnostics(seen, squared_error, counts, number)
         return LossOutput(total, terms, after, metrics)
 
-    def _squared_error(self, features: Tensor, image: Tensor) -> Tensor:
-        """sum over C, H, W of (decoded - image)^2 on [0, 1]: (B, T), in float32 or better."""
-        decoded = self.decoder(features)
-        target = to_unit(image, torch.promote_types(decoded.dtype, torch.float32))
-        return (decoded - target).square().sum((-3, -2, -1))
+    def _initialise(self) -> None:
+        """DreamerV3's initial weights for everything but the backbones, which bring their own."""
+        dynamics = self.dynamics
+        parts = [self.encoder, self.decoder, dynamics.input, dynamics.prior, dynamics.posterior]
+        optional = [self.reward, self.continues, dynamics.posterior_input]
+        for part in [*parts, *(part for part in optional if part is not None)]:
+            part.apply(initialise)
+        self.decoder.start_grey()
+
+    def _squared_error(self, features: Tensor, image: Tensor, frames: Tensor | None) -> Tensor:
+        """Sum over C, H, W of (decoded - image)^2 on [0, 1]: (B, T), in float32 or better.
+
+        With `frames` only those are decoded, weighted by T / K; the others are zero.
+        """
+        if frames is None:
+            decoded = self.decoder(features)
+            target = to_unit(image, torch.promote_types(decoded.dtype, torch.float32))
+            return (decoded - target).square().sum((-3, -2, -1))
+        chosen = self._squared_error(features[:, frames], image[:, frames], None)
+        weight = features.shape[1] / len(frames)
+        return chosen.new_zeros(features.shape[:2]).index_copy(1, frames, chosen * weight)
 
     def _kl(self, seen: Observed) -> Tensor:
         config = self.config

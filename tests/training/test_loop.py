@@ -194,8 +194,8 @@ def test_persistent_rows_carry_their_state_detached(
     seen = []
     forward = trainer.forward
 
-    def spy(batch: Batch, state: Any, noise: torch.Tensor, return_state: bool) -> Any:
-        output = forward(batch, state, noise, return_state=return_state)
+    def spy(batch: Batch, state: Any, noise: torch.Tensor, **options: Any) -> Any:
+        output = forward(batch, state, noise, **options)
         seen.append((state, output.state))
         return output
 

@@ -24,7 +24,7 @@ class BackboneConfig:
 
     @classmethod
     def for_size(cls, size: str) -> Self:
-        """This backbone's numbers for a model size (`tiny`, `small`, `2d`, `3d`); the plain defaults unless overridden."""
+        """Numbers for a model size (`tiny`, `small`, `2d`, `3d`); the plain defaults unless overridden."""
         return cls()
 
 

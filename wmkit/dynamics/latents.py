@@ -1,7 +1,7 @@
 """Stochastic latents: their parameters, how noise becomes a sample, and the KL between two of them.
 
-Noise is an argument, one row of `noise_dim` numbers per latent, so that the same noise gives the same sample however the
-sequence was cut, whether it was observed in parallel or step by step, and on however many processes.
+Noise is an argument, one row of `noise_dim` numbers per latent, so that the same noise gives the same sample however
+the sequence was cut, whether it was observed in parallel or step by step, and on however many processes.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class Latent(nn.Module, ABC):
 
     @abstractmethod
     def sample(self, params: Tensor, noise: Tensor | None) -> Tensor:
-        """z (..., sample_dim), differentiable in `params`; without noise the mode (categorical) or mean (Gaussian)."""
+        """Samples z (..., sample_dim), differentiable in `params`; without noise the mode or mean."""
 
     @abstractmethod
     def kl(self, left: Tensor, right: Tensor) -> Tensor:
@@ -53,7 +53,7 @@ class CategoricalLatent(Latent):
 
     def probabilities(self, params: Tensor) -> Tensor:
         """(..., groups, classes), in float32 or better: (..., param_dim) -> mixed probabilities."""
-        logits = params.unflatten(-1, (self.groups, self.classes))
+        logits = params.reshape(*params.shape[:-1], self.groups, self.classes)
         softmax = logits.to(torch.promote_types(logits.dtype, torch.float32)).softmax(-1)
         return (1 - self.unimix) * softmax + self.unimix / self.classes
 
@@ -73,12 +73,12 @@ class CategoricalLatent(Latent):
         return (onehot + p - p.detach()).flatten(-2)
 
     def kl(self, left: Tensor, right: Tensor) -> Tensor:
-        """sum p (ln p - ln q)."""
+        """KL = sum p (ln p - ln q)."""
         p, q = self.probabilities(left), self.probabilities(right)
         return (p * (p.log() - q.log())).sum((-2, -1))
 
     def entropy(self, params: Tensor) -> Tensor:
-        """- sum p ln p."""
+        """H = - sum p ln p."""
         p = self.probabilities(params)
         return -(p * p.log()).sum((-2, -1))
 
@@ -106,18 +106,18 @@ class GaussianLatent(Latent):
         return mean if noise is None else mean + std * noise
 
     def kl(self, left: Tensor, right: Tensor) -> Tensor:
-        """sum ln(s_q / s_p) + (s_p^2 + (m_p - m_q)^2) / (2 s_q^2) - 1/2."""
+        """KL = sum ln(s_q / s_p) + (s_p^2 + (m_p - m_q)^2) / (2 s_q^2) - 1/2."""
         (m_p, s_p), (m_q, s_q) = self.moments(left), self.moments(right)
         return ((s_q / s_p).log() + (s_p**2 + (m_p - m_q) ** 2) / (2 * s_q**2) - 0.5).sum(-1)
 
     def entropy(self, params: Tensor) -> Tensor:
-        """sum ln s + (1 + ln 2 pi) / 2."""
+        """H = sum ln s + (1 + ln 2 pi) / 2."""
         _, std = self.moments(params)
         return (std.log() + 0.5 * (1 + torch.log(torch.tensor(2 * torch.pi)))).sum(-1)
 
 
 def balanced_kl(latent: Latent, posterior: Tensor, prior: Tensor, balance: float, free_bits: float) -> Tensor:
-    """balance KL(sg q || p) + (1 - balance) KL(q || sg p), each at least `free_bits` nats: (...,).
+    """KL_balanced = balance KL(sg q || p) + (1 - balance) KL(q || sg p), each at least `free_bits` nats: (...,).
 
     The gradient moves the prior towards the posterior `balance / (1 - balance)` times as fast as the other way round
     (DreamerV2, section 2; S4WM appendix, balance 0.8).

@@ -67,7 +67,7 @@ class LatentDynamics(nn.Module):
         self.action_dim, self.embed_dim = action_dim, embed_dim
         self.input = NormLinear(latent.sample_dim + action_dim, backbone.input_dim)
         self.prior = Head(backbone.feature_dim, units, latent.param_dim)
-        self.posterior_backbone = posterior_backbone
+        self.posterior_backbone, self.posterior_input = posterior_backbone, None
         posterior_dim = embed_dim
         if posterior == "filtering":
             posterior_dim += backbone.feature_dim
@@ -145,7 +145,7 @@ class LatentDynamics(nn.Module):
         return tree.where(is_first[:, 0], self.initial_state(is_first.shape[0]), state)
 
     def _previous(self, z: Tensor, state: DynamicsState | None, is_first: Tensor) -> Tensor:
-        """z shifted by one step: z_{t-1} (B, T, S), zero where an episode begins."""
+        """Shift z by one step: z_{t-1} (B, T, S), zero where an episode begins."""
         first = torch.zeros_like(z[:, :1]) if state is None else state["z"].unsqueeze(1).to(z.dtype)
         return torch.cat([first, z[:, :-1]], dim=1) * ~is_first.unsqueeze(-1)
 
@@ -161,7 +161,7 @@ class LatentDynamics(nn.Module):
     ) -> tuple[Observed, DynamicsState | None]:
         """Factorized and full posteriors: every z at once, then one scan of the backbone."""
         after: DynamicsState = {}
-        if self.posterior_backbone is not None:
+        if self.posterior_backbone is not None and self.posterior_input is not None:
             x = self.posterior_input(torch.cat([embed, action], -1))
             incoming = None if state is None else state["posterior"]
             embed, after["posterior"] = self.posterior_backbone.scan(x, incoming, resets, return_state)
@@ -181,11 +181,12 @@ class LatentDynamics(nn.Module):
         noise: Tensor | None,
         state: DynamicsState | None,
     ) -> tuple[Observed, DynamicsState]:
-        """Filtering posterior: z_t needs h_t needs z_{t-1}. What the state does not enter is computed outside the loop."""
+        """Filtering posterior: z_t needs h_t needs z_{t-1}; what the state does not enter is computed outside."""
         batch_size, length, _ = embed.shape
         fresh = self.initial_state(batch_size)
         state = fresh if state is None else state
-        from_h, from_embed = self.posterior.hidden.linear.weight.split([self.backbone.feature_dim, self.embed_dim], 1)
+        weight, width = self.posterior.hidden.linear.weight, self.backbone.feature_dim
+        from_h, from_embed = weight[:, :width], weight[:, width:]
         embedded = F.linear(embed, from_embed)
         hs, zs, posteriors = [], [], []
         for t in range(length):

@@ -26,7 +26,7 @@ from wmkit.training.checkpoints import Checkpoint, CheckpointFolder
 from wmkit.training.data import build_sampler, training_source, validation_batches, validation_source
 from wmkit.training.logs import RunLog
 from wmkit.training.metrics import RunningMean
-from wmkit.training.noise import TRAIN, VALID, step_generator
+from wmkit.training.noise import TRAIN, VALID, draw_frames, step_generator
 from wmkit.training.optimiser import StepGuard, build_optimiser, build_schedule
 from wmkit.training.run_folder import RunFolder
 from wmkit.training.signals import StopSignal
@@ -136,7 +136,8 @@ class Trainer:
         """One optimiser step; the loss continues from the carried state where rows persist."""
         check_batch(batch)
         with _memory_advice(f"step {self.step + 1}", batch):
-            output = self._loss(batch, self.carried, step_generator(self.config.seed, self.step, TRAIN))
+            generator = step_generator(self.config.seed, self.step, TRAIN)
+            output = self._loss(batch, self.carried, generator, self.config.train.decode_share)
             self.optimiser.zero_grad(set_to_none=True)
             self.accelerator.backward(output.total)
         norm = self.guard.step(self.model, self.optimiser, f"batch {self.step}")
@@ -151,12 +152,15 @@ class Trainer:
         if self.log is not None:
             self.log.step(self.step, batch.shape[0] * batch.shape[1] * self.processes, self.sampler.wait_seconds)
 
-    def _loss(self, batch: Batch, state: State | None, generator: torch.Generator) -> LossOutput:
+    def _loss(self, batch: Batch, state: State | None, generator: torch.Generator, share: float = 1.0) -> LossOutput:
         """The loss of this process's rows; noise is drawn for the global batch, so a row's does not depend on N."""
         rows, length = batch.shape
         noise = self.model.draw_noise(rows * self.processes, length, generator)
         mine = noise[self.rank * rows : (self.rank + 1) * rows]
-        return self.forward(batch.to(self.accelerator.device), state, mine, return_state=self.persistent)
+        frames = draw_frames(length, share, generator)
+        frames = None if frames is None else frames.to(self.accelerator.device)
+        batch = batch.to(self.accelerator.device)
+        return self.forward(batch, state, mine, frames=frames, return_state=self.persistent)
 
     def _log_training(self) -> None:
         values = self._over_processes(self.mean.take())

@@ -16,3 +16,10 @@ def step_generator(seed: int, step: int, stream: int = TRAIN) -> torch.Generator
     """
     state = np.random.SeedSequence(entropy=seed, spawn_key=(stream, step)).generate_state(1, np.uint64)
     return torch.Generator().manual_seed(int(state[0] >> np.uint64(1)))
+
+
+def draw_frames(length: int, share: float, generator: torch.Generator) -> torch.Tensor | None:
+    """Time steps to decode, sorted: a random `share` of `length`, at least one; None for all of them."""
+    if share == 1:
+        return None
+    return torch.randperm(length, generator=generator)[: max(1, round(share * length))].sort().values

@@ -1,0 +1,149 @@
+"""`build_world_model`: what it takes, what it refuses, and the published parameter totals."""
+
+import dataclasses
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from wmkit import Backbone, Batch, build_world_model
+from wmkit.backbones.s4 import S4, S4Config
+from wmkit.registry import get_entry
+from wmkit.sizes import PRESETS, ModelConfig
+
+TOTALS = {  # millions, without reward heads
+    "s4wm-3d": 41.11,
+    "tssm-xl-3d": 43.84,
+    "rssm-tbtt-3d": 54.05,
+    "s4wm-2d": 28.06,
+    "tssm-xl-2d": 27.11,
+    "rssm-tbtt-2d": 31.23,
+}
+
+
+class Leaky(Backbone):
+    """A backbone that nobody registered."""
+
+    def __init__(self, input_dim: int) -> None:
+        super().__init__()
+        self.input_dim = self.feature_dim = input_dim
+        self.mix = torch.nn.Linear(input_dim, input_dim)
+
+    def initial_state(self, batch_size: int) -> Tensor:
+        return self.mix.weight.new_zeros(batch_size, self.feature_dim)
+
+    def step(self, x: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+        state = 0.9 * state + self.mix(x)
+        return state, state
+
+
+@pytest.mark.parametrize("preset", TOTALS)
+def test_parameter_totals_are_those_of_the_paper(preset: str) -> None:
+    image_shape, action_dim = ((3, 64, 64), 6) if preset.endswith("3d") else ((3, 40, 40), 7)
+    model = build_world_model(preset=preset, image_shape=image_shape, action_dim=action_dim)
+    assert sum(p.numel() for p in model.parameters()) / 1e6 == pytest.approx(TOTALS[preset], abs=0.05)
+
+
+@pytest.mark.parametrize(
+    "part", ["s4", S4, S4Config(input_dim=8, layers=1), S4(8, S4Config(layers=1)), Leaky, Leaky(5)]
+)
+def test_a_backbone_is_given_by_name_class_config_or_instance(part: Any) -> None:
+    model = build_world_model(part, "tiny", (3, 16, 16), 2)
+    features, _ = model.observe(torch.rand(1, 3, 3, 16, 16), torch.zeros(1, 3, 2))
+    assert features.features.shape == (1, 3, model.feature_dim)
+
+
+def test_an_instance_is_used_as_it_is_and_copied_for_the_full_posterior() -> None:
+    part = Leaky(5)
+    model = build_world_model(part, "tiny", (3, 16, 16), 2, posterior="full")
+    assert model.dynamics.backbone is part
+    assert model.dynamics.posterior_backbone is not part
+
+
+def test_the_full_posteriors_backbone_has_weights_of_its_own() -> None:
+    dynamics = build_world_model("s4", "tiny", (3, 16, 16), 2, posterior="full").dynamics
+    pairs = zip(dynamics.backbone.parameters(), dynamics.posterior_backbone.parameters(), strict=True)
+    assert any(not torch.equal(left, right) for left, right in pairs)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"backbone": "s5x"}, "Unknown backbone 's5x'"),
+        ({"backbone": 3}, "expected a registered name"),
+        ({"size": "huge"}, "size: expected one of"),
+        ({"depht": 3}, "unknown option 'depht'"),
+        ({"posterior": "smoothing"}, "model.posterior"),
+        ({"action_dim": -1}, "action_dim"),
+        ({"image_shape": (3, 64)}, "image_shape"),
+        ({"image_shape": (3, 48, 48)}, "4 or 5 times a power of two"),
+        ({"preset": "s4wm-4d"}, "Unknown preset"),
+        ({"preset": "s4wm-3d", "size": "2d"}, "preset 's4wm-3d' fixes size='3d'"),
+        ({"preset": "s4wm-3d", "backbone": "gru"}, "fixes backbone='s4'"),
+        ({"preset": "s4wm-3d", "posterior": "full"}, "fixes posterior='factorized'"),
+        ({"kl_balance": 1.5}, "kl_balance"),
+        ({"groups": 0}, "model.groups"),
+    ],
+)
+def test_bad_arguments_are_refused_with_advice(arguments: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        build_world_model(**arguments)
+
+
+def moving_bars(side: int) -> Batch:
+    """Eight episodes of eight frames: on a ground of its own colour a bar walks left or right as the action says."""
+    generator = torch.Generator().manual_seed(0)
+    move = torch.randint(0, 2, (8, 8), generator=generator)
+    move[:, 0] = 0
+    position = (torch.arange(8).unsqueeze(1) + (2 * move - 1).cumsum(1)) % 4
+    ground = torch.tensor([[row >> bit & 1 for bit in range(3)] for row in range(8)], dtype=torch.uint8) * 255
+    image = ground.reshape(8, 1, 3, 1, 1).repeat(1, 8, 1, side, side)
+    for row in range(8):
+        for t in range(8):
+            left = int(position[row, t]) * side // 4
+            image[row, t, :, :, left : left + side // 4] = 128
+    is_first = torch.zeros(8, 8, dtype=torch.bool)
+    is_first[:, 0] = True
+    action = torch.nn.functional.one_hot(move, 2).float() * ~is_first.unsqueeze(-1)
+    zeros = torch.zeros(8, 8)
+    return Batch(
+        image=image,
+        action=action,
+        reward=zeros,
+        is_first=is_first,
+        is_terminal=zeros.bool(),
+        mask=~zeros.bool(),
+        inner_reset=False,
+    )
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_every_preset_overfits_eight_short_episodes_at_tiny_size(preset: str) -> None:
+    chosen = PRESETS[preset]
+    side = 16 if preset.endswith("3d") else 20
+    config = build_tiny_backbone(preset)
+    model = build_world_model(config, "tiny", (3, side, side), 2, **chosen.model)
+    batch, generator = moving_bars(side), torch.Generator().manual_seed(1)
+    optimiser = torch.optim.AdamW(model.parameters(), lr=5e-3)
+    for _ in range(450):
+        out = model(batch, None, model.draw_noise(8, 8, generator), return_state=False)
+        optimiser.zero_grad()
+        out.total.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 100.0)
+        optimiser.step()
+    pixels = batch.image / 255
+    of_mean_image = (pixels - pixels.mean((0, 1))).square().sum((2, 3, 4)).mean()
+    assert out.metrics["squared_error"] < 0.12 * of_mean_image
+    assert out.metrics["kl"] < 12
+
+
+def build_tiny_backbone(preset: str) -> Any:
+    """The preset's backbone config at tiny size, its own options kept."""
+    chosen = PRESETS[preset]
+    return dataclasses.replace(get_entry(chosen.backbone).config.for_size("tiny"), **chosen.backbone_options)
+
+
+def test_model_options_have_numbers_for_every_size() -> None:
+    assert ModelConfig.for_size("3d").units == 1000
+    assert ModelConfig.for_size("2d").depth == 32

@@ -1,0 +1,166 @@
+"""The world model: loss terms, observe, imagine, decode, heads, and what it refuses."""
+
+from typing import Any
+
+import pytest
+import torch
+
+from wmkit import Batch, build_world_model
+from wmkit.world_model import WorldModel
+
+SHAPE = (3, 16, 16)
+
+
+def make(**options: Any) -> WorldModel:
+    return build_world_model(options.pop("backbone", "gru"), "tiny", SHAPE, 2, **options)
+
+
+def make_batch(batch_size: int = 2, length: int = 6) -> Batch:
+    is_first = torch.zeros(batch_size, length, dtype=torch.bool)
+    is_first[:, 0] = True
+    return Batch(
+        image=torch.randint(0, 256, (batch_size, length, *SHAPE), dtype=torch.uint8),
+        action=torch.randn(batch_size, length, 2),
+        reward=torch.randn(batch_size, length),
+        is_first=is_first,
+        is_terminal=torch.zeros_like(is_first),
+        mask=torch.ones_like(is_first),
+        inner_reset=False,
+    )
+
+
+def test_every_loss_term_is_batch_by_time_and_the_total_is_their_mean_over_steps_that_count() -> None:
+    model = make(reward_head=True, continue_head=True, posterior="factorized")
+    batch = make_batch()
+    out = model(batch, None, model.draw_noise(2, 6))
+    assert set(out.terms) == {"image", "kl", "reward", "continue"}
+    assert all(term.shape == (2, 6) for term in out.terms.values())
+    torch.testing.assert_close(out.total, sum(term.sum() for term in out.terms.values()) / (2 * 5))
+
+
+@pytest.mark.parametrize(("first_step", "counted"), [("condition", False), ("model", True)])
+def test_first_step_says_whether_an_episodes_first_observation_enters_the_loss(first_step: str, counted: bool) -> None:
+    model = make(first_step=first_step)
+    out = model(make_batch(), None, model.draw_noise(2, 6))
+    assert bool((out.terms["image"][:, 0] != 0).all()) is counted
+    assert bool((out.terms["kl"][:, 0] != 0).all()) is counted
+
+
+def test_the_posterior_decides_whether_the_first_step_is_modelled() -> None:
+    assert make(posterior="filtering").first_step == "model"
+    assert make(posterior="factorized").first_step == "condition"
+
+
+def test_padding_enters_neither_loss_nor_gradient() -> None:
+    model = make(posterior="factorized")
+    noise = model.draw_noise(2, 6)
+    batch = make_batch()
+    batch.mask[:, 4:] = False
+    first = model(batch, None, noise)
+    batch.image[:, 4:] = 255 - batch.image[:, 4:]
+    second = model(batch, None, noise)
+    torch.testing.assert_close(first.total, second.total)
+
+
+def test_the_image_loss_is_half_the_squared_error_in_nll_and_all_of_it_in_sse() -> None:
+    torch.manual_seed(1)
+    half, whole = make(image_loss="nll"), make(image_loss="sse")
+    whole.load_state_dict(half.state_dict())
+    batch, noise = make_batch(), half.draw_noise(2, 6)
+    left, right = half(batch, None, noise), whole(batch, None, noise)
+    torch.testing.assert_close(2 * left.terms["image"], right.terms["image"])
+    seen, _ = half.observe(batch.image, batch.action, batch.is_first, noise=noise)
+    by_hand = (half.decode(seen.features) - batch.image / 255).square().sum((2, 3, 4))
+    torch.testing.assert_close(right.terms["image"], by_hand * right.terms["image"].ne(0))
+
+
+def test_decoding_some_frames_is_an_unbiased_estimate_of_decoding_all() -> None:
+    model = make(posterior="factorized")
+    batch, noise = make_batch(), model.draw_noise(2, 6)
+    whole = model(batch, None, noise)
+    parts = [model(batch, None, noise, frames=torch.tensor([t, t + 3])) for t in range(3)]
+    torch.testing.assert_close(sum(part.total for part in parts) / 3, whole.total)
+    torch.testing.assert_close(sum(part.terms["image"] for part in parts) / 3, whole.terms["image"])
+    torch.testing.assert_close(parts[0].terms["kl"], whole.terms["kl"])
+
+
+def test_loss_in_windows_with_carried_state_equals_one_long_pass() -> None:
+    model = make(posterior="filtering").double()
+    batch = make_batch().map(lambda x: x.double() if x.is_floating_point() else x)
+    noise = model.draw_noise(2, 6).double()
+    whole = model(batch, None, noise)
+    first = model(batch.window(0, 4), None, noise[:, :4])
+    second = model(batch.window(4, 6), first.state, noise[:, 4:])
+    for name, term in whole.terms.items():
+        torch.testing.assert_close(torch.cat([first.terms[name], second.terms[name]], 1), term)
+
+
+def test_gradients_reach_every_parameter() -> None:
+    model = make(backbone="s4", reward_head=True, continue_head=True, posterior="full")
+    model(make_batch(), None, model.draw_noise(2, 6)).total.backward()
+    missing = [name for name, p in model.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0]
+    assert not missing
+
+
+def test_decoding_in_chunks_equals_decoding_at_once() -> None:
+    model = make()
+    features = torch.randn(2, 5, model.feature_dim)
+    torch.testing.assert_close(model.decode(features, chunk=3), model.decode(features))
+
+
+def test_observe_without_is_first_begins_an_episode_only_without_a_state() -> None:
+    model = make().eval()
+    batch, noise = make_batch(), model.draw_noise(2, 6)
+    whole, _ = model.observe(batch.image, batch.action, noise=noise)
+    named, _ = model.observe(batch.image, batch.action, batch.is_first, noise=noise)
+    torch.testing.assert_close(whole.z, named.z)
+    _, state = model.observe(batch.image[:, :3], batch.action[:, :3], noise=noise[:, :3])
+    rest, _ = model.observe(batch.image[:, 3:], batch.action[:, 3:], state=state, noise=noise[:, 3:])
+    torch.testing.assert_close(rest.h, whole.h[:, 3:])
+
+
+def test_imagination_uses_its_actions_and_continues_across_calls() -> None:
+    model = make(backbone="s4").eval()
+    batch = make_batch()
+    _, state = model.observe(batch.image, batch.action, noise=model.draw_noise(2, 6))
+    action, noise = torch.randn(2, 8, 2), model.draw_noise(2, 8)
+    whole = model.imagine(action, state, noise=noise)
+    first = model.imagine(action[:, :3], state, noise=noise[:, :3])
+    second = model.imagine(action[:, 3:], first.state, noise=noise[:, 3:])
+    torch.testing.assert_close(torch.cat([first.features, second.features], 1), whole.features)
+    other = model.imagine(action.flip(0), state, noise=noise)
+    assert (other.features - whole.features).abs().max() > 1e-4
+
+
+def test_action_free_video_has_an_action_axis_of_width_zero() -> None:
+    model = build_world_model("gru", "tiny", SHAPE, 0).eval()
+    image = torch.rand(2, 4, *SHAPE)
+    _, state = model.observe(image, torch.zeros(2, 4, 0))
+    assert model.imagine(torch.zeros(2, 5, 0), state).features.shape == (2, 5, model.feature_dim)
+
+
+def test_bf16_autocast_keeps_losses_in_float32() -> None:
+    model = make(backbone="s4")
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        out = model(make_batch(), None, model.draw_noise(2, 6))
+    assert out.total.dtype == torch.float32
+    out.total.backward()
+
+
+@pytest.mark.parametrize(
+    ("image", "action", "message"),
+    [
+        ((2, 4, 3, 20, 20), (2, 4, 2), r"image: expected .* \(3, 16, 16\)"),
+        ((2, 4, 16, 16, 3), (2, 4, 2), "image: expected"),
+        ((2, 4, *SHAPE), (2, 4, 3), "action_dim=2"),
+        ((2, 4, *SHAPE), (2, 3, 2), "action: expected"),
+    ],
+)
+def test_wrong_shapes_are_refused_with_both_sides_named(image: Any, action: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        make().observe(torch.zeros(image, dtype=torch.uint8), torch.zeros(action))
+
+
+def test_integer_images_other_than_bytes_are_refused() -> None:
+    with pytest.raises(ValueError, match="uint8"):
+        make().observe(torch.zeros(1, 1, *SHAPE, dtype=torch.int64), torch.zeros(1, 1, 2))
