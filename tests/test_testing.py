@@ -160,8 +160,7 @@ class LSTM(Backbone):
         return zeros, zeros
 
     def step(self, x: Tensor, state: State) -> tuple[Tensor, State]:
-        with torch.autocast(x.device.type, enabled=False):
-            h, c = self.cell(x, state)
+        h, c = self.cell(x, state)
         return h, (h, c)
 
 

@@ -63,7 +63,7 @@ def check_backbone(
     *,
     length: int = 12,
     batch_size: int = 3,
-    longest: int = 1025,
+    longest: int = 2049,
     tolerance: float | None = None,
     rebuild: Callable[[], Backbone] | None = None,
 ) -> None:
@@ -100,7 +100,7 @@ def examine_backbone(
     *,
     length: int = 12,
     batch_size: int = 3,
-    longest: int = 1025,
+    longest: int = 2049,
     tolerance: float | None = None,
     rebuild: Callable[[], Backbone] | None = None,
 ) -> list[LawResult]:
@@ -141,7 +141,7 @@ def _breaches(law: Law, trials: list[Trial]) -> Iterator[str]:
             for text in law(trial):
                 yield text + trial.note
         except Exception as error:  # a user's code may raise anything
-            yield f"crashed: {type(error).__name__}: {error}{trial.note}"
+            yield f"crashed: {repr(error) if str(error) == '' else f'{type(error).__name__}: {error}'}{trial.note}"
 
 
 def _check_arguments(backbone: Backbone, length: int, batch_size: int, longest: int) -> None:

@@ -163,7 +163,7 @@ def _untouched(trial: Trial) -> Breaches:
         for name, call in calls.items():
             state = {
                 "initial": lambda: trial.backbone.initial_state(trial.batch_size),
-                "carried": lambda: tree.map_tree(Tensor.clone, trial.carried),
+                "carried": lambda: trial.carried,
                 "returned": lambda: scan(trial.backbone, trial.earlier, None)[1],
             }[origin]()
             before = [leaf.clone() for leaf in tree.leaves(state)]

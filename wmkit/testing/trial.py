@@ -59,9 +59,13 @@ class Trial:
         shape = (batch_size, length, self.backbone.input_dim)
         return noise(seed, shape).to(self.device, self.dtype)
 
-    @functools.cached_property
+    @property
     def carried(self) -> State:
-        """An incoming state with a past: what `length` other steps leave behind."""
+        """An incoming state with a past: what `length` other steps leave behind. A new copy each time."""
+        return tree.map_tree(Tensor.clone, self._carried)
+
+    @functools.cached_property
+    def _carried(self) -> State:
         with torch.no_grad():
             return loop(self.backbone, self.earlier, None)[1]
 
@@ -89,7 +93,7 @@ class Trial:
     def double(self) -> Trial:
         """The same trial in float64."""
         twin = copy.copy(self)
-        for name in ("carried", "resets", "tolerance"):
+        for name in ("_carried", "resets", "tolerance"):
             twin.__dict__.pop(name, None)
         twin.backbone, twin.dtype = clone(self.backbone).double(), torch.float64
         twin.x, twin.other, twin.earlier = self.x.double(), self.other.double(), self.earlier.double()
