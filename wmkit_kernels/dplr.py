@@ -33,6 +33,10 @@ class Discrete:
         """Abar x: (..., H, N) -> (..., H, N)."""
         return self.ratio * state - self.gain * inner(self.row, state)
 
+    def transposed(self) -> Discrete:
+        """Abar acting on rows: x Abar."""
+        return Discrete(ratio=self.ratio, gain=self.row, row=self.gain)
+
 
 def discretise(Lambda: Tensor, P: Tensor, dt: Tensor) -> Discrete:
     """Bilinear discretisation of A = diag(Lambda) - P P^* with step dt: (N,), (N,), (H,) -> fields (H, N)."""
@@ -60,14 +64,25 @@ def _resolvent(Lambda: Tensor, P: Tensor, dt: Tensor) -> tuple[Tensor, Tensor, T
     return weight, dt, reach
 
 
-def check(Lambda: Tensor, P: Tensor, dt: Tensor, **others: Tensor) -> None:
-    """Raise `ValueError` unless Lambda, P are (N,) complex, dt (H,) real, and the others complex with last axis N."""
+def check(Lambda: Tensor, P: Tensor, dt: Tensor, B: Tensor, C: Tensor) -> None:
+    """Raise `ValueError` unless Lambda, P (N,), B (..., N), C (H, N) are complex and dt (H,) is real."""
     if Lambda.ndim != 1 or P.shape != Lambda.shape:
         raise ValueError(f"expected Lambda and P of one shape (N,), got {tuple(Lambda.shape)} and {tuple(P.shape)}")
     if dt.ndim != 1 or dt.is_complex():
         raise ValueError(f"expected dt (H,) real, got shape {tuple(dt.shape)} of {dt.dtype}")
-    for name, value in {"Lambda": Lambda, "P": P, **others}.items():
+    for name, value in {"Lambda": Lambda, "P": P, "B": B, "C": C}.items():
         if not value.is_complex():
             raise ValueError(f"expected {name} to be complex (torch.view_as_complex), got {value.dtype}")
         if value.shape[-1] != Lambda.shape[0]:
             raise ValueError(f"expected {name} with last axis N = {Lambda.shape[0]}, got {tuple(value.shape)}")
+    if C.ndim != 2 or C.shape[0] != dt.shape[0]:
+        raise ValueError(f"expected C (H, N) with H = {dt.shape[0]} as in dt, got {tuple(C.shape)}")
+
+
+def check_sequence(Lambda: Tensor, dt: Tensor, u: Tensor, state: Tensor | None) -> None:
+    """Raise `ValueError` unless u is (B, T, H) real with T >= 1 and the state None or (B, H, N, 2) real."""
+    if u.ndim != 3 or u.shape[1] < 1 or u.shape[2] != dt.shape[0] or not u.is_floating_point():
+        raise ValueError(f"expected u (B, T >= 1, H = {dt.shape[0]}) real, got {tuple(u.shape)} of {u.dtype}")
+    expected = (u.shape[0], u.shape[2], Lambda.shape[0], 2)
+    if state is not None and (state.shape != expected or not state.is_floating_point()):
+        raise ValueError(f"expected state (B, H, N, 2) = {expected} real, got {tuple(state.shape)} of {state.dtype}")

@@ -104,3 +104,9 @@ def fft_size(length: int) -> int:
     powers = range(least.bit_length() + 1)
     sizes = (2**i * 3**j * 5**k for i, j, k in itertools.product(powers, range(8), range(6)))
     return min(size for size in sizes if size >= least)
+
+
+def toeplitz(x: Tensor) -> Tensor:
+    """The matrix that multiplies by x: (..., L) -> (..., L, L) with entries x_{t-j}, zero for j > t."""
+    length = x.shape[-1]
+    return torch.nn.functional.pad(x.flip(-1), (0, length - 1)).unfold(-1, length, 1).flip(-2)

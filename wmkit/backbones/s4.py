@@ -13,8 +13,8 @@ from wmkit.backbones.base import Backbone, BackboneConfig, ParameterGroup
 from wmkit.backbones.hippo import legs_dplr
 from wmkit.registry import register_backbone
 from wmkit.tree import State
-from wmkit_kernels.dplr_kernel import dplr_kernel, dplr_response
-from wmkit_kernels.dplr_scan import StepTables, dplr_step, prepare_step
+from wmkit_kernels.dplr_kernel import dplr_kernel
+from wmkit_kernels.dplr_scan import StepTables, dplr_scan, dplr_step, prepare_step
 from wmkit_kernels.fft_conv import fft_conv
 
 
@@ -157,8 +157,8 @@ class S4Layer(nn.Module):
         self, x: Tensor, state: Tensor | None, is_first: Tensor | None, return_state: bool
     ) -> tuple[Tensor, Tensor | None]:
         """(B, T, H), (B, H, N, 2) -> the same shapes."""
-        y, state = self.ssm.scan(self.norm(x), state, is_first, return_state)
-        return x + self.mix(y), state
+        y, after = self.ssm.scan(self.norm(x), state, is_first, return_state)
+        return x + self.mix(y), after
 
 
 class StateSpace(nn.Module):
@@ -211,28 +211,12 @@ class StateSpace(nn.Module):
         """All steps: u (B, T, H), state (B, H, N, 2) or None for zeros -> (y (B, T, H), last state or None)."""
         with torch.autocast(u.device.type, enabled=False):
             u = u.to(self.dtype)
-            if is_first is None and not return_state:
-                y, after = self._convolve(u, state), None
+            Lambda, P, B, C, dt = self.system()
+            if state is None and is_first is None and not return_state:
+                y, after = fft_conv(dplr_kernel(Lambda, P, B, C, dt, u.shape[1]), u), None
             else:
-                y, after = self._recur(u, state, is_first)
-            return y + self.D * u, after
-
-    def _convolve(self, u: Tensor, state: Tensor | None) -> Tensor:
-        Lambda, P, B, C, dt = self.system()
-        y = fft_conv(dplr_kernel(Lambda, P, B, C, dt, u.shape[1]), u)
-        if state is None:
-            return y
-        return y + dplr_response(Lambda, P, torch.view_as_complex(state), C, dt, u.shape[1]).mT
-
-    def _recur(self, u: Tensor, state: Tensor | None, is_first: Tensor | None) -> tuple[Tensor, Tensor]:
-        tables, outputs = self._step_tables(), []
-        state = self.initial_state(u.shape[0]) if state is None else state
-        for t in range(u.shape[1]):
-            if is_first is not None:
-                state = torch.where(is_first[:, t, None, None, None], 0, state)
-            y, state = dplr_step(tables, u[:, t], state)
-            outputs.append(y)
-        return torch.stack(outputs, dim=1), state
+                y, after = dplr_scan(Lambda, P, B, C, dt, u, state, is_first)
+            return y + self.D * u, after if return_state else None
 
     def _step_tables(self) -> StepTables:
         """The discretised system, kept between steps as long as no parameter changes and no gradient is wanted."""

@@ -1,4 +1,3 @@
 """Convolution kernels of diagonal-plus-low-rank state space models."""
 
 from wmkit_kernels.dplr_kernel.op import dplr_kernel as dplr_kernel
-from wmkit_kernels.dplr_kernel.op import dplr_response as dplr_response

@@ -1,4 +1,4 @@
-"""`dplr_kernel` and `dplr_response` from the definition: dense matrices, one channel and one step at a time, double."""
+"""`dplr_kernel` from the definition: dense matrices, one channel and one step at a time, double."""
 
 from __future__ import annotations
 
@@ -28,15 +28,6 @@ def dplr_kernel(Lambda: Tensor, P: Tensor, B: Tensor, C: Tensor, dt: Tensor, len
         inverse, Abar = dense_system(Lambda, P, step)
         kernels.append(_unroll(Abar, full(B) @ (inverse * step.double()).mT, c, length))
     return torch.stack(kernels, dim=-2)
-
-
-def dplr_response(Lambda: Tensor, P: Tensor, state: Tensor, C: Tensor, dt: Tensor, length: int) -> Tensor:
-    """See `wmkit_kernels.dplr_kernel.op.dplr_response`; the result is float64."""
-    responses = []
-    for h, (c, step) in enumerate(zip(C, dt, strict=True)):
-        _, Abar = dense_system(Lambda, P, step)
-        responses.append(_unroll(Abar, full(state[..., h, :]) @ Abar.mT, c, length))
-    return torch.stack(responses, dim=-2)
 
 
 def _unroll(Abar: Tensor, x: Tensor, c: Tensor, length: int) -> Tensor:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from wmkit_kernels.dplr import check, discretise, discretise_input, inner
+from wmkit_kernels.dplr_chunks import column, row
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,11 +33,11 @@ def prepare_step(
     Lambda: Tensor, P: Tensor, B: Tensor, C: Tensor, dt: Tensor, dtype: torch.dtype = torch.float32
 ) -> StepTables:
     """Tables for `dplr_step`, differentiable, built in double precision; arguments and errors of `dplr_kernel`."""
-    check(Lambda, P, dt, B=B, C=C)
+    check(Lambda, P, dt, B, C)
     discrete, inputs = discretise(Lambda, P, dt), discretise_input(Lambda, P, B, dt)
     C = C.to(inputs.dtype)
-    readout = torch.stack([_row(discrete.row), _row(C * discrete.ratio)], dim=-1)
-    real = (readout, _column(discrete.gain), _column(inputs), inner(C, discrete.gain)[:, 0], inner(C, inputs)[:, 0])
+    readout = torch.stack([row(discrete.row), row(C * discrete.ratio)], dim=-1)
+    real = (readout, column(discrete.gain), column(inputs), inner(C, discrete.gain)[:, 0], inner(C, inputs)[:, 0])
     return StepTables(discrete.ratio.to(dtype.to_complex()), *(x.to(dtype) for x in real))
 
 
@@ -52,12 +53,3 @@ def dplr_step(tables: StepTables, u: Tensor, state: Tensor) -> tuple[Tensor, Ten
     turned = torch.addcmul(turned, tables.inputs, u.unsqueeze(-1))
     y = kept - tables.gain_through * alpha + tables.input_through * u
     return y, turned.view_as(state)
-
-
-def _row(x: Tensor) -> Tensor:
-    """A row that acts by 2 Re(x s), for s as (Re, Im) pairs: (..., N) complex -> (..., 2N) real."""
-    return _column(2 * x.conj())
-
-
-def _column(x: Tensor) -> Tensor:
-    return torch.view_as_real(x.resolve_conj()).flatten(-2)
