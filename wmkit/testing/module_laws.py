@@ -159,13 +159,14 @@ def _untouched(trial: Trial) -> Breaches:
         "scan": lambda state: trial.backbone.scan(trial.x, state),
         "scan with resets": lambda state: trial.backbone.scan(trial.x, state, trial.resets),
     }
-    for origin in ("initial", "carried", "returned"):
+    origins: dict[str, Callable[[], State]] = {
+        "initial": lambda: trial.backbone.initial_state(trial.batch_size),
+        "carried": lambda: trial.carried,
+        "returned": lambda: scan(trial.backbone, trial.earlier, None)[1],
+    }
+    for origin, make in origins.items():
         for name, call in calls.items():
-            state = {
-                "initial": lambda: trial.backbone.initial_state(trial.batch_size),
-                "carried": lambda: trial.carried,
-                "returned": lambda: scan(trial.backbone, trial.earlier, None)[1],
-            }[origin]()
+            state = make()
             before = [leaf.clone() for leaf in tree.leaves(state)]
             call(state)
             for i, (leaf, old) in enumerate(zip(tree.leaves(state), before, strict=True)):
