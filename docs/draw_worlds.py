@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import imageio.v3 as imageio
+from PIL import Image
 import matplotlib as mpl
 import numpy as np
 from matplotlib import pyplot
@@ -44,7 +44,7 @@ def tile(images: NDArray[np.uint8], columns: int) -> NDArray[np.uint8]:
 
 def save(name: str, picture: NDArray[np.uint8]) -> None:
     """Write a PNG, every pixel `ZOOM` times as wide and high."""
-    imageio.imwrite(FOLDER / f"{name}.png", picture.repeat(ZOOM, 0).repeat(ZOOM, 1))
+    Image.fromarray(picture.repeat(ZOOM, 0).repeat(ZOOM, 1)).save(FOLDER / f"{name}.png", optimize=True)
 
 
 def draw_map(world: World, scene: Scene, trajectory: Trajectory) -> None:

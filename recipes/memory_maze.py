@@ -27,7 +27,16 @@ def config() -> RunConfig:
         backbone="s4",
         size="small",
         data=DataConfig(length=64, batch_size=8, workers=1),
-        train=TrainConfig(steps=800, lr=1e-3, warmup=50, log_every=20, eval_every=200, checkpoint_every=200),
+        train=TrainConfig(
+            steps=700,
+            lr=1e-3,
+            warmup=30,
+            clip=100.0,
+            decode_share=0.25,
+            log_every=20,
+            eval_every=175,
+            checkpoint_every=175,
+        ),
         eval=EvalConfig(episodes=64, context=50, horizon=50),
     )
 

@@ -22,6 +22,8 @@ from wmkit.batch import Batch
 from wmkit.build import build_world_model
 from wmkit.config import RunConfig, differences
 from wmkit.data import check_batch
+from wmkit.training.allocator import keep_freed_memory
+from wmkit.training.allocator import keep_freed_memory
 from wmkit.training.checkpoints import Checkpoint, CheckpointFolder
 from wmkit.training.data import build_sampler, training_source, validation_batches, validation_source
 from wmkit.training.logs import RunLog
@@ -57,6 +59,7 @@ def train(config: RunConfig, folder: RunFolder) -> Summary:
     Raises `ValueError` for what cannot be trained on and `OSError` when the disk refuses; the last checkpoint stays
     whole in either case.
     """
+    keep_freed_memory()
     with _torch_settings(config), StopSignal() as stop, contextlib.closing(Trainer(config, folder)) as trainer:
         return trainer.run(stop)
 
@@ -271,10 +274,13 @@ def _accelerator(config: RunConfig) -> Accelerator:
 
 @contextlib.contextmanager
 def _torch_settings(config: RunConfig) -> Iterator[None]:
-    """The run's threads and matmul precision, put back afterwards: they belong to the whole process."""
+    """The run's threads and matmul precision, put back afterwards: they belong to the whole process. So does the
+    allocator, which stays as it is set: it changes no result.
+    """
     threads, precision = torch.get_num_threads(), torch.get_float32_matmul_precision()
     torch.set_num_threads(config.train.threads or threads)
     torch.set_float32_matmul_precision(config.train.matmul_precision)
+    keep_freed_memory()
     try:
         yield
     finally:

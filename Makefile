@@ -1,0 +1,47 @@
+# make demo   set everything up and run the main job: train, imagine, draw, print the table
+# make test   set everything up, check style and types, run the tests with coverage
+# make lint   style and types only
+# make bench  speeds, as ratios measured in one run
+
+PYTHON ?= $(shell for p in python3 python3.12 python3.11; do \
+	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))' 2>/dev/null && echo $$p && break; done)
+VENV ?= .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+
+.PHONY: demo test test-long lint bench clean
+
+demo: $(VENV)/base
+	$(BIN)/python recipes/memory_maze.py backbone=s4
+
+test: lint
+	$(BIN)/python -m pytest --cov --cov-report=term:skip-covered --cov-fail-under=90
+
+test-long: $(VENV)/dev
+	HYPOTHESIS_PROFILE=long $(BIN)/python -m pytest
+
+lint: $(VENV)/dev
+	$(BIN)/ruff format --check
+	$(BIN)/ruff check
+	$(BIN)/mypy
+
+bench: $(VENV)/base
+	$(BIN)/python -m benchmarks.raycast
+	$(BIN)/python -m benchmarks.data
+	$(BIN)/python -m benchmarks.s4
+
+$(VENV)/python:
+	@test -n "$(PYTHON)" || { echo "wmkit needs Python 3.11 or 3.12; none was found. Name one: make PYTHON=/path/to/python"; exit 2; }
+	$(PYTHON) -m venv $(VENV)
+	@touch $@
+
+$(VENV)/base: pyproject.toml constraints.txt | $(VENV)/python
+	$(PIP) --editable .
+	@touch $@
+
+$(VENV)/dev: pyproject.toml constraints.txt | $(VENV)/python
+	$(PIP) --editable ".[dev]"
+	@touch $@ $(VENV)/base
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info
