@@ -442,3 +442,8 @@ def test_other_kinds_are_sent_to_their_own_checker(monkeypatch: pytest.MonkeyPat
 def test_what_cannot_be_checked_is_refused(backbone: Backbone, arguments: dict[str, int], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         check_backbone(backbone, **arguments)
+
+
+def test_a_tolerance_of_ones_own_replaces_the_measured_one() -> None:
+    assert broken_laws(ResetsLate()) == [4]
+    check_backbone(ResetsLate(), longest=100, tolerance=10.0)
