@@ -81,7 +81,7 @@ def first_state(u: Tensor, pairs: int, state: Tensor | None) -> Tensor:
     """The state before the first of u (B, T, H), or zeros: (B, H, N, 2) -> (H, B, 2N)."""
     if state is None:
         return u.new_zeros(u.shape[2], u.shape[0], 2 * pairs)
-    return state.to(u.dtype).flatten(2).transpose(0, 1)
+    return state.to(u.dtype).contiguous().flatten(2).transpose(0, 1)
 
 
 def row(x: Tensor) -> Tensor:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from typing import Self
+from typing import ClassVar, Self
 
 import torch
 from torch import Tensor, nn
+from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from wmkit.backbones.base import Backbone, BackboneConfig, ParameterGroup
 from wmkit.backbones.hippo import legs_dplr
@@ -62,8 +63,9 @@ class S4(Backbone):
         S4 layer: x + GLU(Linear(GELU(SSM(LN x))))        MLP: x + Linear(GELU(Linear(LN x)))
 
     The state is a tuple with one (B, H, N, 2) tensor per S4 layer, H = `input_dim` channels and N conjugate pairs.
-    `scan` without resets is a convolution plus the free response to the incoming state; with resets it is a recurrence
-    in chunks; `step` is the O(N) recurrence. All three are the same map.
+    A `scan` that starts from zeros and returns no state, as in training on whole episodes, is a convolution; with a
+    state to take in or hand out, or with resets, it is a recurrence in chunks of steps; `step` is the O(N) recurrence.
+    All three are the same map.
 
     Sources: Deng, Park, Ahn, Facing Off World Model Backbones, 2023 (S4WM); Gu et al., S4, 2022.
     """
@@ -95,7 +97,7 @@ class S4(Backbone):
     def scan(
         self, x: Tensor, state: State | None = None, is_first: Tensor | None = None, return_state: bool = True
     ) -> tuple[Tensor, State | None]:
-        """All steps in parallel where `is_first` is None, in chunks otherwise."""
+        """All steps: a convolution, or chunks of steps where states or resets come in."""
         incoming, outgoing = iter(state) if state is not None else None, []
         for layer in self.layers:
             if isinstance(layer, S4Layer):
@@ -221,7 +223,8 @@ class StateSpace(nn.Module):
     def _step_tables(self) -> StepTables:
         """The discretised system, kept between steps as long as no parameter changes and no gradient is wanted."""
         parameters = tuple(self.parameters())
-        if torch.is_grad_enabled() and any(p.requires_grad for p in parameters):
+        wants_gradient = torch.is_grad_enabled() and any(p.requires_grad for p in parameters)
+        if wants_gradient or any(p.is_inference() for p in parameters):  # inference tensors count no versions
             return prepare_step(*self.system(), dtype=self.dtype)
         if self._tables is None or not self._tables.is_current(parameters):
             self._tables = _Cached(parameters, prepare_step(*self.system(), dtype=self.dtype))
@@ -231,18 +234,31 @@ class StateSpace(nn.Module):
 class _Cached:
     """A value computed from parameters, and how to tell that they are still what it was computed from.
 
-    In-place changes (optimiser steps, `load_state_dict`) raise a tensor's version; `.to()` and parametrised calls put
-    another storage in its place. Aliases are held, so that no freed address can come back as another parameter's.
+    In-place changes (`load_state_dict`, most optimisers) raise a tensor's version; `.to()` and functional calls put
+    another storage in its place; fused optimisers change values without a trace, so every optimiser step counts. A
+    change through `parameter.data` is seen by none of these. Aliases are held, so that no freed address can come back
+    as another parameter's.
     """
 
-    def __init__(self, parameters: tuple[nn.Parameter, ...], value: StepTables) -> None:
-        self._aliases = [p.detach() for p in parameters]
-        self._stamps = self._stamp(self._aliases)
+    optimiser_steps: ClassVar[int] = 0
+
+    def __init__(self, parameters: tuple[Tensor, ...], value: StepTables) -> None:
+        self._aliases = tuple(p.detach() for p in parameters)
+        self._stamp = self._stamp_of(self._aliases)
         self.value = value
 
-    def is_current(self, parameters: tuple[nn.Parameter, ...]) -> bool:
-        return self._stamp(list(parameters)) == self._stamps
+    def is_current(self, parameters: tuple[Tensor, ...]) -> bool:
+        """Are `parameters` the ones, and with the values, that the cached value came from?"""
+        return self._stamp_of(parameters) == self._stamp
 
-    @staticmethod
-    def _stamp(tensors: list[Tensor]) -> list[tuple[int, torch.dtype, torch.device, int]]:
-        return [(t.data_ptr(), t.dtype, t.device, t._version) for t in tensors]
+    @classmethod
+    def _stamp_of(cls, tensors: tuple[Tensor, ...]) -> tuple[object, ...]:
+        return cls.optimiser_steps, *((t.data_ptr(), t.dtype, t.device, t._version) for t in tensors)
+
+    @classmethod
+    def count_optimiser_step(cls, *_: object) -> None:
+        """To be called after every step of every optimiser."""
+        cls.optimiser_steps += 1
+
+
+register_optimizer_step_post_hook(_Cached.count_optimiser_step)

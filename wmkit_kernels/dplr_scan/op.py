@@ -52,7 +52,7 @@ def _through(chunk: Chunk, u: Tensor, state: Tensor, is_first: Tensor | None) ->
     alpha, seen = chunk.rows_within(segment, u, state).chunk(2, dim=-1)
     lasting = segment == segment[:, -1:]
     remaining = torch.where(segment[:, -1:] == 0, state, 0)
-    return seen, chunk.leave(remaining, u * lasting, alpha * lasting)
+    return seen, chunk.leave(remaining, torch.where(lasting, u, 0), torch.where(lasting, alpha, 0))
 
 
 def _check_reset(u: Tensor, is_first: Tensor | None) -> None:

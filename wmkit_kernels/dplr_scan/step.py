@@ -48,7 +48,7 @@ def dplr_step(tables: StepTables, u: Tensor, state: Tensor) -> tuple[Tensor, Ten
     s' = a s - g alpha + Bbar u and y = (2 Re C a s) - (2 Re C g) alpha + (2 Re C Bbar) u.
     """
     alpha, kept = torch.einsum("bhn,hnk->kbh", state.flatten(-2), tables.readout).unbind(0)
-    turned = torch.view_as_real(torch.view_as_complex(state) * tables.ratio).flatten(-2)
+    turned = torch.view_as_real(torch.view_as_complex(state.contiguous()) * tables.ratio).flatten(-2)
     turned = torch.addcmul(turned, tables.gain, alpha.unsqueeze(-1), value=-1)
     turned = torch.addcmul(turned, tables.inputs, u.unsqueeze(-1))
     y = kept - tables.gain_through * alpha + tables.input_through * u

@@ -1,0 +1,127 @@
+import pytest
+import torch
+
+from wmkit_kernels import dplr_scan, dplr_step, prepare_step
+from wmkit_kernels.dplr_scan import reference
+
+
+@pytest.fixture
+def run(system):
+    """A system with inputs, an incoming state that the system can be in, and resets."""
+
+    def make(length, batch=3, channels=3, size=64):
+        tensors = system(channels=channels, size=size)
+        past = torch.randn(batch, 50, channels, dtype=torch.float64)
+        tensors["state"] = reference.dplr_scan(**tensors, u=past)[1]
+        tensors["u"] = torch.randn(batch, length, channels, dtype=torch.float64)
+        return tensors
+
+    return make
+
+
+@pytest.mark.parametrize("resets", [False, True])
+@pytest.mark.parametrize("length", [1, 7, 16, 17, 63, 1000])
+def test_equals_the_dense_definition_in_both_precisions(run, single, relative_error, length, resets):
+    tensors = run(length, channels=2)
+    mask = torch.rand(3, length) < 0.1 if resets else None
+    expected = reference.dplr_scan(**tensors, is_first=mask)
+    double = dplr_scan(**tensors, is_first=mask)
+    rounded = dplr_scan(**single(tensors), is_first=mask)
+    for i, name in enumerate(("outputs", "last state")):
+        assert relative_error(double[i], expected[i]) <= 1e-10, name
+        assert relative_error(rounded[i], expected[i]) <= 5e-5, name
+        assert rounded[i].dtype == torch.float32
+
+
+@pytest.mark.parametrize(
+    "resets", [(0,), (16,), (39,), (15, 16, 17), tuple(range(40))], ids=lambda steps: f"{len(steps)}@{steps[0]}"
+)
+def test_a_reset_is_a_fresh_start_wherever_it_falls(run, relative_error, resets):
+    tensors = run(40)
+    mask = torch.zeros(3, 40, dtype=torch.bool)
+    mask[1, list(resets)] = True
+    y, last = dplr_scan(**tensors, is_first=mask)
+    fresh = {**tensors, "u": tensors["u"][1:2, resets[-1] :], "state": None}
+    fresh_y, fresh_last = dplr_scan(**fresh)
+    assert relative_error(y[1:2, resets[-1] :], fresh_y) <= 1e-10
+    assert relative_error(last[1:2], fresh_last) <= 1e-10
+    unbroken = dplr_scan(**tensors)[0]
+    assert relative_error(y[[0, 2]], unbroken[[0, 2]]) <= 1e-10
+
+
+def test_what_happened_before_a_reset_cannot_spoil_what_follows(run):
+    tensors = run(20)
+    tensors["state"] = torch.full_like(tensors["state"], float("nan"))
+    y, last = dplr_scan(**tensors, is_first=torch.arange(20).repeat(3, 1) == 5)
+    assert y[:, :5].isnan().all()
+    assert y[:, 5:].isfinite().all()
+    assert last.isfinite().all()
+
+
+@pytest.mark.parametrize("resets", [False, True])
+def test_gradcheck(run, resets):
+    tensors = run(19, batch=2, channels=2, size=6)
+    mask = (torch.arange(19) == torch.tensor([[4], [17]])) if resets else None
+    leaves = [x.requires_grad_() for x in tensors.values()]
+    names = list(tensors)
+    assert torch.autograd.gradcheck(
+        lambda *xs: dplr_scan(**dict(zip(names, xs, strict=True)), is_first=mask), leaves, fast_mode=True
+    )
+
+
+def test_each_gradient_equals_that_of_the_dense_definition(run, single, gradients, relative_error):
+    tensors, mask = run(37), torch.rand(3, 37) < 0.1
+    dense = gradients(lambda **xs: reference.dplr_scan(**xs, is_first=mask), tensors)
+    double = gradients(lambda **xs: dplr_scan(**xs, is_first=mask), tensors)
+    rounded = gradients(lambda **xs: dplr_scan(**xs, is_first=mask), single(tensors))
+    for name, expected in dense.items():
+        assert relative_error(double[name], expected) <= 1e-8, name
+        assert relative_error(rounded[name], expected) <= 1e-4, name
+
+
+def test_inputs_need_not_be_contiguous(run, relative_error):
+    tensors = run(21)
+    strided = {name: torch.stack([x, x], dim=-1)[..., 0] for name, x in tensors.items()}
+    for a, b in zip(dplr_scan(**strided), dplr_scan(**tensors), strict=True):
+        assert relative_error(a, b) <= 1e-14
+
+
+def test_steps_equal_the_dense_definition_in_both_precisions(run, single, relative_error):
+    for precision, tensors, tolerance in ((torch.float64, run(300), 1e-10), (torch.float32, single(run(300)), 5e-5)):
+        expected = reference.dplr_scan(**tensors)
+        state, u = tensors.pop("state"), tensors.pop("u")
+        tables, outputs = prepare_step(**tensors, dtype=precision), []
+        for t in range(300):
+            y, state = dplr_step(tables, u[:, t], state)
+            outputs.append(y)
+        assert relative_error(torch.stack(outputs, dim=1), expected[0]) <= tolerance
+        assert relative_error(state, expected[1]) <= tolerance
+
+
+def test_step_gradcheck(run):
+    tensors = run(1, batch=2, channels=2, size=6)
+    tensors["u"] = tensors["u"][:, 0]
+    leaves = [x.detach().requires_grad_() for x in tensors.values()]
+    names = list(tensors)
+
+    def step(*values):
+        given = dict(zip(names, values, strict=True))
+        u, state = given.pop("u"), given.pop("state")
+        return dplr_step(prepare_step(**given, dtype=torch.float64), u, state)
+
+    assert torch.autograd.gradcheck(step, leaves)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("u", torch.zeros(3, 8, 4), "u \\(B, T"),
+        ("u", torch.zeros(3, 0, 3), "u \\(B, T"),
+        ("state", torch.zeros(3, 3, 32), "state \\(B, H, N, 2\\)"),
+        ("is_first", torch.zeros(3, 8), "bool"),
+        ("is_first", torch.zeros(8, 3, dtype=torch.bool), "is_first \\(B, T\\)"),
+    ],
+)
+def test_wrong_arguments_are_named(run, name, value, message):
+    with pytest.raises(ValueError, match=message):
+        dplr_scan(**{**run(8), name: value})
