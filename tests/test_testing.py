@@ -446,4 +446,4 @@ def test_what_cannot_be_checked_is_refused(backbone: Backbone, arguments: dict[s
 
 def test_a_tolerance_of_ones_own_replaces_the_measured_one() -> None:
     assert broken_laws(ResetsLate()) == [4]
-    check_backbone(ResetsLate(), longest=100, tolerance=10.0)
+    check_backbone(ResetsLate(), longest=100, tolerance=1e3)
