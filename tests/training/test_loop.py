@@ -58,7 +58,7 @@ def test_a_run_leaves_everything_that_says_what_it_was(
 
 
 def test_training_lowers_the_loss(make_config: MakeConfig, train_in: TrainIn, tmp_path: Path) -> None:
-    train_in(make_config(train={"steps": 60, "lr": 3e-3, "log_every": 5, "eval_every": 60}), tmp_path / "run")
+    train_in(make_config(train={"steps": 40, "lr": 3e-3, "log_every": 5, "eval_every": 40}), tmp_path / "run")
     losses = [line["values"]["loss"] for line in lines(tmp_path / "run", "train")]
     assert losses[-1] < 0.7 * losses[0]
 

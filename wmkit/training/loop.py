@@ -23,7 +23,6 @@ from wmkit.build import build_world_model
 from wmkit.config import RunConfig, differences
 from wmkit.data import check_batch
 from wmkit.training.allocator import keep_freed_memory
-from wmkit.training.allocator import keep_freed_memory
 from wmkit.training.checkpoints import Checkpoint, CheckpointFolder
 from wmkit.training.data import build_sampler, training_source, validation_batches, validation_source
 from wmkit.training.logs import RunLog
@@ -87,6 +86,8 @@ class Trainer:
         self.guard = StepGuard(config.train.clip)
         self.mean = RunningMean()
         self.checkpoints = CheckpointFolder(folder.checkpoints, config.train.keep_last)
+        held_out = validation_source(config, like=source)
+        self.validation = validation_batches(config, held_out, self.rank, self.processes)
         self.sampler = build_sampler(config, source).shard(self.rank, self.processes)
         self.step = self.saved_step = 0
         self.carried: State | None = None
@@ -98,7 +99,6 @@ class Trainer:
             self.log = RunLog(folder, config.train.steps, self.step)
         for note in notes:
             self._say(note)
-        self.validation = validation_batches(config, validation_source(config, source), self.rank, self.processes)
 
     @property
     def persistent(self) -> bool:

@@ -1,0 +1,78 @@
+import dataclasses
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from wmkit.config import RunConfig
+from wmkit.data import GeneratedEpisodes, write_archive
+from wmkit.training.data import build_sampler, training_source, validation_batches, validation_source
+from wmkit.training.loop import Summary
+
+MakeConfig = Callable[..., RunConfig]
+
+
+@pytest.fixture(scope="module")
+def archives(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """One small archive of ray-cast mazes per split."""
+    folder = tmp_path_factory.mktemp("archives")
+    for split in ("train", "valid"):
+        source = GeneratedEpisodes("ray_maze_9x9", seed=0, split=split, length=15, num_episodes=4)
+        write_archive(source, folder / split)
+    return {split: str(folder / split) for split in ("train", "valid")}
+
+
+def test_an_archive_gives_the_batches_of_its_world(make_config: MakeConfig, archives: dict[str, str]) -> None:
+    stored = make_config(data={"source": archives["train"]})
+    with (
+        build_sampler(stored, training_source(stored)) as ours,
+        build_sampler(make_config(), training_source(make_config())) as theirs,
+    ):
+        assert torch.equal(next(ours).image, next(theirs).image)
+
+
+def test_a_run_trains_and_validates_on_archives(
+    make_config: MakeConfig, train_in: Callable[[RunConfig, Path], Summary], archives: dict[str, str], tmp_path: Path
+) -> None:
+    data = {"source": archives["train"], "valid_source": archives["valid"]}
+    assert train_in(make_config(data=data, train={"steps": 1}), tmp_path / "run").step == 1
+
+
+def test_a_held_out_archive_is_not_trained_on(make_config: MakeConfig, archives: dict[str, str]) -> None:
+    with pytest.raises(ValueError, match="holds split 'valid'"):
+        training_source(make_config(data={"source": archives["valid"]}))
+
+
+def test_an_archive_of_another_world_is_refused(make_config: MakeConfig, archives: dict[str, str]) -> None:
+    config = make_config(world="ray_two_rooms", data={"source": archives["train"]})
+    with pytest.raises(ValueError, match="RayMaze-9x9"):
+        training_source(config)
+    training_source(dataclasses.replace(config, data=dataclasses.replace(config.data, valid_source=archives["valid"])))
+
+
+def test_validation_data_of_other_shapes_are_refused(make_config: MakeConfig) -> None:
+    class Wide:
+        image_shape, action_dim, num_episodes = (3, 64, 128), 6, 1
+
+    with pytest.raises(ValueError, match=r"Set data\.valid_source"):
+        validation_source(make_config(), like=Wide())  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("sampler", ["windows", "episodes", "persistent"])
+def test_validation_batches_are_the_same_each_time_and_of_the_held_out_split(
+    make_config: MakeConfig, sampler: str
+) -> None:
+    config = make_config(data={"sampler": sampler})
+    like = training_source(config)
+
+    def frames() -> Iterator[np.ndarray]:
+        for batch in validation_batches(config, validation_source(config, like)):
+            yield batch.image.numpy()
+
+    first, again = list(frames()), list(frames())
+    assert len(first) == config.eval.batches
+    assert all(np.array_equal(a, b) for a, b in zip(first, again, strict=True))
+    seen = {image.tobytes() for index in range(4) for image in np.moveaxis(like.episode(index)["image"], -1, 1)}
+    assert not any(image.tobytes() in seen for batch in first for row in batch for image in row)
