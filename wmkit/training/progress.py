@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Protocol
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 SHOWN = ("loss", "image", "kl")
 
@@ -77,7 +77,7 @@ class LiveDisplay:
     """A progress bar with the newest figures and the time left; sentences scroll above it."""
 
     def __init__(self, steps: int, done: int, console: Console) -> None:
-        columns = ("[bold]train", BarColumn(), "{task.completed}/{task.total}", TextColumn("{task.fields[figures]}"))
+        columns = (TextColumn("train"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[figures]}"))
         self._progress = Progress(*columns, TimeRemainingColumn(), console=console)
         self._task: TaskID = self._progress.add_task("train", total=steps, completed=done, figures="")
         self._progress.start()
