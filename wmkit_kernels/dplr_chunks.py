@@ -22,8 +22,9 @@ from wmkit_kernels.geometric_sums import powers
 from wmkit_kernels.orbits import orbit_series
 from wmkit_kernels.power_series import shift, toeplitz
 
-CHUNK = 16
-"""Steps per chunk: the matrices grow with it, the number of chunks shrinks with it."""
+CHUNK = 8
+"""Steps per chunk: the matrices grow with it, the number of chunks shrinks with it. On a CPU 8 is best for 64 steps of
+192 channels with backward, and within a fifth of the best for 1000 steps of 512."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,13 +69,14 @@ class Chunk:
 def chunk_of(discrete: Discrete, inputs: Tensor, C: Tensor, steps: int, dtype: torch.dtype) -> Chunk:
     """The matrices for `steps` steps with input Bbar `inputs` (H, N), built in double precision and then cast."""
     left = torch.stack([discrete.row, discrete.transposed().advance(C.to(inputs.dtype))], dim=1)
-    series = shift(orbit_series(discrete, left, inputs.unsqueeze(1), steps))
+    series = shift(orbit_series(discrete, left, torch.stack([inputs, discrete.gain], dim=1), steps))
     to_inputs, to_gain = toeplitz(series).unbind(2)
     table = powers(discrete.ratio, steps + 1)
     decay = table[:, :-1]
     read = row(decay.unsqueeze(1) * left.unsqueeze(2)) - to_gain @ row(decay * discrete.row.unsqueeze(1)).unsqueeze(1)
-    write = decay.flip(1).unsqueeze(1) * torch.stack([inputs, -discrete.gain], dim=1).unsqueeze(2)
-    return Chunk(to_inputs.to(dtype), read.to(dtype), column(write).to(dtype), table.to(dtype.to_complex()))
+    table, entries = table.to(dtype.to_complex()), torch.stack([inputs, -discrete.gain], dim=1).to(dtype.to_complex())
+    write = column(table[:, :-1].flip(1).unsqueeze(1) * entries.unsqueeze(2))
+    return Chunk(to_inputs.to(dtype), read.to(dtype), write, table)
 
 
 def first_state(u: Tensor, pairs: int, state: Tensor | None) -> Tensor:

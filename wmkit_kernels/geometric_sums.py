@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-WORKSPACE = 1 << 20
-"""Elements of one table on the CPU: channels are worked through in blocks, so that tables stay in the cache."""
+WORKSPACE = 1 << 16
+"""Elements of one table (1 MiB) on the CPU: channels go through in blocks, so that tables stay in the cache."""
 
 
 def geometric_sums(left: Tensor, right: Tensor, ratio: Tensor, length: int) -> Tensor:

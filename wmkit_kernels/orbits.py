@@ -11,9 +11,9 @@ from wmkit_kernels.power_series import divide, multiply, shift
 
 
 def orbit_series(discrete: Discrete, rows: Tensor, starts: Tensor, length: int) -> Tensor:
-    """2 Re(r Abar^l x), l < length: rows r (H, K, N), the first one discrete.row; starts x (H, Y, N) -> (H, K, Y+1, l).
+    """2 Re(r Abar^l x), l < length: rows r (H, K, N), the first one discrete.row; starts x (H, Y, N) -> (H, K, Y, length).
 
-    The last column is x = discrete.gain. With Abar = diag(a) - g q and alpha_l = q Abar^l x, unrolling the recurrence
+    With Abar = diag(a) - g q and alpha_l = q Abar^l x, unrolling the recurrence
     gives equations between power series in z,
 
         alpha = f - z m alpha,        r Abar^l x = e - z n alpha,
@@ -24,5 +24,5 @@ def orbit_series(discrete: Discrete, rows: Tensor, starts: Tensor, length: int) 
     sums = geometric_sums(rows, torch.cat([starts, discrete.gain.unsqueeze(1)], dim=1), discrete.ratio, length)
     m, n = sums[:, :1, -1:], sums[:, 1:, -1:]
     unit = torch.nn.functional.pad(torch.ones_like(m[..., :1]), (0, length - 1))
-    alpha = divide(sums[:, :1], unit + shift(m))
-    return torch.cat([alpha, sums[:, 1:] - shift(multiply(n, alpha))], dim=1)
+    alpha = divide(sums[:, :1, :-1], unit + shift(m))
+    return torch.cat([alpha, sums[:, 1:, :-1] - shift(multiply(n, alpha))], dim=1)

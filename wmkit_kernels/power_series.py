@@ -71,16 +71,28 @@ _divide: Callable[..., Tensor] = _Divide.apply
 
 
 def _inverse(divisor: Tensor) -> Tensor:
-    """1 / divisor by Newton's iteration w <- w (2 - divisor w), which doubles the number of exact coefficients."""
-    length = divisor.shape[-1]
+    """1 / divisor by Newton's iteration w <- w - w (divisor w - 1), which doubles the number of exact coefficients.
+
+    With n coefficients known and m <= 2n wanted, divisor w - 1 begins at z^n: a cyclic product of size m suffices, since
+    what wraps around lands below n.
+    """
     inverse = torch.ones_like(divisor[..., :1])
-    while inverse.shape[-1] < length:
-        known = min(2 * inverse.shape[-1], length)
-        inverse = torch.nn.functional.pad(inverse, (0, known - inverse.shape[-1]))
-        residual = -_convolve(divisor[..., :known], inverse)
-        residual[..., 0] += 2
-        inverse = _convolve(residual, inverse)
+    for wanted in _doublings(divisor.shape[-1]):
+        known, size = inverse.shape[-1], _smooth(wanted)
+        spectrum = torch.fft.rfft(inverse, size)
+        residual = torch.fft.irfft(torch.fft.rfft(divisor[..., :wanted], size) * spectrum, size)[..., known:wanted]
+        correction = torch.fft.irfft(torch.fft.rfft(residual, size) * spectrum, size)[..., : wanted - known]
+        inverse = torch.cat([inverse, -correction], dim=-1)
     return inverse
+
+
+def _doublings(length: int) -> list[int]:
+    """2, .., length / 4, length / 2, length, each at most twice the one before, rounded up."""
+    lengths = []
+    while length > 1:
+        lengths.append(length)
+        length = -(-length // 2)
+    return lengths[::-1]
 
 
 def _convolve(x: Tensor, y: Tensor) -> Tensor:
@@ -97,12 +109,15 @@ def _correlate(x: Tensor, grad: Tensor, shape: torch.Size) -> Tensor:
     return torch.fft.irfft(product.sum_to_size(*shape[:-1], product.shape[-1]), size)[..., :length]
 
 
-@functools.cache
 def fft_size(length: int) -> int:
-    """The smallest 2^i 3^j 5^k (i, j, k >= 0) that holds a product of two series of `length` without wrap-around."""
-    least = 2 * length - 1
-    powers = range(least.bit_length() + 1)
-    sizes = (2**i * 3**j * 5**k for i, j, k in itertools.product(powers, range(8), range(6)))
+    """A fast size that holds the product of two series of `length` without wrap-around."""
+    return _smooth(2 * length - 1)
+
+
+@functools.cache
+def _smooth(least: int) -> int:
+    """The smallest 2^i 3^j 5^k >= least: FFTs of such sizes are fast."""
+    sizes = (2**i * 3**j * 5**k for i, j, k in itertools.product(range(least.bit_length() + 1), range(8), range(6)))
     return min(size for size in sizes if size >= least)
 
 

@@ -24,5 +24,5 @@ def dplr_kernel(Lambda: Tensor, P: Tensor, B: Tensor, C: Tensor, dt: Tensor, len
     discrete, inputs = discretise(Lambda, P, dt), discretise_input(Lambda, P, B, dt)
     starts = inputs.reshape(-1, *C.shape).transpose(0, 1)
     rows = torch.stack([discrete.row, C.to(torch.complex128)], dim=1)
-    kernels = orbit_series(discrete, rows, starts, length)[:, 1, :-1]
+    kernels = orbit_series(discrete, rows, starts, length)[:, 1]
     return kernels.transpose(0, 1).reshape(*inputs.shape[:-1], length).to(C.real.dtype)

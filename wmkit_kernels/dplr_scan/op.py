@@ -33,10 +33,11 @@ def dplr_scan(
     discrete, inputs = discretise(Lambda, P, dt), discretise_input(Lambda, P, B, dt)
     chunk = chunk_of(discrete, inputs, C, min(length, CHUNK), u.dtype)
     last, outputs = first_state(u, Lambda.shape[0], state), []
+    by_channel = u.permute(2, 0, 1).contiguous()
     for start in range(0, length, CHUNK):
         steps = slice(start, start + CHUNK)
         resets = None if is_first is None else is_first[:, steps]
-        seen, last = _through(chunk, u[:, steps].permute(2, 0, 1), last, resets)
+        seen, last = _through(chunk, by_channel[..., steps], last, resets)
         outputs.append(seen)
     y = torch.cat(outputs, dim=2).permute(1, 2, 0) + inner(C.to(inputs.dtype), inputs)[:, 0].to(u.dtype) * u
     return y, last.transpose(0, 1).reshape(batch, channels, -1, 2)
