@@ -11,9 +11,9 @@ from wmkit_kernels.power_series import divide, multiply, shift
 
 
 def orbit_series(discrete: Discrete, rows: Tensor, starts: Tensor, length: int) -> Tensor:
-    """2 Re(r Abar^l x), l < length: rows r (H, K, N), the first one discrete.row; starts x (H, Y, N) -> (H, K, Y, length).
+    """2 Re(r Abar^l x) for l < length: rows r (H, K, N), starts x (H, Y, N) -> (H, K, Y, length).
 
-    With Abar = diag(a) - g q and alpha_l = q Abar^l x, unrolling the recurrence
+    The first row must be `discrete.row`. With Abar = diag(a) - g q and alpha_l = q Abar^l x, unrolling the recurrence
     gives equations between power series in z,
 
         alpha = f - z m alpha,        r Abar^l x = e - z n alpha,

@@ -73,8 +73,8 @@ _divide: Callable[..., Tensor] = _Divide.apply
 def _inverse(divisor: Tensor) -> Tensor:
     """1 / divisor by Newton's iteration w <- w - w (divisor w - 1), which doubles the number of exact coefficients.
 
-    With n coefficients known and m <= 2n wanted, divisor w - 1 begins at z^n: a cyclic product of size m suffices, since
-    what wraps around lands below n.
+    With n coefficients known and m <= 2n wanted, divisor w - 1 begins at z^n: a cyclic product of size m suffices,
+    since what wraps around lands below n.
     """
     inverse = torch.ones_like(divisor[..., :1])
     for wanted in _doublings(divisor.shape[-1]):
