@@ -201,3 +201,22 @@ def test_a_step_that_is_trained_again_replaces_its_checkpoint(tmp_path: Path) ->
     flip_last_byte(folder.folder(2) / WEIGHTS)
     folder.save(checkpoint(2))
     assert load_checkpoint(folder.folder(2)).step == 2
+
+
+def test_a_save_below_a_corrupt_newer_step_is_kept(tmp_path: Path) -> None:
+    folder = folder_with(tmp_path, 1, 3, keep_last=1)
+    flip_last_byte(folder.folder(3) / WEIGHTS)
+    folder.save(checkpoint(2))
+    newest = folder.load_newest(lambda sentence: None)
+    assert newest is not None
+    assert newest.step == 2
+
+
+def test_tied_weights_are_saved_under_both_names(tmp_path: Path) -> None:
+    tied = torch.arange(3.0)
+    folder = folder_with(tmp_path)
+    folder.save(Checkpoint(1, {}, {"a": tied, "b": tied, "c": tied[1:]}, {}))
+    loaded = load_weights(folder.folder(1))
+    assert torch.equal(loaded["a"], tied)
+    assert torch.equal(loaded["b"], tied)
+    assert torch.equal(loaded["c"], tied[1:])

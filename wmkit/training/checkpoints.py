@@ -83,7 +83,7 @@ class CheckpointFolder:
         _sync(self.path)
         if is_best:
             self._link_best(final)
-        self._prune()
+        self._prune(checkpoint.step)
         return final
 
     def load_newest(self, warn: Callable[[str], None]) -> Checkpoint | None:
@@ -127,9 +127,10 @@ class CheckpointFolder:
         temporary.symlink_to(target.name)
         os.replace(temporary, self.path / BEST)
 
-    def _prune(self) -> None:
+    def _prune(self, newest: int) -> None:
+        """Later steps than `newest` are what a resumed run passed over: they are not counted, and written again."""
         best = self.best()
-        for step in self.steps()[: -self.keep_last]:
+        for step in [step for step in self.steps() if step <= newest][: -self.keep_last]:
             if best is None or self.folder(step).resolve() != best:
                 shutil.rmtree(self.folder(step))
 
@@ -183,7 +184,8 @@ def _read(path: Path, reader: Callable[[Path], Any]) -> Any:
 
 def _write(folder: Path, checkpoint: Checkpoint) -> None:
     folder.mkdir()
-    weights = {key: value.contiguous() for key, value in checkpoint.weights.items()}
+    # Copies: safetensors refuses tensors that share memory, and a backbone may tie its weights.
+    weights = {key: value.clone(memory_format=torch.contiguous_format) for key, value in checkpoint.weights.items()}
     # Through Python's files, whose errors say what the disk said.
     (folder / WEIGHTS).write_bytes(safetensors.torch.save(weights))
     with (folder / TRAINING).open("wb") as file:
