@@ -120,10 +120,12 @@ class EvalConfig:
     """Batches of a validation during training."""
 
     def __post_init__(self) -> None:
-        for name in ("episodes", "horizon", "batches"):
+        # Baselines show an episode the frames and actions of another; the first step of a context is not scored.
+        _between("eval.episodes", self.episodes, 2)
+        for name in ("horizon", "batches"):
             _between(f"eval.{name}", getattr(self, name), 1)
         if self.context is not None:
-            _between("eval.context", self.context, 1)
+            _between("eval.context", self.context, 2)
 
 
 @dataclasses.dataclass(kw_only=True)
@@ -185,17 +187,15 @@ class RunConfig:
         return _typed(cls, rest, backbone=_typed(entry.config, backbone))
 
 
-def save_config(config: RunConfig, path: Path) -> None:
-    """Write `config` as indented JSON."""
-    path.write_text(json.dumps(config.to_dict(), indent=2) + "\n", encoding="utf-8")
-
-
 def load_config(path: Path) -> RunConfig:
-    """Read what `save_config` wrote; raises `ValueError` for a file that is not a run's config."""
+    """Read the JSON of `RunConfig.to_dict`; raises `ValueError` for a file that is not a run's config."""
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, json.JSONDecodeError) as error:
         raise ValueError(f"{path} is not the config of a run: {error}") from error
+    backbone = values.get("backbone") if isinstance(values, dict) else None
+    if not (isinstance(backbone, dict) and "name" in backbone):
+        raise ValueError(f"{path} is not the config of a run: it names no backbone")
     return RunConfig.from_dict(values)
 
 

@@ -1,3 +1,4 @@
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -102,3 +103,32 @@ def test_a_sweep_runs_each_job_in_its_own_process_and_reports_failures(
 def test_a_sweep_without_m_says_what_is_missing(recipe: Callable[..., int], capsys: pytest.CaptureFixture[str]) -> None:
     assert recipe("seed=1,2") == 2
     assert "Add -m" in capsys.readouterr().err
+
+
+def test_a_file_that_the_system_refuses_is_named(
+    recipe: Callable[..., int], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").touch()
+    assert recipe("run_dir=file/run") == 1
+    assert "file/run" in capsys.readouterr().err
+
+
+def test_an_impossible_evaluation_is_refused_before_training(recipe: Callable[..., int], tmp_path: Path) -> None:
+    assert recipe("eval.horizon=2000", after=pytest.fail) == 2
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_signal_ends_a_sweep_after_the_job_under_way(
+    recipe: Callable[..., int], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ran = []
+
+    def run(argv: list[str], check: bool) -> Any:
+        ran.append(argv)
+        signal.raise_signal(signal.SIGINT)
+        return subprocess.CompletedProcess(argv, returncode=130)
+
+    monkeypatch.setattr(subprocess, "run", run)
+    assert recipe("-m", "seed=1,2") == 130
+    assert len(ran) == 1
+    assert "stopped in run 1 of 2" in capsys.readouterr().err

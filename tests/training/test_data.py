@@ -6,9 +6,15 @@ import numpy as np
 import pytest
 import torch
 
-from wmkit.config import RunConfig
+from wmkit.config import EvalConfig, RunConfig
 from wmkit.data import GeneratedEpisodes, write_archive
-from wmkit.training.data import build_sampler, training_source, validation_batches, validation_source
+from wmkit.training.data import (
+    build_sampler,
+    check_query,
+    training_source,
+    validation_batches,
+    validation_source,
+)
 from wmkit.training.loop import Summary
 
 MakeConfig = Callable[..., RunConfig]
@@ -76,3 +82,16 @@ def test_validation_batches_are_the_same_each_time_and_of_the_held_out_split(
     assert all(np.array_equal(a, b) for a, b in zip(first, again, strict=True))
     seen = {image.tobytes() for index in range(4) for image in np.moveaxis(like.episode(index)["image"], -1, 1)}
     assert not any(image.tobytes() in seen for batch in first for row in batch for image in row)
+
+
+@pytest.mark.parametrize("key", ["source", "valid_source"])
+def test_a_missing_folder_is_not_taken_for_a_world(make_config: MakeConfig, key: str) -> None:
+    config = make_config(data={key: "/no/such/archive"})
+    with pytest.raises(ValueError, match=f"data.{key}=/no/such/archive: there is no such folder"):
+        validation_source(config, training_source(config))
+
+
+def test_an_evaluation_beyond_the_episodes_is_refused_before_training(make_config: MakeConfig) -> None:
+    check_query(make_config(eval=EvalConfig(horizon=500)))
+    with pytest.raises(ValueError, match=r"501 \+ 501 steps, but an episode of ray_maze_9x9 has 1001"):
+        check_query(make_config(eval=EvalConfig(horizon=501)))

@@ -121,3 +121,26 @@ def test_versions_do_without_git_and_without_a_package(monkeypatch: pytest.Monke
     found = run_folder.versions()
     assert found["commit"] is None
     assert found["no-such-package"] is None
+
+
+def test_a_named_folder_that_holds_no_run_is_not_resumed(tmp_path: Path) -> None:
+    (tmp_path / "thesis").mkdir()
+    (tmp_path / "thesis" / "chapter.tex").write_text("...")
+    with pytest.raises(ValueError, match="holds no run"):
+        choose(tmp_path, run_dir=str(tmp_path / "thesis"), resume=True)
+    (tmp_path / "killed").mkdir()
+    (tmp_path / "killed" / "lock").write_text("1")
+    assert choose(tmp_path, run_dir=str(tmp_path / "killed"), resume=True).path == tmp_path / "killed"
+
+
+def test_a_disk_that_fills_up_leaves_the_old_config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = RunFolder(tmp_path)
+    folder.describe(CONFIG, (3, 8, 8), 2)
+
+    def full(*args: object, **options: object) -> int:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_text", full)
+    with pytest.raises(OSError, match="No space"):
+        folder.describe(dataclasses.replace(CONFIG, resume=True), (3, 8, 8), 2)
+    assert load_config(tmp_path / "config.json") == CONFIG

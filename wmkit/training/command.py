@@ -19,8 +19,10 @@ from rich.text import Text
 
 from wmkit.config import RunConfig
 from wmkit.training.compose import compose, describe
+from wmkit.training.data import check_query
 from wmkit.training.loop import Summary, processes_of, train
 from wmkit.training.run_folder import RunFolder, choose_folder
+from wmkit.training.signals import StopSignal
 from wmkit.training.sweep import expand_sweep
 
 HELP = """usage: python {script} [-m] [key=value ...]
@@ -68,6 +70,7 @@ def train_in_folder(config: RunConfig, folder: RunFolder) -> Summary:
 
 
 def _run(config: RunConfig, after: Callable[[Path], object]) -> int:
+    check_query(config)
     main = processes_of(config).is_main_process
     folder, sentence = _choose_together(config)
     if main:
@@ -96,13 +99,20 @@ def _choose_together(config: RunConfig) -> tuple[RunFolder, str]:
 
 
 def _sweep(words: Sequence[str]) -> int:
-    """One process per combination; a job that fails does not keep the others from running."""
+    """One process per combination; a job that fails does not keep the others from running.
+
+    Ctrl-C reaches the job too, which saves and ends; none is started after a signal.
+    """
     failed = []
     jobs = expand_sweep(words)
-    for number, job in enumerate(jobs, start=1):
-        print(f"[{number}/{len(jobs)}] {' '.join(job)}", flush=True)
-        if subprocess.run([sys.executable, sys.argv[0], *job], check=False).returncode:
-            failed.append(" ".join(job))
+    with StopSignal() as stop:
+        for number, job in enumerate(jobs, start=1):
+            print(f"[{number}/{len(jobs)}] {' '.join(job)}", flush=True)
+            if subprocess.run([sys.executable, sys.argv[0], *job], check=False).returncode:
+                failed.append(" ".join(job))
+            if stop.number is not None:
+                print(f"The sweep was stopped in run {number} of {len(jobs)}.", file=sys.stderr)
+                return 128 + stop.number
     for line in failed:
         print(f"failed: {line}", file=sys.stderr)
     return 1 if failed else 0
@@ -112,9 +122,14 @@ def _refuse(error: BaseException, status: int) -> int:
     """Print the error in a panel that also says where it was raised."""
     where = traceback.extract_tb(error.__traceback__)[-1]
     title = "cannot do that" if status == 2 else "stopped"
-    message = str(error.strerror or error) if isinstance(error, OSError) else str(error)
+    message = _sentence(error) if isinstance(error, OSError) else str(error)
     panel = Panel(
         Text(message), title=title, subtitle=f"{Path(where.filename).name}:{where.lineno}", border_style="red"
     )
     Console(stderr=True).print(panel)
     return status
+
+
+def _sentence(error: OSError) -> str:
+    """Without the number, with the file if the system named one."""
+    return ": ".join(str(part) for part in (error.strerror, error.filename) if part) or str(error)

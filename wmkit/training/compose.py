@@ -38,6 +38,8 @@ def compose(defaults: RunConfig, overrides: Sequence[str]) -> RunConfig:
     ModelConfig.for_size(size)  # refuses an unknown size before any backbone is asked for its numbers
     _store(defaults, size)
     choice = _scan(words, "backbone", defaults.backbone_name)
+    if not isinstance(choice, str):
+        raise ValueError(f"backbone: expected the name of a registered one, as in backbone=s4, got {choice}")
     get_entry(choice)
     try:
         _check_keys(words, _compose([f"backbone={choice}"]))
@@ -123,7 +125,10 @@ def _compose(words: list[str]) -> Any:
 
 def _plugins(words: Sequence[Override], defaults: RunConfig) -> list[str]:
     value = _scan(words, "plugins", defaults.plugins)
-    return [value] if isinstance(value, str) else list(value)
+    names = value if isinstance(value, list) else [value]
+    if not all(isinstance(name, str) for name in names):
+        raise ValueError(f"plugins: expected modules, as in plugins=my_module or plugins=[a,b], got {value}")
+    return names
 
 
 def _hydra_word(word: Override) -> str:

@@ -4,10 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import islice
+from pathlib import Path
 
 from wmkit.batch import Batch
 from wmkit.config import RunConfig
 from wmkit.data import EpisodeSource, PersistentWindows, RandomWindows, Sampler, WholeEpisodes, find_world, open_source
+
+
+def check_query(config: RunConfig) -> None:
+    """Refuse, before a run is trained, an evaluation that the episodes of its world do not reach."""
+    if config.data.source is not None:
+        return
+    world = find_world(config.world)
+    context = config.eval.context or world.context_length
+    if context + config.eval.horizon > world.episode_length:
+        raise ValueError(
+            f"eval.context + eval.horizon: {context} + {config.eval.horizon} steps, but an episode of {world.name} has "
+            f"{world.episode_length}. Shorten one of the two."
+        )
 
 
 def training_source(config: RunConfig) -> EpisodeSource:
@@ -16,7 +30,7 @@ def training_source(config: RunConfig) -> EpisodeSource:
     Raises `ValueError` for an archive of another world than the run's, whose validation would mean nothing.
     """
     data = config.data
-    what = data.source or config.world
+    what = _folder("source", data.source) or config.world
     source = open_source(what, seed=data.seed, length=data.episode_length, num_episodes=data.episodes)
     if data.source is not None and data.valid_source is None:
         held, world = getattr(source, "origin", {}).get("world"), find_world(config.world)
@@ -28,7 +42,7 @@ def training_source(config: RunConfig) -> EpisodeSource:
 def validation_source(config: RunConfig, like: EpisodeSource) -> EpisodeSource:
     """Held-out episodes; raises `ValueError` unless they have the shapes of `like`, the training source."""
     data = config.data
-    what = data.valid_source or config.world
+    what = _folder("valid_source", data.valid_source) or config.world
     # One episode per row is enough: several windows are taken from each.
     source = open_source(what, seed=data.seed, split="valid", length=data.episode_length, num_episodes=data.batch_size)
     ours, theirs = ((tuple(s.image_shape), s.action_dim) for s in (source, like))
@@ -37,6 +51,13 @@ def validation_source(config: RunConfig, like: EpisodeSource) -> EpisodeSource:
             f"Validation on {what}: images and actions are {ours}, in training {theirs}. Set data.valid_source."
         )
     return source
+
+
+def _folder(key: str, path: str | None) -> str | None:
+    """`path`, which must be there: what is no folder would be taken for the name of a world."""
+    if path is not None and not Path(path).is_dir():
+        raise ValueError(f"data.{key}={path}: there is no such folder. It names an archive of episodes or its cache.")
+    return path
 
 
 def build_sampler(config: RunConfig, source: EpisodeSource) -> Sampler:

@@ -17,7 +17,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from wmkit.config import RunConfig, save_config
+from wmkit.config import RunConfig
 
 ROOT = Path("runs")
 CONFIG, SHAPES, VERSIONS, FINISHED, LOCK = "config.json", "shapes.json", "versions.json", "finished.json", "lock"
@@ -66,7 +66,7 @@ class RunFolder:
 
         With the shapes, the model can be built again where the data are not.
         """
-        save_config(config, self.path / CONFIG)
+        write_json(self.path / CONFIG, config.to_dict())
         write_json(self.path / SHAPES, {"image_shape": image_shape, "action_dim": action_dim})
         path = self.path / VERSIONS
         before = json.loads(path.read_text(encoding="utf-8"))["starts"] if path.exists() else []
@@ -131,10 +131,14 @@ def _named_folder(path: Path, resume: bool) -> tuple[RunFolder, str]:
         return RunFolder(path), f"Run folder {path}"
     if not path.is_dir():
         raise ValueError(f"run_dir={path} is not a folder.")
-    if any(path.iterdir()) and not resume:
+    names = {entry.name for entry in path.iterdir()}
+    if names and not resume:
         raise ValueError(
             f"run_dir={path} exists. Nothing was changed: name another, or add resume=true to continue it."
         )
+    # A run that was killed at its very start has left its lock alone.
+    if names - {LOCK} and CONFIG not in names:
+        raise ValueError(f"run_dir={path} holds no run: it has no {CONFIG}. Nothing was changed: name another.")
     return RunFolder(path), f"Resuming {path}" if resume else f"Run folder {path}"
 
 
