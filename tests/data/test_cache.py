@@ -11,6 +11,7 @@ from wmkit.data import (
     CachedEpisodes,
     CorruptCache,
     EpisodeStore,
+    EpisodeWriter,
     GeneratedEpisodes,
     RandomWindows,
     build_cache,
@@ -153,6 +154,12 @@ def test_one_name_opens_a_world_an_archive_or_a_cache(store, tmp_path):
     assert isinstance(open_source("toy", seed=3, num_episodes=2), GeneratedEpisodes)
     assert isinstance(open_source(tmp_path / "archive", split="valid"), EpisodeStore)
     assert isinstance(open_source(str(tmp_path / "cache"), split="valid"), CachedEpisodes)
+
+
+def test_an_archive_without_episodes_is_refused(tmp_path):
+    EpisodeWriter(tmp_path / "archive", {"world": "toy"}).close()
+    with pytest.raises(ValueError, match="holds no episodes yet"):
+        open_source(tmp_path / "archive")
 
 
 @pytest.mark.parametrize("what", ["archive", "cache"])

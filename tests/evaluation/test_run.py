@@ -11,7 +11,7 @@ from rich.console import Console
 
 from wmkit.cli import main
 from wmkit.config import DataConfig, EvalConfig, RunConfig, TrainConfig
-from wmkit.data import find_world
+from wmkit.data import GeneratedEpisodes, find_world
 from wmkit.evaluation.held_out import context_length, whole_episodes
 from wmkit.evaluation.imagine_cli import add_arguments, imagine
 from wmkit.evaluation.run import device_for, evaluate_run
@@ -56,6 +56,19 @@ def test_held_out_episodes_are_those_of_split_test(run):
     assert torch.equal(batch.image[1], torch.from_numpy(episode["image"]).permute(0, 3, 1, 2))
     assert torch.equal(batch.action[1], torch.from_numpy(episode["action"]))
     assert not batch.inner_reset
+
+
+def test_held_out_episodes_are_generated_no_longer_than_needed(run, monkeypatch):
+    drawn = []
+    generate = GeneratedEpisodes.episode
+
+    def episode(self, index):
+        drawn.append(len(generate(self, index)["image"]))
+        return generate(self, index)
+
+    monkeypatch.setattr(GeneratedEpisodes, "episode", episode)
+    whole_episodes(RunConfig(backbone="gru", size="tiny"), load(run), "test", count=2, length=9)
+    assert drawn == [9, 9]
 
 
 def imagine_with(*words):

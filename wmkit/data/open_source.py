@@ -26,6 +26,8 @@ def open_source(
     if not path.is_dir():
         return GeneratedEpisodes(str(what), seed=seed, split=split, length=length, num_episodes=num_episodes)
     stored = CachedEpisodes(path) if is_cache(path) else EpisodeStore(path)
+    if not len(stored):
+        raise ValueError(f"{path}: holds no episodes yet; its writer was stopped before the first one")
     if stored.origin.get("split", split) != split:
         raise ValueError(f"{path}: holds split {stored.origin['split']!r}, expected {split!r}")
     return stored

@@ -28,6 +28,7 @@ def whole_episodes(
     what = config.world if source is None else source
     episodes = open_source(what, seed=config.data.seed, split=split)
     _check(episodes, str(what), model, count, length)
+    episodes = open_source(what, seed=config.data.seed, split=split, length=length)  # a world draws no further
     chosen = [episodes.episode(index) for index in range(count)]
     for index, episode in enumerate(chosen):
         check_episode(episode, f"{what}, {split} episode {index}", model.image_shape, model.action_dim)
