@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from wmkit import Backbone, Batch, build_world_model
+from wmkit import Backbone, BackboneConfig, Batch, build_world_model, register_backbone, registry
 from wmkit.backbones.s4 import S4, S4Config
 from wmkit.registry import get_entry
 from wmkit.sizes import PRESETS, ModelConfig
@@ -25,10 +25,10 @@ TOTALS = {  # millions, without reward heads
 class Leaky(Backbone):
     """A backbone that nobody registered."""
 
-    def __init__(self, input_dim: int) -> None:
+    def __init__(self, width: int) -> None:
         super().__init__()
-        self.input_dim = self.feature_dim = input_dim
-        self.mix = torch.nn.Linear(input_dim, input_dim)
+        self.input_dim = self.feature_dim = width
+        self.mix = torch.nn.Linear(width, width)
 
     def initial_state(self, batch_size: int) -> Tensor:
         return self.mix.weight.new_zeros(batch_size, self.feature_dim)
@@ -84,11 +84,28 @@ def test_the_full_posteriors_backbone_has_weights_of_its_own() -> None:
         ({"preset": "s4wm-3d", "posterior": "full"}, "fixes posterior='factorized'"),
         ({"kl_balance": 1.5}, "kl_balance"),
         ({"groups": 0}, "model.groups"),
+        ({"unimix": 1.5}, "model.unimix"),
+        ({"kl_scale": -1.0}, "model.kl_scale"),
+        ({"free_bits": float("nan")}, "model.free_bits"),
     ],
 )
 def test_bad_arguments_are_refused_with_advice(arguments: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         build_world_model(**arguments)
+
+
+def test_a_registered_class_that_is_no_backbone_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(registry, "_entries", dict(registry._entries))
+
+    class OddConfig(BackboneConfig):
+        pass
+
+    @register_backbone("odd", OddConfig)
+    class Odd(torch.nn.Identity):
+        pass
+
+    with pytest.raises(ValueError, match=r"Odd is registered as a backbone: make it a subclass of wmkit.Backbone"):
+        build_world_model("odd", "tiny")
 
 
 def moving_bars(side: int) -> Batch:

@@ -5,8 +5,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from torch import nn
 
-from wmkit import cli
+from wmkit import BackboneConfig, cli, register_backbone, registry
 from wmkit.registry import all_entries
 
 HEALTHY = """
@@ -62,6 +63,31 @@ def test_list_names_every_registered_part(capsys: pytest.CaptureFixture[str], mo
     assert "1,183,232" in gru
     assert "2,048" in gru
     assert "no" in gru.split()
+
+
+@pytest.fixture
+def own_registry(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(registry, "_entries", dict(registry._entries))
+
+
+@pytest.mark.usefixtures("own_registry")
+def test_list_names_the_part_that_cannot_be_built(capsys: pytest.CaptureFixture[str]) -> None:
+    class OddConfig(BackboneConfig):
+        pass
+
+    register_backbone("odd", OddConfig)(nn.Linear)
+    assert cli.main(["list"]) == 2
+    assert "wmkit list: odd cannot be built by cls(config.input_dim" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("own_registry")
+def test_check_sends_other_kinds_to_their_own_checker(capsys: pytest.CaptureFixture[str]) -> None:
+    class ClockConfig(BackboneConfig):
+        pass
+
+    register_backbone("clock", ClockConfig, kind="dynamics")(nn.Identity)
+    assert cli.main(["check", "clock"]) == 2
+    assert "'clock' is a dynamics, which has laws of its own" in capsys.readouterr().err
 
 
 def test_check_passes_a_healthy_class_from_the_current_folder(
@@ -120,7 +146,7 @@ def test_doctor_names_versions_backbones_and_worlds(
     monkeypatch.setattr(cli, "list_worlds", list)
     assert cli.main(["doctor"]) == 0
     printed = capsys.readouterr().out
-    for word in ("python", "torch", "triton", "opt-einsum", "GPUs", "threads", "transformer_xl"):
+    for word in ("python", "torch", "triton", "opt-einsum", "used by torch", "GPUs", "threads", "transformer_xl"):
         assert word in printed
 
 

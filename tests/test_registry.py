@@ -70,6 +70,21 @@ def test_a_config_must_be_a_dataclass(config: object) -> None:
         register_backbone("mine", config)
 
 
+@pytest.mark.parametrize(("kind", "needs"), [("backbone", "for_size and input_dim"), ("dynamics", "has for_size;")])
+def test_a_config_without_numbers_per_size_is_refused(kind: registry.Kind, needs: str) -> None:
+    @dataclasses.dataclass
+    class Plain:
+        depth: int = 2
+
+    with pytest.raises(ValueError, match=rf"{needs}.*subclass of wmkit.BackboneConfig"):
+        register_backbone("plain", Plain, kind=kind)
+
+
+def test_an_unknown_kind_is_refused() -> None:
+    with pytest.raises(ValueError, match="kind is one of backbone, dynamics, video_model, got 'backbones'"):
+        register_backbone("mine", MineConfig, kind="backbones")
+
+
 def test_every_field_of_a_config_needs_a_default() -> None:
     @dataclasses.dataclass
     class Open:
@@ -94,3 +109,17 @@ def test_entry_points_of_installed_packages_are_imported_once(monkeypatch: pytes
     assert "theirs" in list_backbones()
     assert groups == ["wmkit.backbones"]
     assert len(loaded) == 1
+
+
+def test_an_entry_point_that_does_not_load_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    def entry_points(group: str) -> list[metadata.EntryPoint]:
+        return [metadata.EntryPoint("theirs", "wmkit_no_such_module", group)]
+
+    monkeypatch.setattr(metadata, "entry_points", entry_points)
+    registry._load_entry_points.cache_clear()
+    with pytest.raises(
+        ValueError, match=r"theirs = wmkit_no_such_module of group wmkit.backbones does not load: Module"
+    ):
+        list_backbones()
+    monkeypatch.undo()
+    assert "gru" in list_backbones()

@@ -1,11 +1,13 @@
 """The world model: loss terms, observe, imagine, decode, heads, and what it refuses."""
 
+import dataclasses
 from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 
-from wmkit import Batch, build_world_model
+from wmkit import Batch, build_world_model, tree
 from wmkit.world_model import WorldModel
 
 SHAPE = (3, 16, 16)
@@ -29,6 +31,12 @@ def make_batch(batch_size: int = 2, length: int = 6) -> Batch:
     )
 
 
+def with_inner_resets(batch: Batch) -> Batch:
+    """The batch with an episode that begins at t = 3 in row 0 and others at t = 4, 5 in row 1."""
+    batch.is_first[[0, 1, 1], [3, 4, 5]] = True
+    return dataclasses.replace(batch, inner_reset=True)
+
+
 def test_every_loss_term_is_batch_by_time_and_the_total_is_their_mean_over_steps_that_count() -> None:
     model = make(reward_head=True, continue_head=True, posterior="factorized")
     batch = make_batch()
@@ -40,10 +48,12 @@ def test_every_loss_term_is_batch_by_time_and_the_total_is_their_mean_over_steps
 
 @pytest.mark.parametrize(("first_step", "counted"), [("condition", False), ("model", True)])
 def test_first_step_says_whether_an_episodes_first_observation_enters_the_loss(first_step: str, counted: bool) -> None:
-    model = make(first_step=first_step)
-    out = model(make_batch(), None, model.draw_noise(2, 6))
-    assert bool((out.terms["image"][:, 0] != 0).all()) is counted
-    assert bool((out.terms["kl"][:, 0] != 0).all()) is counted
+    model, batch = make(first_step=first_step), with_inner_resets(make_batch())
+    out = model(batch, None, model.draw_noise(2, 6))
+    for term in (out.terms["image"], out.terms["kl"]):
+        assert bool((term[batch.is_first] != 0).all()) is counted
+        assert bool((term[batch.is_first] == 0).all()) is not counted
+        assert bool((term[~batch.is_first] != 0).all())
 
 
 def test_the_posterior_decides_whether_the_first_step_is_modelled() -> None:
@@ -84,13 +94,17 @@ def test_decoding_some_frames_is_an_unbiased_estimate_of_decoding_all() -> None:
     torch.testing.assert_close(parts[0].terms["kl"], whole.terms["kl"])
 
 
-def test_loss_in_windows_with_carried_state_equals_one_long_pass() -> None:
-    model = make(posterior="filtering").double()
+@pytest.mark.parametrize("resets", [False, True])
+@pytest.mark.parametrize("posterior", ["filtering", "factorized", "full"])
+@pytest.mark.parametrize("backbone", ["gru", "s4", "transformer_xl"])
+def test_loss_in_windows_with_carried_state_equals_one_long_pass(backbone: str, posterior: str, resets: bool) -> None:
+    model = make(backbone=backbone, posterior=posterior).double()
     batch = make_batch().map(lambda x: x.double() if x.is_floating_point() else x)
+    batch = with_inner_resets(batch) if resets else batch
     noise = model.draw_noise(2, 6).double()
     whole = model(batch, None, noise)
     first = model(batch.window(0, 4), None, noise[:, :4])
-    second = model(batch.window(4, 6), first.state, noise[:, 4:])
+    second = model(batch.window(4, 6), tree.detach(first.state), noise[:, 4:])
     for name, term in whole.terms.items():
         torch.testing.assert_close(torch.cat([first.terms[name], second.terms[name]], 1), term)
 
@@ -159,6 +173,30 @@ def test_bf16_autocast_keeps_losses_in_float32() -> None:
 def test_wrong_shapes_are_refused_with_both_sides_named(image: Any, action: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         make().observe(torch.zeros(image, dtype=torch.uint8), torch.zeros(action))
+
+
+@pytest.mark.parametrize("shape", [(1, 4, 8), (2, 3, 8), (2, 4, 1)], ids=["rows", "steps", "width"])
+def test_noise_that_would_be_shared_by_broadcasting_is_refused(shape: tuple[int, ...]) -> None:
+    model, action = make(), torch.zeros(2, 4, 2)
+    with pytest.raises(ValueError, match=r"noise: expected .* \(2, 4, 8\)"):
+        model.observe(torch.zeros(2, 4, *SHAPE), action, noise=torch.rand(shape))
+    with pytest.raises(ValueError, match=r"noise: expected .* \(2, 4, 8\)"):
+        model.imagine(action, model.initial_state(2), noise=torch.rand(shape))
+
+
+@pytest.mark.parametrize("is_first", [torch.zeros(2, 4), torch.zeros(2, 3, dtype=torch.bool)])
+def test_marks_of_first_steps_are_bools_of_the_images_leading_axes(is_first: Tensor) -> None:
+    with pytest.raises(ValueError, match=r"is_first: expected \(B, T\) = \(2, 4\) bool"):
+        make().observe(torch.zeros(2, 4, *SHAPE), torch.zeros(2, 4, 2), is_first)
+
+
+@pytest.mark.parametrize("dtype", [torch.int64, torch.float64])
+def test_actions_come_in_any_number_type(dtype: torch.dtype) -> None:
+    model, action = make().eval(), torch.eye(2).repeat(1, 2, 1)
+    image = torch.rand(1, 4, *SHAPE)
+    (plain, state), (typed, _) = model.observe(image, action), model.observe(image, action.to(dtype))
+    assert torch.equal(typed.h, plain.h)
+    assert torch.equal(model.imagine(action.to(dtype), state).features, model.imagine(action, state).features)
 
 
 def test_integer_images_other_than_bytes_are_refused() -> None:

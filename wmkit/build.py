@@ -86,7 +86,8 @@ def _build_backbone(part: BackboneLike, size: str) -> Backbone:
     entry = get_entry(part) if isinstance(part, str) else entry_of(part)
     if entry is None:
         if isinstance(part, type) and issubclass(part, Backbone):
-            return part(input_dim=ModelConfig.for_size(size).units)
+            unregistered: Any = part
+            return unregistered(ModelConfig.for_size(size).units)
         raise ValueError(
             f"backbone: expected a registered name, a Backbone class or instance, or a registered config, got {part!r}"
         )
@@ -97,9 +98,10 @@ def _build_backbone(part: BackboneLike, size: str) -> Backbone:
 
 
 def build_backbone(entry: Entry, config: Any) -> Backbone:
-    """The entry's class at `config`."""
+    """The entry's class at `config`; raises `ValueError` for a class that is no `Backbone`."""
     core = entry.cls(config.input_dim, config)
-    assert isinstance(core, Backbone), f"{entry.origin} is registered as a backbone but does not subclass Backbone"
+    if not isinstance(core, Backbone):
+        raise ValueError(f"{entry.origin} is registered as a backbone: make it a subclass of wmkit.Backbone")
     return core
 
 

@@ -9,7 +9,7 @@ import platform
 import sys
 from collections.abc import Callable, Sequence
 from importlib import metadata
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 import torch
 from rich.console import Console
@@ -18,10 +18,12 @@ from rich.table import Column, Table
 
 from wmkit import tree
 from wmkit.backbones.base import Backbone
+from wmkit.build import build_backbone
 from wmkit.data.worlds import find_world, list_worlds
 from wmkit.evaluation import imagine_cli
 from wmkit.registry import Entry, all_entries, entry_of, get_entry
 from wmkit.testing import LawResult, examine_backbone
+from wmkit.testing.checker import refuse_other_kinds
 
 
 class Verb(NamedTuple):
@@ -122,8 +124,12 @@ def _cost(entry: Entry) -> tuple[str, str, str]:
 
 
 def _build(entry: Entry, size: str) -> Backbone:
-    config = entry.config.for_size(size)
-    return cast(Backbone, entry.cls(config.input_dim, config))
+    """The entry at a size; raises `ValueError` where its code fails."""
+    try:
+        return build_backbone(entry, entry.config.for_size(size))
+    except Exception as error:  # a user's code may raise anything
+        how = f'cls(config.input_dim, config.for_size("{size}"))'
+        raise ValueError(f"{entry.name} cannot be built by {how}: {type(error).__name__}: {error}") from error
 
 
 def _builder(name: str) -> Callable[[], Backbone]:
@@ -131,18 +137,17 @@ def _builder(name: str) -> Callable[[], Backbone]:
 
     Raises `ValueError` when there is no such backbone, or it cannot be built.
     """
-    part = _find(name) if ":" in name else get_entry(name).cls
+    part: Any = _find(name) if ":" in name else get_entry(name).cls
+    refuse_other_kinds(part)
     entry = entry_of(part)
-
-    def build() -> Backbone:
-        return _build(entry, "tiny") if entry else cast(Backbone, part(16))
-
+    if entry:
+        _build(entry, "tiny")
+        return lambda: _build(entry, "tiny")
     try:
-        build()
+        part(16)
     except Exception as error:  # a user's code may raise anything
-        how = 'cls(config.input_dim, config.for_size("tiny"))' if entry else "cls(16)"
-        raise ValueError(f"{name} cannot be built by {how}: {type(error).__name__}: {error}") from error
-    return build
+        raise ValueError(f"{name} cannot be built by cls(16): {type(error).__name__}: {error}") from error
+    return lambda: part(16)
 
 
 def _find(name: str) -> Any:

@@ -8,7 +8,7 @@ import functools
 import inspect
 from collections.abc import Callable
 from importlib import metadata
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar, get_args
 
 from torch import nn
 
@@ -39,10 +39,12 @@ _entries: dict[str, Entry] = {}
 def register_backbone(name: str, config: type[Any], kind: Kind = "backbone") -> Callable[[ModuleClass], ModuleClass]:
     """Class decorator: make `cls` known as `name`, configured by the dataclass `config`.
 
-    Raises `ValueError` for a name or a config class that is already taken, and for a config that is not a dataclass
-    with a default on every field.
+    Raises `ValueError` for a name or a config class that is already taken, for a config that is not a dataclass with a
+    default on every field and what `wmkit.BackboneConfig` has, and for an unknown kind.
     """
-    _check_config(name, config)
+    if kind not in get_args(Kind):
+        raise ValueError(f"register_backbone({name!r}, ...): kind is one of {', '.join(get_args(Kind))}, got {kind!r}")
+    _check_config(name, config, kind)
 
     def register(cls: ModuleClass) -> ModuleClass:
         _check_free(name, cls, config)
@@ -84,12 +86,21 @@ def all_entries() -> dict[str, Entry]:
 
 @functools.cache
 def _load_entry_points() -> None:
-    """Import what installed packages offer in the group; importing runs their decorators."""
+    """Import what installed packages offer in the group; importing runs their decorators.
+
+    Raises `ValueError` that names the one that cannot be imported.
+    """
     for point in metadata.entry_points(group=ENTRY_POINT_GROUP):
-        point.load()
+        try:
+            point.load()
+        except Exception as error:  # importing runs another package's code
+            raise ValueError(
+                f"the installed entry point {point.name} = {point.value} of group {ENTRY_POINT_GROUP} does not load: "
+                f"{type(error).__name__}: {error}. Repair or uninstall the package that brings it."
+            ) from error
 
 
-def _check_config(name: str, config: type[Any]) -> None:
+def _check_config(name: str, config: type[Any], kind: Kind) -> None:
     if not (inspect.isclass(config) and dataclasses.is_dataclass(config)):
         raise ValueError(f"register_backbone({name!r}, ...): expected a dataclass as config, got {config!r}")
     missing = [
@@ -100,6 +111,12 @@ def _check_config(name: str, config: type[Any]) -> None:
     if missing:
         raise ValueError(
             f"register_backbone({name!r}, {config.__name__}): every field needs a default, missing for {missing}"
+        )
+    needed = ("for_size", "input_dim") if kind == "backbone" else ("for_size",)
+    if not all(hasattr(config, attribute) for attribute in needed):
+        raise ValueError(
+            f"register_backbone({name!r}, {config.__name__}): a config has {' and '.join(needed)}; "
+            "make it a subclass of wmkit.BackboneConfig"
         )
 
 

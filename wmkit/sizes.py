@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from typing import Any, Self
 
 SIZES = ("tiny", "small", "2d", "3d")
@@ -49,8 +50,12 @@ class ModelConfig:
         _one_of("model.posterior", self.posterior, (None, "factorized", "filtering", "full"))
         _one_of("model.first_step", self.first_step, (None, "condition", "model"))
         _one_of("model.image_loss", self.image_loss, ("nll", "sse"))
-        if not 0 <= self.kl_balance <= 1:
-            raise ValueError(f"model.kl_balance: expected a number in [0, 1], got {self.kl_balance}")
+        for name in ("kl_balance", "unimix"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"model.{name}: expected a number in [0, 1], got {getattr(self, name)}")
+        for name in ("kl_scale", "free_bits"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise ValueError(f"model.{name}: expected a number of at least 0, got {getattr(self, name)}")
         for name in ("depth", "units", "groups", "classes", "latent_size"):
             if getattr(self, name) < 1:
                 raise ValueError(f"model.{name}: expected a positive integer, got {getattr(self, name)}")

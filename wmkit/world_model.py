@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -102,12 +101,16 @@ class WorldModel(nn.Module):
         `is_first` (B, T) bool; None: an episode begins at column 0 if `state` is None, and nowhere else.
         `noise` (B, T, noise_dim) from `draw_noise`; None takes the mode of every latent.
         `inner_reset=False` promises that `is_first` is False from column 1 on.
+        Raises `ValueError` for shapes or types other than these.
         """
         self._check_image(image)
-        self._check_action(action, image.shape[:2])
+        lead = image.shape[:2]
+        action = self._checked_action(action, lead)
+        self._check_noise(noise, lead)
+        _check_is_first(is_first, lead)
         if is_first is None:
             inner_reset = False
-            is_first = torch.zeros(image.shape[:2], dtype=torch.bool, device=image.device)
+            is_first = torch.zeros(lead, dtype=torch.bool, device=image.device)
             is_first[:, 0] = state is None
         return self.dynamics.observe(
             self.encoder(image),
@@ -123,8 +126,10 @@ class WorldModel(nn.Module):
         """Follow action (B, H, A) from `state` (as `observe` returns it) on prior samples; nothing is decoded.
 
         `noise` (B, H, noise_dim) from `draw_noise`; None takes the mode of every latent.
+        Raises `ValueError` for shapes other than these.
         """
-        self._check_action(action, action.shape[:2])
+        action = self._checked_action(action, action.shape[:2])
+        self._check_noise(noise, action.shape[:2])
         h, z, state = self.dynamics.imagine(action, noise=noise, state=state)
         return Imagined(torch.cat([h, z], -1), state)
 
@@ -245,10 +250,27 @@ class WorldModel(nn.Module):
         if not image.is_floating_point() and image.dtype != torch.uint8:
             raise ValueError(f"image: expected uint8 in 0..255 or floats in [0, 1], got {image.dtype}")
 
-    def _check_action(self, action: Tensor, lead: Any) -> None:
+    def _checked_action(self, action: Tensor, lead: torch.Size) -> Tensor:
+        """The action in the model's precision, whether it came as integers, float32 or NumPy's float64."""
         expected = (*lead, self.action_dim)
         if tuple(action.shape) != tuple(expected):
             raise ValueError(
                 f"action: expected (B, T, A) = {tuple(expected)}, got {tuple(action.shape)}; "
                 f"this model was built with action_dim={self.action_dim}"
             )
+        return action.to(self.decoder.project.weight.dtype)
+
+    def _check_noise(self, noise: Tensor | None, lead: torch.Size) -> None:
+        """Noise of another shape would be broadcast: rows or numbers that share their noise."""
+        expected = (*lead, self.dynamics.latent.noise_dim)
+        if noise is not None and tuple(noise.shape) != expected:
+            raise ValueError(
+                f"noise: expected (B, T, noise_dim) = {expected}, as draw_noise gives it, got {tuple(noise.shape)}"
+            )
+
+
+def _check_is_first(is_first: Tensor | None, lead: torch.Size) -> None:
+    if is_first is not None and (is_first.shape != lead or is_first.dtype != torch.bool):
+        raise ValueError(
+            f"is_first: expected (B, T) = {tuple(lead)} bool, got {tuple(is_first.shape)} of {is_first.dtype}"
+        )

@@ -95,3 +95,20 @@ def test_free_bits_stop_the_gradient_of_a_small_kl() -> None:
     loss = balanced_kl(latent, posterior, torch.zeros(4) + 0.01, 0.8, 1.0)
     assert loss.item() == pytest.approx(1.0)
     assert torch.equal(torch.autograd.grad(loss, posterior)[0], torch.zeros(4))
+
+
+def test_classes_that_underflow_to_zero_without_unimix_cost_nothing() -> None:
+    latent = CategoricalLatent(1, 3, unimix=0.0)
+    sure = torch.tensor([[0.0, 200.0, 0.0]], requires_grad=True)
+    loss = latent.kl(sure, sure.detach()) + latent.entropy(sure)
+    (gradient,) = torch.autograd.grad(loss.sum(), sure)
+    torch.testing.assert_close(loss, torch.zeros(1))
+    assert gradient.isfinite().all()
+
+
+def test_gaussian_entropy_is_exact_in_double_precision() -> None:
+    latent = GaussianLatent(2)
+    mean, std = latent.moments(torch.zeros(4, dtype=torch.float64))
+    torch.testing.assert_close(
+        latent.entropy(torch.zeros(4).double()), td.Normal(mean, std).entropy().sum(), rtol=1e-14, atol=0.0
+    )

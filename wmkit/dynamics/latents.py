@@ -6,6 +6,7 @@ the sequence was cut, whether it was observed in parallel or step by step, and o
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 
 import torch
@@ -75,12 +76,12 @@ class CategoricalLatent(Latent):
     def kl(self, left: Tensor, right: Tensor) -> Tensor:
         """KL = sum p (ln p - ln q)."""
         p, q = self.probabilities(left), self.probabilities(right)
-        return (p * (p.log() - q.log())).sum((-2, -1))
+        return (p * (_log(p) - _log(q))).sum((-2, -1))
 
     def entropy(self, params: Tensor) -> Tensor:
         """H = - sum p ln p."""
         p = self.probabilities(params)
-        return -(p * p.log()).sum((-2, -1))
+        return -(p * _log(p)).sum((-2, -1))
 
 
 class GaussianLatent(Latent):
@@ -113,7 +114,12 @@ class GaussianLatent(Latent):
     def entropy(self, params: Tensor) -> Tensor:
         """H = sum ln s + (1 + ln 2 pi) / 2."""
         _, std = self.moments(params)
-        return (std.log() + 0.5 * (1 + torch.log(torch.tensor(2 * torch.pi)))).sum(-1)
+        return (std.log() + 0.5 * (1 + math.log(2 * math.pi))).sum(-1)
+
+
+def _log(p: Tensor) -> Tensor:
+    """Ln p, finite at 0: without unimix a softmax can underflow, and 0 ln 0 is 0, not NaN."""
+    return p.clamp(min=torch.finfo(p.dtype).tiny).log()
 
 
 def balanced_kl(latent: Latent, posterior: Tensor, prior: Tensor, balance: float, free_bits: float) -> Tensor:

@@ -144,10 +144,15 @@ def _breaches(law: Law, trials: list[Trial]) -> Iterator[str]:
             yield f"crashed: {repr(error) if str(error) == '' else f'{type(error).__name__}: {error}'}{trial.note}"
 
 
-def _check_arguments(backbone: Backbone, length: int, batch_size: int, longest: int) -> None:
-    entry = entry_of(backbone)
+def refuse_other_kinds(part: object) -> None:
+    """Raise `ValueError` for what is registered as something else than a backbone, or is an instance of it."""
+    entry = entry_of(part)
     if entry is not None and entry.kind != "backbone":
         raise ValueError(f"{entry.name!r} is a {entry.kind}, which has laws of its own: use {CHECKERS[entry.kind]}")
+
+
+def _check_arguments(backbone: Backbone, length: int, batch_size: int, longest: int) -> None:
+    refuse_other_kinds(backbone)
     if not isinstance(backbone, Backbone):
         raise ValueError(f"expected an instance of a subclass of wmkit.Backbone, got {backbone!r}")
     if length < 8 or batch_size < 2 or longest <= length:

@@ -67,13 +67,20 @@ def resets(trial: Trial) -> Breaches:
 
 
 def rows_apart(trial: Trial) -> Breaches:
-    """5. Rows do not see their neighbours."""
-    others = slice(1, None)
-    x = torch.cat([trial.other[:1], trial.x[others]])
+    """5. Rows do not see their neighbours, neither those before them nor those behind."""
+    for row in (0, trial.batch_size - 1):
+        yield from _row_apart(trial, row)
+
+
+def _row_apart(trial: Trial, row: int) -> Breaches:
+    """Other inputs, another state and other resets in one row change nothing in the others."""
+    chosen = torch.arange(trial.batch_size, device=trial.device) == row
+    others = ~chosen
+    x = torch.where(chosen[:, None, None], trial.other, trial.x)
     with torch.no_grad():
         after = scan(trial.backbone, trial.other, trial.carried)[1]
-        state = tree.map_tree(lambda new, old: torch.cat([new[:1], old[others]]), after, trial.carried)
-        is_first = torch.cat([~trial.resets[:1], trial.resets[others]])
+        state = tree.where(chosen, after, trial.carried)
+        is_first = trial.resets ^ chosen[:, None]
         for name, run, first, new_first in (
             ("step", loop, None, None),
             ("scan", scan, None, None),
@@ -81,10 +88,10 @@ def rows_apart(trial: Trial) -> Breaches:
         ):
             plain, last = run(trial.backbone, trial.x, trial.carried, first)
             changed, end = run(trial.backbone, x, state, new_first)
-            what = f"{name}: features of other rows after row 0 changed"
+            what = f"{name}: features of other rows after row {row} changed"
             yield from disagreement(what, changed[others], plain[others], trial.tolerance.features)
             kept, want = tree.index(end, others), tree.index(last, others)
-            yield from _same_state(trial, f"{name}: last state of other rows after row 0 changed", kept, want)
+            yield from _same_state(trial, f"{name}: last state of other rows after row {row} changed", kept, want)
 
 
 def in_pieces(trial: Trial, x: Tensor, state: State | None, cuts: list[int]) -> tuple[Tensor, State]:
