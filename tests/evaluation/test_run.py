@@ -110,6 +110,12 @@ def test_imagine_refuses_what_cannot_be(run, tmp_path, words, message):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_place_that_cannot_be_written_to_is_named(run, tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(ValueError, match=r"--out: cannot write .*film\.gif"):
+        imagine_with(run, "--out", tmp_path / "file" / "film.gif", "--episodes", 1)
+
+
 def test_context_is_the_asked_one_then_the_runs_then_the_worlds():
     config = RunConfig(backbone="gru", size="tiny", eval=EvalConfig(context=5))
     assert context_length(config, 3) == 3

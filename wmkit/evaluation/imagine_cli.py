@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from wmkit.evaluation.film import write_gif
+from wmkit.evaluation.film import Film, write_gif
 from wmkit.evaluation.held_out import context_length, whole_episodes
 from wmkit.evaluation.protocol import make_film
 from wmkit.evaluation.run import SHOWN, device_for
@@ -34,10 +34,17 @@ def imagine(arguments: argparse.Namespace) -> int:
     horizon = arguments.horizon or config.eval.horizon
     batch = whole_episodes(config, model, "test", arguments.episodes, context + horizon, arguments.held_out)
     film = make_film(model, batch, context=context, horizon=horizon, seed=arguments.seed)
-    arguments.out.parent.mkdir(parents=True, exist_ok=True)
-    write_gif(film, arguments.out)
+    _write(film, arguments.out)
     print(f"{arguments.out}: {film.episodes} held-out episodes, {context} steps observed, {horizon} imagined")
     return 0
+
+
+def _write(film: Film, out: Path) -> None:
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        write_gif(film, out)
+    except OSError as error:
+        raise ValueError(f"--out: cannot write {out}: {error.strerror}") from error
 
 
 def _check(arguments: argparse.Namespace) -> None:

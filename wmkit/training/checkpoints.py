@@ -99,7 +99,10 @@ class CheckpointFolder:
                 failures.append(error)
                 warn(f"{error} Falling back to the checkpoint before it.")
         if failures:
-            raise CheckpointCorrupt(f"No whole checkpoint is left in {self.path}.") from failures[0]
+            raise CheckpointCorrupt(
+                f"No whole checkpoint is left in {self.path}; the newest: {failures[0]} Restore one from a copy, or "
+                "start a run in another folder."
+            ) from failures[0]
         return None
 
     def clean(self) -> None:
