@@ -161,6 +161,26 @@ def build_tiny_backbone(preset: str) -> Any:
     return dataclasses.replace(get_entry(chosen.backbone).config.for_size("tiny"), **chosen.backbone_options)
 
 
+@pytest.mark.parametrize(
+    ("system", "lr", "warmup", "schedule", "clip", "batch_size", "windows"),
+    [
+        ("s4wm", 1e-3, 1000, "cosine", 1000, 8, {"3d": None, "2d": None}),
+        ("s4wm-full-posterior", 1e-3, 1000, "cosine", 1000, 8, {"3d": None, "2d": None}),
+        ("s4wm-no-mlp", 1e-3, 1000, "cosine", 1000, 8, {"3d": None, "2d": None}),
+        ("tssm-xl", 1e-4, 0, "constant", 1000, 8, {"3d": None, "2d": None}),
+        ("rssm-tbtt", 3e-4, 0, "constant", 200, 32, {"3d": 48, "2d": 50}),
+    ],
+)
+def test_presets_bring_the_papers_optimiser(
+    system: str, lr: float, warmup: int, schedule: str, clip: float, batch_size: int, windows: dict[str, int | None]
+) -> None:
+    """S4WM, Tables 7 and 8."""
+    train = {"lr": lr, "weight_decay": 1e-2, "warmup": warmup, "schedule": schedule, "clip": clip}
+    for size, window in windows.items():
+        preset = PRESETS[f"{system}-{size}"]
+        assert (preset.train, preset.batch_size, preset.tbtt) == (train, batch_size, window)
+
+
 def test_model_options_have_numbers_for_every_size() -> None:
     assert ModelConfig.for_size("3d").units == 1000
     assert ModelConfig.for_size("2d").depth == 32

@@ -7,7 +7,7 @@ import math
 from typing import Any, Self
 
 SIZES = ("tiny", "small", "2d", "3d")
-"""`tiny` for tests, `small` for a CPU, `2d` and `3d` as in S4WM's Table 7."""
+"""`tiny` for tests, `small` for a CPU, `2d` and `3d` as in S4WM's Tables 7 and 8."""
 
 
 @dataclasses.dataclass(kw_only=True)
@@ -75,7 +75,7 @@ class ModelConfig:
 
 @dataclasses.dataclass(frozen=True)
 class Preset:
-    """A published system: what to build, and the optimiser it was trained with (S4WM, Table 7)."""
+    """A published system: what to build, and the optimiser it was trained with (S4WM, Tables 7 and 8)."""
 
     backbone: str
     size: str
