@@ -79,6 +79,17 @@ def test_each_gradient_equals_that_of_the_dense_definition(run, single, gradient
         assert relative_error(rounded[name], expected) <= 1e-4, name
 
 
+@pytest.mark.parametrize("resets", [False, True])
+def test_autocast_and_half_precision_inputs_do_not_lower_the_recurrence(run, single, resets):
+    tensors = single(run(40))
+    tensors["u"] = tensors["u"].bfloat16()
+    mask = torch.rand(3, 40) < 0.1 if resets else None
+    exact = dplr_scan(**{**tensors, "u": tensors["u"].float()}, is_first=mask)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        lowered = dplr_scan(**tensors, is_first=mask)
+    assert all(torch.equal(a, b) for a, b in zip(lowered, exact, strict=True))
+
+
 def test_inputs_need_not_be_contiguous(run, relative_error):
     tensors = run(21)
     strided = {name: torch.stack([x, x], dim=-1)[..., 0] for name, x in tensors.items()}

@@ -22,13 +22,28 @@ def dplr_scan(
     """s_t = Abar s_{t-1} + Bbar u_t, y_t = 2 Re(C s_t), with s_{t-1} := 0 where is_first_t; returns (y, s_{T-1}).
 
     `u` (B, T, H), `state` = s_{-1} (B, H, N, 2) or None for zeros, `is_first` (B, T) bool or None for no reset ->
-    y (B, T, H), last state (B, H, N, 2), in the precision of `u`. The system as in `dplr_kernel`: `Lambda`, `P`, `B`
-    (N,), `C` (H, N) complex, `dt` (H,) real. Differentiable in all but the mask, whose values are never read on the
-    host. Raises `ValueError` for shapes or dtypes other than these.
+    y (B, T, H), last state (B, H, N, 2), in the precision of `u`, at least float32, under autocast too. The system as
+    in `dplr_kernel`: `Lambda`, `P`, `B` (N,), `C` (H, N) complex, `dt` (H,) real. Differentiable in all but the mask,
+    whose values are never read on the host. Raises `ValueError` for shapes or dtypes other than these.
     """
     check(Lambda, P, dt, B, C)
     check_sequence(Lambda, dt, u, state)
     _check_reset(u, is_first)
+    with torch.autocast(u.device.type, enabled=False):
+        return _in_chunks(Lambda, P, B, C, dt, u.to(torch.promote_types(u.dtype, torch.float32)), state, is_first)
+
+
+def _in_chunks(
+    Lambda: Tensor,
+    P: Tensor,
+    B: Tensor,
+    C: Tensor,
+    dt: Tensor,
+    u: Tensor,
+    state: Tensor | None,
+    is_first: Tensor | None,
+) -> tuple[Tensor, Tensor]:
+    """`dplr_scan` of checked arguments, in the precision of `u`."""
     batch, length, channels = u.shape
     discrete, inputs = discretise(Lambda, P, dt), discretise_input(Lambda, P, B, dt)
     chunk = chunk_of(discrete, inputs, C, min(length, CHUNK), u.dtype)
