@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from PIL import Image
 import matplotlib as mpl
 import numpy as np
 from matplotlib import pyplot
 from numpy.typing import NDArray
+from PIL import Image
 
 from wmkit_envs import RAY_MAZE_9X9, RAY_TWO_ROOMS, World
 from wmkit_envs.observation import pictures
