@@ -75,7 +75,7 @@ class TrainConfig:
     decode_share: float = 1.0
     """Share of a window's time steps whose image is decoded, drawn anew at each step; the image loss stays unbiased."""
     precision: str = "fp32"
-    """`fp32`, or `bf16` autocast."""
+    """`fp32`, `bf16` autocast, or `auto`: bf16 where the device multiplies it natively."""
     matmul_precision: str = "highest"
     """`torch.set_float32_matmul_precision`: `highest`, `high` or `medium` (faster, where the machine has it)."""
     device: str = "auto"
@@ -101,7 +101,7 @@ class TrainConfig:
         if self.threads is not None:
             _between("train.threads", self.threads, 1)
         _choice("train.schedule", self.schedule, ("cosine", "constant"))
-        _choice("train.precision", self.precision, ("fp32", "bf16"))
+        _choice("train.precision", self.precision, ("auto", "fp32", "bf16"))
         _choice("train.matmul_precision", self.matmul_precision, ("highest", "high", "medium"))
         _choice("train.device", self.device, ("auto", "cpu"))
 

@@ -29,6 +29,7 @@ from wmkit.training.logs import RunLog
 from wmkit.training.metrics import RunningMean
 from wmkit.training.noise import TRAIN, VALID, draw_frames, step_generator
 from wmkit.training.optimiser import StepGuard, build_optimiser, build_schedule
+from wmkit.training.precision import resolve_precision
 from wmkit.training.run_folder import RunFolder
 from wmkit.training.signals import StopSignal
 from wmkit.tree import State
@@ -268,8 +269,9 @@ def processes_of(config: RunConfig) -> PartialState:
 def _accelerator(config: RunConfig) -> Accelerator:
     # Accelerate keeps one state per process and refuses a second run with other settings.
     AcceleratorState._reset_state(reset_partial_state=True)
-    precision = "bf16" if config.train.precision == "bf16" else "no"
-    return Accelerator(cpu=config.train.device == "cpu", mixed_precision=precision)
+    on_cpu = config.train.device == "cpu"
+    precision = resolve_precision(config.train.precision, PartialState(cpu=on_cpu).device)
+    return Accelerator(cpu=on_cpu, mixed_precision="bf16" if precision == "bf16" else "no")
 
 
 @contextlib.contextmanager
