@@ -1,9 +1,10 @@
 import dataclasses
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
-from wmkit import registry
+from wmkit import Backbone, BackboneConfig, registry
 from wmkit.config import RunConfig
 from wmkit.registry import get_entry
 from wmkit.sizes import ModelConfig
@@ -59,6 +60,18 @@ def test_a_backbone_of_a_users_module_is_a_choice(tmp_path: Path, monkeypatch: p
     monkeypatch.setattr(registry, "_entries", dict(registry._entries))
     config = compose(DEFAULTS, ["plugins=my_composed_backbone", "backbone=mine", "backbone.width=5"])
     assert (config.backbone_name, config.backbone.width, config.plugins) == ("mine", 5, ["my_composed_backbone"])
+
+
+def test_a_config_that_hydra_cannot_hold_is_named_and_stops_no_other_backbone(monkeypatch: pytest.MonkeyPatch) -> None:
+    @dataclasses.dataclass(kw_only=True)
+    class OddConfig(BackboneConfig):
+        mode: Literal["a", "b"] = "a"
+
+    monkeypatch.setattr(registry, "_entries", dict(registry._entries))
+    registry.register_backbone("odd", OddConfig)(type("Odd", (Backbone,), {}))
+    assert compose(RunConfig(), ["backbone=gru"]).backbone_name == "gru"
+    with pytest.raises(ValueError, match="Literal"):
+        compose(RunConfig(), ["backbone=odd"])
 
 
 @pytest.mark.parametrize(

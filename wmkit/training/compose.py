@@ -20,7 +20,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from wmkit.build import get_preset
 from wmkit.config import RunConfig, closest, import_plugins
-from wmkit.registry import all_entries, get_entry
+from wmkit.registry import Entry, get_entry, list_backbones
 from wmkit.sizes import ModelConfig
 
 NODE = "wmkit_run"
@@ -36,12 +36,12 @@ def compose(defaults: RunConfig, overrides: Sequence[str]) -> RunConfig:
     import_plugins(_plugins(words, defaults))
     size = _scan(words, "size", defaults.size)
     ModelConfig.for_size(size)  # refuses an unknown size before any backbone is asked for its numbers
-    _store(defaults, size)
     choice = _scan(words, "backbone", defaults.backbone_name)
     if not isinstance(choice, str):
         raise ValueError(f"backbone: expected the name of a registered one, as in backbone=s4, got {choice}")
-    get_entry(choice)
+    entry = get_entry(choice)
     try:
+        _store(defaults, size, entry)
         _check_keys(words, _compose([f"backbone={choice}"]))
         composed = _compose(
             [f"backbone={choice}", *(_hydra_word(word) for word in words if word.key_or_group != "backbone")]
@@ -92,22 +92,24 @@ def _expand_preset(words: list[Override]) -> list[Override]:
 def describe(defaults: RunConfig) -> str:
     """Every key with its default, as YAML, and the choices of `backbone`."""
     values = OmegaConf.to_yaml(OmegaConf.create(defaults.to_dict()))
-    return f"backbone choices: {', '.join(sorted(all_entries()))}\n\n{values}"
+    return f"backbone choices: {', '.join(list_backbones())}\n\n{values}"
 
 
-def _store(defaults: RunConfig, size: str) -> None:
-    """Hand the typed defaults and one node per registered backbone to Hydra's store."""
+def _store(defaults: RunConfig, size: str, entry: Entry) -> None:
+    """Hand the typed defaults and the node of the chosen backbone to Hydra's store.
+
+    Of that one only: a config whose field types Hydra does not know must not stop runs with other backbones.
+    """
     store = ConfigStore.instance()
     # The group fills `backbone`; a node already there would be merged with one of another type.
     schema = OmegaConf.structured(defaults)
     schema.backbone = None
     schema.model = _at_size(defaults.model, defaults.size, size)
     store.store(name=f"{NODE}_schema", node=schema)
-    store.store(name=NODE, node={"defaults": [f"{NODE}_schema", {"backbone": defaults.backbone_name}, "_self_"]})
-    for name, entry in all_entries().items():
-        own = name == defaults.backbone_name
-        node = _at_size(defaults.backbone, defaults.size, size) if own else entry.config.for_size(size)
-        store.store(group="backbone", name=name, node=node)
+    store.store(name=NODE, node={"defaults": [f"{NODE}_schema", {"backbone": entry.name}, "_self_"]})
+    own = entry.name == defaults.backbone_name
+    node = _at_size(defaults.backbone, defaults.size, size) if own else entry.config.for_size(size)
+    store.store(group="backbone", name=entry.name, node=node)
 
 
 def _at_size(config: Any, old: str, new: str) -> Any:
