@@ -6,10 +6,10 @@
     python recipes/memory_maze.py -m backbone=s4,gru,transformer_xl seed=0,1
     python recipes/memory_maze.py preset=s4wm-3d             the paper's sizes: needs a GPU
 
-Claim: after 1,200 steps (about six minutes on two CPU cores with bf16, nine without) the model reconstructs held-out mazes
-at less than 40 % of the error of the mean image; 6 to 20 steps ahead its imagination beats a frozen last frame and is at
-least 15 % worse with another row's actions; 50 steps ahead it beats a random frame. The table printed at the end says
-whether that held.
+Claim: after 1,200 steps (about six minutes on two CPU cores with bf16, nine without) the model reconstructs held-out
+mazes at less than 40 % of the error of the mean image; 6 to 20 steps ahead its imagination beats a frozen last frame
+and is at least 15 % worse with another row's actions; 50 steps ahead it beats a random frame. The table printed at the
+end says whether that held.
 """
 
 from __future__ import annotations

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from wmkit.config import RunConfig
+from wmkit.data import WorkerError
 from wmkit.training import command
 from wmkit.training.command import run_recipe
 from wmkit.training.loop import Summary
@@ -44,7 +45,12 @@ def test_a_users_mistake_is_one_panel_and_status_2(
 
 
 @pytest.mark.parametrize(
-    ("error", "words"), [(OSError(28, "the disk is full"), "the disk is full"), (MemoryError("lower it"), "lower it")]
+    ("error", "words"),
+    [
+        (OSError(28, "the disk is full"), "the disk is full"),
+        (MemoryError("lower it"), "lower it"),
+        (WorkerError("worker 0 died"), "worker 0 died"),
+    ],
 )
 def test_a_machine_that_refuses_is_status_1(
     recipe: Callable[..., int],

@@ -18,6 +18,7 @@ from rich.panel import Panel
 from rich.text import Text
 
 from wmkit.config import RunConfig
+from wmkit.data import WorkerError
 from wmkit.training.compose import compose, describe
 from wmkit.training.data import check_query
 from wmkit.training.loop import Summary, processes_of, train
@@ -48,7 +49,7 @@ def run_recipe(defaults: RunConfig, after: Callable[[Path], object], words: Sequ
         return _run(compose(defaults, words), after)
     except ValueError as error:
         return _refuse(error, status=2)
-    except (OSError, MemoryError) as error:
+    except (OSError, MemoryError, WorkerError) as error:
         return _refuse(error, status=1)
 
 
