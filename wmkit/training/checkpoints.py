@@ -24,6 +24,8 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
+from wmkit.data.files import sync
+
 FORMAT = 1
 WEIGHTS, TRAINING, MANIFEST = "model.safetensors", "training.pt", "manifest.json"
 BEST = "best"
@@ -80,7 +82,7 @@ class CheckpointFolder:
             raise refused from (None if refused is error else error)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
-        _sync(self.path)
+        sync([self.path])
         if is_best:
             self._link_best(final)
         self._prune(checkpoint.step)
@@ -196,9 +198,8 @@ def _write(folder: Path, checkpoint: Checkpoint) -> None:
     files = {name: _describe(folder / name) for name in (WEIGHTS, TRAINING)}
     manifest = {"format": FORMAT, "step": checkpoint.step, "config": checkpoint.config, "files": files}
     (folder / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
-    for name in (WEIGHTS, TRAINING, MANIFEST):
-        _sync(folder / name)
-    _sync(folder)
+    sync(folder / name for name in (WEIGHTS, TRAINING, MANIFEST))
+    sync([folder])
 
 
 def _replace_folder(new: Path, final: Path) -> None:
@@ -215,12 +216,3 @@ def _describe(path: Path) -> dict[str, Any]:
 def _sha256(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _sync(path: Path) -> None:
-    """Have the disk hold what was written to a file or to a folder's list of names."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
