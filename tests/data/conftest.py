@@ -64,7 +64,7 @@ no_world = wmkit_toy_worlds:NO_WORLD
 """
 
 
-@pytest.fixture(scope="session", autouse=True)
+@pytest.fixture(scope="module", autouse=True)
 def _toy_worlds(tmp_path_factory):
     folder = tmp_path_factory.mktemp("site")
     (folder / "wmkit_toy_worlds.py").write_text(MODULE)
