@@ -96,28 +96,32 @@ def step_ms(batch: int, channels: int) -> float:
 
 
 def scan_against_steps(length: int = 1000) -> None:
-    """The anti-toy line: a whole scan of `small` at T = 1000 against as many steps."""
+    """The anti-toy line: a whole scan of `small` at T = 1000 against as many steps.
+
+    `training` keeps gradients, so a step discretises anew; `reading` does not, and steps share their tables.
+    """
     config = S4Config.for_size("small")
     backbone = S4(config.input_dim, config)
-    print(f"\nsmall S4, T = {length}{'scan':>12}{'steps':>12}{'ratio':>8}")
-    for batch in (1, 8):
+    print(f"\n{f'small S4, T = {length}':<34}{'B':>4}{'scan':>10}{'steps':>12}{'ratio':>8}")
+    for name, gradients, batch in (("training", True, 8), ("reading", False, 8), ("reading", False, 1)):
         x = torch.randn(batch, length, config.input_dim)
-        with torch.no_grad():
+        with torch.set_grad_enabled(gradients):
             scan = median_ms(partial(backbone.scan, x, return_state=False))
             with_state = median_ms(partial(backbone.scan, x))
-            steps = median_ms(partial(Backbone.scan, backbone, x), repeats=1)
-        print(f"  B = {batch}, no state{scan:>14.1f}{steps:>12.1f}{steps / scan:>8.1f}")
-        print(f"  B = {batch}, last state{with_state:>12.1f}{steps:>12.1f}{steps / with_state:>8.1f}", flush=True)
+            steps = once_ms(partial(Backbone.scan, backbone, x))
+        for what, taken in ((f"{name}, no state", scan), (f"{name}, last state", with_state)):
+            print(f"{what:<34}{batch:>4}{taken:>10.1f}{steps:>12.1f}{steps / taken:>8.1f}", flush=True)
+
+
+def once_ms(run: Callable[[], Any]) -> float:
+    start = time.perf_counter()
+    run()
+    return 1e3 * (time.perf_counter() - start)
 
 
 def median_ms(run: Callable[[], Any], repeats: int = 7) -> float:
     run()
-    times = []
-    for _ in range(repeats):
-        start = time.perf_counter()
-        run()
-        times.append(1e3 * (time.perf_counter() - start))
-    return statistics.median(times)
+    return statistics.median(once_ms(run) for _ in range(repeats))
 
 
 def cpu() -> str:
