@@ -125,17 +125,40 @@ def test_tables_are_kept_only_where_no_gradient_is_wanted():
     ssm = backbone.layers[0].ssm
     state = carried_state(backbone)
     backbone.step(x, state)
-    assert ssm._tables is None
+    assert not ssm._kept
     with torch.no_grad():
         backbone.step(x, state)
-        kept = ssm._tables
+        kept = ssm._kept["step"]
         backbone.step(x, state)
-    assert kept is not None
-    assert ssm._tables is kept
+    assert ssm._kept["step"] is kept
     frozen = copy.deepcopy(backbone).requires_grad_(False)
     leaf = tree.map_tree(lambda s: s.clone().requires_grad_(), state)
     frozen.step(x, leaf)[0].sum().backward()
     assert all(s.grad is not None and s.grad.abs().sum() > 0 for s in leaf)
+
+
+def test_the_kernel_is_kept_for_one_length_and_follows_the_parameters():
+    backbone, x = build(), torch.randn(2, 40, 12)
+    ssm = backbone.layers[0].ssm
+    backbone.scan(x, return_state=False)
+    assert not ssm._kept
+    with torch.inference_mode():
+        whole, _ = backbone.scan(x, return_state=False)
+        kept = ssm._kept["kernel"]
+        again, _ = backbone.scan(x, return_state=False)
+        assert ssm._kept["kernel"] is kept
+        part, _ = backbone.scan(x[:, :9], return_state=False)
+    assert torch.equal(whole, again)
+    assert error(part, whole[:, :9]) <= 5e-5
+    frozen, leaf = copy.deepcopy(backbone).requires_grad_(False), x.clone().requires_grad_()
+    frozen.scan(leaf, return_state=False)[0].sum().backward()
+    assert leaf.grad.abs().sum() > 0
+    train(backbone, steps=1)
+    with torch.no_grad():
+        kept_path, _ = backbone.scan(x, return_state=False)
+        stateful_path, _ = backbone.scan(x)
+    assert error(kept_path, stateful_path) <= 5e-5
+    assert error(kept_path, whole) > 1e-4
 
 
 def test_inference_mode_steps_with_parameters_born_inside_or_outside():
@@ -144,7 +167,7 @@ def test_inference_mode_steps_with_parameters_born_inside_or_outside():
         for backbone in (build(), outside):
             features, _ = backbone.step(torch.randn(2, 12), backbone.initial_state(2))
             assert features.isfinite().all()
-    assert outside.layers[0].ssm._tables is not None
+    assert "step" in outside.layers[0].ssm._kept
     train(outside, steps=1)
     with torch.no_grad():
         x = torch.randn(2, 1, 12)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from typing import ClassVar, Self
+from collections.abc import Callable
+from typing import Any, ClassVar, Self, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +18,8 @@ from wmkit.tree import State
 from wmkit_kernels.dplr_kernel import dplr_kernel
 from wmkit_kernels.dplr_scan import StepTables, dplr_scan, dplr_step, prepare_step
 from wmkit_kernels.fft_conv import fft_conv
+
+Kept = TypeVar("Kept")
 
 
 @dataclasses.dataclass(kw_only=True)
@@ -183,7 +186,7 @@ class StateSpace(nn.Module):
         self.C = nn.Parameter(torch.randn(channels, pairs, 2) * math.sqrt(0.5))
         self.log_dt = nn.Parameter(torch.rand(channels) * span + math.log(config.dt_min))
         self.D = nn.Parameter(torch.randn(channels))
-        self._tables: _Cached | None = None
+        self._kept: dict[str, _Cached] = {}
 
     def initial_state(self, batch_size: int) -> Tensor:
         """Zeros (B, H, N, 2)."""
@@ -213,22 +216,34 @@ class StateSpace(nn.Module):
         """All steps: u (B, T, H), state (B, H, N, 2) or None for zeros -> (y (B, T, H), last state or None)."""
         with torch.autocast(u.device.type, enabled=False):
             u = u.to(self.dtype)
-            Lambda, P, B, C, dt = self.system()
             if state is None and is_first is None and not return_state:
-                y, after = fft_conv(dplr_kernel(Lambda, P, B, C, dt, u.shape[1]), u), None
+                y, after = fft_conv(self._kernel(u.shape[1]), u), None
             else:
-                y, after = dplr_scan(Lambda, P, B, C, dt, u, state, is_first)
+                y, after = dplr_scan(*self.system(), u, state, is_first)
             return y + self.D * u, after if return_state else None
 
     def _step_tables(self) -> StepTables:
-        """The discretised system, kept between steps as long as no parameter changes and no gradient is wanted."""
+        """The discretised system for single steps."""
+        return self._keep("step", 1, lambda: prepare_step(*self.system(), dtype=self.dtype))
+
+    def _kernel(self, length: int) -> Tensor:
+        """The convolution kernel (H, length)."""
+        return self._keep("kernel", length, lambda: dplr_kernel(*self.system(), length))
+
+    def _keep(self, name: str, length: int, make: Callable[[], Kept]) -> Kept:
+        """`make()`, kept for one length as long as no parameter changes and no gradient is wanted.
+
+        Made outside inference mode, so that what is kept can serve a call that differentiates in its inputs.
+        """
         parameters = tuple(self.parameters())
         wants_gradient = torch.is_grad_enabled() and any(p.requires_grad for p in parameters)
         if wants_gradient or any(p.is_inference() for p in parameters):  # inference tensors count no versions
-            return prepare_step(*self.system(), dtype=self.dtype)
-        if self._tables is None or not self._tables.is_current(parameters):
-            self._tables = _Cached(parameters, prepare_step(*self.system(), dtype=self.dtype))
-        return self._tables.value
+            return make()
+        kept = self._kept.get(name)
+        if kept is None or kept.length != length or not kept.is_current(parameters):
+            with torch.inference_mode(False), torch.no_grad():
+                kept = self._kept[name] = _Cached(parameters, length, make())
+        return kept.value
 
 
 class _Cached:
@@ -242,10 +257,10 @@ class _Cached:
 
     optimiser_steps: ClassVar[int] = 0
 
-    def __init__(self, parameters: tuple[Tensor, ...], value: StepTables) -> None:
+    def __init__(self, parameters: tuple[Tensor, ...], length: int, value: Any) -> None:
         self._aliases = tuple(p.detach() for p in parameters)
         self._stamp = self._stamp_of(self._aliases)
-        self.value = value
+        self.length, self.value = length, value
 
     def is_current(self, parameters: tuple[Tensor, ...]) -> bool:
         """Are `parameters` the ones, and with the values, that the cached value came from?"""
