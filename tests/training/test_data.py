@@ -63,7 +63,7 @@ def test_validation_data_of_other_shapes_are_refused(make_config: MakeConfig) ->
         image_shape, action_dim, num_episodes = (3, 64, 128), 6, 1
 
     with pytest.raises(ValueError, match=r"Set data\.valid_source"):
-        validation_source(make_config(), like=Wide())  # type: ignore[arg-type]
+        validation_source(make_config(), like=Wide())
 
 
 @pytest.mark.parametrize("sampler", ["windows", "episodes", "persistent"])

@@ -199,7 +199,7 @@ def test_persistent_rows_carry_their_state_detached(
         seen.append((state, output.state))
         return output
 
-    trainer.forward = spy  # type: ignore[assignment]
+    trainer.forward = spy
     for _ in range(2):
         trainer._train_step(next(trainer.sampler))
     (first, after), (second, _) = seen
@@ -257,7 +257,7 @@ def test_out_of_memory_says_which_settings_to_lower(
     def fail(*args: object, **options: object) -> None:
         raise error
 
-    trainer.forward = fail  # type: ignore[assignment]
+    trainer.forward = fail
     with pytest.raises(MemoryError, match=r"step 1 with 2 x 6 frames: lower data\.batch_size"):
         trainer._train_step(next(trainer.sampler))
 

@@ -16,7 +16,7 @@ NAME = "maze-ray_maze_9x9-gru-3"
 
 
 def choose(root: Path, **changes: object) -> RunFolder:
-    return choose_folder(dataclasses.replace(CONFIG, **changes), "maze", root)[0]  # type: ignore[arg-type]
+    return choose_folder(dataclasses.replace(CONFIG, **changes), "maze", root)[0]
 
 
 def started(path: Path, finished: bool) -> None:
