@@ -98,7 +98,8 @@ def step_ms(batch: int, channels: int) -> float:
 def scan_against_steps(length: int = 1000) -> None:
     """The anti-toy line: a whole scan of `small` at T = 1000 against as many steps.
 
-    `training` keeps gradients, so a step discretises anew; `reading` does not, and steps share their tables.
+    `training` keeps gradients, so a step discretises anew; `reading` does not, and the steps of a loop, as the scans of
+    many sequences, share their tables.
     """
     config = S4Config.for_size("small")
     backbone = S4(config.input_dim, config)

@@ -79,10 +79,10 @@ def check(Lambda: Tensor, P: Tensor, dt: Tensor, B: Tensor, C: Tensor) -> None:
         raise ValueError(f"expected C (H, N) with H = {dt.shape[0]} as in dt, got {tuple(C.shape)}")
 
 
-def check_sequence(Lambda: Tensor, dt: Tensor, u: Tensor, state: Tensor | None) -> None:
+def check_sequence(pairs: int, channels: int, u: Tensor, state: Tensor | None) -> None:
     """Raise `ValueError` unless u is (B, T, H) real with T >= 1 and the state None or (B, H, N, 2) real."""
-    if u.ndim != 3 or u.shape[1] < 1 or u.shape[2] != dt.shape[0] or not u.is_floating_point():
-        raise ValueError(f"expected u (B, T >= 1, H = {dt.shape[0]}) real, got {tuple(u.shape)} of {u.dtype}")
-    expected = (u.shape[0], u.shape[2], Lambda.shape[0], 2)
+    if u.ndim != 3 or u.shape[1] < 1 or u.shape[2] != channels or not u.is_floating_point():
+        raise ValueError(f"expected u (B, T >= 1, H = {channels}) real, got {tuple(u.shape)} of {u.dtype}")
+    expected = (u.shape[0], channels, pairs, 2)
     if state is not None and (state.shape != expected or not state.is_floating_point()):
         raise ValueError(f"expected state (B, H, N, 2) = {expected} real, got {tuple(state.shape)} of {state.dtype}")

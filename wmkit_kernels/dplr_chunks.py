@@ -79,11 +79,21 @@ def chunk_of(discrete: Discrete, inputs: Tensor, C: Tensor, steps: int, dtype: t
     return Chunk(to_inputs.to(dtype), read.to(dtype), write, table)
 
 
+def by_channel(u: Tensor) -> Tensor:
+    """Time last: (B, T, H) -> (H, B, T), as the transpose of one matrix, which copies faster than a permutation."""
+    return u.flatten(0, 1).t().contiguous().view(u.shape[2], u.shape[0], u.shape[1])
+
+
 def first_state(u: Tensor, pairs: int, state: Tensor | None) -> Tensor:
     """The state before the first of u (B, T, H), or zeros: (B, H, N, 2) -> (H, B, 2N)."""
     if state is None:
         return u.new_zeros(u.shape[2], u.shape[0], 2 * pairs)
     return state.to(u.dtype).contiguous().flatten(2).transpose(0, 1)
+
+
+def pairs_of(state: Tensor) -> Tensor:
+    """(H, B, 2N) -> (B, H, N, 2), the inverse of `first_state`."""
+    return state.transpose(0, 1).reshape(state.shape[1], state.shape[0], -1, 2)
 
 
 def row(x: Tensor) -> Tensor:

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from wmkit_kernels import dplr_scan, dplr_step, prepare_step
+from wmkit_kernels import dplr_prepared_scan, dplr_scan, dplr_step, prepare_scan, prepare_step
 from wmkit_kernels.dplr_scan import reference
 
 
@@ -121,6 +121,48 @@ def test_step_gradcheck(run):
         return dplr_step(prepare_step(**given, dtype=torch.float64), u, state)
 
     assert torch.autograd.gradcheck(step, leaves)
+
+
+@pytest.mark.parametrize("resets", [False, True])
+@pytest.mark.parametrize("length", [1, 7, 8, 31, 64, 107, 1000])
+def test_a_prepared_scan_equals_the_dense_definition_in_both_precisions(run, relative_error, length, resets):
+    tensors, D = run(length, channels=2), torch.randn(2, dtype=torch.float64)
+    mask = torch.rand(3, length) < 0.1 if resets else None
+    y, last = reference.dplr_scan(**tensors, is_first=mask)
+    state, u = tensors.pop("state"), tensors.pop("u")
+    for dtype, tolerance in ((torch.float64, 1e-10), (torch.float32, 5e-5)):
+        tables = prepare_scan(**tensors, D=D, dtype=dtype)
+        found_y, found_last = dplr_prepared_scan(tables, u, state, mask)
+        assert found_y.dtype == found_last.dtype == dtype
+        assert relative_error(found_y, y + D * u) <= tolerance
+        assert relative_error(found_last, last) <= tolerance
+
+
+def test_one_table_serves_sequences_of_every_length_and_starts_from_zeros(run, single, relative_error):
+    tensors = single(run(150))
+    state, u = tensors.pop("state"), tensors.pop("u")
+    tables = prepare_scan(**tensors, D=torch.zeros(3))
+    whole, last = dplr_prepared_scan(tables, u, state)
+    middle, between = dplr_prepared_scan(tables, u[:, :70], state)
+    rest, last_of_pieces = dplr_prepared_scan(tables, u[:, 70:], between)
+    assert relative_error(torch.cat([middle, rest], dim=1), whole) <= 1e-5
+    assert relative_error(last_of_pieces, last) <= 1e-5
+    from_nothing, from_zeros = (dplr_prepared_scan(tables, u, s)[0] for s in (None, torch.zeros_like(state)))
+    assert torch.equal(from_nothing, from_zeros)
+
+
+def test_a_prepared_scan_stays_in_its_precision_under_autocast_and_names_wrong_arguments(run, single):
+    tensors = single(run(40))
+    state, u = tensors.pop("state"), tensors.pop("u")
+    tables = prepare_scan(**tensors, D=torch.zeros(3))
+    exact = dplr_prepared_scan(tables, u.bfloat16().float(), state)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        lowered = dplr_prepared_scan(tables, u.bfloat16(), state)
+    assert all(torch.equal(a, b) for a, b in zip(lowered, exact, strict=True))
+    with pytest.raises(ValueError, match="u \\(B, T"):
+        dplr_prepared_scan(tables, u[..., :2])
+    with pytest.raises(ValueError, match="bool"):
+        dplr_prepared_scan(tables, u, state, torch.zeros(3, 40))
 
 
 @pytest.mark.parametrize(

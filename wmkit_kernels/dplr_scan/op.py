@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from wmkit_kernels.dplr import check, check_sequence, discretise, discretise_input, inner
-from wmkit_kernels.dplr_chunks import CHUNK, Chunk, chunk_of, first_state
+from wmkit_kernels.dplr_chunks import CHUNK, Chunk, by_channel, chunk_of, first_state, pairs_of
 
 
 def dplr_scan(
@@ -27,8 +27,8 @@ def dplr_scan(
     whose values are never read on the host. Raises `ValueError` for shapes or dtypes other than these.
     """
     check(Lambda, P, dt, B, C)
-    check_sequence(Lambda, dt, u, state)
-    _check_reset(u, is_first)
+    check_sequence(Lambda.shape[0], dt.shape[0], u, state)
+    check_reset(u, is_first)
     with torch.autocast(u.device.type, enabled=False):
         return _in_chunks(Lambda, P, B, C, dt, u.to(torch.promote_types(u.dtype, torch.float32)), state, is_first)
 
@@ -44,18 +44,21 @@ def _in_chunks(
     is_first: Tensor | None,
 ) -> tuple[Tensor, Tensor]:
     """`dplr_scan` of checked arguments, in the precision of `u`."""
-    batch, length, channels = u.shape
     discrete, inputs = discretise(Lambda, P, dt), discretise_input(Lambda, P, B, dt)
-    chunk = chunk_of(discrete, inputs, C, min(length, CHUNK), u.dtype)
-    last, outputs = first_state(u, Lambda.shape[0], state), []
-    by_channel = u.permute(2, 0, 1).contiguous()
-    for start in range(0, length, CHUNK):
+    chunk = chunk_of(discrete, inputs, C, min(u.shape[1], CHUNK), u.dtype)
+    seen, last = in_chunks(chunk, by_channel(u), first_state(u, Lambda.shape[0], state), is_first)
+    y = seen.permute(1, 2, 0) + inner(C.to(inputs.dtype), inputs)[:, 0].to(u.dtype) * u
+    return y, pairs_of(last)
+
+
+def in_chunks(chunk: Chunk, u: Tensor, state: Tensor, is_first: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Chunk after chunk: u (H, B, T), state (H, B, 2N) -> (outputs (H, B, T) but for C Bbar u, last state)."""
+    outputs = []
+    for start in range(0, u.shape[2], CHUNK):
         steps = slice(start, start + CHUNK)
-        resets = None if is_first is None else is_first[:, steps]
-        seen, last = _through(chunk, by_channel[..., steps], last, resets)
+        seen, state = _through(chunk, u[..., steps], state, None if is_first is None else is_first[:, steps])
         outputs.append(seen)
-    y = torch.cat(outputs, dim=2).permute(1, 2, 0) + inner(C.to(inputs.dtype), inputs)[:, 0].to(u.dtype) * u
-    return y, last.transpose(0, 1).reshape(batch, channels, -1, 2)
+    return torch.cat(outputs, dim=2), state
 
 
 def _through(chunk: Chunk, u: Tensor, state: Tensor, is_first: Tensor | None) -> tuple[Tensor, Tensor]:
@@ -71,7 +74,8 @@ def _through(chunk: Chunk, u: Tensor, state: Tensor, is_first: Tensor | None) ->
     return seen, chunk.leave(remaining, torch.where(lasting, u, 0), torch.where(lasting, alpha, 0))
 
 
-def _check_reset(u: Tensor, is_first: Tensor | None) -> None:
+def check_reset(u: Tensor, is_first: Tensor | None) -> None:
+    """Raise `ValueError` unless is_first is None or (B, T) bool for u (B, T, H)."""
     if is_first is not None and (is_first.shape != u.shape[:2] or is_first.dtype != torch.bool):
         raise ValueError(
             f"expected is_first (B, T) = {tuple(u.shape[:2])} bool, got {tuple(is_first.shape)} of {is_first.dtype}"
