@@ -15,7 +15,7 @@ from wmkit_envs.observation import pictures
 from wmkit_envs.scene import OPEN, Scene
 from wmkit_envs.simulation import Trajectory
 from wmkit_envs.textures import floor_textures, wall_textures
-from wmkit_envs.worlds import Draw
+from wmkit_envs.world import Draw
 
 FOLDER = Path(__file__).parent / "pictures"
 SEED, ZOOM, GAP = 3, 2, 4

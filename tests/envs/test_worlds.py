@@ -9,7 +9,7 @@ import pytest
 
 import wmkit_envs
 from wmkit_envs import RAY_MAZE_9X9, RAY_MAZE_11X11, RAY_MAZE_13X13, RAY_MAZE_15X15, RAY_TWO_ROOMS, WORLDS
-from wmkit_envs.worlds import Draw
+from wmkit_envs.world import Draw
 
 SMALL = {name: dataclasses.replace(world, image_shape=(3, 8, 8)) for name, world in WORLDS.items()}
 
