@@ -1,7 +1,7 @@
 """Distracting Memory: which square had the colour of the sample, after a corridor full of other colours?
 
-MiniGrid's MemoryEnv, `width` cells wide and 9 high, with coloured squares in place of its objects and more of them, which
-mean nothing, in the hall. The agent starts in the middle of the hall, walks to its end, back to the sample in the
+MiniGrid's MemoryEnv, `width` cells wide and 9 high, with coloured squares in place of its objects and more of them,
+which mean nothing, in the hall. The agent starts in the middle of the hall, walks to its end, back to the sample in the
 room at the left, and to the middle: the context. The query walks to the end and turns up or down there.
 
     #########...      target at (W-2, 2)

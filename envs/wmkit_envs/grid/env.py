@@ -124,7 +124,7 @@ class GridEnv(MiniGridEnv):
     def render(self) -> Any:
         """The whole map in render mode "rgb_array", else None."""
         self._check_reset()
-        return super().render()
+        return None if self.render_mode is None else self.get_frame(self.highlight, self.tile_size)
 
     def gen_obs(self) -> Picture:
         """The 5x5 cells around the agent, north up, drawn by MiniGrid."""

@@ -15,7 +15,7 @@ from wmkit_envs.grid import engine
 from wmkit_envs.grid.atlas import render_tiles
 from wmkit_envs.grid.tiles import VIEW
 from wmkit_envs.grid.world import GridWorld, info_facts, pose_truth, resized
-from wmkit_envs.world import Draw, checked_options
+from wmkit_envs.world import Draw, Episode, checked_options
 
 Pictures = NDArray[np.uint8]
 Rows = NDArray[np.bool_]
@@ -25,8 +25,8 @@ class GridVectorEnv(VectorEnv[Pictures, NDArray[np.int64], NDArray[Any]]):
     """`num_envs` tile worlds at once: what SyncVectorEnv makes of `GridEnv`, pixel for pixel, without MiniGrid.
 
     `reset(seed=s)` begins the episodes of seeds s, s + 1, ..., or of a list of seeds; a row that ends goes on to the
-    next index of its seed. `options`: `split`, `index`, and `reset_mask`, the rows to reset. `info["is_first"]` says which
-    rows of the returned observations are an episode's first.
+    next index of its seed. `options`: `split`, `index`, and `reset_mask`, the rows to reset.
+    `info["is_first"]`: which rows of the returned observations are an episode's first.
 
     Autoreset modes. `NEXT_STEP`: the step after an end ignores its action and returns the next episode's first
     observation, with reward 0. `SAME_STEP`: the step that ends an episode returns the next one's first observation, and
@@ -96,9 +96,9 @@ class GridVectorEnv(VectorEnv[Pictures, NDArray[np.int64], NDArray[Any]]):
             raise ValueError(f"actions: expected {self.num_envs} of 0..{self.world.action_dim - 1}, got {actions}")
         if self._mode == AutoresetMode.DISABLED and self._ended.any():
             raise ValueError(f"rows {np.flatnonzero(self._ended).tolist()} have ended: reset them with a reset_mask")
-        restarted = self._ended if self._mode == AutoresetMode.NEXT_STEP else np.zeros(self.num_envs, np.bool_)
+        restarted = self._ended & (self._mode == AutoresetMode.NEXT_STEP)
         self._restart(restarted, [None] * self.num_envs, {})
-        return restarted.copy()
+        return restarted
 
     def _end_and_restart(
         self, rewards: NDArray[np.float64], terminated: Rows, truncated: Rows
@@ -171,7 +171,7 @@ class GridVectorEnv(VectorEnv[Pictures, NDArray[np.int64], NDArray[Any]]):
         """Ground truth of `rows`, zeros in others; `_key` says which rows have `key`, as everywhere in Gymnasium."""
         x, y = self._watched.T + engine.MARGIN
         truth = self.world.step_truth(self._state.cells[:, y, x], self._state.keys)
-        values = {"is_first": is_first, **pose_truth(self._state.pose), **truth, **self._facts}
+        values: Episode = {"is_first": is_first, **pose_truth(self._state.pose), **truth, **self._facts}
         info: dict[str, Any] = {}
         for key, value in values.items():
             info[key], info[f"_{key}"] = value.copy(), rows.copy()
