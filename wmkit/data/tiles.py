@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any, TypeVar
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from wmkit.data.episode import Array, Episode
@@ -24,8 +25,13 @@ def render_tiles(tiles: AnyArray, atlas: AnyArray) -> AnyArray:
     """
     *lead, height, width = tiles.shape
     _, size, _, channels = atlas.shape
-    cells: Any = atlas[tiles.long()] if isinstance(tiles, Tensor) else atlas[tiles]
-    return cells.swapaxes(-4, -3).reshape(*lead, height * size, width * size, channels)
+    rows: Any = atlas.reshape(-1, size * channels)  # of pixels: gathered in the order in which the picture has them
+    if isinstance(tiles, Tensor):
+        within = torch.arange(size, device=tiles.device)[:, None]
+        pixels = rows[tiles[..., :, None, :].long() * size + within]
+    else:
+        pixels = rows.take(tiles[..., :, None, :].astype(np.intp) * size + np.arange(size)[:, None], axis=0)
+    return pixels.reshape(*lead, height * size, width * size, channels)
 
 
 def without_pictures(episode: Episode, where: str) -> Episode:

@@ -60,8 +60,15 @@ def render_tiles(tiles: Tiles, atlas: Tiles) -> Tiles:
     """
     *lead, height, width = tiles.shape
     size = atlas.shape[1]
-    cells: Any = atlas[tiles] if isinstance(tiles, np.ndarray) else atlas[tiles.long()]
-    return cells.swapaxes(-4, -3).reshape(*lead, height * size, width * size, 3)
+    rows: Any = atlas.reshape(-1, size * 3)  # of pixels: rows of all tiles in the order in which the picture has them
+    if isinstance(tiles, np.ndarray):
+        pixels = rows.take(tiles[..., :, None, :].astype(np.intp) * size + np.arange(size)[:, None], axis=0)
+    else:
+        import torch  # there is a tensor, so somebody has paid for it already
+
+        within = torch.arange(size, device=tiles.device)[:, None]
+        pixels = rows[tiles[..., :, None, :].long() * size + within]
+    return pixels.reshape(*lead, height * size, width * size, 3)
 
 
 class _Canvas:

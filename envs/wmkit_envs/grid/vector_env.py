@@ -117,9 +117,11 @@ class GridVectorEnv(VectorEnv[Pictures, NDArray[np.int64], NDArray[Any]]):
     def _restart(self, rows: Rows, seeds: Sequence[int | None], options: dict[str, Any]) -> None:
         if rows.any():
             self._draws = self._next_draws(rows, seeds, options)
+        state: tuple[NDArray[Any], ...] = self._state
         for row in np.flatnonzero(rows):
             scene = self.world.begin(self._draws[row])
-            for array, value in zip(self._state, engine.begin([scene]), strict=True):
+            begun: tuple[NDArray[Any], ...] = engine.begin([scene])
+            for array, value in zip(state, begun, strict=True):
                 array[row] = value[0]
             for key, value in info_facts(scene).items():
                 self._facts[key][row] = value
