@@ -66,11 +66,11 @@ def find_world(name: str) -> World:
         return _load(points[name])
     if family := _family_of(name):
         return _load(family, name)
+    if "/" in name and (found := _from_families(name)):
+        return found
     by_id = {world.id: world for world in map(_load, points.values())} if "/" in name else {}
     if name in by_id:
         return by_id[name]
-    if "/" in name and (found := _from_families(name)):
-        return found
     close = difflib.get_close_matches(name, [*points, *by_id], n=1)
     hint = f" Did you mean {close[0]!r}?" if close else ""
     raise ValueError(f"Unknown world {name!r}.{hint} Installed: {', '.join(sorted(points)) or 'none'}.{_sizes()}")

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from wmkit_envs.grid.tiles import AGENT, COLORS, KEY, LOCKED, NUM_TILES, OPEN, SQUARE, WALL
+from wmkit_envs.grid.tiles import AGENT, COLORS, KEY, LOCKED, NUM_TILES, OPEN, SQUARE, WALL, checked_tile_size
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -23,8 +23,6 @@ Picture = NDArray[np.uint8]
 Mask = NDArray[np.bool_]
 Color = tuple[int, int, int]
 
-MIN_TILE, MAX_TILE = 4, 64
-"""Pixels on a tile's side."""
 SUBDIVISIONS = 3
 LINE = 0.031
 """Width of the grid lines at the left and the top of a cell, in tiles."""
@@ -37,9 +35,7 @@ SHADE = 0.45
 @functools.lru_cache
 def make_atlas(tile_size: int) -> Picture:
     """(NUM_TILES, tile_size, tile_size, 3) uint8, read-only; raises `ValueError` for a size outside 4..64."""
-    if not MIN_TILE <= tile_size <= MAX_TILE:
-        raise ValueError(f"tile_size: expected {MIN_TILE}..{MAX_TILE} pixels, got {tile_size}")
-    canvases = [_Canvas(tile_size) for _ in range(NUM_TILES)]
+    canvases = [_Canvas(checked_tile_size(tile_size)) for _ in range(NUM_TILES)]
     canvases[WALL].rectangle(0, 1, 0, 1, GREY)
     for heading in range(4):
         canvases[AGENT + heading].arrow(heading)

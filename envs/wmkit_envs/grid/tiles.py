@@ -30,8 +30,17 @@ NUM_TILES = OPEN + NUM_COLORS
 
 VIEW = 5
 """Cells across the view, whose middle is the agent's own."""
+MIN_TILE, MAX_TILE = 4, 64
+"""Pixels on a tile's side."""
 RIGHT, DOWN, LEFT, UP = range(4)
 """Headings; x grows to the right, y grows down."""
+
+
+def checked_tile_size(size: int) -> int:
+    """`size` itself; raises `ValueError` for a tile of less than 4 or more than 64 pixels."""
+    if not MIN_TILE <= size <= MAX_TILE:
+        raise ValueError(f"tile_size: expected {MIN_TILE}..{MAX_TILE} pixels, got {size}")
+    return size
 
 
 def color_number(name: str) -> int:

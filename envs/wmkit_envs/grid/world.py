@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from wmkit_envs.grid.tiles import VIEW
+from wmkit_envs.grid.tiles import VIEW, checked_tile_size
 from wmkit_envs.world import Draw, Episode, World
 
 if TYPE_CHECKING:
@@ -30,9 +30,8 @@ class GridWorld(World):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.image_shape[1] != self.image_shape[2] or self.image_shape[1] % VIEW:
-            raise ValueError(
-                f"image_shape: expected (3, {VIEW} ts, {VIEW} ts), ts a tile's side, got {self.image_shape}"
-            )
+            raise ValueError(f"image_shape: expected (3, {VIEW} n, {VIEW} n), n a tile's side, got {self.image_shape}")
+        checked_tile_size(self.tile_size)
 
     @property
     def tile_size(self) -> int:
