@@ -3,6 +3,7 @@
 import dataclasses
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -137,3 +138,10 @@ def test_importing_the_worlds_loads_no_heavy_library() -> None:
         "assert not heavy & set(sys.modules), heavy & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_the_page_has_every_world() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "worlds.md").read_text()
+    for world in WORLDS.values():
+        query = world.episode_length - world.context_length
+        assert f"| `{world.name}` | `{world.id}` | {world.episode_length} | {world.context_length}, {query} |" in page

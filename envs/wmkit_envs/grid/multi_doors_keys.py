@@ -44,8 +44,8 @@ class MultiDoorsKeys(GridWorld):
     alcove_depth: int = 3
     """Guess: cells from door to outer wall. The script sees the first cell of an upper alcove, two of a lower one."""
     mirrored: bool = False
-    """Guess: the context starts heading right and visits key N - 1, door 0, key N - 2, door 1, ...; or mirrored. Both
-    have the published length, other orders do not."""
+    """Guess: the context starts heading right and visits key N - 1, door 0, key N - 2, door 1, ...; or mirrored. The
+    published lengths leave no step for turning around: sides alternate, but in which order cannot be seen."""
     turn_around: int = TURN_LEFT
     """Guess: the action (0 left, 1 right) of turning by 180 degrees at the centre. In alcoves the figure shows left."""
     idle_action: int = DONE
