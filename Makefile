@@ -27,6 +27,7 @@ lint: $(VENV)/dev
 
 bench: $(VENV)/base
 	$(BIN)/python -m benchmarks.raycast
+	$(BIN)/python -m benchmarks.grid
 	$(BIN)/python -m benchmarks.data
 	$(BIN)/python -m benchmarks.s4
 

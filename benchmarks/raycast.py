@@ -12,7 +12,7 @@ from pathlib import Path
 
 from wmkit_envs import RAY_MAZE_9X9
 from wmkit_envs.observation import pictures
-from wmkit_envs.worlds import Draw
+from wmkit_envs.world import Draw
 
 EPISODES = 10
 

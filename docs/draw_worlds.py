@@ -10,19 +10,25 @@ from matplotlib import pyplot
 from numpy.typing import NDArray
 from PIL import Image
 
-from wmkit_envs import RAY_MAZE_9X9, RAY_TWO_ROOMS, World
+from wmkit_envs import DISTRACTING_MEMORY_100, MULTI_DOORS_KEYS_5, RAY_MAZE_9X9, RAY_TWO_ROOMS, World
+from wmkit_envs.grid.atlas import render_tiles
+from wmkit_envs.grid.tiles import AGENT
+from wmkit_envs.grid.world import GridWorld
 from wmkit_envs.observation import pictures
 from wmkit_envs.scene import OPEN, Scene
 from wmkit_envs.simulation import Trajectory
 from wmkit_envs.textures import floor_textures, wall_textures
-from wmkit_envs.worlds import Draw
+from wmkit_envs.world import Draw
 
 FOLDER = Path(__file__).parent / "pictures"
 SEED, ZOOM, GAP = 3, 2, 4
+# to the end, back at the start room, back at the start, the end again
+MEMORY_TIMES = (0, 12, 24, 36, 46, 49, 147, 150, 160, 198, 210, 222, 234, 244, 248, 249)
+DOORS_TIMES = (0, 12, 22, 30, 60, 100, 140, 169, 181, 192, 210, 250, 300, 350, 420, 500)
 
 
 def main() -> None:
-    """One strip and one map per world, and the eight wall styles."""
+    """One strip and one map for one world of each kind, and the eight wall styles."""
     mpl.use("Agg")
     FOLDER.mkdir(exist_ok=True)
     for world, times in ((RAY_MAZE_9X9, range(0, 96, 8)), (RAY_TWO_ROOMS, range(276, 372, 8))):
@@ -32,6 +38,10 @@ def main() -> None:
         save(f"{world.name}_strip", tile(images[list(times)], columns=6))
         draw_map(world, simulation.scene, trajectory)
     save("walls", tile(wall_textures()[:, 0], columns=8))
+    for grid_world, times in ((DISTRACTING_MEMORY_100, MEMORY_TIMES), (MULTI_DOORS_KEYS_5, DOORS_TIMES)):
+        images = grid_world.generate(seed=SEED)["image"]
+        save(f"{grid_world.name}_strip", tile(images[list(times)], columns=len(times) // 2))
+        save(f"{grid_world.name}_map", draw_grid(grid_world))
 
 
 def tile(images: NDArray[np.uint8], columns: int) -> NDArray[np.uint8]:
@@ -67,6 +77,14 @@ def draw_map(world: World, scene: Scene, trajectory: Trajectory) -> None:
     axes.axis("off")
     figure.savefig(FOLDER / f"{world.name}_map.png", bbox_inches="tight", pad_inches=0.02)
     pyplot.close(figure)
+
+
+def draw_grid(world: GridWorld) -> NDArray[np.uint8]:
+    """The map of a tile world with the agent at its start."""
+    scene = world.begin(Draw(SEED))
+    cells, (x, y, heading) = scene.cells.copy(), scene.start
+    cells[y, x] = AGENT + heading
+    return render_tiles(cells, world.atlas)
 
 
 def seen_from_above(scene: Scene) -> NDArray[np.float64]:

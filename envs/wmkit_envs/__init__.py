@@ -4,19 +4,26 @@ from __future__ import annotations
 
 import gymnasium
 
+from wmkit_envs.ray_worlds import RAY_MAZE_9X9, RAY_MAZE_11X11, RAY_MAZE_13X13, RAY_MAZE_15X15, RAY_TWO_ROOMS
+from wmkit_envs.world import Episode, World
 from wmkit_envs.worlds import (
-    RAY_MAZE_9X9,
-    RAY_MAZE_11X11,
-    RAY_MAZE_13X13,
-    RAY_MAZE_15X15,
-    RAY_TWO_ROOMS,
+    DISTRACTING_MEMORY_100,
+    DISTRACTING_MEMORY_200,
+    DISTRACTING_MEMORY_400,
+    MULTI_DOORS_KEYS_3,
+    MULTI_DOORS_KEYS_5,
+    MULTI_DOORS_KEYS_7,
     WORLDS,
-    Episode,
-    World,
     find_world,
 )
 
 __all__ = [
+    "DISTRACTING_MEMORY_100",
+    "DISTRACTING_MEMORY_200",
+    "DISTRACTING_MEMORY_400",
+    "MULTI_DOORS_KEYS_3",
+    "MULTI_DOORS_KEYS_5",
+    "MULTI_DOORS_KEYS_7",
     "RAY_MAZE_9X9",
     "RAY_MAZE_11X11",
     "RAY_MAZE_13X13",
@@ -27,6 +34,7 @@ __all__ = [
     "World",
     "find_world",
     "generate",
+    "register",
 ]
 
 
@@ -35,10 +43,21 @@ def generate(world: str, *, seed: int, split: str = "train", index: int = 0, len
     return find_world(world).generate(seed=seed, split=split, index=index, length=length)
 
 
-for _world in WORLDS.values():
-    gymnasium.register(
-        _world.id,
-        entry_point="wmkit_envs.env:RayEnv",
-        kwargs={"world": _world.name},
-        max_episode_steps=_world.episode_length - 1,
-    )
+def register(name: str) -> str:
+    """Make a world known to Gymnasium, if it is not yet, and return its id; the worlds in `WORLDS` already are.
+
+    `gymnasium.make(wmkit_envs.register("distracting_memory_16"))`. Raises `ValueError` for an unknown world.
+    """
+    world = find_world(name)
+    if world.id not in gymnasium.registry:
+        gymnasium.register(
+            world.id,
+            kwargs={"world": find_world(world.id).name},
+            max_episode_steps=world.episode_length - 1,
+            **world.registration,
+        )
+    return world.id
+
+
+for _name in WORLDS:
+    register(_name)

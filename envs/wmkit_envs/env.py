@@ -10,8 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wmkit_envs.observation import constant_truth, pictures, step_truth
+from wmkit_envs.ray_worlds import RayWorld
 from wmkit_envs.simulation import Simulation
-from wmkit_envs.worlds import Draw, find_world
+from wmkit_envs.world import Draw, checked_options
+from wmkit_envs.worlds import find_world
 
 Picture = NDArray[np.uint8]
 
@@ -34,7 +36,10 @@ class RayEnv(gymnasium.Env[Picture, np.int64]):
     def __init__(self, world: str, image_size: int = 64, render_mode: str | None = None) -> None:
         if render_mode not in (None, "rgb_array"):
             raise ValueError(f'render_mode: expected None or "rgb_array", got {render_mode!r}')
-        self._world = dataclasses.replace(find_world(world), image_shape=(3, image_size, image_size))
+        found = find_world(world)
+        if not isinstance(found, RayWorld):
+            raise ValueError(f"world: expected a ray-cast one, got {world!r}")
+        self._world = dataclasses.replace(found, image_shape=(3, image_size, image_size))
         self.render_mode = render_mode
         self.observation_space = gymnasium.spaces.Box(0, 255, (image_size, image_size, 3), np.uint8)
         self.action_space = gymnasium.spaces.Discrete(self._world.action_dim)
@@ -45,7 +50,7 @@ class RayEnv(gymnasium.Env[Picture, np.int64]):
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Picture, dict[str, NDArray[Any]]]:
         """Begin an episode; see the class for seeds and options."""
-        self._draw = self._next_draw(seed, options or {})
+        self._draw = self._next_draw(seed, checked_options(options))
         super().reset(seed=seed)
         self._simulation = self._world.begin(self._draw)
         return self._look(), self._truth()
@@ -60,12 +65,8 @@ class RayEnv(gymnasium.Env[Picture, np.int64]):
         return self._look() if self.render_mode == "rgb_array" else None
 
     def _next_draw(self, seed: int | None, options: dict[str, Any]) -> Draw:
-        unknown = set(options) - {"split", "index"}
-        if unknown:
-            raise ValueError(f"options: expected split and index, got also {sorted(unknown)}")
         if seed is None and self._draw is not None:
-            following = dataclasses.replace(self._draw, index=self._draw.index + 1)
-            return dataclasses.replace(following, **options)
+            return self._draw.following(options)
         return Draw(int(self.np_random.integers(2**31)) if seed is None else seed, **options)
 
     def _running(self) -> Simulation:

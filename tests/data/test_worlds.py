@@ -1,8 +1,9 @@
 import dataclasses
 
 import pytest
+import torch
 
-from wmkit.data import find_world, list_worlds
+from wmkit.data import GeneratedEpisodes, WholeEpisodes, find_world, list_worlds
 from wmkit.data.worlds import entry_point_of
 
 
@@ -38,3 +39,33 @@ def _points():
     from wmkit.data import worlds
 
     return worlds._entry_points()
+
+
+@pytest.mark.parametrize(
+    ("name", "shape", "length"),
+    [
+        ("distracting_memory_16", (3, 40, 40), 40),
+        ("distracting_memory_16_4px", (3, 20, 20), 40),
+        ("wmkit/DistractingMemory-64-v0", (3, 40, 40), 160),
+        ("multi_doors_keys_2_16px", (3, 80, 80), 144),
+    ],
+)
+def test_worlds_of_any_size_are_found(name, shape, length):
+    world = find_world(name)
+    assert (world.image_shape, world.episode_length) == (shape, length)
+    assert entry_point_of(world) == "wmkit_envs:find_world"
+    assert world.name not in list_worlds()
+
+
+def test_a_size_that_its_family_refuses_is_answered_by_the_family(monkeypatch):
+    with pytest.raises(ValueError, match="even width"):
+        find_world("distracting_memory_15")
+    monkeypatch.setattr("wmkit.data.worlds._entry_points", dict)
+    with pytest.raises(ValueError, match=r"Unknown world 'wmkit/Nothing-v0'.*In any size: distracting_memory_"):
+        find_world("wmkit/Nothing-v0")
+
+
+def test_a_worker_process_finds_a_world_of_any_size():
+    source = GeneratedEpisodes("distracting_memory_16_4px", seed=3)
+    with WholeEpisodes(source, batch_size=2, workers=1) as ours, WholeEpisodes(source, batch_size=2) as expected:
+        assert torch.equal(next(ours).image, next(expected).image)

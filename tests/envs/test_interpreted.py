@@ -12,7 +12,7 @@ import dataclasses, sys
 import numpy as np
 from wmkit_envs import RAY_MAZE_9X9
 from wmkit_envs.observation import pictures
-from wmkit_envs.worlds import Draw
+from wmkit_envs.world import Draw
 
 world = dataclasses.replace(RAY_MAZE_9X9, image_shape=(3, 8, 8))
 simulation = world.walk(Draw(seed=1), 400)

@@ -10,7 +10,7 @@ from wmkit_envs.kinematics import FORWARD, LEFT, RIGHT
 from wmkit_envs.scene import Pose
 from wmkit_envs.simulation import Trajectory
 from wmkit_envs.two_rooms import OBJECT_CELLS, START_CELLS, ScriptFailed, near_sides, turn_away
-from wmkit_envs.worlds import Draw
+from wmkit_envs.world import Draw
 
 
 @pytest.fixture(scope="module")

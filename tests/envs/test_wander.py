@@ -13,7 +13,7 @@ from wmkit_envs.scene import Pose
 from wmkit_envs.simulation import Simulation
 from wmkit_envs.steering import towards
 from wmkit_envs.wander import STALL_STEPS, Wander, distances, wander
-from wmkit_envs.worlds import Draw
+from wmkit_envs.world import Draw
 
 RING = np.array([[1, 1, 1], [1, 0, 1], [1, 1, 1]], np.uint8)
 

@@ -3,15 +3,19 @@
 import dataclasses
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 import wmkit_envs
 from wmkit_envs import RAY_MAZE_9X9, RAY_MAZE_11X11, RAY_MAZE_13X13, RAY_MAZE_15X15, RAY_TWO_ROOMS, WORLDS
-from wmkit_envs.worlds import Draw
+from wmkit_envs.world import Draw
 
-SMALL = {name: dataclasses.replace(world, image_shape=(3, 8, 8)) for name, world in WORLDS.items()}
+SMALL = {
+    name: dataclasses.replace(world, image_shape=(3, 8, 8) if name.startswith("ray") else (3, 20, 20))
+    for name, world in WORLDS.items()
+}
 
 
 def test_an_episode_holds_every_key_in_shape_and_type() -> None:
@@ -63,11 +67,11 @@ def test_whole_episodes_have_the_documented_lengths(world: wmkit_envs.World, len
 @pytest.mark.parametrize("name", WORLDS)
 def test_the_same_seed_gives_the_same_episode_and_another_does_not(name: str) -> None:
     world = SMALL[name]
-    one, same = (world.generate(seed=5, split="valid", index=2, length=60) for _ in range(2))
+    one, same = (world.generate(seed=5, split="valid", index=2, length=140) for _ in range(2))
     for key, value in one.items():
         np.testing.assert_array_equal(value, same[key])
     for other in ({"seed": 6, "index": 2}, {"seed": 5, "index": 3}):
-        assert not np.array_equal(world.generate(**other, split="valid", length=60)["image"], one["image"])
+        assert not np.array_equal(world.generate(**other, split="valid", length=140)["image"], one["image"])
 
 
 @pytest.mark.parametrize("name", ["ray_maze_9x9", "ray_two_rooms"])
@@ -134,3 +138,10 @@ def test_importing_the_worlds_loads_no_heavy_library() -> None:
         "assert not heavy & set(sys.modules), heavy & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_the_page_has_every_world() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "worlds.md").read_text()
+    for world in WORLDS.values():
+        query = world.episode_length - world.context_length
+        assert f"| `{world.name}` | `{world.id}` | {world.episode_length} | {world.context_length}, {query} |" in page

@@ -17,6 +17,7 @@ from wmkit.data.remote import WorkerError as WorkerError
 from wmkit.data.sampler import Sampler as Sampler
 from wmkit.data.source import EpisodeSource as EpisodeSource
 from wmkit.data.source import GeneratedEpisodes as GeneratedEpisodes
+from wmkit.data.tiles import render_tiles as render_tiles
 from wmkit.data.whole_episodes import WholeEpisodes as WholeEpisodes
 from wmkit.data.worlds import World as World
 from wmkit.data.worlds import find_world as find_world

@@ -3,7 +3,8 @@
 Layout: one array per key. Per-step arrays are concatenated over time, (offset, ...); per-episode constants are stacked,
 (episode, ...). An episode begins at a multiple of `block` steps and its tail is filled up with zeros: no file holds two
 episodes, so a committed file is never written again and damage stays within one episode. The group's attributes
-hold the index (offsets, lengths), the schema, where the episodes came from (world, seed, split) and versions.
+hold the index (offsets, lengths), the schema, where the episodes came from (world, seed, split) and versions. Pictures
+made of tiles are kept as tile numbers (`wmkit.data.tiles`).
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Any, TypedDict
 
 from wmkit.data.episode import STEP_KEYS, Array, Episode
+from wmkit.data.tiles import can_be_stored, picture_shape, with_pictures
 
 ATTRIBUTE = "wmkit_episodes"
 FORMAT = 1
@@ -81,8 +83,7 @@ class EpisodeStore:
     @property
     def image_shape(self) -> tuple[int, int, int]:
         """(C, H, W)."""
-        height, width, channels = self.index["schema"]["image"]["shape"]
-        return (channels, height, width)
+        return picture_shape({key: tuple(column["shape"]) for key, column in self.index["schema"].items()})
 
     @property
     def action_dim(self) -> int:
@@ -97,7 +98,7 @@ class EpisodeStore:
         """Episode `index`; every chunk's checksum is checked."""
         if not 0 <= index < len(self):
             raise IndexError(f"{self.path} holds episodes 0 to {len(self) - 1}, got {index}")
-        return {key: self._read(key, index) for key in self._arrays}
+        return with_pictures({key: self._read(key, index) for key in self._arrays})
 
     def verify(self) -> list[str]:
         """Read everything; one line for each damaged array of each episode, none when all is well."""
@@ -158,7 +159,7 @@ def _check_index(index: Index) -> None:
         raise ValueError(f"format {index['format']}, this version reads {FORMAT}")
     if not all(key.isidentifier() and isinstance(column["per_step"], bool) for key, column in index["schema"].items()):
         raise ValueError("keys must be identifiers")  # they become folder names: nothing may lead out of the archive
-    if index["lengths"] and not set(STEP_KEYS) <= index["schema"].keys():
+    if index["lengths"] and not can_be_stored(set(index["schema"]), STEP_KEYS):
         raise ValueError(f"keys: needs {STEP_KEYS}, has {sorted(index['schema'])}")
     place = 0
     for offset, length in zip(index["offsets"], index["lengths"], strict=True):

@@ -18,6 +18,7 @@ from wmkit.data.episode import Array, Episode, check_episode, is_per_step
 from wmkit.data.files import replace_json, sync
 from wmkit.data.loader import read_in_order
 from wmkit.data.source import EpisodeSource, GeneratedEpisodes
+from wmkit.data.tiles import without_pictures
 
 FRAMES_PER_CHUNK = 64
 LONGEST_BLOCK = 4096
@@ -53,6 +54,7 @@ class EpisodeWriter:
         """
         number = len(self)
         check_episode(episode, f"Episode {number} for {self.path}")
+        episode = without_pictures(episode, f"Episode {number} for {self.path}")
         try:
             index = self._grown(episode)
             sync([file for key, value in episode.items() for file in self._write(index, key, value)])
@@ -78,7 +80,7 @@ class EpisodeWriter:
 
     def _grown(self, episode: Episode) -> Index:
         """The index with `episode` in it; creates the arrays before the first one."""
-        length = len(episode["image"])
+        length = len(episode["reward"])
         index = self._index
         if not len(self):
             block = min(LONGEST_BLOCK, padded(length, FRAMES_PER_CHUNK))
@@ -191,6 +193,6 @@ def _check_schema(index: Index, episode: Episode, where: str) -> None:
     if index["schema"].keys() != episode.keys():
         raise ValueError(f"{where}: expected keys {sorted(index['schema'])}, got {sorted(episode)}")
     for key, column in index["schema"].items():
-        shape = (len(episode["image"]),) * column["per_step"] + tuple(column["shape"])
+        shape = (len(episode["reward"]),) * column["per_step"] + tuple(column["shape"])
         if (value := episode[key]).shape != shape or value.dtype.str != column["dtype"]:
             raise ValueError(f"{where}: {key}: expected {shape} {column['dtype']}, got {value.shape} {value.dtype.str}")

@@ -22,6 +22,7 @@ from wmkit.data.archive import EpisodeStore
 from wmkit.data.episode import STEP_KEYS, Array, Episode
 from wmkit.data.files import replace_json, sync
 from wmkit.data.loader import read_in_order
+from wmkit.data.tiles import can_be_stored, picture_shape, with_pictures, without_pictures
 
 FORMAT = 1
 _MANIFEST = "manifest.json"
@@ -91,8 +92,7 @@ class CachedEpisodes:
     @property
     def image_shape(self) -> tuple[int, int, int]:
         """(C, H, W)."""
-        _, height, width, channels = self._arrays["image"].shape
-        return (channels, height, width)
+        return picture_shape({key: array.shape[1:] for key, array in self._arrays.items()})
 
     @property
     def action_dim(self) -> int:
@@ -104,7 +104,7 @@ class CachedEpisodes:
         return self._lengths[index]
 
     def episode(self, index: int) -> Episode:
-        """Episode `index` as views; nothing is copied."""
+        """Episode `index` as views; nothing is copied, but pictures made of tiles are drawn now."""
         if not 0 <= index < len(self):
             raise IndexError(f"{self.path} holds episodes 0 to {len(self) - 1}, got {index}")
         self._check_sizes()
@@ -113,7 +113,7 @@ class CachedEpisodes:
             for key, value in episode.items():
                 self._check_sum(key, index, value)
             self._checked.add(index)
-        return episode
+        return with_pictures(episode)
 
     def verify(self) -> None:
         """Check every checksum; raises `CorruptCache` at the first that is wrong."""
@@ -172,7 +172,7 @@ def _fill(folder: Path, store: EpisodeStore, workers: int) -> None:
     columns: dict[str, _Column] = {}
     with contextlib.ExitStack() as stack:
         for episode in read_in_order(store, range(len(store)), workers):
-            for key, value in episode.items():
+            for key, value in without_pictures(episode, str(store.path)).items():
                 if key not in columns:
                     columns[key] = stack.enter_context(_Column(folder, key, store))
                 columns[key].append(value)
@@ -233,7 +233,7 @@ def _read_manifest(path: Path) -> Manifest:
 def _check_manifest(format: int, origin: dict[str, Any], lengths: list[int], files: dict[str, File]) -> None:
     if format != FORMAT:
         raise ValueError(f"format {format}, this version reads {FORMAT}")
-    if not set(STEP_KEYS) <= files.keys() or not all(key.isidentifier() for key in files):
+    if not can_be_stored(set(files), STEP_KEYS) or not all(key.isidentifier() for key in files):
         raise ValueError(f"keys {sorted(files)}")  # they are file names: nothing may lead out of the folder
     if not lengths or min(lengths) < 1 or any(len(file["checksums"]) != len(lengths) for file in files.values()):
         raise ValueError("lengths and checksums do not agree")

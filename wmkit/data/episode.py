@@ -16,7 +16,12 @@ Array: TypeAlias = npt.NDArray[Any]
 Episode: TypeAlias = dict[str, Array]
 
 STEP_KEYS = ("image", "action", "reward", "is_first", "is_terminal")
-CONSTANT_KEYS = frozenset({"context_length", "maze_layout", "targets_pos"})
+CONSTANT_KEYS = frozenset(
+    {
+        *("context_length", "maze_layout", "map_tiles", "atlas", "targets_pos", "target_colors"),
+        *("sample_pos", "sample_color", "answer", "doors_pos", "door_colors", "keys_pos", "key_colors"),
+    }
+)
 """Keys that hold one value per episode even where their first axis happens to equal T."""
 
 

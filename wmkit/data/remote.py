@@ -37,7 +37,7 @@ class RemoteEpisodes:
                 env={**os.environ, **one_thread},
             )
         arguments = {"seed": source.seed, "split": source.split, "length": source.length}
-        worker.send(self._socket, {"path": sys.path, "world": world, "arguments": arguments})
+        worker.send(self._socket, {"path": sys.path, "world": world, "name": source.world.name, "arguments": arguments})
 
     @property
     def pid(self) -> int:

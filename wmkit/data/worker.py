@@ -96,7 +96,8 @@ def serve(connection: socket.socket) -> None:
     while True:
         request, _ = receive(connection)
         try:
-            world = getattr(importlib.import_module(module), attribute)
+            found = getattr(importlib.import_module(module), attribute)
+            world = found(setup["name"]) if callable(found) else found
             episode = world.generate(**setup["arguments"], index=request["index"])
             check_dtypes(episode)
         except Exception:

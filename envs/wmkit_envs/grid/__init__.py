@@ -1,0 +1,1 @@
+"""The worlds of tiles: Distracting Memory and Multi Doors Keys."""

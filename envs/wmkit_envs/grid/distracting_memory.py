@@ -1,0 +1,133 @@
+"""Distracting Memory: which square had the colour of the sample, after a corridor full of other colours?
+
+MiniGrid's MemoryEnv, `width` cells wide and 9 high, with coloured squares in place of its objects and more of them,
+which mean nothing, in the hall. The agent starts in the middle of the hall, walks to its end, back to the sample in the
+room at the left, and to the middle: the context. The query walks to the end and turns up or down there.
+
+    #########...      target at (W-2, 2)
+    #       #         success or failure at (W-2, 3)
+    #####   # ... #
+    #   #####...##    hall row 4, room x = 1..3, y = 3..5
+    #       >         start at (W/2 - 1, 4)
+
+Source: S4WM (Deng et al. 2023). The environment was not published; geometry, colours and steps were read off the video
+on its project page (width 100). What could not be read is a field of `DistractingMemory` whose docstring says "guess".
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wmkit_envs.grid.actions import FORWARD, TURN_LEFT, TURN_RIGHT
+from wmkit_envs.grid.scene import GridScene, walled
+from wmkit_envs.grid.tiles import DOWN, EMPTY, RIGHT, SQUARE, UP, WALL, color_number
+from wmkit_envs.grid.world import GridWorld
+from wmkit_envs.world import Draw, Episode
+
+HEIGHT, HALL = 9, 4
+TARGET_ROWS, EXIT_ROWS = (2, 6), (3, 5)
+"""Upper and lower."""
+HALL_COLORS = ("green", "blue", "purple", "yellow")
+
+
+@dataclasses.dataclass(frozen=True)
+class DistractingMemory(GridWorld):
+    """Reward 1 for turning to the target of the sample's colour at the end; the script turns up or down at random."""
+
+    width: int = 100
+    """Cells across, even, at least 8; published: 100, 200, 400."""
+    distractor_rate: float = 0.5
+    """Guess: each hall cell is coloured with this probability, independently (the video has 47 of 94)."""
+    distractor_colors: tuple[str, ...] = HALL_COLORS
+    """The video's four colours (19, 10, 10, 8 times). Guess: uniform."""
+    last_distractor: int = 4
+    """Guess: hall cells are coloured from x = 4 to x = W - 4; the video's last four are empty up to W - 3."""
+    target_colors: tuple[str, ...] = HALL_COLORS
+    """Guess: the two targets have two different ones of these, uniformly drawn; the one that matches the sample too."""
+    sample_cells: tuple[tuple[int, int], ...] = ((1, 3), (2, 3), (3, 3), (1, 5), (2, 5), (3, 5))
+    """Guess: uniform over the room but for the row where the agent walks (the video's is at (3, 5))."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.context_length != 2 * checked_width(self.width) - 1:
+            raise ValueError(f"context_length: make worlds of other widths with distracting_memory({self.width})")
+
+    def begin(self, draw: Draw) -> GridScene:
+        """The map of width W and height 9; `facts` of `wmkit_envs.grid.world`."""
+        rng = draw.streams()[0]
+        upper, lower = rng.permutation([color_number(name) for name in self.target_colors])[:2]
+        answer = int(rng.integers(2))
+        sample = self.sample_cells[int(rng.integers(len(self.sample_cells)))]
+        cells = self._rooms()
+        cells[TARGET_ROWS, self.width - 2] = SQUARE + upper, SQUARE + lower
+        cells[sample[1], sample[0]] = SQUARE + (upper, lower)[answer]
+        self._distract(cells, rng)
+        exits = ((self.width - 2, EXIT_ROWS[answer]), (self.width - 2, EXIT_ROWS[1 - answer]))
+        facts: Episode = {
+            "target_colors": np.array([upper, lower], np.uint8),
+            "sample_color": np.array((upper, lower)[answer], np.uint8),
+            "sample_pos": np.array(sample, np.float32),
+            "answer": np.array(answer, np.uint8),
+            "map_tiles": cells,
+        }
+        return GridScene(cells, (self.width // 2 - 1, HALL, RIGHT), exits, facts=facts)
+
+    def script(self, draw: Draw) -> NDArray[np.int64]:
+        """To the hall's end, to the room, back to the start (2W - 2 actions); to the end, up or down (W/2 + 1)."""
+        up = bool(draw.streams()[2].integers(2))
+        return np.array(script(self.width, UP if up else DOWN), np.int64)
+
+    def step_truth(self, watched: NDArray[np.uint8], keys: NDArray[np.uint8]) -> Episode:
+        """Nothing changes but the pose."""
+        return {}
+
+    def _rooms(self) -> NDArray[np.uint8]:
+        """Everything but the squares."""
+        width = self.width
+        cells = walled(width, HEIGHT)
+        cells[1:-1, 1:-1] = EMPTY
+        cells[(2, 6), :5] = WALL
+        cells[(3, 5), 4 : width - 3] = WALL
+        cells[1:-1, width - 3] = WALL
+        cells[HALL, width - 3] = EMPTY
+        return cells
+
+    def _distract(self, cells: NDArray[np.uint8], rng: np.random.Generator) -> None:
+        hall = cells[HALL, 4 : self.width - self.last_distractor + 1]
+        colors = np.array([color_number(name) for name in self.distractor_colors])
+        squares = SQUARE + colors[rng.integers(len(colors), size=len(hall))]
+        hall[:] = np.where(rng.random(len(hall)) < self.distractor_rate, squares, EMPTY)
+
+
+def script(width: int, turn: int) -> list[int]:
+    """Actions of a whole episode; `turn` is the heading, up or down, at the end of the hall."""
+    start, end = width // 2 - 1, width - 2
+    to_the_end = [FORWARD] * (end - start)
+    context = [*to_the_end, *[TURN_RIGHT] * 2, *[FORWARD] * (end - 1), *[TURN_LEFT] * 2, *[FORWARD] * (start - 1)]
+    return [*context, *to_the_end, TURN_LEFT if turn == UP else TURN_RIGHT, FORWARD]
+
+
+def checked_width(width: int) -> int:
+    """`width` itself; raises `ValueError` for one that is odd or below 8."""
+    if width < 8 or width % 2:
+        raise ValueError(f"width: Distracting Memory needs an even width of at least 8, got {width}")
+    return width
+
+
+def distracting_memory(width: int, **settings: Any) -> DistractingMemory:
+    """The world of that width: 2W - 1 observations of context, W/2 + 1 of query.
+
+    `settings` are fields of `DistractingMemory`.
+    """
+    context = 2 * checked_width(width) - 1
+    return DistractingMemory(
+        **{"name": f"distracting_memory_{width}"} | settings,
+        id=f"wmkit/DistractingMemory-{width}-v0",
+        episode_length=context + width // 2 + 1,
+        context_length=context,
+        width=width,
+    )

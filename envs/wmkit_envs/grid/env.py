@@ -1,0 +1,175 @@
+"""The tile worlds as MiniGrid environments: MiniGrid's grid, objects, steps and pictures, with a view of their own.
+
+Nothing of the compiled engine is used here but the order of its tiles: the two are checked against each other.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gymnasium
+import numpy as np
+from minigrid.core.constants import COLOR_TO_IDX, COLORS, OBJECT_TO_IDX
+from minigrid.core.grid import Grid
+from minigrid.core.mission import MissionSpace
+from minigrid.core.world_object import Door, Key, Wall, WorldObj
+from minigrid.minigrid_env import MiniGridEnv
+from numpy.typing import NDArray
+
+from wmkit_envs.grid.tiles import COLOR_NAMES, EMPTY, KEY, LOCKED, NUM_COLORS, OPEN, SQUARE, VIEW, WALL
+from wmkit_envs.grid.world import GridWorld, info_facts, pose_truth, resized
+from wmkit_envs.world import Draw, checked_options
+
+Picture = NDArray[np.uint8]
+
+UNLIMITED = 2**31
+"""MiniGrid's own limit of steps, never reached: `gymnasium.make` truncates."""
+
+
+class Square(WorldObj):
+    """A cell of one colour to walk over: looks like MiniGrid's goal, but entering it means nothing."""
+
+    def __init__(self, color: str) -> None:
+        super().__init__("floor", color)
+
+    def can_overlap(self) -> bool:
+        """Yes."""
+        return True
+
+    def encode(self) -> tuple[int, int, int]:
+        """A goal's code: MiniGrid keeps pictures by it for all its environments, and draws floors otherwise."""
+        return OBJECT_TO_IDX["goal"], COLOR_TO_IDX[self.color], 0
+
+    def render(self, r: Picture) -> Picture:
+        """Fill the picture with the colour."""
+        r[:] = COLORS[self.color]
+        return r
+
+
+class OneWayDoor(Door):
+    """A locked door; toggling spends a key of its colour from `env.keys` and opens it for good."""
+
+    def toggle(self, env: Any, pos: tuple[int, int]) -> bool:
+        """Open, if `env.keys` has the key; says whether it did."""
+        number = COLOR_NAMES.index(self.color)
+        if not self.is_locked or not env.keys[number]:
+            return False
+        env.keys[number] -= 1
+        self.is_locked, self.is_open = False, True
+        return True
+
+
+class GridEnv(MiniGridEnv):
+    """A tile world; observations are pictures (5 ts, 5 ts, 3) uint8, actions are MiniGrid's seven.
+
+    `reset(seed=s)` begins the episode that `generate(world, seed=s)` draws; `options={"split": "test", "index": 7}`
+    picks another of that seed. A `reset()` without a seed goes on to the next index. `info` holds `is_first` and the
+    ground truth of the world's episodes, but for the map. `render()` shows the whole map.
+
+    Arguments:
+        world: a name, or a world with settings of your own.
+        tile_size: pixels on a tile's side; None for the world's own, 8 unless the name says otherwise.
+        render_mode: None or "rgb_array".
+
+    Raises `ValueError` for an unknown world, split, option or render mode, a negative seed, and a tile size outside
+    4..64.
+
+    """
+
+    # only what is tested without a screen
+    metadata = {"render_modes": ["rgb_array"], "render_fps": 4}  # noqa: RUF012
+
+    def __init__(self, world: str | GridWorld, tile_size: int | None = None, render_mode: str | None = None) -> None:
+        if render_mode not in (None, "rgb_array"):
+            raise ValueError(f'render_mode: expected None or "rgb_array", got {render_mode!r}')
+        self.world = resized(world, tile_size)
+        self.keys = np.zeros(NUM_COLORS, np.uint8)
+        """Keys held, by colour."""
+        self._draw: Draw | None = None
+        self._scene = self.world.begin(Draw(0))
+        height, width = self._scene.cells.shape
+        super().__init__(
+            MissionSpace(mission_func=lambda: self.world.name),
+            width=width,
+            height=height,
+            max_steps=UNLIMITED,
+            see_through_walls=True,
+            agent_view_size=VIEW,
+            render_mode=render_mode,
+            highlight=False,
+            tile_size=self.world.tile_size,
+        )
+        side = self.world.image_shape[1]
+        self.observation_space = gymnasium.spaces.Box(0, 255, (side, side, 3), np.uint8)
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        """Begin an episode; see the class for seeds and options."""
+        self._draw = self._next_draw(seed, checked_options(options))
+        self._scene = self.world.begin(self._draw)
+        self.keys = np.zeros(NUM_COLORS, np.uint8)
+        picture, _ = super().reset(seed=seed)
+        return picture, self._info(is_first=True)
+
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        """MiniGrid's step; a key that was picked up goes to `keys`, an exit ends the episode."""
+        self._check_reset()
+        picture, *_ = super().step(action)
+        if self.carrying is not None:
+            self.keys[COLOR_NAMES.index(self.carrying.color)] += 1
+            self.carrying = None
+        success, failure = self._scene.exits
+        here = tuple(int(coordinate) for coordinate in self.agent_pos)
+        return picture, float(here == success), here in (success, failure), False, self._info(is_first=False)
+
+    def render(self) -> Any:
+        """The whole map in render mode "rgb_array", else None."""
+        self._check_reset()
+        return None if self.render_mode is None else self.get_frame(self.highlight, self.tile_size)
+
+    def gen_obs(self) -> Picture:
+        """The 5x5 cells around the agent, north up, drawn by MiniGrid."""
+        x, y = self.agent_pos
+        view: Any = self.grid.slice(x - VIEW // 2, y - VIEW // 2, VIEW, VIEW)
+        view.set(VIEW // 2, VIEW // 2, None)
+        return view.render(self.tile_size, (VIEW // 2, VIEW // 2), self.agent_dir)
+
+    def _gen_grid(self, width: int, height: int) -> None:
+        self.grid = Grid(width, height)
+        for (y, x), tile in np.ndenumerate(self._scene.cells):
+            self.grid.set(x, y, object_of(int(tile)))
+        x, y, self.agent_dir = self._scene.start
+        self.agent_pos = (x, y)
+        self.mission = self.world.name
+
+    def _next_draw(self, seed: int | None, options: dict[str, Any]) -> Draw:
+        if seed is None and self._draw is not None:
+            return self._draw.following(options)
+        return Draw(int(self.np_random.integers(2**31)) if seed is None else seed, **options)
+
+    def _check_reset(self) -> None:
+        if self._draw is None:
+            raise ValueError("call reset() before step() or render()")
+
+    def _info(self, is_first: bool) -> dict[str, Any]:
+        """Fresh copies, so that a caller may keep or change them."""
+        watched = np.array([tile_of(self.grid.get(*cell)) for cell in self._scene.watched], np.uint8)
+        pose = np.array([*self.agent_pos, self.agent_dir])
+        changing = {**pose_truth(pose), **self.world.step_truth(watched, self.keys.copy())}
+        return {"is_first": is_first, **changing, **info_facts(self._scene)}
+
+
+def object_of(tile: int) -> WorldObj | None:
+    """MiniGrid's object for a tile of a map."""
+    if tile in (EMPTY, WALL):
+        return Wall() if tile == WALL else None
+    kind = (tile - SQUARE) // NUM_COLORS
+    color = COLOR_NAMES[(tile - SQUARE) % NUM_COLORS]
+    return (Square(color), Key(color), OneWayDoor(color, is_locked=True), OneWayDoor(color, is_open=True))[kind]
+
+
+def tile_of(thing: WorldObj | None) -> int:
+    """The tile of a map for MiniGrid's object."""
+    if thing is None or isinstance(thing, Wall):
+        return EMPTY if thing is None else WALL
+    first = {Square: SQUARE, Key: KEY, OneWayDoor: OPEN if getattr(thing, "is_open", False) else LOCKED}[type(thing)]
+    return first + COLOR_NAMES.index(thing.color)

@@ -1,0 +1,107 @@
+"""Distracting Memory: the map, the script, and what the reward depends on."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from wmkit_envs import WORLDS, find_world
+from wmkit_envs.grid.distracting_memory import DistractingMemory, distracting_memory
+from wmkit_envs.grid.tiles import SQUARE
+from wmkit_envs.world import Draw
+
+
+@pytest.mark.parametrize(("width", "context", "query"), [(100, 199, 51), (200, 399, 101), (400, 799, 201)])
+def test_published_lengths_and_the_return_to_the_start(width: int, context: int, query: int) -> None:
+    world = WORLDS[f"distracting_memory_{width}"]
+    assert isinstance(world, DistractingMemory)
+    episodes = world.generate_batch(seed=0, indices=range(200))
+    assert episodes["tiles"].shape == (200, context + query, 5, 5)
+    assert (episodes["context_length"] == context).all()
+    for key in ("agent_pos", "agent_dir"):
+        np.testing.assert_array_equal(episodes[key][:, context - 1], episodes[key][:, 0])
+    # the episode ends with its last observation, not before
+    assert episodes["is_terminal"][:, -1].all()
+    assert not episodes["is_terminal"][:, :-1].any()
+
+
+def test_reward_is_one_exactly_when_the_colours_match_and_half_of_the_time() -> None:
+    world = find_world("distracting_memory_16")
+    assert isinstance(world, DistractingMemory)
+    episodes = world.generate_batch(seed=1, indices=range(10_000))
+    lower = (episodes["agent_pos"][:, -1, 1] == 5).astype(int)
+    chosen = np.take_along_axis(episodes["target_colors"], lower[:, None], 1)[:, 0]
+    reward = episodes["reward"]
+    np.testing.assert_array_equal(reward[:, -1] == 1, chosen == episodes["sample_color"])
+    assert not reward[:, :-1].any()
+    assert set(np.unique(reward)) == {0, 1}
+    assert abs(reward[:, -1].mean() - 0.5) < 0.02
+    assert abs(lower.mean() - 0.5) < 0.02
+    np.testing.assert_array_equal(lower == episodes["answer"], reward[:, -1] == 1)
+
+
+def test_the_sample_is_seen_in_the_context_and_not_in_the_query() -> None:
+    world = distracting_memory(40)
+    episodes = world.generate_batch(seed=2, indices=range(50))
+    away = np.abs(episodes["agent_pos"] - episodes["sample_pos"][:, None]).max(-1)
+    assert (away[:, : world.context_length].min(1) <= 2).all()
+    assert (away[:, world.context_length - 1 :].min(1) > 2).all()
+    # so are both targets, at the hall's end
+    assert (episodes["agent_pos"][:, : world.context_length, 0].max(1) == 38).all()
+
+
+def test_distractors_fill_half_of_the_hall_with_four_colours() -> None:
+    world = distracting_memory(100)
+    maps = np.stack([world.begin(Draw(3, "train", index)).cells for index in range(300)])
+    hall = maps[:, 4, 4:97]
+    squares = hall[hall >= SQUARE] - SQUARE
+    assert abs(len(squares) / hall.size - 0.5) < 0.02
+    assert np.unique(squares).tolist() == [1, 2, 3, 4]
+    assert np.ptp(np.bincount(squares)[1:]) < 0.1 * len(squares)
+
+
+def test_targets_differ_and_every_sample_cell_is_used() -> None:
+    world = distracting_memory(8)
+    episodes = world.generate_batch(seed=4, indices=range(500))
+    assert (episodes["target_colors"][:, 0] != episodes["target_colors"][:, 1]).all()
+    assert set(map(tuple, episodes["sample_pos"].astype(int).tolist())) == set(world.sample_cells)
+    assert (episodes["target_colors"] == episodes["sample_color"][:, None]).any(1).all()
+
+
+def test_the_map_of_the_video_is_one_of_ours() -> None:
+    rows = [
+        "####################",
+        "#................#.#",
+        "#####............#T#",
+        "#..s###############.",
+        "#...dddddddddddddd.#",
+        "#..s###############.",
+        "#####............#T#",
+        "#................#.#",
+        "####################",
+    ]
+    cells = distracting_memory(20).begin(Draw(0)).cells
+    for y, row in enumerate(rows):
+        for x, letter in enumerate(row):
+            if letter in "#." and (x, y) not in ((19, 3), (19, 5), (18, 3), (18, 5)):
+                assert (cells[y, x] == 1) == (letter == "#"), (x, y)
+    assert (cells[(2, 6), 18] >= SQUARE).all()
+    assert (cells[1:8, 18] != 1).all()
+
+
+@pytest.mark.parametrize("width", [6, 15, 0])
+def test_widths_that_cannot_be_are_refused(width: int) -> None:
+    with pytest.raises(ValueError, match="even width of at least 8"):
+        distracting_memory(width)
+
+
+def test_a_width_changed_behind_the_lengths_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"distracting_memory\(32\)"):
+        dataclasses.replace(distracting_memory(16), width=32)
+
+
+def test_settings_change_what_is_drawn() -> None:
+    bare = distracting_memory(16, distractor_rate=0.0, target_colors=("red", "blue"))
+    episodes = bare.generate_batch(seed=0, indices=range(20))
+    assert set(np.unique(episodes["target_colors"])) == {0, 2}
+    assert (episodes["map_tiles"][:, 4, 4:13] == 0).all()

@@ -1,0 +1,227 @@
+"""The tile worlds as MiniGrid environments and as vector environments."""
+
+from typing import Any
+
+import gymnasium
+import numpy as np
+import pytest
+from gymnasium.utils.env_checker import check_env
+from gymnasium.vector import AutoresetMode
+from minigrid.core.grid import Grid
+from minigrid.core.world_object import Floor, Goal
+from minigrid.minigrid_env import MiniGridEnv
+
+import wmkit_envs
+from wmkit_envs.grid.env import GridEnv, Square, object_of, tile_of
+from wmkit_envs.grid.multi_doors_keys import multi_doors_keys
+from wmkit_envs.grid.tiles import AGENT, NUM_TILES, SQUARE
+from wmkit_envs.grid.vector_env import GridVectorEnv
+
+
+@pytest.mark.parametrize("name", ["distracting_memory_16", "multi_doors_keys_2"])
+def test_a_world_of_any_size_can_be_made_and_passes_gymnasiums_checker(name: str) -> None:
+    env = gymnasium.make(wmkit_envs.register(name), render_mode="rgb_array")
+    assert isinstance(env.unwrapped, MiniGridEnv)
+    check_env(env.unwrapped, skip_render_check=False)
+
+
+@pytest.mark.parametrize("name", ["distracting_memory_16", "multi_doors_keys_3"])
+def test_the_generated_actions_lead_to_the_generated_episode(name: str) -> None:
+    episode = wmkit_envs.generate(name, seed=4, split="test", index=3)
+    env = GridEnv(name)
+    image, info = env.reset(seed=4, options={"split": "test", "index": 3})
+    reward, terminated = 0.0, False
+    for step in range(len(episode["image"])):
+        if step:
+            image, reward, terminated, _, info = env.step(episode["action"][step].argmax())
+        np.testing.assert_array_equal(image, episode["image"][step])
+        assert (reward, terminated) == (episode["reward"][step], episode["is_terminal"][step])
+        for key, value in info.items():
+            constant = key.endswith(("_colors", "_color", "_pos")) and key != "agent_pos"
+            np.testing.assert_array_equal(value, episode[key] if constant or key == "answer" else episode[key][step])
+
+
+def test_a_generated_batch_holds_the_generated_episodes() -> None:
+    world = wmkit_envs.find_world("multi_doors_keys_3_4px")
+    batch = world.generate_batch(seed=1, split="valid", indices=[7, 2], length=90)
+    for row, index in enumerate([7, 2]):
+        episode = world.generate(seed=1, split="valid", index=index, length=90)
+        for key, value in batch.items():
+            np.testing.assert_array_equal(value[row], episode[key], err_msg=key)
+        assert set(episode) - set(batch) == {"image", "atlas"}
+    whole = world.generate(seed=1, split="valid", index=7)
+    np.testing.assert_array_equal(
+        whole["image"][:90], world.generate(seed=1, split="valid", index=7, length=90)["image"]
+    )
+
+
+def test_a_plain_reset_goes_on_to_the_next_episode_of_the_seed() -> None:
+    env = GridEnv("distracting_memory_16")
+    env.reset(seed=2)
+    env.reset()
+    _, info = env.reset(options={"split": "valid"})
+    expected = wmkit_envs.generate("distracting_memory_16", seed=2, split="valid", index=2, length=1)
+    for key in ("target_colors", "sample_pos"):
+        np.testing.assert_array_equal(info[key], expected[key])
+    one, other = (GridEnv("distracting_memory_40").reset()[0] for _ in range(2))
+    assert not np.array_equal(one, other)
+
+
+def test_the_view_is_drawn_in_the_size_asked_for() -> None:
+    env = gymnasium.make("wmkit/DistractingMemory-100-v0", tile_size=4)
+    assert env.reset(seed=0)[0].shape == (20, 20, 3) == env.observation_space.shape
+    assert GridEnv("distracting_memory_16_4px").observation_space.shape == (20, 20, 3)
+    assert GridEnv("distracting_memory_16").observation_space.shape == (40, 40, 3)
+
+
+def test_rendering_shows_the_whole_map() -> None:
+    env = GridEnv("multi_doors_keys_3", render_mode="rgb_array")
+    env.reset(seed=0)
+    picture = env.render()
+    assert picture.shape == (13 * 8, 13 * 8, 3)
+    silent = GridEnv("multi_doors_keys_3")
+    silent.reset(seed=0)
+    assert silent.render() is None
+
+
+def test_an_episode_without_an_end_is_truncated() -> None:
+    env = gymnasium.make("wmkit/MultiDoorsKeys-3-v0", tile_size=4)
+    env.reset(seed=0)
+    ends = [env.step(6)[2:4] for _ in range(249)]
+    assert ends == [(False, False)] * 248 + [(False, True)]
+
+
+def test_squares_neither_take_nor_leave_pictures_in_minigrids_store() -> None:
+    Grid.tile_cache.clear()
+    floor = Grid.render_tile(Floor("blue"), tile_size=8).copy()
+    square = Grid.render_tile(Square("blue"), tile_size=8)
+    np.testing.assert_array_equal(square, Grid.render_tile(Goal("blue"), tile_size=8))
+    np.testing.assert_array_equal(floor, Grid.render_tile(Floor("blue"), tile_size=8))
+    assert not np.array_equal(floor, square)
+
+
+def test_objects_and_tiles_translate_both_ways() -> None:
+    for tile in (*range(AGENT), *range(SQUARE, NUM_TILES)):
+        assert tile_of(object_of(tile)) == tile
+
+
+def assert_same(one: dict[str, Any], other: dict[str, Any]) -> None:
+    assert one.keys() == other.keys()
+    for key, value in one.items():
+        if isinstance(value, dict):
+            assert_same(value, other[key])
+        elif value.dtype == object:
+            assert [item is None for item in value] == [item is None for item in other[key]]
+            for mine, theirs in zip(value, other[key], strict=True):
+                np.testing.assert_array_equal(mine, theirs)
+        else:
+            assert value.dtype == other[key].dtype
+            np.testing.assert_array_equal(value, other[key], err_msg=key)
+
+
+@pytest.mark.parametrize("mode", list(AutoresetMode), ids=lambda mode: mode.value)
+@pytest.mark.parametrize("name", ["distracting_memory_8_4px", "multi_doors_keys_2"])
+def test_the_vector_environment_is_what_gymnasium_makes_of_single_ones(name: str, mode: AutoresetMode) -> None:
+    env_id = wmkit_envs.register(name)
+    ours = gymnasium.make_vec(env_id, num_envs=3, autoreset_mode=mode)
+    theirs = gymnasium.make_vec(env_id, num_envs=3, vectorization_mode="sync", vector_kwargs={"autoreset_mode": mode})
+    assert isinstance(ours, GridVectorEnv)
+    assert ours.metadata["autoreset_mode"] is mode
+    assert (ours.observation_space, ours.action_space) == (theirs.observation_space, theirs.action_space)
+    first, expected = ours.reset(seed=4), theirs.reset(seed=4)
+    np.testing.assert_array_equal(first[0], expected[0])
+    assert_same(first[1], expected[1])
+    rng, ends, begins = np.random.default_rng(1), 0, np.zeros(3, np.bool_)
+    for _ in range(300):
+        actions = rng.choice(7, size=3, p=[0.15, 0.15, 0.5, 0.1, 0.02, 0.06, 0.02])
+        step, expected = ours.step(actions), theirs.step(actions)
+        for mine, other in zip(step[:4], expected[:4], strict=True):
+            np.testing.assert_array_equal(mine, other)
+        assert_same(step[4], expected[4])
+        ended = step[2] | step[3]
+        ends += ended.sum()
+        begins = {"NextStep": begins, "SameStep": ended, "Disabled": np.zeros(3, np.bool_)}[mode.value]
+        np.testing.assert_array_equal(step[4]["is_first"], begins)
+        begins = ended
+        if mode is AutoresetMode.DISABLED and ended.any():
+            first, expected = (env.reset(options={"reset_mask": ended.copy()}) for env in (ours, theirs))
+            np.testing.assert_array_equal(first[0], expected[0])
+            assert_same(first[1], expected[1])
+            np.testing.assert_array_equal(first[1]["is_first"], ended)
+    assert ends > 3
+
+
+def test_the_first_observation_after_an_end_is_marked_in_next_step_mode() -> None:
+    env = gymnasium.make_vec(wmkit_envs.register("multi_doors_keys_2"), num_envs=2)
+    limit = wmkit_envs.find_world("multi_doors_keys_2").episode_length - 1
+    env.reset(seed=0)
+    firsts = [env.step(np.array([6, 6]))[4]["is_first"].tolist() for _ in range(limit + 2)]
+    assert firsts == [[False, False]] * limit + [[True, True], [False, False]]
+
+
+def test_rows_can_be_given_seeds_and_settings_of_ones_own() -> None:
+    world = multi_doors_keys(3, colors=("red", "grey"))
+    env = GridVectorEnv(2, world=world, tile_size=4)
+    pictures, info = env.reset(seed=[5, None], options={"split": "test", "index": 9})
+    expected = world.generate(seed=5, split="test", index=9, length=1)
+    np.testing.assert_array_equal(info["door_colors"][0], expected["door_colors"])
+    assert pictures.shape == (2, 20, 20, 3)
+    _, info = env.reset(options={"reset_mask": np.array([True, False])})
+    np.testing.assert_array_equal(
+        info["door_colors"][0], world.generate(seed=5, split="test", index=10, length=1)["door_colors"]
+    )
+    assert info["_door_colors"].tolist() == [True, False]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"world": "ray_two_rooms"}, "tile world"),
+        ({"world": "distracting_memory_9"}, "even width"),
+        ({"tile_size": 3}, "tile_size"),
+        ({"render_mode": "human"}, "render_mode"),
+    ],
+)
+def test_wrong_settings_are_refused(wrong: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        GridEnv(**({"world": "distracting_memory_16"} | wrong))
+    if "render_mode" not in wrong:
+        with pytest.raises(ValueError, match=message):
+            GridVectorEnv(2, **({"world": "distracting_memory_16"} | wrong))
+
+
+def test_a_ray_environment_refuses_a_tile_world() -> None:
+    with pytest.raises(ValueError, match="ray-cast"):
+        gymnasium.make("wmkit/RayTwoRooms-v0", world="distracting_memory_100")
+
+
+def test_wrong_calls_are_refused() -> None:
+    env, vector = GridEnv("distracting_memory_8"), GridVectorEnv(2, world="distracting_memory_8")
+    for call in (lambda: env.step(0), env.render, lambda: vector.step(np.array([0, 0]))):
+        with pytest.raises(ValueError, match="reset"):
+            call()
+    with pytest.raises(ValueError, match="first reset"):
+        vector.reset(options={"reset_mask": np.array([True, False])})
+    for mask in (np.array([True]), [True, False], np.zeros(2, np.bool_)):
+        with pytest.raises(ValueError, match="reset_mask"):
+            vector.reset(options={"reset_mask": mask})
+    with pytest.raises(ValueError, match="seed"):
+        vector.reset(seed=[1, 2, 3])
+    env.reset(seed=0)
+    vector.reset(seed=0)
+    with pytest.raises(ValueError, match="7"):
+        env.step(7)
+    with pytest.raises(ValueError, match="actions"):
+        vector.step(np.array([0, 7]))
+    for wrong in (env, vector):
+        with pytest.raises(ValueError, match="spilt"):
+            wrong.reset(options={"spilt": "test"})
+
+
+def test_stepping_an_ended_row_without_autoreset_is_refused() -> None:
+    env = GridVectorEnv(1, world="distracting_memory_8", max_episode_steps=2, autoreset_mode="Disabled")
+    env.reset(seed=0)
+    for _ in range(2):
+        env.step(np.array([6]))
+    with pytest.raises(ValueError, match=r"rows \[0\] have ended"):
+        env.step(np.array([6]))
