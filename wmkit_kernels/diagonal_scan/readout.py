@@ -58,7 +58,7 @@ class ReadoutTables:
 
     def turned(self, state: Tensor) -> Tensor:
         """a^R s: (H, B, 2N) -> the same."""
-        return column(torch.view_as_complex(state.unflatten(-1, (-1, 2))) * self.turn[:, -1:])
+        return column(torch.view_as_complex(state.reshape(*state.shape[:-1], -1, 2)) * self.turn[:, -1:])
 
     def scan(self, u: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
         """As many spans as u holds: u (H, B, S R), state (H, B, 2N) -> (y (H, B, S R), last state)."""
@@ -90,8 +90,8 @@ def prepare_readout(
     kernel = inner((c * b).unsqueeze(1), table[:, :-1])[..., 0]
     respond = toeplitz(kernel).mT + torch.diag_embed(d.to(kernel.dtype).unsqueeze(1).expand_as(kernel))
     enter = column(table[:, :-1].flip(1) * b.unsqueeze(1))
-    real = (x.to(dtype).contiguous() for x in (respond, read, enter))
-    return ReadoutTables(*real, table.to(dtype.to_complex()))
+    respond, read, enter = (x.to(dtype).contiguous() for x in (respond, read, enter))
+    return ReadoutTables(respond, read, enter, table.to(dtype.to_complex()))
 
 
 def diagonal_readout(
