@@ -97,7 +97,7 @@ def test_decoding_some_frames_is_an_unbiased_estimate_of_decoding_all() -> None:
 
 @pytest.mark.parametrize("resets", [False, True])
 @pytest.mark.parametrize("posterior", ["filtering", "factorized", "full"])
-@pytest.mark.parametrize("backbone", ["gru", "s4", "transformer_xl"])
+@pytest.mark.parametrize("backbone", ["gru", "s4", "s4d", "s5", "lru", "transformer_xl"])
 def test_loss_in_windows_with_carried_state_equals_one_long_pass(backbone: str, posterior: str, resets: bool) -> None:
     model = make(backbone=backbone, posterior=posterior).double()
     batch = make_batch().map(lambda x: x.double() if x.is_floating_point() else x)

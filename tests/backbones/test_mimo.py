@@ -80,7 +80,7 @@ def test_s5_starts_as_the_normal_part_of_hippo_in_blocks(blocks):
     expected = expected[expected < 0].sort().values
     for block in Lambda.view(blocks, -1):
         torch.testing.assert_close(block.imag.sort().values, expected, rtol=1e-4, atol=1e-4)
-    assert float(torch.view_as_complex(ssm.B).abs().square().mean()) == pytest.approx(1 / 12, rel=0.2)
+    assert float(ssm.B.detach().square().sum(-1).mean()) == pytest.approx(1 / 12, rel=0.2)
 
 
 def test_the_lru_starts_in_its_ring_with_states_of_its_inputs_variance():
@@ -90,7 +90,7 @@ def test_the_lru_starts_in_its_ring_with_states_of_its_inputs_variance():
     assert 0 <= float(a.angle().min()) < float(a.angle().max()) <= math.pi / 10 + 1e-6
     torch.testing.assert_close(torch.exp(ssm.log_gamma), torch.sqrt(1 - a.abs().square()))
     _, last = ssm.scan(torch.randn(50, 100, 12), None, None, True)
-    assert float(last.square().sum(-1).mean()) == pytest.approx(1, rel=0.1)
+    assert float(last.detach().square().sum(-1).mean()) == pytest.approx(1, rel=0.1)
 
 
 @pytest.mark.parametrize(

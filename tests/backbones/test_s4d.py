@@ -1,4 +1,4 @@
-"""S4D beyond the ten laws: its paths agree for every start and discretisation, at full state size, trained or loaded."""
+"""S4D beyond the ten laws: its paths agree for every start and discretisation, trained or loaded."""
 
 import math
 
