@@ -96,6 +96,6 @@ class S5StateSpace(MimoStateSpace):
         """(a, B, C, D); a in double precision before it is rounded."""
         A = torch.complex(-torch.exp(self.log_decay.double()), self.frequency.double())
         log_a, gain = discretise(self.discretisation, A, torch.exp(self.log_dt.double()))
-        dtype = self.dtype.to_complex()
+        dtype = torch.promote_types(self.dtype, torch.complex64)
         B, C = (torch.view_as_complex(x.to(self.dtype)) for x in (self.B, self.C))
         return torch.exp(log_a).to(dtype), gain.to(dtype).unsqueeze(-1) * B, C, self.D
