@@ -74,9 +74,9 @@ class TileTruth:
 
     @property
     def moving(self) -> Tensor:
-        """(N, T) bool: up to the last step that changed the view; what an episode is filled up with counts for nothing."""
+        """(N, T) bool: up to the last step that changed the view; after it the walk is over."""
         changed = (self.tiles[:, 1:] != self.tiles[:, :-1]).any(-1).any(-1)
-        later = changed.flip(1).cummax(1).values.flip(1)  # at t: whether the view changes after t
+        later = changed.long().flip(1).cummax(1).values.flip(1).bool()  # at t: whether the view changes after t
         return torch.cat([torch.ones_like(later[:, :1]), later], dim=1)
 
     @property
