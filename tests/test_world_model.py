@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from wmkit import Batch, build_world_model, tree
+from wmkit.dynamics.latents import GaussianLatent
 from wmkit.world_model import WorldModel
 
 SHAPE = (3, 16, 16)
@@ -131,6 +132,20 @@ def test_observe_without_is_first_begins_an_episode_only_without_a_state() -> No
     _, state = model.observe(batch.image[:, :3], batch.action[:, :3], noise=noise[:, :3])
     rest, _ = model.observe(batch.image[:, 3:], batch.action[:, 3:], state=state, noise=noise[:, 3:])
     torch.testing.assert_close(rest.h, whole.h[:, 3:])
+
+
+@torch.no_grad()
+def test_a_new_model_starts_from_grey_with_a_sharp_posterior_and_listens_to_z() -> None:
+    model, batch = make(latent="gaussian", posterior="factorized"), make_batch()
+    seen, _ = model.observe(batch.image, batch.action)
+    assert isinstance(model.dynamics.latent, GaussianLatent)
+    _, std = model.dynamics.latent.moments(seen.posterior)
+    assert float(std.min()) > 0.18
+    assert float(std.max()) < 0.3
+    width = model.dynamics.backbone.feature_dim
+    heard = model.decoder.project.weight.std(0)
+    assert float(heard[:width].max()) < 0.2 * float(heard[width:].min())
+    assert float((model.decode(seen.features) - 0.5).abs().max()) < 0.3
 
 
 def test_imagination_uses_its_actions_and_continues_across_calls() -> None:

@@ -198,13 +198,18 @@ class WorldModel(nn.Module):
         return LossOutput(total, terms, after, metrics)
 
     def _initialise(self) -> None:
-        """DreamerV3's initial weights for everything but the backbones, which bring their own."""
+        """DreamerV3's initial weights for everything but the backbones, which bring their own; then a clear start.
+
+        Grey pictures, little noise in z and little of h in the decoder: docs/log.md, 2026-11-21, has the figures.
+        """
         dynamics = self.dynamics
         parts = [self.encoder, self.decoder, dynamics.input, dynamics.prior, dynamics.posterior]
         optional = [self.reward, self.continues, dynamics.posterior_input]
         for part in [*parts, *(part for part in optional if part is not None)]:
             part.apply(initialise)
         self.decoder.start_grey()
+        self.decoder.start_quiet(dynamics.backbone.feature_dim)
+        dynamics.start_sharp()
 
     def _squared_error(self, features: Tensor, image: Tensor, frames: Tensor | None) -> Tensor:
         """Sum over C, H, W of (decoded - image)^2 on [0, 1]: (B, T), in float32 or better.
