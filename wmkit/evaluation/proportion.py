@@ -33,7 +33,8 @@ class Proportion:
         centre = p + z**2 / (2 * n)
         half = z * math.sqrt(p * (1 - p) / n + z**2 / (4 * n**2))
         scale = 1 + z**2 / n
-        return max(0.0, (centre - half) / scale), min(1.0, (centre + half) / scale)
+        # at p = 0 and 1 an end of the interval is p itself, up to rounding
+        return max(0.0, min(p, (centre - half) / scale)), min(1.0, max(p, (centre + half) / scale))
 
     def __str__(self) -> str:
         low, high = self.interval()

@@ -11,11 +11,11 @@ from rich.table import Table
 from wmkit.evaluation.errors import Estimate
 from wmkit.evaluation.report import RANGES, ROWS, Evaluation, Range, label
 from wmkit.evaluation.rewards import RewardAccuracy
-from wmkit.evaluation.tiles import DOOR, OPEN, TILES, TileAccuracy
+from wmkit.evaluation.tiles import KINDS, TileAccuracy
 
 Cell = tuple[str, ...]
 """The sum and its interval; the per-pixel mean."""
-SHOWN_KINDS = (TILES, OPEN, DOOR)
+
 PARTS = 4
 """Columns that the query is cut into for tiles."""
 
@@ -97,7 +97,7 @@ def tile_sheet(tiles: TileAccuracy) -> Sheet:
         {
             f"{name}: {kind}": [_percent(tiles.over(name, kind, s)) for s in steps]
             for name, kinds in tiles.shares.items()
-            for kind in SHOWN_KINDS
+            for kind in KINDS
             if kind in kinds
         },
     )

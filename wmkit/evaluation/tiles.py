@@ -21,11 +21,12 @@ from wmkit.evaluation.report import FIRST_MAP, GENERATION, Range
 from wmkit.evaluation.verdict import Verdict
 from wmkit.networks import to_unit
 
-TILES, COLOUR, OPEN, DOOR = "all tiles", "colour of doors", "doors open", "doors open, colour"
-KINDS = (TILES, OPEN, COLOUR, DOOR)
-"""What is judged in each view."""
+TILES, OPEN, DOOR = "all tiles", "doors open or shut", "door tiles"
+KINDS = (TILES, OPEN, DOOR)
+"""What is judged in each view; a door's tile also has its colour, where its picture shows it (open ones of 4 pixels do
+not)."""
 DOOR_MAJORITY = "the more frequent at each step"
-KEYS = ("tiles", "agent_pos", "map_tiles", "doors_pos", "door_colors", "door_open")
+KEYS = ("tiles", "agent_pos", "map_tiles", "doors_pos", "door_open")
 """Ground truth that a world with doors gives with each step."""
 
 
@@ -39,8 +40,6 @@ class TileTruth:
     """K, how many tiles there are."""
     in_view: Tensor
     """(N, T, D, h, w) bool: where door d is in the view."""
-    colour: Tensor
-    """(N, T, D) the doors' colours."""
     is_open: Tensor
     """(N, T, D) bool."""
 
@@ -55,14 +54,15 @@ class TileTruth:
         at_column = (offset[..., 0] + columns // 2)[..., None] == torch.arange(columns)
         in_view = at_row[..., :, None] & at_column[..., None, :]
         in_view[..., rows // 2, columns // 2] = False  # what the agent stands on is not to be seen
-        return cls(tiles, len(atlas), in_view, extras["door_colors"].long(), extras["door_open"].bool())
+        return cls(tiles, len(atlas), in_view, extras["door_open"].bool())
 
     def judge(self, tiles: Tensor) -> dict[str, Tensor]:
         """Tiles (N, T, h, w) -> for each of `KINDS` the share (N, T) that is right; NaN where nothing counts."""
-        shown = self.shown
-        claimed = self._meaning()[self._at_doors(tiles)]
-        colour, is_open = claimed[..., 0] == self.colour, claimed[..., 1] == self.is_open
-        right = {OPEN: is_open, COLOUR: colour, DOOR: colour & is_open}
+        shown, at_doors = self.shown, self._at_doors(tiles)
+        right = {
+            OPEN: self._meaning()[at_doors] == self.is_open.long(),
+            DOOR: at_doors == self._at_doors(self.tiles),
+        }
         shares = {name: (value & shown).sum(-1) / shown.sum(-1) for name, value in right.items()}
         return {TILES: (tiles == self.tiles).float().mean((-2, -1)).where(self.moving, math.nan)} | shares
 
@@ -89,10 +89,9 @@ class TileTruth:
         return (tiles[:, :, None] * self.in_view).sum((-2, -1))
 
     def _meaning(self) -> Tensor:
-        """(K, 2): colour, and 1 for open, of each tile that a door ever had in these episodes; -1 for the others."""
-        means = torch.full((self.number, 2), -1)
-        shown = self.shown
-        means[self._at_doors(self.tiles)[shown]] = torch.stack([self.colour, self.is_open.long()], dim=-1)[shown]
+        """(K,): 1 for tiles that an open door had in these episodes, 0 for those of shut ones, -1 for all others."""
+        means = torch.full((self.number,), -1)
+        means[self._at_doors(self.tiles)[self.shown]] = self.is_open.long()[self.shown]
         return means
 
 
