@@ -44,7 +44,7 @@ def test_memory_maze_takes_two_steps(tmp_path: Path, word: str) -> None:
         ("distracting_memory", "distracting_memory_8_4px", "imagination", "s4"),
         ("distracting_memory", "distracting_memory_8_4px", "imagination", "gru"),
         ("distracting_memory", "distracting_memory_8_4px", "imagination", "transformer_xl"),
-        ("multi_doors_keys", "multi_doors_keys_2_4px", "doors open or shut", "s4"),
+        ("multi_doors_keys", "multi_doors_keys_2_4px", "door, open or shut", "s4"),
     ],
 )
 def test_a_tile_worlds_recipe_takes_two_steps(

@@ -170,7 +170,7 @@ def test_a_world_with_doors_has_them_judged(tmp_path):
     evaluation = evaluate_run(run, console=Console(file=io.StringIO()))
     assert evaluation.rewards is None
     saved = json.loads((run / "evaluation.json").read_text())
-    assert saved["tile_accuracy"]["generation"]["doors open or shut"]["curve"]
+    assert saved["tile_accuracy"]["generation"]["door, open or shut"]["curve"]
     assert saved["query_table"]["first map, true walk"]["50"]["mean"] > 0
     assert len(saved["query_curves"]["first map, true walk"]["mean"]) == 96
 

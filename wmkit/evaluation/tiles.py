@@ -21,9 +21,9 @@ from wmkit.evaluation.report import FIRST_MAP, GENERATION, Range
 from wmkit.evaluation.verdict import Verdict
 from wmkit.networks import to_unit
 
-TILES, OPEN, DOOR = "all tiles", "doors open or shut", "door tiles"
+TILES, OPEN, DOOR = "all tiles", "door, open or shut", "door, both"
 KINDS = (TILES, OPEN, DOOR)
-"""What is judged in each view; a door's tile also has its colour, where its picture shows it (open ones of 4 pixels do
+"""What is judged in each view; `both` is state and colour, where the picture shows a colour (open doors of 4 pixels do
 not)."""
 DOOR_MAJORITY = "the more frequent at each step"
 KEYS = ("tiles", "agent_pos", "map_tiles", "doors_pos", "door_open")
