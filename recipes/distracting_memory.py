@@ -29,7 +29,7 @@ def config() -> RunConfig:
         backbone="s4",
         size="small",
         model=dataclasses.replace(
-            ModelConfig.for_size("small"), latent="categorical", reward_head=True, reward_scale=10.0
+            ModelConfig.for_size("small"), latent="categorical", kl_scale=1.0, reward_head=True, reward_scale=10.0
         ),
         data=DataConfig(sampler="episodes", batch_size=16, workers=1),
         train=TrainConfig(

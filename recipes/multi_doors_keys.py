@@ -29,7 +29,7 @@ def config() -> RunConfig:
         world="multi_doors_keys_2_4px",
         backbone="s4",
         size="small",
-        model=dataclasses.replace(ModelConfig.for_size("small"), latent="categorical"),
+        model=dataclasses.replace(ModelConfig.for_size("small"), latent="categorical", kl_scale=1.0),
         data=DataConfig(sampler="episodes", batch_size=16, workers=1),
         train=TrainConfig(
             steps=3000,
