@@ -83,12 +83,23 @@ def line_chart(
     return _svg(title, HEIGHT, parts)
 
 
-def dot_chart(title: str, rows: Sequence[Dots], *, x_label: str, x_range: tuple[float, float], format_x: Format) -> str:
-    """One row per system, one dot per seed, a bar at their mean."""
+def dot_chart(
+    title: str,
+    rows: Sequence[Dots],
+    *,
+    x_label: str,
+    x_range: tuple[float, float],
+    format_x: Format,
+    reference: float | None = None,
+) -> str:
+    """One row per system, one dot per seed, a bar at their mean; a dashed line at `reference`."""
     height = TOP + ROW * len(rows) + BOTTOM
     x = Scale(*x_range, LEFT + 70, WIDTH - RIGHT)
     bottom = height - BOTTOM
     parts = [_x_axis(x, bottom, x_label, format_x)]
+    if reference is not None:
+        at = f"{x(_clipped(x, reference)):.1f}"
+        parts.append(f'<line class="line reference" x1="{at}" x2="{at}" y1="{TOP - 8}" y2="{bottom}"/>')
     for number, row in enumerate(rows):
         middle = TOP + ROW * (number + 0.5)
         parts.append(_dots(row, x, middle))

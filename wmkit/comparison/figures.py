@@ -36,6 +36,7 @@ def headline(summary: Summary, world: str) -> str:
         x_label=f"{column.heading} on test episodes, one dot per seed, bar: mean",
         x_range=(math.floor(low * 10) / 10, 1.0) if by_share else (0.0, 1.1 * top or 1.0),
         format_x=_whole_percent if by_share else number,
+        reference=next((v for r in summary.results if r.cell.world == world and (v := r.accuracy("majority"))), None),
     )
 
 

@@ -73,3 +73,8 @@ def preformatted(text: str) -> str:
 def details(title: str, content: str) -> str:
     """What is shown on a click."""
     return f"<details><summary>{escape(title)}</summary>{content}</details>"
+
+
+def strips(figures: Sequence[str]) -> str:
+    """Figures beside each other where there is room."""
+    return f'<div class="strips">{"".join(figures)}</div>'

@@ -18,6 +18,7 @@ from wmkit.comparison.page import (
     paragraph,
     picture,
     preformatted,
+    strips,
     table,
 )
 from wmkit.comparison.result import CellResult
@@ -78,21 +79,25 @@ def _world(summary: Summary, world: str) -> list[str]:
     return [
         figure(figures.headline(summary, world), _headline_caption(result)),
         heading(3, "At the chosen learning rate"),
-        _system_table(summary, world),
+        _system_table(summary, world, "Mean over seeds, range below; the best mean in bold.", QUALITY),
+        heading(3, "What it cost"),
+        _system_table(summary, world, "Mean over seeds, range below; one process each.", COST),
         heading(3, "While training"),
         figure(
             figures.learning_curves(summary, world),
             "Validation split, at the chosen learning rate: mean over seeds, the band is their range. Validations and "
-            "checkpoints do not count as training time.",
+            "checkpoints do not count as training time. Losses of systems that read windows of other lengths do not "
+            "compare.",
         )
         or paragraph("No cell is finished yet.", "note"),
         heading(3, "Generation error, step by step"),
         figure(figures.error_curves(summary, world), _error_caption(result))
         or paragraph("No cell is tested yet.", "note"),
         heading(3, "What they imagine"),
-        *_strips(summary, world),
+        _strips(summary, world),
         heading(3, "Every learning rate"),
         _grid_table(summary, world),
+        details("Every cell", _cell_table(summary, world)),
         *_failures(summary, world),
     ]
 
@@ -109,7 +114,7 @@ def _headline_caption(result: CellResult | None) -> str:
     if "imagination" not in rewards:
         return f"{result.evaluation['episodes']:,} test episodes for each run; lower is better."
     majority = result.accuracy("majority")
-    chance = f" Always giving the more frequent answer is right in {percent(majority)}." if majority else ""
+    chance = f" Dashed: the more frequent answer is right in {percent(majority)}." if majority else ""
     return f"{rewards['imagination']['episodes']:,} test episodes for each run.{chance}"
 
 
@@ -124,19 +129,17 @@ def _error_caption(result: CellResult | None) -> str:
     )
 
 
-def _system_table(summary: Summary, world: str) -> str:
-    """One row per system; the best mean of each figure of quality in bold."""
-    quality, cost = summary.columns(world, QUALITY), summary.columns(world, COST)
+def _system_table(summary: Summary, world: str, caption: str, columns: tuple[Column, ...]) -> str:
+    """One row per system at its chosen learning rate."""
+    shown = summary.columns(world, columns)
     rows = []
     for index, system in enumerate(summary.plan.systems):
         choice, cells = summary.choice(world, system.label), summary.chosen(world, system.label)
         row = [named(f"s{index % 8}", system.label), cell(f"{choice.lr:g}" if choice else "-")]
         row.append(cell(seeds_text(summary, world, system.label)))
-        row += [_spread_cell(cells, column, _is_best(summary, world, system.label, column)) for column in quality]
-        row += [_spread_cell(cells, column) for column in cost]
+        row += [_spread_cell(cells, column, _is_best(summary, world, system.label, column)) for column in shown]
         rows.append(("", row))
-    headings = ["system", "learning rate", "seeds done", *(column.heading for column in (*quality, *cost))]
-    return table("Mean over seeds, range below; the best mean in bold.", headings, rows)
+    return table(caption, ["system", "learning rate", "seeds done", *(column.heading for column in shown)], rows)
 
 
 def _spread_cell(cells: list[CellResult], column: Column, best: bool = False) -> str:
@@ -148,7 +151,9 @@ def _spread_cell(cells: list[CellResult], column: Column, best: bool = False) ->
 
 
 def _is_best(summary: Summary, world: str, system: str, column: Column) -> bool:
-    """Highest share, lowest error."""
+    """Highest share, lowest error; costs are not ranked."""
+    if column in COST:
+        return False
     spreads = {s.label: spread(summary.chosen(world, s.label), column) for s in summary.plan.systems}
     means = {label: value.mean for label, value in spreads.items() if value}
     if system not in means or len(means) < 2:
@@ -177,6 +182,26 @@ def _grid_table(summary: Summary, world: str) -> str:
     return table("Chosen by the column of the validation split; means over seeds.", headings, rows)
 
 
+def _cell_table(summary: Summary, world: str) -> str:
+    """One row per cell, with the interval over its test episodes."""
+    columns = [*summary.columns(world, QUALITY), *summary.columns(world, COST)]
+    rows = []
+    for result in summary.results:
+        if result.cell.world == world:
+            row = [cell(result.cell.system), cell(f"{result.cell.lr:g}"), cell(str(result.cell.seed))]
+            row += [cell(result.status), *(_figure_cell(result, column) for column in columns)]
+            rows.append(("", row))
+    headings = ["system", "learning rate", "seed", "status", *(column.heading for column in columns)]
+    return table("Below an accuracy: its 95 % interval over test episodes.", headings, rows)
+
+
+def _figure_cell(result: CellResult, column: Column) -> str:
+    value = column.value(result)
+    interval = result.interval(column.heading.removesuffix(" accuracy"))
+    below = " – ".join(percent(end) for end in interval) if interval else ""
+    return cell("-") if value is None else cell(column.text(value), below)
+
+
 def _score(measure: str, value: float) -> str:
     return percent(value) if measure.endswith("accuracy") else number(value)
 
@@ -201,7 +226,7 @@ def _failures(summary: Summary, world: str) -> list[str]:
     return parts
 
 
-def _strips(summary: Summary, world: str) -> list[str]:
+def _strips(summary: Summary, world: str) -> str:
     """The pictures of each system's first seed."""
     parts = []
     for system in summary.plan.systems:
@@ -212,7 +237,7 @@ def _strips(summary: Summary, world: str) -> list[str]:
         alt = f"{system.label} on {world}: for four test episodes the true frames above those of the model."
         caption = f"{cells[0].cell}. Truth above the model; blue frames were observed, orange ones imagined."
         parts.append(figure(picture(run / "pictures" / "strip.png", alt), caption))
-    return parts or [paragraph("No cell is tested yet.", "note")]
+    return strips(parts) if parts else paragraph("No cell is tested yet.", "note")
 
 
 def _method(summary: Summary) -> list[str]:

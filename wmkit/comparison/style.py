@@ -20,6 +20,7 @@ STYLE = """
 body { margin: 0; background: var(--page); color: var(--ink); font: 16px/1.55 system-ui, "Segoe UI", "Helvetica Neue",
   "DejaVu Sans", sans-serif; }
 main { max-width: 1020px; margin: 0 auto; padding: 40px 24px 80px; }
+.notice { margin-top: 16px; }
 h1 { font-size: 2rem; line-height: 1.2; margin: 0 0 6px; letter-spacing: -0.01em; }
 h2 { font-size: 1.4rem; margin: 56px 0 4px; padding-top: 20px; border-top: 2px solid var(--line); }
 h3 { font-size: 1.05rem; margin: 34px 0 6px; }
@@ -42,6 +43,8 @@ td.best { font-weight: 700; }
 .swatch { display: inline-block; width: 0.75em; height: 0.75em; border-radius: 50%; margin-right: 0.5em; }
 figure { margin: 14px 0 0; background: var(--card); border: 1px solid var(--line); border-radius: 10px; padding: 16px; }
 figure svg { display: block; width: 100%; height: auto; font-size: 12.5px; }
+.strips { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 440px), 1fr)); gap: 14px; }
+.strips figure { margin: 0; padding: 12px; }
 figure img { display: block; max-width: 100%; margin: 0 auto; background: #fff; border-radius: 6px; }
 figcaption { color: var(--soft); font-size: 0.9rem; padding-top: 10px; }
 pre { background: var(--card); border: 1px solid var(--line); border-radius: 8px; padding: 12px 16px; overflow-x: auto;

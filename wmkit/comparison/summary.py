@@ -32,8 +32,10 @@ def percent(value: float) -> str:
 
 
 def number(value: float) -> str:
-    """`0.123`, `12.3`, `1,234`."""
-    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
+    """`1,234`, `12.3`, `1.23`, `0.0123`."""
+    if abs(value) >= 100 or value == 0:
+        return f"{value:,.0f}"
+    return f"{value:.1f}" if abs(value) >= 10 else f"{value:.3g}"
 
 
 QUALITY = (
