@@ -9,7 +9,7 @@ import numpy as np
 
 from wmkit.comparison.chart import Dots, Series, dot_chart, line_chart
 from wmkit.comparison.result import CellResult, Validation
-from wmkit.comparison.summary import QUALITY, Summary, number, percent, spread
+from wmkit.comparison.summary import QUALITY, Summary, percent, spread
 
 BASELINES = ("mean image", "copy last context frame", "first map, true walk")
 Value = Callable[[Validation], float | None]
@@ -35,7 +35,7 @@ def headline(summary: Summary, world: str) -> str:
         rows,
         x_label=f"{column.heading} on test episodes, one dot per seed, bar: mean",
         x_range=(math.floor(low * 10) / 10, 1.0) if by_share else (0.0, 1.1 * top or 1.0),
-        format_x=_whole_percent if by_share else number,
+        format_x=_whole_percent if by_share else _plain,
         reference=next((v for r in summary.results if r.cell.world == world and (v := r.accuracy("majority"))), None),
     )
 
@@ -61,7 +61,7 @@ def learning_curves(summary: Summary, world: str) -> str:
         x_label="minutes of training",
         y_label=what,
         y_range=y_range,
-        format_y=_whole_percent if by_accuracy else number,
+        format_y=_whole_percent if by_accuracy else _plain,
     )
 
 
@@ -83,7 +83,7 @@ def error_curves(summary: Summary, world: str) -> str:
         x_label="steps after the context",
         y_label="squared error per frame",
         y_range=(0.0, 1.05 * top or 1.0),
-        format_y=number,
+        format_y=_plain,
     )
 
 
@@ -131,3 +131,7 @@ def _loss(validation: Validation) -> float | None:
 
 def _whole_percent(value: float) -> str:
     return f"{100 * value:.0f} %"
+
+
+def _plain(value: float) -> str:
+    return f"{value:,.6g}"
