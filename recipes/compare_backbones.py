@@ -14,6 +14,7 @@ to `out=`; the same command again goes on after Ctrl-C, a crash, or with more se
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 
 from wmkit.comparison.command import run_comparison
@@ -40,13 +41,14 @@ DEFAULTS = (
 
 def config() -> RunConfig:
     """What every run of the comparison has in common."""
-    model = ModelConfig(depth=16, units=256, groups=16, classes=16, reward_head=True)
+    small = ModelConfig.for_size("small")
+    model = dataclasses.replace(small, latent="categorical", reward_head=True, reward_scale=10.0)
     return RunConfig(
         size="small",
         model=model,
         data=DataConfig(sampler="episodes", batch_size=16, workers=0),
         train=TrainConfig(warmup=100, clip=100.0, threads=1, device="cpu", log_every=20, eval_every=100),
-        eval=EvalConfig(episodes=64),
+        eval=EvalConfig(episodes=64, horizon=None, batches=4),
     )
 
 

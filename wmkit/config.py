@@ -120,18 +120,23 @@ class EvalConfig:
     """Held-out episodes of the final table."""
     context: int | None = None
     """Observed steps before imagination; None: as the world says."""
-    horizon: int = 50
-    """Imagined steps."""
+    horizon: int | None = 50
+    """Imagined steps; None: to the end of the world's episodes."""
     batches: int = 2
     """Batches of a validation during training."""
+    reward_episodes: int = 1000
+    """Held-out episodes of the final reward accuracy, where the model predicts the reward that ends an episode."""
+    valid_reward_episodes: int = 128
+    """The same at each validation during training."""
 
     def __post_init__(self) -> None:
         # Baselines show an episode the frames and actions of another; the first step of a context is not scored.
         _between("eval.episodes", self.episodes, 2)
-        for name in ("horizon", "batches"):
+        for name in ("batches", "reward_episodes", "valid_reward_episodes"):
             _between(f"eval.{name}", getattr(self, name), 1)
-        if self.context is not None:
-            _between("eval.context", self.context, 2)
+        for name, least in (("horizon", 1), ("context", 2)):
+            if getattr(self, name) is not None:
+                _between(f"eval.{name}", getattr(self, name), least)
 
 
 @dataclasses.dataclass(kw_only=True)

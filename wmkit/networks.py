@@ -117,6 +117,11 @@ class ImageDecoder(nn.Module):
         assert isinstance(last, nn.ConvTranspose2d)
         last.weight.mul_(0.1)
 
+    @torch.no_grad()
+    def start_quiet(self, width: int) -> None:
+        """Shrink the weights on the first `width` features: h, wide and at first without meaning, would drown z."""
+        self.project.weight[:, :width].mul_(0.1)
+
     def forward(self, features: Tensor) -> Tensor:
         """The mean image of every feature vector."""
         x = self.project(features).reshape(-1, self.side, self.side, self.first_width).permute(0, 3, 1, 2)

@@ -140,6 +140,12 @@ class WorldModel(nn.Module):
         images = torch.cat(parts)
         return images.reshape(*features.shape[:-1], *self.image_shape)
 
+    def predict_reward(self, features: Tensor) -> Tensor:
+        """Mean rewards (...) of features (..., F); raises `ValueError` for a model without a reward head."""
+        if self.reward is None:
+            raise ValueError("This model predicts no rewards: build it with reward_head=True (model.reward_head=true)")
+        return self.reward(features).squeeze(-1).float()
+
     def forward(
         self,
         batch: Batch,
@@ -192,13 +198,18 @@ class WorldModel(nn.Module):
         return LossOutput(total, terms, after, metrics)
 
     def _initialise(self) -> None:
-        """DreamerV3's initial weights for everything but the backbones, which bring their own."""
+        """DreamerV3's initial weights for everything but the backbones, which bring their own; then a clear start.
+
+        Grey pictures, little noise in z and little of h in the decoder: docs/log.md, 2026-11-21, has the figures.
+        """
         dynamics = self.dynamics
         parts = [self.encoder, self.decoder, dynamics.input, dynamics.prior, dynamics.posterior]
         optional = [self.reward, self.continues, dynamics.posterior_input]
         for part in [*parts, *(part for part in optional if part is not None)]:
             part.apply(initialise)
         self.decoder.start_grey()
+        self.decoder.start_quiet(dynamics.backbone.feature_dim)
+        dynamics.start_sharp()
 
     def _squared_error(self, features: Tensor, image: Tensor, frames: Tensor | None) -> Tensor:
         """Sum over C, H, W of (decoded - image)^2 on [0, 1]: (B, T), in float32 or better.
@@ -218,10 +229,11 @@ class WorldModel(nn.Module):
         return balanced_kl(self.dynamics.latent, seen.posterior, seen.prior, config.kl_balance, config.free_bits)
 
     def _head_losses(self, features: Tensor, batch: Batch) -> dict[str, Tensor]:
-        """Reward: 0.5 squared error; continue: Bernoulli; each (B, T)."""
+        """Reward: 0.5 squared error times `reward_scale`; continue: Bernoulli; each (B, T)."""
         losses = {}
         if self.reward is not None:
-            losses["reward"] = 0.5 * (self.reward(features).squeeze(-1).float() - batch.reward).square()
+            error = self.predict_reward(features) - batch.reward
+            losses["reward"] = 0.5 * self.config.reward_scale * error.square()
         if self.continues is not None:
             logit = self.continues(features).squeeze(-1).float()
             losses["continue"] = F.binary_cross_entropy_with_logits(

@@ -37,6 +37,9 @@ class Latent(nn.Module, ABC):
     def entropy(self, params: Tensor) -> Tensor:
         """Entropy in nats, summed over the latent: (...,)."""
 
+    def start_sharp(self, out: nn.Linear) -> None:
+        """Initialise the posterior's last layer for little noise, where the family's default has too much of it."""
+
 
 class CategoricalLatent(Latent):
     """`groups` one-hot vectors of `classes` each, straight-through gradients (Hafner et al. 2021, DreamerV2).
@@ -96,6 +99,16 @@ class GaussianLatent(Latent):
         """(mean, std), each (..., size), in float32 or better."""
         mean, raw = params.to(torch.promote_types(params.dtype, torch.float32)).chunk(2, dim=-1)
         return mean, F.softplus(raw) + self.min_std
+
+    @torch.no_grad()
+    def start_sharp(self, out: nn.Linear) -> None:
+        """Start `out`, the posterior's last layer, at std = softplus(-2) + min_std = 0.23 for every input.
+
+        At std = 0.8 the decoder at first sees noise only, and learning stalls at walls without colour (docs/log.md).
+        """
+        _, raw = out.weight.chunk(2)
+        raw.mul_(0.1)
+        out.bias.chunk(2)[1].fill_(-2.0)
 
     def draw_noise(self, lead: tuple[int, ...], generator: torch.Generator | None = None) -> Tensor:
         """Standard normal numbers."""

@@ -86,6 +86,10 @@ class LatentDynamics(nn.Module):
         """Whether observing takes scans only: a property of the posterior, not of the backbone."""
         return self.posterior_name != "filtering"
 
+    def start_sharp(self) -> None:
+        """Let the posterior start with little noise: see `Latent.start_sharp`."""
+        self.latent.start_sharp(self.posterior.out)
+
     def parameter_groups(self) -> list[ParameterGroup]:
         """The backbones' optimiser hints."""
         groups = self.backbone.parameter_groups()

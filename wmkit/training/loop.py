@@ -24,6 +24,7 @@ from wmkit.build import build_world_model
 from wmkit.config import RunConfig, differences
 from wmkit.data import check_batch
 from wmkit.training.allocator import keep_freed_memory
+from wmkit.training.answers import HeldOutAnswers
 from wmkit.training.budget import Budget
 from wmkit.training.checkpoints import Checkpoint, CheckpointFolder
 from wmkit.training.data import build_sampler, training_source, validation_batches, validation_source
@@ -38,7 +39,7 @@ from wmkit.tree import State
 from wmkit.world_model import LossOutput, WorldModel
 
 HARMLESS = frozenset({"resume", "run_dir", "plugins", "data.workers", "train.threads", "train.keep_last",
-                      "train.checkpoint_every", "eval.episodes", "eval.context", "eval.horizon"})  # fmt: skip
+                      "train.checkpoint_every", "eval.episodes", "eval.reward_episodes", "eval.horizon"})  # fmt: skip
 """Keys that a resumed run may change: none of them enters a number that is trained or logged."""
 
 
@@ -94,6 +95,7 @@ class Trainer:
         self.checkpoints = CheckpointFolder(folder.checkpoints, config.train.keep_last)
         held_out = validation_source(config, like=source)
         self.validation = validation_batches(config, held_out, self.rank, self.processes)
+        self.answers = HeldOutAnswers(config, like=source)
         self.sampler = build_sampler(config, source).shard(self.rank, self.processes)
         self.step = self.saved_step = 0
         self.carried: State | None = None
@@ -185,14 +187,14 @@ class Trainer:
 
     @torch.no_grad()
     def _validate(self) -> bool:
-        """Losses on the held-out batches, with the same noise each time; returns whether they are the best so far."""
+        """Held-out losses and answers, with the same noise each time; returns whether the loss is the best so far."""
         self.model.eval()
         mean = RunningMean()
         for number, batch in enumerate(self.validation):
             output = self._loss(batch, None, step_generator(self.config.seed, number, VALID))
             mean.add({"loss": output.total, **output.metrics})
+        values = self._over_processes(mean.take()) | self.answers.values(self.model)
         self.model.train()
-        values = self._over_processes(mean.take())
         if self.log is not None:
             self.log.validation(self.step, values, self.budget.seconds)
         improved = values["loss"] < self.best_loss

@@ -10,7 +10,7 @@ from typing import Protocol
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
-SHOWN = ("loss", "image", "kl")
+SHOWN = ("loss", "image", "kl", "reward", "reward_accuracy_inference", "reward_accuracy_imagination")
 
 
 @dataclasses.dataclass
