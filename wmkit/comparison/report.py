@@ -56,10 +56,15 @@ def render(summary: Summary) -> str:
 
 def _what(summary: Summary) -> str:
     plan = summary.plan
+    grid = f"{_counted(len(plan.lrs), 'learning rate')} x {_counted(len(plan.seeds), 'seed')}"
     return (
-        f"The same data and {plan.budget()} for every run; every system at "
-        f"{len(plan.lrs)} learning rate{'s' * (len(plan.lrs) > 1)} x {len(plan.seeds)} seed{'s' * (len(plan.seeds) > 1)}. The learning rate was chosen on the validation split; figures are of test episodes."
+        f"The same data and {plan.budget()} for every run; every system at {grid}. The learning rate was chosen on the "
+        "validation split; figures are of test episodes."
     )
+
+
+def _counted(count: int, what: str) -> str:
+    return f"{count} {what}" + ("s" if count > 1 else "")
 
 
 def _notice(summary: Summary) -> str:
