@@ -26,6 +26,7 @@ from wmkit.comparison.summary import COST, QUALITY, Column, Summary, number, per
 from wmkit.comparison.table import seeds_text
 
 REPORT = "report.html"
+LOSSES = " Losses of systems that read windows of other lengths do not compare."
 
 
 def write_report(folder: Path) -> Path:
@@ -55,10 +56,15 @@ def render(summary: Summary) -> str:
 
 def _what(summary: Summary) -> str:
     plan = summary.plan
+    grid = f"{_counted(len(plan.lrs), 'learning rate')} x {_counted(len(plan.seeds), 'seed')}"
     return (
-        f"The same data and {plan.budget()} for every run; {len(plan.lrs)} learning rates x {len(plan.seeds)} seeds "
-        f"for every system. The learning rate was chosen on the validation split; figures are of test episodes."
+        f"The same data and {plan.budget()} for every run; every system at {grid}. The learning rate was chosen on the "
+        "validation split; figures are of test episodes."
     )
+
+
+def _counted(count: int, what: str) -> str:
+    return f"{count} {what}" + ("s" if count > 1 else "")
 
 
 def _notice(summary: Summary) -> str:
@@ -76,6 +82,7 @@ def _notice(summary: Summary) -> str:
 def _world(summary: Summary, world: str) -> list[str]:
     """Everything about one world."""
     result = _any_tested(summary, world)
+    rewards = result is not None and result.accuracy("imagination") is not None
     return [
         figure(figures.headline(summary, world), _headline_caption(result)),
         heading(3, "At the chosen learning rate"),
@@ -86,8 +93,7 @@ def _world(summary: Summary, world: str) -> list[str]:
         figure(
             figures.learning_curves(summary, world),
             "Validation split, at the chosen learning rate: mean over seeds, the band is their range. Validations and "
-            "checkpoints do not count as training time. Losses of systems that read windows of other lengths do not "
-            "compare.",
+            "checkpoints do not count as training time." + ("" if rewards else LOSSES),
         )
         or paragraph("No cell is finished yet.", "note"),
         heading(3, "Generation error, step by step"),
