@@ -180,8 +180,8 @@ def _grid_table(summary: Summary, world: str) -> str:
             done = [result for result in cells if result.status is Status.DONE]
             chosen = choice is not None and choice.lr == lr
             score = choice.scores.get(lr) if choice else None
-            row = [named(f"s{index % 8}", system.label), cell(f"{lr:g}" + (" (chosen)" if chosen else ""))]
-            row += [cell(_statuses(cells)), cell("-" if score is None else _score(measure, score))]
+            row = [named(f"s{index % 8}", system.label), cell(f"{lr:g}", "chosen" if chosen else "")]
+            row += [_status_cell(cells), cell("-" if score is None else _score(measure, score))]
             row += [_spread_cell(done, column) for column in quality]
             rows.append(("chosen" if chosen else "", row))
     headings = ["system", "learning rate", "cells", measure, *(f"test {column.heading}" for column in quality)]
@@ -212,9 +212,11 @@ def _score(measure: str, value: float) -> str:
     return percent(value) if measure.endswith("accuracy") else number(value)
 
 
-def _statuses(cells: list[CellResult]) -> str:
+def _status_cell(cells: list[CellResult]) -> str:
+    """Cells done, and below it what became of the others."""
     counts = {status: sum(result.status is status for result in cells) for status in Status}
-    return ", ".join(f"{count} {status}" for status, count in counts.items() if count)
+    done = counts.pop(Status.DONE)
+    return cell(f"{done} done", ", ".join(f"{count} {status}" for status, count in counts.items() if count))
 
 
 def _failures(summary: Summary, world: str) -> list[str]:
