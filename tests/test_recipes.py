@@ -38,6 +38,16 @@ def test_memory_maze_takes_two_steps(tmp_path: Path, word: str) -> None:
     assert (run / "pictures" / "imagination.gif").stat().st_size > 0
 
 
+def test_compare_backbones_compares(tmp_path: Path) -> None:
+    grid = ["systems=gru_tbtt", "worlds=distracting_memory_8_4px", "seeds=0", "lrs=1e-3", "steps=2", "out=out"]
+    words = [*grid, "size=tiny", "eval.episodes=2", "data.episodes=4"]
+    command = [sys.executable, str(RECIPES / "compare_backbones.py"), *words]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "generation error" in done.stdout
+    assert (tmp_path / "out" / "report.html").exists()
+
+
 @pytest.mark.parametrize(
     ("recipe", "world", "word", "backbone"),
     [

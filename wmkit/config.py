@@ -62,6 +62,10 @@ class TrainConfig:
     """The optimiser, its schedule, and what is written when. All `*_every` count optimiser steps."""
 
     steps: int = 1000
+    """The run's budget in optimiser steps, unless `minutes` is given."""
+    minutes: float | None = None
+    """The run's budget in minutes of training, validations and checkpoints not counted, instead of `steps`. How many
+    steps that makes depends on the machine: such a run cannot be repeated to the last bit."""
     lr: float = 3e-4
     """Peak learning rate; parameters with a hint of their own (S4) keep theirs."""
     weight_decay: float = 1e-2
@@ -69,7 +73,7 @@ class TrainConfig:
     warmup: int = 50
     """Steps of linear rise from 0."""
     schedule: str = "cosine"
-    """`cosine` falls to 0 at `steps`; `constant` stays."""
+    """`cosine` falls to 0 at the end of the budget; `constant` stays."""
     clip: float = 1000.0
     """Largest global gradient norm."""
     decode_share: float = 1.0
@@ -96,6 +100,8 @@ class TrainConfig:
             _between(f"train.{name}", getattr(self, name), 0)
         for name in ("lr", "clip"):
             _positive(f"train.{name}", getattr(self, name))
+        if self.minutes is not None:
+            _positive("train.minutes", self.minutes)
         if not 0 < self.decode_share <= 1:
             raise ValueError(f"train.decode_share: expected a share in (0, 1], got {self.decode_share}")
         if self.threads is not None:
