@@ -7,8 +7,11 @@
     python recipes/distracting_memory.py preset=s4wm-2d world=distracting_memory_100 train.steps=100000
                                                                              the paper's sizes: needs a GPU
 
-Every episode is new and read whole. The table printed at the end gives the accuracy of the last reward over 1,000
-held-out episodes, with all observations (inference) and with the context and actions alone (imagination).
+Every episode is new and read whole. First the pictures get sharp, then, within some hundred steps, the reward is
+understood. The table printed at the end gives the accuracy of the last reward over 1,000 held-out episodes, with all
+observations (inference) and with the context and actions alone (imagination).
+
+Claim: S4 imagines at least 95 % of the last rewards after 3,000 steps (ten minutes of one CPU core).
 """
 
 from __future__ import annotations
@@ -33,7 +36,7 @@ def config() -> RunConfig:
         ),
         data=DataConfig(sampler="episodes", batch_size=16, workers=1),
         train=TrainConfig(
-            steps=4000,
+            steps=3000,
             lr=1e-3,
             warmup=500,
             schedule="constant",
