@@ -65,7 +65,7 @@ CORRECTED: tuple[dict[str, Any], dict[str, Any]] = (
         "sharp_start": True,
     },
 )
-"""The same networks without the quirks: pixels in [0, 1], filtering frame by frame, balanced KL; free bits as wished."""
+"""The same networks without the quirks: pixels in [0, 1], filtering frame by frame, balanced KL, free bits if set."""
 
 _SMALL = {"latent_size": 20, "units": 200}
 _LARGE = {"latent_size": 100, "units": 800}

@@ -18,6 +18,7 @@ Temporal Hierarchies (TALD), 2020; its released code where the texts leave choic
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Sequence
 from typing import Any, cast
 
@@ -38,9 +39,10 @@ from wmkit.registry import get_entry, register_backbone
 from wmkit.sizes import ModelConfig
 
 ClockworkState = dict[str, Any]
-"""{`phase`: (B,) int64, steps since all levels ticked together; `levels`: the state of each; `above`: [z, h] (B, S + D)
-of each level but the first; and what waits for the next tick of those levels: `frames`, sums (B, E) of embeddings of
-causal windows, and `actions`, sums (B, A), where they enter there.}"""
+"""{`phase`: (B,) int64, steps since all levels ticked together; `levels`: the state of each, bottom first; and by the
+number of a level ("2", "3", ...) that ticks more slowly than the one below: `above`, its last [h, z] (B, D + S);
+`frames`, where windows are causal, the sum (B, E) of embeddings since its last tick; `actions`, where they enter above
+the first level, their sum (B, A) since then.}"""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,6 +71,10 @@ class ClockworkDynamics(Dynamics):
         self.cells = nn.ModuleList(_build_levels(config, model, embed_dim, action_dim))
         widths = (embed_dim, config.level_units, embed_dim)
         self.embedders = nn.ModuleList(_level_mlp(*widths) for _ in self.uppers)
+        strides = self.clock.strides
+        pairs = enumerate(itertools.pairwise(strides), start=1)
+        self._holding = {str(i + 1): i for i, (below, own) in pairs if own > below}
+        self._waiting = {str(i + 1): i for i, stride in enumerate(strides) if stride > 1}
         bottom = self.levels[0]
         self.memory_dim, self.feature_dim = bottom.core.feature_dim, bottom.output_dim
         self.noise_dim = sum(level.latent.noise_dim for level in self.levels)
@@ -105,12 +111,14 @@ class ClockworkDynamics(Dynamics):
         state: ClockworkState = {
             "phase": torch.zeros(batch_size, dtype=torch.int64, device=weight.device),
             "levels": [level.initial_state(batch_size) for level in self.levels],
-            "above": [weight.new_zeros(batch_size, level.output_dim) for level in self.uppers],
+            "above": {
+                name: weight.new_zeros(batch_size, self.levels[i].output_dim) for name, i in self._holding.items()
+            },
         }
         if self.config.windows == "causal":
-            state["frames"] = [weight.new_zeros(batch_size, self.embed_dim) for _ in self.uppers]
+            state["frames"] = {name: weight.new_zeros(batch_size, self.embed_dim) for name in self._waiting}
         if self.config.actions_above:
-            state["actions"] = [weight.new_zeros(batch_size, self.action_dim) for _ in self.uppers]
+            state["actions"] = {name: weight.new_zeros(batch_size, self.action_dim) for name in self._waiting}
         return state
 
     def observe(
@@ -139,7 +147,7 @@ class ClockworkDynamics(Dynamics):
         noises = self._split_noise(noise, timing)
         passes: list[LevelPass] = []
         levels: list[Any] = []
-        above: list[Tensor] = []
+        above: dict[str, Tensor] = {}
         context = None
         for i, level in reversed(list(enumerate(self.levels))):
             resets = [is_first[:, t] if t in columns else None for t in timing.ticks[i]]
@@ -147,13 +155,10 @@ class ClockworkDynamics(Dynamics):
             part, after = level.observe(driven, embeds[i], noises[i], resets, timing.ticks[i], state["levels"][i])
             passes, levels = [part, *passes], [after, *levels]
             if i > 0:
-                context = _outputs(part.h, part.z, state["above"][i - 1])
-                above = [context[:, -1], *above]
+                context = above[str(i + 1)] = _outputs(part.h, part.z, state["above"].get(str(i + 1)))
         bottom = passes[0]
         seen = HierarchyObserved(bottom.h, bottom.z, bottom.posterior, bottom.prior, tuple(passes))
-        if not return_state:
-            return seen, None
-        return seen, {"phase": self._phase_after(state, timing), "levels": levels, "above": above, **frames, **waiting}
+        return seen, self._after(state, timing, levels, above, frames | waiting) if return_state else None
 
     def imagine(
         self, action: Tensor, *, noise: Tensor | None, state: ClockworkState
@@ -163,18 +168,16 @@ class ClockworkDynamics(Dynamics):
         actions, waiting = self._sum_actions(action, state, timing, None)
         noises = self._split_noise(noise, timing)
         levels: list[Any] = []
-        above: list[Tensor] = []
+        above: dict[str, Tensor] = {}
         context = None
         for i, level in reversed(list(enumerate(self.levels))):
             driven = level.drive(context, timing.parents(i), actions[i])
             h, z, after = level.imagine(driven, noises[i], state["levels"][i])
             levels = [after, *levels]
             if i > 0:
-                context = _outputs(h, z, state["above"][i - 1])
-                above = [context[:, -1], *above]
+                context = above[str(i + 1)] = _outputs(h, z, state["above"].get(str(i + 1)))
         frames = self._forget_read_frames(state, timing)
-        phase = self._phase_after(state, timing)
-        return h, z, {"phase": phase, "levels": levels, "above": above, **frames, **waiting}
+        return h, z, self._after(state, timing, levels, above, frames | waiting)
 
     def kl(self, seen: Observed, balance: float | None, free_bits: float) -> dict[str, Tensor]:
         """`kl_1`, `kl_2`, ...: zero where a level does not tick; a tick has the free bits of its whole stride."""
@@ -221,39 +224,54 @@ class ClockworkDynamics(Dynamics):
 
     def _embed_windows(
         self, embed: Tensor, state: ClockworkState, timing: Timing, resets: Tensor | None
-    ) -> tuple[list[Tensor], dict[str, list[Tensor]]]:
+    ) -> tuple[list[Tensor], dict[str, dict[str, Tensor]]]:
         """Each level's embedding at its ticks, bottom first, and the sums that wait for a later tick."""
-        embeds, waiting, frames = [embed], [], embed
-        for i, embedder in enumerate(self.embedders):
-            frames, ticks = embedder(frames if self.config.cascade else embed), timing.ticks[i + 1]
+        embeds, waiting, frames = [embed], {}, embed
+        for i, embedder in enumerate(self.embedders, start=1):
+            frames, ticks, name = embedder(frames if self.config.cascade else embed), timing.ticks[i], str(i + 1)
             if self.config.windows == "smoothing":
                 embeds.append(sums_ahead(frames, ticks))
                 continue
-            sums, rest = sums_behind(frames, ticks, state["frames"][i], None if resets is None else resets[:, ticks])
+            sums, waiting[name] = sums_behind(frames, ticks, state["frames"].get(name), resets)
             embeds.append(sums)
-            waiting.append(rest)
         return embeds, {"frames": waiting} if "frames" in state else {}
 
     def _sum_actions(
         self, action: Tensor, state: ClockworkState, timing: Timing, resets: Tensor | None
-    ) -> tuple[list[Tensor | None], dict[str, list[Tensor]]]:
+    ) -> tuple[list[Tensor | None], dict[str, dict[str, Tensor]]]:
         """What each level sees of the actions at its ticks, bottom first, and the sums that wait for a later tick."""
         seen: list[Tensor | None] = [action if self.action_dim else None]
         if not self.config.actions_above:
             return [*seen, *(None for _ in self.uppers)], {}
-        waiting = []
-        for carried, ticks in zip(state["actions"], timing.ticks[1:], strict=True):
-            sums, rest = sums_behind(action, ticks, carried, None if resets is None else resets[:, ticks])
+        waiting = {}
+        for i, ticks in enumerate(timing.ticks[1:], start=1):
+            name = str(i + 1)
+            sums, waiting[name] = sums_behind(action, ticks, state["actions"].get(name), resets)
             seen.append(sums)
-            waiting.append(rest)
         return seen, {"actions": waiting}
 
-    def _forget_read_frames(self, state: ClockworkState, timing: Timing) -> dict[str, list[Tensor]]:
+    def _forget_read_frames(self, state: ClockworkState, timing: Timing) -> dict[str, dict[str, Tensor]]:
         """Sums of frames that an imagined tick has left behind are gone: imagined frames are not read."""
         if "frames" not in state:
             return {}
-        pairs = zip(state["frames"], timing.ticks[1:], strict=True)
-        return {"frames": [torch.zeros_like(waiting) if ticks else waiting for waiting, ticks in pairs]}
+        ticks = {name: timing.ticks[i] for name, i in self._waiting.items()}
+        return {"frames": {n: torch.zeros_like(x) if ticks[n] else x for n, x in state["frames"].items()}}
+
+    def _after(
+        self,
+        state: ClockworkState,
+        timing: Timing,
+        levels: list[Any],
+        outputs: dict[str, Tensor],
+        waiting: dict[str, dict[str, Tensor]],
+    ) -> ClockworkState:
+        """The state after a call: of outputs the last ones, of sums those that some later tick will read."""
+        return {
+            "phase": torch.full_like(state["phase"], (timing.phase + timing.length) % self.period),
+            "levels": levels,
+            "above": {name: outputs[name][:, -1] for name in self._holding},
+            **{key: {name: sums[name] for name in self._waiting} for key, sums in waiting.items()},
+        }
 
     def _split_noise(self, noise: Tensor | None, timing: Timing) -> list[list[Tensor | None]]:
         """Noise (B, T, noise_dim) -> for each level one (B, its noise_dim) per tick."""
@@ -261,9 +279,6 @@ class ClockworkDynamics(Dynamics):
             return [[None] * len(ticks) for ticks in timing.ticks]
         parts = torch.split(noise, [level.latent.noise_dim for level in self.levels], dim=-1)
         return [[part[:, t] for t in ticks] for part, ticks in zip(parts, timing.ticks, strict=True)]
-
-    def _phase_after(self, state: ClockworkState, timing: Timing) -> Tensor:
-        return torch.full_like(state["phase"], (timing.phase + timing.length) % self.period)
 
 
 def _build_levels(config: ClockworkConfig, model: ModelConfig, embed_dim: int, action_dim: int) -> list[Level]:
@@ -315,9 +330,14 @@ def _level_mlp(embed_dim: int, units: int, out_dim: int) -> nn.Sequential:
     return nn.Sequential(first, nn.ReLU(), second, nn.ReLU(), third)
 
 
-def _outputs(h: Tensor, z: Tensor, before: Tensor) -> Tensor:
-    """[h, z] of a level at its ticks, after the one from before the call: (B, 1 + n, D + S)."""
-    return torch.cat([before.unsqueeze(1), torch.cat([h, z], dim=-1).to(before.dtype)], dim=1)
+def _outputs(h: Tensor, z: Tensor, before: Tensor | None) -> Tensor:
+    """[h, z] of a level at its ticks, after the one from before the call: (B, 1 + n, D + S).
+
+    Zeros stand for that one where nobody reads it, because the level below never ticks alone.
+    """
+    outputs = torch.cat([h, z], dim=-1)
+    before = outputs.new_zeros(outputs.shape[0], outputs.shape[2]) if before is None else before
+    return torch.cat([before.unsqueeze(1), outputs.to(before.dtype)], dim=1)
 
 
 def _over_time(x: Tensor, ticks: Sequence[int], length: int) -> Tensor:

@@ -161,18 +161,18 @@ class LatentDynamics(Dynamics):
         return_state: bool,
     ) -> tuple[Observed, DynamicsState | None]:
         """Factorized and full posteriors: every z at once, then one scan of the backbone."""
-        after: DynamicsState = {}
+        own: DynamicsState = {}
         if self.posterior_backbone is not None and self.posterior_input is not None:
             x = self.posterior_input(torch.cat([embed, action], -1))
             incoming = None if state is None else state["posterior"]
-            embed, after["posterior"] = self.posterior_backbone.scan(x, incoming, resets, return_state)
+            embed, own["posterior"] = self.posterior_backbone.scan(x, incoming, resets, return_state)
         posterior = self.posterior(embed)
         z = self.latent.sample(posterior, noise)
         g = self.input(torch.cat([self._previous(z, state, is_first), action], -1))
         incoming = None if state is None else state["backbone"]
-        h, after["backbone"] = self.backbone.scan(g, incoming, resets, return_state)
-        after["z"] = z[:, -1]
-        return Observed(h, z, posterior, self.prior(h)), after if return_state else None
+        h, backbone_state = self.backbone.scan(g, incoming, resets, return_state)
+        after = {"backbone": backbone_state, "z": z[:, -1], **own} if return_state else None
+        return Observed(h, z, posterior, self.prior(h)), after
 
     def _observe_filtering(
         self,

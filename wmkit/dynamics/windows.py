@@ -18,19 +18,22 @@ def sums_ahead(x: Tensor, ticks: Sequence[int]) -> Tensor:
     return _sums(x, window, len(ticks))
 
 
-def sums_behind(x: Tensor, ticks: Sequence[int], carried: Tensor, resets: Tensor | None) -> tuple[Tensor, Tensor]:
+def sums_behind(
+    x: Tensor, ticks: Sequence[int], carried: Tensor | None, is_first: Tensor | None
+) -> tuple[Tensor, Tensor]:
     """Sum of x (B, T, E) from the step after the last tick to each tick: (B, ticks, E); and what came after the last.
 
-    carried (B, E): the sum of the steps before this call that no tick has read. resets (B, ticks) bool: the tick reads
-    its own step only, because the ones before it are of another episode.
+    carried (B, E): the sum of the steps before this call that no tick has read, if there are any. is_first (B, T): a
+    tick where an episode begins reads its own step only.
     """
     ticking = set(ticks)
     window = [-1 if t in ticking else bisect.bisect_left(ticks, t) for t in range(x.shape[1])]
     between = _sums(x, window, len(ticks) + 1)
-    between = torch.cat([between[:, :1] + carried.unsqueeze(1), between[:, 1:]], dim=1)
+    if carried is not None:
+        between = torch.cat([between[:, :1] + carried.unsqueeze(1), between[:, 1:]], dim=1)
     before, after = between[:, :-1], between[:, -1]
-    if resets is not None:
-        before = before * ~resets.unsqueeze(-1)
+    if is_first is not None:
+        before = before * ~is_first[:, list(ticks)].unsqueeze(-1)
     return before + x[:, list(ticks)].to(before.dtype), after
 
 
