@@ -136,8 +136,8 @@ def moving_bars(side: int) -> Batch:
     )
 
 
-@pytest.mark.parametrize("preset", PRESETS)
-def test_every_preset_overfits_eight_short_episodes_at_tiny_size(preset: str) -> None:
+@pytest.mark.parametrize("preset", [name for name in PRESETS if name.endswith(("-3d", "-2d"))])
+def test_every_preset_with_actions_overfits_eight_short_episodes_at_tiny_size(preset: str) -> None:
     chosen = PRESETS[preset]
     side = 16 if preset.endswith("3d") else 20
     config = build_tiny_backbone(preset)
