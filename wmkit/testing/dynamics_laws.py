@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor
@@ -233,7 +233,7 @@ def _rows_can_be_moved(trial: DynamicsTrial) -> Breaches:
 def _untouched(trial: DynamicsTrial) -> Breaches:
     """A state that went into a call is the same after it."""
     is_first = trial.first_column(trial.length)
-    calls = {
+    calls: dict[str, Callable[[State], object]] = {
         "observe": lambda state: trial.observe(trial.sequence, state),
         "observe with resets": lambda state: trial.observe(trial.sequence, state, is_first),
         "imagine": lambda state: trial.imagine(trial.sequence, state),
