@@ -49,6 +49,8 @@ class ModelConfig:
     """Share of the uniform distribution mixed into every categorical."""
     reward_head: bool = False
     """Predict the reward from concat[h, z]."""
+    reward_scale: float = 1.0
+    """Weight of the reward's 0.5 * squared error; a reward that comes once an episode needs about 10 to be heard."""
     continue_head: bool = False
     """Predict whether the episode goes on."""
 
@@ -64,7 +66,7 @@ class ModelConfig:
                 raise ValueError(f"model.{name}: expected a number in [0, 1], got {getattr(self, name)}")
         if not 0 < self.image_std < math.inf:
             raise ValueError(f"model.image_std: expected a positive number, got {self.image_std}")
-        for name in ("kl_scale", "free_bits"):
+        for name in ("kl_scale", "free_bits", "reward_scale"):
             if not 0 <= getattr(self, name) < math.inf:
                 raise ValueError(f"model.{name}: expected a number of at least 0, got {getattr(self, name)}")
         for name in ("depth", "units", "groups", "classes", "latent_size"):
@@ -77,7 +79,7 @@ class ModelConfig:
         _one_of("size", size, SIZES)
         numbers: dict[str, dict[str, Any]] = {
             "tiny": {"depth": 8, "units": 64, "groups": 8, "classes": 8},
-            "small": {"depth": 16, "units": 256, "latent": "gaussian", "kl_scale": 0.3},
+            "small": {"depth": 16, "units": 256, "latent": "gaussian", "groups": 16, "classes": 16, "kl_scale": 0.3},
             "2d": {"depth": 32, "units": 512},
             "3d": {"depth": 48, "units": 1000},
         }

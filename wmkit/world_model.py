@@ -142,6 +142,12 @@ class WorldModel(nn.Module):
         images = torch.cat(parts)
         return images.reshape(*features.shape[:-1], *self.image_shape)
 
+    def predict_reward(self, features: Tensor) -> Tensor:
+        """Mean rewards (...) of features (..., F); raises `ValueError` for a model without a reward head."""
+        if self.reward is None:
+            raise ValueError("This model predicts no rewards: build it with reward_head=True (model.reward_head=true)")
+        return self.reward(features).squeeze(-1).float()
+
     def forward(
         self,
         batch: Batch,
@@ -225,10 +231,11 @@ class WorldModel(nn.Module):
         return squared_error * (0.5 if self.config.image_loss == "nll" else 1.0)
 
     def _head_losses(self, features: Tensor, batch: Batch) -> dict[str, Tensor]:
-        """Reward: 0.5 squared error; continue: Bernoulli; each (B, T)."""
+        """Reward: 0.5 squared error times `reward_scale`; continue: Bernoulli; each (B, T)."""
         losses = {}
         if self.reward is not None:
-            losses["reward"] = 0.5 * (self.reward(features).squeeze(-1).float() - batch.reward).square()
+            error = self.predict_reward(features) - batch.reward
+            losses["reward"] = 0.5 * self.config.reward_scale * error.square()
         if self.continues is not None:
             logit = self.continues(features).squeeze(-1).float()
             losses["continue"] = F.binary_cross_entropy_with_logits(
