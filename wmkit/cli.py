@@ -19,7 +19,7 @@ from rich.table import Column, Table
 
 from wmkit import tree
 from wmkit.backbones.base import Backbone
-from wmkit.build import build_backbone
+from wmkit.backbones.build import build_backbone
 from wmkit.data.worlds import find_world, list_worlds
 from wmkit.evaluation import imagine_cli
 from wmkit.registry import Entry, all_entries, entry_of, get_entry

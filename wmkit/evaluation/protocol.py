@@ -114,7 +114,9 @@ def observe(model: WorldModel, batch: Batch, context: int, generator: torch.Gene
     """Read the context in one pass, keep the state, and read on to the end."""
     batch = batch.to(device_of(model))
     noise = model.draw_noise(*batch.shape, generator)
-    seen, state = model.observe(batch.image[:, :context], batch.action[:, :context], noise=noise[:, :context])
+    seen, state = model.observe(
+        batch.image[:, :context], batch.action[:, :context], noise=noise[:, :context], is_context=True
+    )
     rest, _ = model.observe(
         batch.image[:, context:], batch.action[:, context:], state=state, noise=noise[:, context:], return_state=False
     )
