@@ -1,4 +1,4 @@
-"""The `wmkit` command: list, check, doctor, imagine."""
+"""The `wmkit` command: list, check, doctor, imagine, report."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import platform
 import sys
 from collections.abc import Callable, Sequence
 from importlib import metadata
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
@@ -18,7 +19,7 @@ from rich.table import Column, Table
 
 from wmkit import tree
 from wmkit.backbones.base import Backbone
-from wmkit.build import build_backbone
+from wmkit.backbones.build import build_backbone
 from wmkit.data.worlds import find_world, list_worlds
 from wmkit.evaluation import imagine_cli
 from wmkit.registry import Entry, all_entries, entry_of, get_entry
@@ -102,6 +103,14 @@ def doctor(arguments: argparse.Namespace) -> int:
     return 0 if all(loads for loads, _ in worlds.values()) else 1
 
 
+def report(arguments: argparse.Namespace) -> int:
+    """Write the report of a comparison again, from its folder; trains nothing."""
+    from wmkit.comparison.report import write_report  # brings Hydra and TensorBoard, which no other verb needs
+
+    print(write_report(arguments.folder))
+    return 0
+
+
 VERBS = {
     "list": Verb("What `backbone=` can be, and what it costs.", list_parts),
     "check": Verb(
@@ -114,6 +123,11 @@ VERBS = {
         "Truth beside imagination, for some held-out episodes of a run, as a GIF.",
         imagine_cli.imagine,
         imagine_cli.add_arguments,
+    ),
+    "report": Verb(
+        "The tables and the page of a comparison, from its folder.",
+        report,
+        lambda parser: parser.add_argument("folder", type=Path, help="out= of the comparison"),
     ),
 }
 
