@@ -1,6 +1,10 @@
-"""DPLR systems for the tests of the kernels."""
+"""DPLR systems, errors and gradients, and kernels compiled ahead of time, for the tests of the kernels."""
 
-from collections.abc import Callable
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
 
 import pytest
 import torch
@@ -53,3 +57,32 @@ def gradients() -> Callable[..., dict[str, Tensor]]:
         return dict(zip(leaves, found, strict=True))
 
     return of
+
+
+@pytest.fixture(scope="session")
+def without_interpreter() -> Callable[..., str]:
+    """Runs `python *arguments` in a process that compiles Triton kernels, and returns what it prints."""
+
+    def run(*arguments: str) -> str:
+        environment = {k: v for k, v in os.environ.items() if k != "TRITON_INTERPRET"}
+        done = subprocess.run([sys.executable, *arguments], capture_output=True, text=True, env=environment)
+        assert done.returncode == 0, done.stderr[-4000:]
+        return done.stdout
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def ahead_of_time(without_interpreter: Callable[..., str]) -> Callable[[str], dict[str, dict[str, dict[str, int]]]]:
+    """Compiles every kernel in a module's `BUILDS` for sm_80 and sm_90: {kernel: {"80": {"registers": ...}}}."""
+    return lambda module: json.loads(without_interpreter("-m", "wmkit_kernels.ahead_of_time", module))
+
+
+@pytest.fixture
+def poisoned(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Fresh memory from `torch.empty` and its kin holds NaN, so that what a kernel forgets to write shows."""
+    monkeypatch.setattr(torch.utils.deterministic, "fill_uninitialized_memory", True)
+    before = torch.are_deterministic_algorithms_enabled()
+    torch.use_deterministic_algorithms(True)
+    yield
+    torch.use_deterministic_algorithms(before)

@@ -1,0 +1,44 @@
+"""Which implementation of an op runs: plain PyTorch or Triton, and why not Triton."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+
+from torch import Tensor
+
+BACKENDS = ("auto", "torch", "triton")
+"""`auto` takes Triton on a GPU where it can run; `triton` takes it or raises."""
+
+
+def use_triton(backend: str, why_not: str | None) -> bool:
+    """Whether Triton is to run, where `why_not` says why it cannot (None: it can).
+
+    The interpreter is a thousand times slower than PyTorch, so it runs only where Triton is asked for by name.
+    Raises `ValueError` for an unknown backend, and with the reason where Triton was asked for and cannot run.
+    """
+    if backend not in BACKENDS:
+        raise ValueError(f"expected backend to be one of {', '.join(BACKENDS)}, got {backend!r}")
+    if backend == "triton" and why_not is not None:
+        raise ValueError(f"backend='triton' cannot run here: {why_not}")
+    return why_not is None and (backend == "triton" or (backend == "auto" and not interpreted()))
+
+
+def why_not_here(*tensors: Tensor | None) -> str | None:
+    """Why Triton kernels in single precision cannot take these tensors, or None: what all ops ask."""
+    given = [x for x in tensors if x is not None]
+    device = given[0].device
+    if any(x.device != device for x in given):
+        return f"tensors on different devices: {sorted({str(x.device) for x in given})}"
+    if any((x.dtype.is_floating_point and x.dtype.itemsize == 8) or x.dtype.itemsize == 16 for x in given):
+        return "the kernels are written for single precision, got double"
+    if importlib.util.find_spec("triton") is None:
+        return "triton is not installed"
+    if device.type != "cuda" and not interpreted():
+        return f"tensors on {device.type}: Triton needs a GPU (or TRITON_INTERPRET=1, which is slow, for tests)"
+    return None
+
+
+def interpreted() -> bool:
+    """Does this process run Triton kernels by Triton's interpreter, on any device?"""
+    return os.environ.get("TRITON_INTERPRET", "0") == "1"
