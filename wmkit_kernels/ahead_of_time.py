@@ -10,7 +10,6 @@ from __future__ import annotations
 import dataclasses
 import importlib
 import json
-import os
 import re
 import subprocess
 import sys
@@ -19,6 +18,9 @@ from pathlib import Path
 from typing import Any
 
 ARCHITECTURES = (80, 90)
+
+OPTIONS = {"enable_fp_fusion": True}
+"""For every launch: a product and a sum become one instruction, rounded once. Triton warns where it is left open."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,9 +52,8 @@ def resources(build: Build, architecture: int) -> dict[str, int]:
     types = {name: build.types.get(name, "constexpr") for name in build.kernel.arg_names}
     aligned = {(i,): [["tt.divisibility", 16]] for i, kind in enumerate(types.values()) if kind.startswith("*")}
     source = ASTSource(build.kernel, types, build.constants, aligned)
-    compiled = triton.compile(
-        source, target=GPUTarget("cuda", architecture, 32), options={"num_warps": build.num_warps}
-    )
+    options = {"num_warps": build.num_warps, **OPTIONS}
+    compiled = triton.compile(source, target=GPUTarget("cuda", architecture, 32), options=options)
     return {**_assemble(compiled.asm["ptx"]), "shared": compiled.metadata.shared}
 
 
@@ -64,7 +65,7 @@ def _assemble(ptx: str) -> dict[str, int]:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "kernel.ptx"
         path.write_text(ptx)
-        command = [knobs.nvidia.ptxas.path, "-v", f"--gpu-name={target}", str(path), "-o", os.devnull]
+        command = [knobs.nvidia.ptxas.path, "-v", f"--gpu-name={target}", str(path), "-o", str(path.with_suffix(".cubin"))]
         log = subprocess.run(command, capture_output=True, text=True, check=True).stderr
     found = {
         "registers": r"Used (\d+) registers",
