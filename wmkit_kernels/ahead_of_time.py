@@ -7,14 +7,13 @@ machine code, and what the assembler says of registers and spills is printed as 
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import importlib
+import io
 import json
 import re
-import subprocess
 import sys
-import tempfile
-from pathlib import Path
 from typing import Any
 
 ARCHITECTURES = (80, 90)
@@ -46,6 +45,7 @@ class Build:
 def resources(build: Build, architecture: int) -> dict[str, int]:
     """Registers per thread, bytes of spills, and bytes of shared memory; needs a process without TRITON_INTERPRET."""
     import triton
+    from triton import knobs
     from triton.backends.compiler import GPUTarget
     from triton.compiler import ASTSource
 
@@ -53,26 +53,20 @@ def resources(build: Build, architecture: int) -> dict[str, int]:
     aligned = {(i,): [["tt.divisibility", 16]] for i, kind in enumerate(types.values()) if kind.startswith("*")}
     source = ASTSource(build.kernel, types, build.constants, aligned)
     options = {"num_warps": build.num_warps, **OPTIONS}
-    compiled = triton.compile(source, target=GPUTarget("cuda", architecture, 32), options=options)
-    return {**_assemble(compiled.asm["ptx"]), "shared": compiled.metadata.shared}
+    knobs.nvidia.dump_ptxas_log = knobs.compilation.always_compile = True
+    with contextlib.redirect_stdout(io.StringIO()) as log:
+        compiled = triton.compile(source, target=GPUTarget("cuda", architecture, 32), options=options)
+    return {**_read(log.getvalue()), "shared": compiled.metadata.shared}
 
 
-def _assemble(ptx: str) -> dict[str, int]:
-    """What `ptxas -v` says of one kernel, assembled as Triton does."""
-    from triton import knobs
-
-    target = next(line.split()[1].rstrip(",") for line in ptx.splitlines() if line.startswith(".target"))
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "kernel.ptx"
-        path.write_text(ptx)
-        command = [knobs.nvidia.ptxas.path, "-v", f"--gpu-name={target}", str(path), "-o", str(path.with_suffix(".cubin"))]
-        log = subprocess.run(command, capture_output=True, text=True, check=True).stderr
-    found = {
+def _read(log: str) -> dict[str, int]:
+    """The worst of what `ptxas -v` says."""
+    patterns = {
         "registers": r"Used (\d+) registers",
         "spill_stores": r"(\d+) bytes spill stores",
         "spill_loads": r"(\d+) bytes spill loads",
     }
-    return {name: max(int(n) for n in re.findall(pattern, log)) for name, pattern in found.items()}
+    return {name: max(int(n) for n in re.findall(pattern, log)) for name, pattern in patterns.items()}
 
 
 def main() -> None:
