@@ -1,0 +1,321 @@
+"""`dplr_kernel` in Triton: one program per channel. README.md derives it. Importing this module imports Triton."""
+
+from __future__ import annotations
+
+import functools
+import math
+from typing import Any
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+from wmkit_kernels.ahead_of_time import OPTIONS, Build
+from wmkit_kernels.complex_pairs import inverse, load_pairs, pair_sum, store_pairs, times
+from wmkit_kernels.power_series import smooth
+
+FORWARD_NODES, BACKWARD_NODES, WARPS = 32, 16, 4
+"""Nodes of the transform that a program holds at once."""
+
+
+@triton.jit
+def _discretise(lr: Any, li: Any, pr: Any, pi: Any, dt: Any) -> Any:
+    """Abar - 1 = diag(step) - gain row."""
+    er, ei = inverse(2.0 - dt * lr, -dt * li)
+    reach = 1.0 + 2.0 * tl.sum((pr * pr + pi * pi) * (dt * er), axis=0)
+    step_r, step_i = times(2.0 * dt * lr, 2.0 * dt * li, er, ei)
+    gain_r, gain_i = times(er, ei, pr, pi)
+    row_r, row_i = times(dt * er, dt * ei, pr, -pi)
+    return step_r, step_i, 4.0 * gain_r / reach, 4.0 * gain_i / reach, row_r, row_i
+
+
+@triton.jit
+def _less_its_power(
+    xr: Any, xi: Any, ar: Any, ai: Any, gr: Any, gi: Any, qr: Any, qi: Any,
+    inner: Any, outer: Any, rest: Any, N: tl.constexpr,
+) -> Any:  # fmt: skip
+    """X - x M^length for the map x -> x M = x + x a - 2 Re(x g) q and length = inner outer + rest.
+
+    M^inner - 1 is built as a matrix by `inner` steps from all unit vectors, and applied `outer` times. Everything is
+    kept as its difference from the identity, so that short steps dt lose no digits.
+    """
+    n = tl.arange(0, N)
+    unit = (n[:, None] == n[None, :]).to(tl.float32)
+    ur, ui = tl.zeros((N, N), tl.float32), tl.zeros((N, N), tl.float32)
+    vr, vi = tl.zeros((N, N), tl.float32), tl.zeros((N, N), tl.float32)
+    for _ in range(inner):
+        now_r = ur + unit
+        seen = pair_sum(now_r, ui, gr[None, :], gi[None, :])[:, None]
+        add_r, add_i = times(now_r, ui, ar[None, :], ai[None, :])
+        ur, ui = ur + (add_r - seen * qr[None, :]), ui + (add_i - seen * qi[None, :])
+        now_i = vi + unit
+        seen = pair_sum(vr, now_i, gr[None, :], gi[None, :])[:, None]
+        add_r, add_i = times(vr, now_i, ar[None, :], ai[None, :])
+        vr, vi = vr + (add_r - seen * qr[None, :]), vi + (add_i - seen * qi[None, :])
+    dr, di = tl.zeros((N,), tl.float32), tl.zeros((N,), tl.float32)
+    for _ in range(outer):
+        now_r, now_i = (xr + dr)[:, None], (xi + di)[:, None]
+        dr, di = dr + tl.sum(now_r * ur + now_i * vr, axis=0), di + tl.sum(now_r * ui + now_i * vi, axis=0)
+    for _ in range(rest):
+        now_r, now_i = xr + dr, xi + di
+        seen = pair_sum(now_r, now_i, gr, gi)
+        add_r, add_i = times(now_r, now_i, ar, ai)
+        dr, di = dr + (add_r - seen * qr), di + (add_i - seen * qi)
+    return -dr, -di
+
+
+@triton.jit
+def _fractions(lr: Any, li: Any, cosine: Any, y: Any) -> Any:
+    """T = 1 / (i y - c Lambda) and T' = 1 / (i y - c conj Lambda) at nodes x states."""
+    decay = -cosine[:, None] * lr[None, :]
+    turn = cosine[:, None] * li[None, :]
+    tr, ti = inverse(decay, y[:, None] - turn)
+    cr, ci = inverse(decay, y[:, None] + turn)
+    return tr, ti, cr, ci
+
+
+@triton.jit
+def _cauchy(xr: Any, xi: Any, tr: Any, ti: Any, cr: Any, ci: Any) -> Any:
+    """sum_n x_n T_n + conj(x_n) T'_n over the states, at each node."""
+    real = tl.sum(xr[None, :] * (tr + cr) - xi[None, :] * (ti - ci), axis=1)
+    return real, tl.sum(xr[None, :] * (ti + ci) + xi[None, :] * (tr - cr), axis=1)
+
+
+@triton.jit
+def _solve(xr: Any, xi: Any, pr: Any, pi: Any, kr: Any, ki: Any, tr: Any, ti: Any) -> Any:
+    """T (x - p k): x, p by state, k by node."""
+    br, bi = times(pr[None, :], pi[None, :], kr[:, None], ki[:, None])
+    return times(tr, ti, xr[None, :] - br, xi[None, :] - bi)
+
+
+@triton.jit
+def dplr_kernel_forward(
+    Lambda: Any, P: Any, B: Any, C: Any, dt: Any, nodes: Any, transform: Any, corrected: Any,
+    channels: Any, pairs: Any, count: Any, inner: Any, outer: Any, rest: Any, N: tl.constexpr, NODES: tl.constexpr,
+) -> None:  # fmt: skip
+    """The transform of one channel's kernel at all nodes, and its C (1 - Abar^length)."""
+    program = tl.program_id(0)
+    channel, n = program % channels, tl.arange(0, N)
+    lr, li = load_pairs(Lambda, n, pairs, -1.0)
+    pr, pi = load_pairs(P, n, pairs, 0.0)
+    br, bi = load_pairs(B + 2 * (program // channels) * pairs, n, pairs, 0.0)
+    cr, ci = load_pairs(C + 2 * channel * pairs, n, pairs, 0.0)
+    step = tl.maximum(tl.load(dt + channel), 1e-18)
+    ar, ai, gr, gi, qr, qi = _discretise(lr, li, pr, pi, step)
+    cr, ci = _less_its_power(cr, ci, ar, ai, gr, gi, qr, qi, inner, outer, rest, N)
+    store_pairs(corrected + 2 * program * pairs, n, pairs, cr, ci)
+    cbr, cbi = times(cr, ci, br, bi)
+    cpr, cpi = times(cr, ci, pr, pi)
+    pbr, pbi = times(pr, -pi, br, bi)
+    for start in range(0, count, NODES):
+        node = start + tl.arange(0, NODES)
+        cosine, sine = load_pairs(nodes, node, count, 1.0)
+        tr, ti, sr, si = _fractions(lr, li, cosine, 2.0 * sine / step)
+        direct_r, direct_i = _cauchy(cbr, cbi, tr, ti, sr, si)
+        left_r, left_i = _cauchy(cpr, cpi, tr, ti, sr, si)
+        right_r, right_i = _cauchy(pbr, pbi, tr, ti, sr, si)
+        both_r, both_i = _cauchy(pr * pr + pi * pi, 0.0 * pr, tr, ti, sr, si)
+        through_r, through_i = inverse(1.0 + cosine * both_r, cosine * both_i)
+        right_r, right_i = times(right_r, right_i, through_r, through_i)
+        low_r, low_i = times(left_r, left_i, right_r, right_i)
+        fr, fi = times(direct_r - cosine * low_r, direct_i - cosine * low_i, cosine, sine)
+        store_pairs(transform + 2 * program * count, node, count, fr, fi)
+
+
+@triton.jit
+def dplr_kernel_backward(
+    Lambda: Any, P: Any, B: Any, dt: Any, nodes: Any, corrected: Any, grad: Any,
+    of_Lambda: Any, of_P: Any, of_B: Any, of_C: Any, of_dt: Any,
+    channels: Any, pairs: Any, count: Any, inner: Any, outer: Any, rest: Any, N: tl.constexpr, NODES: tl.constexpr,
+) -> None:  # fmt: skip
+    """One channel's share of all gradients, from the transform of the kernel's gradient."""
+    program = tl.program_id(0)
+    channel, n = program % channels, tl.arange(0, N)
+    lr, li = load_pairs(Lambda, n, pairs, -1.0)
+    pr, pi = load_pairs(P, n, pairs, 0.0)
+    br, bi = load_pairs(B + 2 * (program // channels) * pairs, n, pairs, 0.0)
+    step = tl.maximum(tl.load(dt + channel), 1e-18)
+    pbr, pbi = times(pr, -pi, br, bi)
+    power, length = pr * pr + pi * pi, 2.0 * (count - 1)
+
+    # 1. The gradient of C~: sum over the nodes of weight times (the state's transform).
+    sum_r, sum_i = tl.zeros((NODES, N), tl.float32), tl.zeros((NODES, N), tl.float32)
+    for start in range(0, count, NODES):
+        node = start + tl.arange(0, NODES)
+        cosine, sine = load_pairs(nodes, node, count, 1.0)
+        tr, ti, sr, si = _fractions(lr, li, cosine, 2.0 * sine / step)
+        weight_r, weight_i = _weight(grad + 2 * program * count, node, count, cosine, sine, length)
+        both_r, both_i = _cauchy(power, 0.0 * power, tr, ti, sr, si)
+        through_r, through_i = inverse(1.0 + cosine * both_r, cosine * both_i)
+        kr, ki = _cauchy(pbr, pbi, tr, ti, sr, si)
+        kr, ki = times(kr, ki, cosine * through_r, cosine * through_i)
+        xr, xi = _solve(br, bi, pr, pi, kr, ki, tr, ti)
+        yr, yi = _solve(br, -bi, pr, -pi, kr, ki, sr, si)
+        xr, xi = times(xr, xi, weight_r[:, None], weight_i[:, None])
+        yr, yi = times(yr, yi, weight_r[:, None], weight_i[:, None])
+        sum_r, sum_i = sum_r + (xr + yr), sum_i + (xi - yi)
+
+    # 2. That of C = C~ / (1 - Abar^length).
+    ar, ai, gr, gi, qr, qi = _discretise(lr, li, pr, pi, step)
+    vr, vi = _less_its_power(
+        tl.sum(sum_r, axis=0), tl.sum(sum_i, axis=0), ar, ai, qr, qi, gr, gi, inner, outer, rest, N
+    )
+    store_pairs(of_C + 2 * program * pairs, n, pairs, vr, -vi)
+    vr, vi = 0.5 * vr, 0.5 * vi
+
+    # 3. The rest, through the transform and through Abar^length at once.
+    cr, ci = load_pairs(corrected + 2 * program * pairs, n, pairs, 0.0)
+    cpr, cpi = times(cr, ci, pr, pi)
+    pvr, pvi = times(pr, -pi, vr, vi)
+    lambda_r, lambda_i = tl.zeros((NODES, N), tl.float32), tl.zeros((NODES, N), tl.float32)
+    low_r, low_i = tl.zeros((NODES, N), tl.float32), tl.zeros((NODES, N), tl.float32)
+    in_r, in_i = tl.zeros((NODES, N), tl.float32), tl.zeros((NODES, N), tl.float32)
+    slope = tl.zeros((NODES,), tl.float32)
+    for start in range(0, count, NODES):
+        node = start + tl.arange(0, NODES)
+        cosine, sine = load_pairs(nodes, node, count, 1.0)
+        y = 2.0 * sine / step
+        tr, ti, sr, si = _fractions(lr, li, cosine, y)
+        wr, wi = _weight(grad + 2 * program * count, node, count, cosine, sine, length)
+        share = _multiplicity(node, count) / (length * step)
+        both_r, both_i = _cauchy(power, 0.0 * power, tr, ti, sr, si)
+        through_r, through_i = inverse(1.0 + cosine * both_r, cosine * both_i)
+        mr, mi = _cauchy(cpr, cpi, tr, ti, sr, si)
+        mr, mi = times(mr, mi, through_r, through_i)
+        kr, ki = _cauchy(pbr, pbi, tr, ti, sr, si)
+        kr, ki = times(kr, ki, through_r, through_i)
+        jr, ji = _cauchy(pvr, pvi, tr, ti, sr, si)
+        jr, ji = times(jr, ji, through_r, through_i)
+        # Rows C~ X^{-1} and columns X^{-1} B, X^{-1} v, for one of each pair and for its conjugate (2).
+        row_r, row_i = _solve(cr, ci, pr, -pi, cosine * mr, cosine * mi, tr, ti)
+        row2_r, row2_i = _solve(cr, -ci, pr, pi, cosine * mr, cosine * mi, sr, si)
+        xr, xi = _solve(br, bi, pr, pi, cosine * kr, cosine * ki, tr, ti)
+        x2r, x2i = _solve(br, -bi, pr, -pi, cosine * kr, cosine * ki, sr, si)
+        er, ei = _solve(vr, vi, pr, pi, cosine * jr, cosine * ji, tr, ti)
+        e2r, e2i = _solve(vr, -vi, pr, -pi, cosine * jr, cosine * ji, sr, si)
+        # d dt: through y, and through dt A in Abar^length.
+        zr, zi = times(row_r, row_i, xr, xi)
+        z2r, z2i = times(row2_r, row2_i, x2r, x2i)
+        by_y = -(wr * tl.sum(zi + z2i, axis=1) + wi * tl.sum(zr + z2r, axis=1))
+        zr, zi = times(row_r, row_i, er, ei)
+        z2r, z2i = times(row2_r, row2_i, e2r, e2i)
+        flow = tl.sum((zr + z2r) * lr[None, :] - (zi - z2i) * li[None, :], axis=1) - (mr * jr - mi * ji)
+        slope += (by_y * y - share * flow) / step
+        # d B.
+        zr, zi = times(row_r, row_i, wr[:, None], wi[:, None])
+        z2r, z2i = times(row2_r, row2_i, wr[:, None], wi[:, None])
+        in_r, in_i = in_r + (zr + z2r), in_i + (zi - z2i)
+        # d A = d Lambda - d P P^* - P d P^*, seen from the left by rows, from the right by c w X^{-1} B - h X^{-1} v.
+        wr, wi = cosine * wr, cosine * wi
+        zr, zi = times(xr, xi, wr[:, None], wi[:, None])
+        z2r, z2i = times(x2r, x2i, wr[:, None], wi[:, None])
+        xr, xi = zr - share[:, None] * er, zi - share[:, None] * ei
+        x2r, x2i = z2r - share[:, None] * e2r, z2i - share[:, None] * e2i
+        kr, ki = times(kr, ki, wr, wi)
+        kr, ki = kr - share * jr, ki - share * ji
+        zr, zi = times(row_r, row_i, xr, xi)
+        z2r, z2i = times(row2_r, row2_i, x2r, x2i)
+        lambda_r, lambda_i = lambda_r + (zr + z2r), lambda_i + (zi - z2i)
+        zr, zi = times(row_r, row_i, kr[:, None], ki[:, None])
+        z2r, z2i = times(row2_r, row2_i, kr[:, None], ki[:, None])
+        fr, fi = times(x2r, x2i, mr[:, None], mi[:, None])
+        f2r, f2i = times(xr, xi, mr[:, None], mi[:, None])
+        low_r, low_i = low_r - (zr + z2r + fr + f2r), low_i - (zi - z2i + fi - f2i)
+    here = 2 * program * pairs
+    store_pairs(of_Lambda + here, n, pairs, tl.sum(lambda_r, axis=0), -tl.sum(lambda_i, axis=0))
+    store_pairs(of_P + here, n, pairs, tl.sum(low_r, axis=0), -tl.sum(low_i, axis=0))
+    store_pairs(of_B + here, n, pairs, tl.sum(in_r, axis=0), -tl.sum(in_i, axis=0))
+    tl.store(of_dt + program, tl.sum(slope, axis=0))
+
+
+@triton.jit
+def _multiplicity(node: Any, count: Any) -> Any:
+    """How often a node stands among all roots of unity: the first and the last once, the others twice, none outside."""
+    single = (node == 0) | (node == count - 1)
+    return tl.where(node < count, tl.where(single, 1.0, 2.0), 0.0)
+
+
+@triton.jit
+def _weight(grad: Any, node: Any, count: Any, cosine: Any, sine: Any, length: Any) -> Any:
+    """conj(gradient of the transform) exp(i theta / 2)."""
+    real, imaginary = load_pairs(grad, node, count, 0.0)
+    scale = _multiplicity(node, count) / length
+    return times(scale * real, -scale * imaginary, cosine, sine)
+
+
+def forward(
+    Lambda: Tensor, P: Tensor, B: Tensor, C: Tensor, dt: Tensor, length: int
+) -> tuple[Tensor, Tensor]:
+    """k (M, H, length) and C~ (M, H, N, 2) of float32 tensors; Lambda, P (N, 2), B (M, N, 2), C (H, N, 2), dt (H,)."""
+    Lambda, P, B, C, dt = (x.contiguous() for x in (Lambda, P, B, C, dt))
+    size, lead = node_count(length), (B.shape[0], C.shape[0])
+    transform = torch.empty(*lead, size, 2, dtype=torch.float32, device=C.device)
+    corrected = torch.empty(*lead, *C.shape[1:], dtype=torch.float32, device=C.device)
+    dplr_kernel_forward[(lead[0] * lead[1],)](
+        Lambda, P, B, C, dt, nodes(size, C.device), transform, corrected,
+        *_sizes(C, size), NODES=FORWARD_NODES, num_warps=_warps(C), **OPTIONS,
+    )  # fmt: skip
+    k = torch.fft.irfft(torch.view_as_complex(transform), 2 * (size - 1))
+    return k[..., :length].contiguous(), corrected
+
+
+def backward(
+    Lambda: Tensor, P: Tensor, B: Tensor, dt: Tensor, corrected: Tensor, grad: Tensor
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """Gradients of Lambda, P, B, C and dt from that of k; `corrected` as `forward` gave it.
+
+    Every program writes its own share; sums over programs come after, in a fixed order.
+    """
+    Lambda, P, B, dt, corrected = (x.contiguous() for x in (Lambda, P, B, dt, corrected))
+    size = node_count(grad.shape[-1])
+    seen = torch.view_as_real(torch.fft.rfft(grad, 2 * (size - 1))).contiguous()
+    of_Lambda, of_P, of_B, of_C = (torch.empty_like(corrected) for _ in range(4))
+    of_dt = corrected.new_empty(corrected.shape[:2])
+    dplr_kernel_backward[(corrected.shape[0] * corrected.shape[1],)](
+        Lambda, P, B, dt, nodes(size, dt.device), corrected, seen, of_Lambda, of_P, of_B, of_C, of_dt,
+        *_sizes(corrected[0], size), NODES=BACKWARD_NODES, num_warps=_warps(corrected[0]), **OPTIONS,
+    )  # fmt: skip
+    return of_Lambda.sum((0, 1)), of_P.sum((0, 1)), of_B.sum(1), of_C.sum(0), of_dt.sum(0)
+
+
+def node_count(length: int) -> int:
+    """Nodes on the upper half circle: the transform has the smallest even 2^i 3^j 5^k >= length points."""
+    return smooth(-(-length // 2)) + 1
+
+
+@functools.lru_cache(maxsize=16)
+def nodes(count: int, device: torch.device) -> Tensor:
+    """(cos, sin) of theta / 2 at theta = 2 pi l / (2 count - 2), from exact angles: (count, 2)."""
+    angle = torch.arange(count, dtype=torch.float64) * (math.pi / (2 * (count - 1)))
+    return torch.stack([angle.cos(), angle.sin()], dim=1).float().to(device)
+
+
+def _sizes(C: Tensor, count: int) -> tuple[int, int, int, int, int, int, int]:
+    """(channels, pairs, count, inner, outer, rest, N) of the kernels."""
+    length = 2 * (count - 1)
+    inner = 1 << (int(math.log2(length)) // 2)
+    return C.shape[0], C.shape[1], count, inner, length // inner, length % inner, max(16, triton.next_power_of_2(C.shape[1]))
+
+
+def _warps(C: Tensor) -> int:
+    """As many as hold a matrix over the states in registers."""
+    return WARPS if C.shape[1] <= 32 else 4 * WARPS
+
+
+def _build(kernel: Any, pairs: int, node_tile: int, warps: int) -> Build:
+    numbers = dict.fromkeys(("channels", "pairs", "count", "inner", "outer", "rest"), "i32")
+    pointers = [name for name in kernel.arg_names if name not in (*numbers, "N", "NODES")]
+    types = {**dict.fromkeys(pointers, "*fp32"), **numbers}
+    return Build(kernel, types, {"N": pairs, "NODES": node_tile}, warps, f"N{pairs}")
+
+
+BUILDS = (
+    [
+        _build(kernel, pairs, node_tile, warps)
+        for pairs, warps in ((16, WARPS), (32, WARPS), (64, 4 * WARPS))
+        for kernel, node_tile in ((dplr_kernel_forward, FORWARD_NODES), (dplr_kernel_backward, BACKWARD_NODES))
+    ]
+    if hasattr(dplr_kernel_forward, "arg_names")
+    else []
+)
