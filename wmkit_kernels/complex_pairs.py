@@ -5,33 +5,31 @@ Importing this module imports Triton.
 
 from __future__ import annotations
 
-from typing import Any
-
 import triton
 import triton.language as tl
 
 
 @triton.jit
-def times(ar: Any, ai: Any, br: Any, bi: Any) -> Any:
+def times(ar: tl.tensor, ai: tl.tensor, br: tl.tensor, bi: tl.tensor) -> tl.tensor:
     """A b."""
     return ar * br - ai * bi, ar * bi + ai * br
 
 
 @triton.jit
-def inverse(r: Any, i: Any) -> Any:
+def inverse(r: tl.tensor, i: tl.tensor) -> tl.tensor:
     """1 / a."""
     scale = 1.0 / (r * r + i * i)
     return r * scale, -i * scale
 
 
 @triton.jit
-def pair_sum(ar: Any, ai: Any, br: Any, bi: Any) -> Any:
+def pair_sum(ar: tl.tensor, ai: tl.tensor, br: tl.tensor, bi: tl.tensor) -> tl.tensor:
     """2 Re sum_n a_n b_n over the last axis: the inner product over a state closed under conjugation."""
     return 2.0 * tl.sum(ar * br - ai * bi, axis=-1)
 
 
 @triton.jit
-def load_pairs(pointer: Any, n: Any, count: Any, real_default: tl.constexpr) -> Any:
+def load_pairs(pointer: tl.tensor, n: tl.tensor, count: tl.tensor, real_default: tl.constexpr) -> tl.tensor:
     """Elements n of interleaved complex numbers; (`real_default`, 0) where n >= count."""
     inside = n < count
     real = tl.load(pointer + 2 * n, mask=inside, other=real_default)
@@ -39,7 +37,7 @@ def load_pairs(pointer: Any, n: Any, count: Any, real_default: tl.constexpr) -> 
 
 
 @triton.jit
-def store_pairs(pointer: Any, n: Any, count: Any, real: Any, imaginary: Any) -> None:
+def store_pairs(pointer: tl.tensor, n: tl.tensor, count: tl.tensor, real: tl.tensor, imaginary: tl.tensor) -> None:
     """Write elements n < count of interleaved complex numbers."""
     inside = n < count
     tl.store(pointer + 2 * n, real, mask=inside)

@@ -20,7 +20,7 @@ FORWARD_NODES, BACKWARD_NODES, WARPS = 32, 16, 4
 
 
 @triton.jit
-def _discretise(lr: Any, li: Any, pr: Any, pi: Any, dt: Any) -> Any:
+def _discretise(lr: tl.tensor, li: tl.tensor, pr: tl.tensor, pi: tl.tensor, dt: tl.tensor) -> tl.tensor:
     """Abar - 1 = diag(step) - gain row."""
     er, ei = inverse(2.0 - dt * lr, -dt * li)
     reach = 1.0 + 2.0 * tl.sum((pr * pr + pi * pi) * (dt * er), axis=0)
@@ -32,9 +32,9 @@ def _discretise(lr: Any, li: Any, pr: Any, pi: Any, dt: Any) -> Any:
 
 @triton.jit
 def _less_its_power(
-    xr: Any, xi: Any, ar: Any, ai: Any, gr: Any, gi: Any, qr: Any, qi: Any,
-    inner: Any, outer: Any, rest: Any, N: tl.constexpr,
-) -> Any:  # fmt: skip
+    xr: tl.tensor, xi: tl.tensor, ar: tl.tensor, ai: tl.tensor, gr: tl.tensor, gi: tl.tensor, qr: tl.tensor, qi: tl.tensor,
+    inner: tl.tensor, outer: tl.tensor, rest: tl.tensor, N: tl.constexpr,
+) -> tl.tensor:  # fmt: skip
     """X - x M^length for the map x -> x M = x + x a - 2 Re(x g) q and length = inner outer + rest.
 
     M^inner - 1 is built as a matrix by `inner` steps from all unit vectors, and applied `outer` times. Everything is
@@ -66,7 +66,7 @@ def _less_its_power(
 
 
 @triton.jit
-def _fractions(lr: Any, li: Any, cosine: Any, y: Any) -> Any:
+def _fractions(lr: tl.tensor, li: tl.tensor, cosine: tl.tensor, y: tl.tensor) -> tl.tensor:
     """T = 1 / (i y - c Lambda) and T' = 1 / (i y - c conj Lambda) at nodes x states."""
     decay = -cosine[:, None] * lr[None, :]
     turn = cosine[:, None] * li[None, :]
@@ -76,14 +76,14 @@ def _fractions(lr: Any, li: Any, cosine: Any, y: Any) -> Any:
 
 
 @triton.jit
-def _cauchy(xr: Any, xi: Any, tr: Any, ti: Any, cr: Any, ci: Any) -> Any:
+def _cauchy(xr: tl.tensor, xi: tl.tensor, tr: tl.tensor, ti: tl.tensor, cr: tl.tensor, ci: tl.tensor) -> tl.tensor:
     """sum_n x_n T_n + conj(x_n) T'_n over the states, at each node."""
     real = tl.sum(xr[None, :] * (tr + cr) - xi[None, :] * (ti - ci), axis=1)
     return real, tl.sum(xr[None, :] * (ti + ci) + xi[None, :] * (tr - cr), axis=1)
 
 
 @triton.jit
-def _solve(xr: Any, xi: Any, pr: Any, pi: Any, kr: Any, ki: Any, tr: Any, ti: Any) -> Any:
+def _solve(xr: tl.tensor, xi: tl.tensor, pr: tl.tensor, pi: tl.tensor, kr: tl.tensor, ki: tl.tensor, tr: tl.tensor, ti: tl.tensor) -> tl.tensor:
     """T (x - p k): x, p by state, k by node."""
     br, bi = times(pr[None, :], pi[None, :], kr[:, None], ki[:, None])
     return times(tr, ti, xr[None, :] - br, xi[None, :] - bi)
@@ -91,8 +91,8 @@ def _solve(xr: Any, xi: Any, pr: Any, pi: Any, kr: Any, ki: Any, tr: Any, ti: An
 
 @triton.jit
 def dplr_kernel_forward(
-    Lambda: Any, P: Any, B: Any, C: Any, dt: Any, nodes: Any, transform: Any, corrected: Any,
-    channels: Any, pairs: Any, count: Any, inner: Any, outer: Any, rest: Any, N: tl.constexpr, NODES: tl.constexpr,
+    Lambda: tl.tensor, P: tl.tensor, B: tl.tensor, C: tl.tensor, dt: tl.tensor, nodes: tl.tensor, transform: tl.tensor, corrected: tl.tensor,
+    channels: tl.tensor, pairs: tl.tensor, count: tl.tensor, inner: tl.tensor, outer: tl.tensor, rest: tl.tensor, N: tl.constexpr, NODES: tl.constexpr,
 ) -> None:  # fmt: skip
     """The transform of one channel's kernel at all nodes, and its C (1 - Abar^length)."""
     program = tl.program_id(0)
@@ -125,9 +125,9 @@ def dplr_kernel_forward(
 
 @triton.jit
 def dplr_kernel_backward(
-    Lambda: Any, P: Any, B: Any, dt: Any, nodes: Any, corrected: Any, grad: Any,
-    of_Lambda: Any, of_P: Any, of_B: Any, of_C: Any, of_dt: Any,
-    channels: Any, pairs: Any, count: Any, inner: Any, outer: Any, rest: Any, N: tl.constexpr, NODES: tl.constexpr,
+    Lambda: tl.tensor, P: tl.tensor, B: tl.tensor, dt: tl.tensor, nodes: tl.tensor, corrected: tl.tensor, grad: tl.tensor,
+    of_Lambda: tl.tensor, of_P: tl.tensor, of_B: tl.tensor, of_C: tl.tensor, of_dt: tl.tensor,
+    channels: tl.tensor, pairs: tl.tensor, count: tl.tensor, inner: tl.tensor, outer: tl.tensor, rest: tl.tensor, N: tl.constexpr, NODES: tl.constexpr,
 ) -> None:  # fmt: skip
     """One channel's share of all gradients, from the transform of the kernel's gradient."""
     program = tl.program_id(0)
@@ -230,14 +230,14 @@ def dplr_kernel_backward(
 
 
 @triton.jit
-def _multiplicity(node: Any, count: Any) -> Any:
+def _multiplicity(node: tl.tensor, count: tl.tensor) -> tl.tensor:
     """How often a node stands among all roots of unity: the first and the last once, the others twice, none outside."""
     single = (node == 0) | (node == count - 1)
     return tl.where(node < count, tl.where(single, 1.0, 2.0), 0.0)
 
 
 @triton.jit
-def _weight(grad: Any, node: Any, count: Any, cosine: Any, sine: Any, length: Any) -> Any:
+def _weight(grad: tl.tensor, node: tl.tensor, count: tl.tensor, cosine: tl.tensor, sine: tl.tensor, length: tl.tensor) -> tl.tensor:
     """conj(gradient of the transform) exp(i theta / 2)."""
     real, imaginary = load_pairs(grad, node, count, 0.0)
     scale = _multiplicity(node, count) / length
