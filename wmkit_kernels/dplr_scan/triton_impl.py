@@ -83,7 +83,7 @@ def dplr_scan_forward(
             _store_state(kept + (row * chunks + chunk) * size, h, n, channels, pairs, sr, si)
         for t in range(chunk * STEPS, min(chunk * STEPS + STEPS, length)):
             now = following
-            following = tl.load(u + (t + 1) * channels, mask=(h < channels) & (t + 1 < length), other=0.0)
+            following = tl.load(u + min(t + 1, length - 1) * channels, mask=h < channels, other=0.0)
             if RESETS:
                 first = tl.load(is_first + row * length + t) != 0
                 sr, si = tl.where(first, 0.0, sr), tl.where(first, 0.0, si)
