@@ -10,6 +10,11 @@ from torch import Tensor
 BACKENDS = ("auto", "torch", "triton")
 """`auto` takes Triton on a GPU where it can run; `triton` takes it or raises."""
 
+INSTALLED = importlib.util.find_spec("triton") is not None
+
+MOST_PAIRS = 64
+"""Conjugate pairs of a channel's state: the largest that the kernels are compiled and checked for."""
+
 
 def use_triton(backend: str, why_not: str | None) -> bool:
     """Whether Triton is to run, where `why_not` says why it cannot (None: it can).
@@ -32,11 +37,16 @@ def why_not_here(*tensors: Tensor | None) -> str | None:
         return f"tensors on different devices: {sorted({str(x.device) for x in given})}"
     if any((x.dtype.is_floating_point and x.dtype.itemsize == 8) or x.dtype.itemsize == 16 for x in given):
         return "the kernels are written for single precision, got double"
-    if importlib.util.find_spec("triton") is None:
+    if not INSTALLED:
         return "triton is not installed"
     if device.type != "cuda" and not interpreted():
         return f"tensors on {device.type}: Triton needs a GPU (or TRITON_INTERPRET=1, which is slow, for tests)"
     return None
+
+
+def why_not_pairs(count: int) -> str | None:
+    """Why kernels that hold a channel's state in registers cannot take `count` conjugate pairs, or None."""
+    return None if count <= MOST_PAIRS else f"{count} conjugate pairs: the kernels are made for up to {MOST_PAIRS}"
 
 
 def interpreted() -> bool:

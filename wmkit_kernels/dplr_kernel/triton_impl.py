@@ -95,7 +95,7 @@ def dplr_kernel_forward(
     channels: tl.tensor, pairs: tl.tensor, count: tl.tensor, inner: tl.tensor, outer: tl.tensor, rest: tl.tensor, N: tl.constexpr, NODES: tl.constexpr,
 ) -> None:  # fmt: skip
     """The transform of one channel's kernel at all nodes, and its C (1 - Abar^length)."""
-    program = tl.program_id(0)
+    program = tl.program_id(0).to(tl.int64)
     channel, n = program % channels, tl.arange(0, N)
     lr, li = load_pairs(Lambda, n, pairs, -1.0)
     pr, pi = load_pairs(P, n, pairs, 0.0)
@@ -130,7 +130,7 @@ def dplr_kernel_backward(
     channels: tl.tensor, pairs: tl.tensor, count: tl.tensor, inner: tl.tensor, outer: tl.tensor, rest: tl.tensor, N: tl.constexpr, NODES: tl.constexpr,
 ) -> None:  # fmt: skip
     """One channel's share of all gradients, from the transform of the kernel's gradient."""
-    program = tl.program_id(0)
+    program = tl.program_id(0).to(tl.int64)
     channel, n = program % channels, tl.arange(0, N)
     lr, li = load_pairs(Lambda, n, pairs, -1.0)
     pr, pi = load_pairs(P, n, pairs, 0.0)

@@ -64,8 +64,8 @@ def dplr_scan_forward(
     H: tl.constexpr, N: tl.constexpr,
 ) -> None:  # fmt: skip
     """All steps of one row and H channels."""
-    row, n = tl.program_id(1).to(tl.int64), tl.arange(0, N)
-    h = tl.program_id(0) * H + tl.arange(0, H)
+    row, n = tl.program_id(0).to(tl.int64), tl.arange(0, N)
+    h = tl.program_id(1) * H + tl.arange(0, H)
     ar, ai = _load_table(table, 0, h, n, channels, pairs)
     gr, gi = _load_table(table, 1, h, n, channels, pairs)
     qr, qi = _load_table(table, 2, h, n, channels, pairs)
@@ -101,8 +101,8 @@ def dplr_scan_backward(
     H: tl.constexpr, N: tl.constexpr,
 ) -> None:  # fmt: skip
     """The adjoint, from the last step to the first; states come from those kept, STEPS at a time through `scratch`."""
-    row, n = tl.program_id(1).to(tl.int64), tl.arange(0, N)
-    h = tl.program_id(0) * H + tl.arange(0, H)
+    row, n = tl.program_id(0).to(tl.int64), tl.arange(0, N)
+    h = tl.program_id(1) * H + tl.arange(0, H)
     ar, ai = _load_table(table, 0, h, n, channels, pairs)
     gr, gi = _load_table(table, 1, h, n, channels, pairs)
     qr, qi = _load_table(table, 2, h, n, channels, pairs)
@@ -216,7 +216,7 @@ def _tiles(pairs: int) -> dict[str, Any]:
 
 
 def _grid(table: Tensor, batch: int) -> tuple[int, int]:
-    return triton.cdiv(table.shape[1], _tiles(table.shape[2])["H"]), batch
+    return batch, triton.cdiv(table.shape[1], _tiles(table.shape[2])["H"])
 
 
 def _build(kernel: Any, pairs: int, **flags: bool) -> Build:
