@@ -10,26 +10,26 @@ import triton.language as tl
 
 
 @triton.jit
-def times(ar: tl.tensor, ai: tl.tensor, br: tl.tensor, bi: tl.tensor) -> tl.tensor:
+def times(ar, ai, br, bi):
     """A b."""
     return ar * br - ai * bi, ar * bi + ai * br
 
 
 @triton.jit
-def inverse(r: tl.tensor, i: tl.tensor) -> tl.tensor:
+def inverse(r, i):
     """1 / a."""
     scale = 1.0 / (r * r + i * i)
     return r * scale, -i * scale
 
 
 @triton.jit
-def pair_sum(ar: tl.tensor, ai: tl.tensor, br: tl.tensor, bi: tl.tensor) -> tl.tensor:
+def pair_sum(ar, ai, br, bi):
     """2 Re sum_n a_n b_n over the last axis: the inner product over a state closed under conjugation."""
     return 2.0 * tl.sum(ar * br - ai * bi, axis=-1)
 
 
 @triton.jit
-def load_pairs(pointer: tl.tensor, n: tl.tensor, count: tl.tensor, real_default: tl.constexpr) -> tl.tensor:
+def load_pairs(pointer, n, count, real_default: tl.constexpr):
     """Elements n of interleaved complex numbers; (`real_default`, 0) where n >= count."""
     inside = n < count
     real = tl.load(pointer + 2 * n, mask=inside, other=real_default)
@@ -37,7 +37,7 @@ def load_pairs(pointer: tl.tensor, n: tl.tensor, count: tl.tensor, real_default:
 
 
 @triton.jit
-def store_pairs(pointer: tl.tensor, n: tl.tensor, count: tl.tensor, real: tl.tensor, imaginary: tl.tensor) -> None:
+def store_pairs(pointer, n, count, real, imaginary):
     """Write elements n < count of interleaved complex numbers."""
     inside = n < count
     tl.store(pointer + 2 * n, real, mask=inside)

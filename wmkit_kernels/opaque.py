@@ -17,11 +17,12 @@ from torch import Tensor
 Result = TypeVar("Result")
 
 
-def apart(function: Callable[..., Result], *arguments: object) -> Result:
-    """function(*arguments), without gradients."""
+def apart(device: torch.device, function: Callable[..., Result], *arguments: object) -> Result:
+    """function(*arguments), without gradients, on the caller's stream of that device."""
+    stream = torch.cuda.current_stream(device) if device.type == "cuda" else None
 
     def work() -> Result:
-        with torch.no_grad():
+        with torch.no_grad(), torch.cuda.stream(stream):
             return function(*arguments)
 
     with ThreadPoolExecutor(1) as thread:
@@ -42,4 +43,4 @@ def vector_jacobian(
         found = torch.autograd.grad(outputs, wanted, list(grads), allow_unused=True, materialize_grads=True)
         return [x.contiguous() for x in found]
 
-    return apart(differentiate)
+    return apart(grads[0].device, differentiate)

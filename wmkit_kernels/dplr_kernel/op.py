@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import torch
@@ -50,7 +51,8 @@ def kernels(Lambda: Tensor, P: Tensor, B: Tensor, C: Tensor, dt: Tensor, length:
 
 
 def _kernels_of_pairs(Lambda: Tensor, P: Tensor, B: Tensor, C: Tensor, dt: Tensor, length: int) -> Tensor:
-    return kernels(*(torch.view_as_complex(x.contiguous()) for x in (Lambda, P, B, C)), dt, length)
+    Lambda, P, B, C = (torch.view_as_complex(x.contiguous()) for x in (Lambda, P, B, C))
+    return kernels(Lambda, P, B, C, dt, length)
 
 
 @torch.library.custom_op("wmkit::dplr_kernel", mutates_args=())
@@ -62,13 +64,11 @@ def _opaque(
         from wmkit_kernels.dplr_kernel import triton_impl
 
         return triton_impl.forward(Lambda, P, B, C, dt, length)
-    return apart(_kernels_of_pairs, Lambda, P, B, C, dt, length), C.new_empty(0)
+    return apart(dt.device, _kernels_of_pairs, Lambda, P, B, C, dt, length), C.new_empty(0)
 
 
 @_opaque.register_fake
-def _(
-    Lambda: Tensor, P: Tensor, B: Tensor, C: Tensor, dt: Tensor, length: int, triton: bool
-) -> tuple[Tensor, Tensor]:
+def _(Lambda: Tensor, P: Tensor, B: Tensor, C: Tensor, dt: Tensor, length: int, triton: bool) -> tuple[Tensor, Tensor]:
     lead = (B.shape[0], C.shape[0])
     return C.new_empty(*lead, length), C.new_empty((*lead, *C.shape[1:]) if triton else (0,))
 
@@ -83,7 +83,7 @@ def _opaque_backward(
 
         return triton_impl.backward(Lambda, P, B, dt, corrected, grad)
     length = grad.shape[-1]
-    found = vector_jacobian(lambda *xs: _kernels_of_pairs(*xs, length), (Lambda, P, B, C, dt), (grad,))
+    found = vector_jacobian(functools.partial(_kernels_of_pairs, length=length), (Lambda, P, B, C, dt), (grad,))
     return found[0], found[1], found[2], found[3], found[4]
 
 
@@ -91,7 +91,13 @@ def _opaque_backward(
 def _(
     Lambda: Tensor, P: Tensor, B: Tensor, C: Tensor, dt: Tensor, corrected: Tensor, grad: Tensor, triton: bool
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    return Lambda.new_empty(Lambda.shape), P.new_empty(P.shape), B.new_empty(B.shape), C.new_empty(C.shape), dt.new_empty(dt.shape)
+    return (
+        Lambda.new_empty(Lambda.shape),
+        P.new_empty(P.shape),
+        B.new_empty(B.shape),
+        C.new_empty(C.shape),
+        dt.new_empty(dt.shape),
+    )
 
 
 def _remember(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:

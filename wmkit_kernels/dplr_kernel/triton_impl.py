@@ -20,7 +20,7 @@ FORWARD_NODES, BACKWARD_NODES, WARPS = 32, 16, 4
 
 
 @triton.jit
-def _discretise(lr: tl.tensor, li: tl.tensor, pr: tl.tensor, pi: tl.tensor, dt: tl.tensor) -> tl.tensor:
+def _discretise(lr, li, pr, pi, dt):
     """Abar - 1 = diag(step) - gain row."""
     er, ei = inverse(2.0 - dt * lr, -dt * li)
     reach = 1.0 + 2.0 * tl.sum((pr * pr + pi * pi) * (dt * er), axis=0)
@@ -31,10 +31,7 @@ def _discretise(lr: tl.tensor, li: tl.tensor, pr: tl.tensor, pi: tl.tensor, dt: 
 
 
 @triton.jit
-def _less_its_power(
-    xr: tl.tensor, xi: tl.tensor, ar: tl.tensor, ai: tl.tensor, gr: tl.tensor, gi: tl.tensor, qr: tl.tensor, qi: tl.tensor,
-    inner: tl.tensor, outer: tl.tensor, rest: tl.tensor, N: tl.constexpr,
-) -> tl.tensor:  # fmt: skip
+def _less_its_power(xr, xi, ar, ai, gr, gi, qr, qi, inner, outer, rest, N: tl.constexpr):
     """X - x M^length for the map x -> x M = x + x a - 2 Re(x g) q and length = inner outer + rest.
 
     M^inner - 1 is built as a matrix by `inner` steps from all unit vectors, and applied `outer` times. Everything is
@@ -66,7 +63,7 @@ def _less_its_power(
 
 
 @triton.jit
-def _fractions(lr: tl.tensor, li: tl.tensor, cosine: tl.tensor, y: tl.tensor) -> tl.tensor:
+def _fractions(lr, li, cosine, y):
     """T = 1 / (i y - c Lambda) and T' = 1 / (i y - c conj Lambda) at nodes x states."""
     decay = -cosine[:, None] * lr[None, :]
     turn = cosine[:, None] * li[None, :]
@@ -76,14 +73,23 @@ def _fractions(lr: tl.tensor, li: tl.tensor, cosine: tl.tensor, y: tl.tensor) ->
 
 
 @triton.jit
-def _cauchy(xr: tl.tensor, xi: tl.tensor, tr: tl.tensor, ti: tl.tensor, cr: tl.tensor, ci: tl.tensor) -> tl.tensor:
+def _cauchy(xr, xi, tr, ti, cr, ci):
     """sum_n x_n T_n + conj(x_n) T'_n over the states, at each node."""
     real = tl.sum(xr[None, :] * (tr + cr) - xi[None, :] * (ti - ci), axis=1)
     return real, tl.sum(xr[None, :] * (ti + ci) + xi[None, :] * (tr - cr), axis=1)
 
 
 @triton.jit
-def _solve(xr: tl.tensor, xi: tl.tensor, pr: tl.tensor, pi: tl.tensor, kr: tl.tensor, ki: tl.tensor, tr: tl.tensor, ti: tl.tensor) -> tl.tensor:
+def _solve(
+    xr,
+    xi,
+    pr,
+    pi,
+    kr,
+    ki,
+    tr,
+    ti,
+):
     """T (x - p k): x, p by state, k by node."""
     br, bi = times(pr[None, :], pi[None, :], kr[:, None], ki[:, None])
     return times(tr, ti, xr[None, :] - br, xi[None, :] - bi)
@@ -91,9 +97,9 @@ def _solve(xr: tl.tensor, xi: tl.tensor, pr: tl.tensor, pi: tl.tensor, kr: tl.te
 
 @triton.jit
 def dplr_kernel_forward(
-    Lambda: tl.tensor, P: tl.tensor, B: tl.tensor, C: tl.tensor, dt: tl.tensor, nodes: tl.tensor, transform: tl.tensor, corrected: tl.tensor,
-    channels: tl.tensor, pairs: tl.tensor, count: tl.tensor, inner: tl.tensor, outer: tl.tensor, rest: tl.tensor, N: tl.constexpr, NODES: tl.constexpr,
-) -> None:  # fmt: skip
+    Lambda, P, B, C, dt, nodes, transform, corrected,
+    channels, pairs, count, inner, outer, rest, N: tl.constexpr, NODES: tl.constexpr,
+):  # fmt: skip
     """The transform of one channel's kernel at all nodes, and its C (1 - Abar^length)."""
     program = tl.program_id(0).to(tl.int64)
     channel, n = program % channels, tl.arange(0, N)
@@ -125,10 +131,10 @@ def dplr_kernel_forward(
 
 @triton.jit
 def dplr_kernel_backward(
-    Lambda: tl.tensor, P: tl.tensor, B: tl.tensor, dt: tl.tensor, nodes: tl.tensor, corrected: tl.tensor, grad: tl.tensor,
-    of_Lambda: tl.tensor, of_P: tl.tensor, of_B: tl.tensor, of_C: tl.tensor, of_dt: tl.tensor,
-    channels: tl.tensor, pairs: tl.tensor, count: tl.tensor, inner: tl.tensor, outer: tl.tensor, rest: tl.tensor, N: tl.constexpr, NODES: tl.constexpr,
-) -> None:  # fmt: skip
+    Lambda, P, B, dt, nodes, corrected, grad,
+    of_Lambda, of_P, of_B, of_C, of_dt,
+    channels, pairs, count, inner, outer, rest, N: tl.constexpr, NODES: tl.constexpr,
+):  # fmt: skip
     """One channel's share of all gradients, from the transform of the kernel's gradient."""
     program = tl.program_id(0).to(tl.int64)
     channel, n = program % channels, tl.arange(0, N)
@@ -230,23 +236,21 @@ def dplr_kernel_backward(
 
 
 @triton.jit
-def _multiplicity(node: tl.tensor, count: tl.tensor) -> tl.tensor:
+def _multiplicity(node, count):
     """How often a node stands among all roots of unity: the first and the last once, the others twice, none outside."""
     single = (node == 0) | (node == count - 1)
     return tl.where(node < count, tl.where(single, 1.0, 2.0), 0.0)
 
 
 @triton.jit
-def _weight(grad: tl.tensor, node: tl.tensor, count: tl.tensor, cosine: tl.tensor, sine: tl.tensor, length: tl.tensor) -> tl.tensor:
+def _weight(grad, node, count, cosine, sine, length):
     """conj(gradient of the transform) exp(i theta / 2)."""
     real, imaginary = load_pairs(grad, node, count, 0.0)
     scale = _multiplicity(node, count) / length
     return times(scale * real, -scale * imaginary, cosine, sine)
 
 
-def forward(
-    Lambda: Tensor, P: Tensor, B: Tensor, C: Tensor, dt: Tensor, length: int
-) -> tuple[Tensor, Tensor]:
+def forward(Lambda: Tensor, P: Tensor, B: Tensor, C: Tensor, dt: Tensor, length: int) -> tuple[Tensor, Tensor]:
     """k (M, H, length) and C~ (M, H, N, 2) of float32 tensors; Lambda, P (N, 2), B (M, N, 2), C (H, N, 2), dt (H,)."""
     Lambda, P, B, C, dt = (x.contiguous() for x in (Lambda, P, B, C, dt))
     size, lead = node_count(length), (B.shape[0], C.shape[0])
@@ -295,7 +299,15 @@ def _sizes(C: Tensor, count: int) -> tuple[int, int, int, int, int, int, int]:
     """(channels, pairs, count, inner, outer, rest, N) of the kernels."""
     length = 2 * (count - 1)
     inner = 1 << (int(math.log2(length)) // 2)
-    return C.shape[0], C.shape[1], count, inner, length // inner, length % inner, max(16, triton.next_power_of_2(C.shape[1]))
+    return (
+        C.shape[0],
+        C.shape[1],
+        count,
+        inner,
+        length // inner,
+        length % inner,
+        max(16, triton.next_power_of_2(C.shape[1])),
+    )
 
 
 def _warps(C: Tensor) -> int:
