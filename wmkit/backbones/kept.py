@@ -1,0 +1,71 @@
+"""Tables computed from parameters, kept until a parameter changes: what single steps live on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, ClassVar, TypeVar
+
+import torch
+from torch import Tensor, nn
+from torch.optim.optimizer import register_optimizer_step_post_hook
+
+Kept = TypeVar("Kept")
+
+
+class KeepsTables(nn.Module):
+    """A module that computes tables from its parameters, and again only when one of them has changed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._kept: dict[str, _Cached] = {}
+
+    def _wants_gradient(self) -> bool:
+        """Is a gradient in the parameters wanted?"""
+        return torch.is_grad_enabled() and any(p.requires_grad for p in self.parameters())
+
+    def _keep(self, name: str, make: Callable[[], Kept]) -> Kept:
+        """`make()`, kept as long as no parameter changes and no gradient is wanted.
+
+        Made outside inference mode, so that what is kept can serve a call that differentiates in its inputs.
+        """
+        parameters = tuple(self.parameters())
+        if self._wants_gradient() or any(p.is_inference() for p in parameters):  # inference tensors count no versions
+            return make()
+        kept = self._kept.get(name)
+        if kept is None or not kept.is_current(parameters):
+            with torch.inference_mode(False), torch.no_grad():
+                kept = self._kept[name] = _Cached(parameters, make())
+        return kept.value
+
+
+class _Cached:
+    """A value computed from parameters, and how to tell that they are still what it was computed from.
+
+    In-place changes (`load_state_dict`, most optimisers) raise a tensor's version; `.to()` and functional calls put
+    another storage in its place; fused optimisers change values without a trace, so every optimiser step counts. A
+    change through `parameter.data` is seen by none of these. Aliases are held, so that no freed address can come back
+    as another parameter's.
+    """
+
+    optimiser_steps: ClassVar[int] = 0
+
+    def __init__(self, parameters: tuple[Tensor, ...], value: Any) -> None:
+        self._aliases = tuple(p.detach() for p in parameters)
+        self._stamp = self._stamp_of(self._aliases)
+        self.value = value
+
+    def is_current(self, parameters: tuple[Tensor, ...]) -> bool:
+        """Are `parameters` the ones, and with the values, that the cached value came from?"""
+        return self._stamp_of(parameters) == self._stamp
+
+    @classmethod
+    def _stamp_of(cls, tensors: tuple[Tensor, ...]) -> tuple[object, ...]:
+        return cls.optimiser_steps, *((t.data_ptr(), t.dtype, t.device, t._version) for t in tensors)
+
+    @classmethod
+    def count_optimiser_step(cls, *_: object) -> None:
+        """To be called after every step of every optimiser."""
+        cls.optimiser_steps += 1
+
+
+register_optimizer_step_post_hook(_Cached.count_optimiser_step)
