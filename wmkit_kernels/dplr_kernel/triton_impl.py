@@ -15,8 +15,12 @@ from wmkit_kernels.ahead_of_time import OPTIONS, Build
 from wmkit_kernels.complex_pairs import inverse, load_pairs, pair_sum, store_pairs, times
 from wmkit_kernels.power_series import smooth
 
-FORWARD_NODES, BACKWARD_NODES, WARPS = 32, 16, 4
+FORWARD_NODES, BACKWARD_NODES = 32, 16
 """Nodes of the transform that a program holds at once."""
+
+LEFT = 0.5
+"""|z|^length at the nodes z. On the unit circle (1) a slow decay puts poles next to the nodes, whose contributions
+cancel; the smaller, the more rounding grows towards the kernel's end."""
 
 
 @triton.jit
@@ -63,12 +67,11 @@ def _less_its_power(xr, xi, ar, ai, gr, gi, qr, qi, inner, outer, rest, N: tl.co
 
 
 @triton.jit
-def _fractions(lr, li, cosine, y):
-    """T = 1 / (i y - c Lambda) and T' = 1 / (i y - c conj Lambda) at nodes x states."""
-    decay = -cosine[:, None] * lr[None, :]
-    turn = cosine[:, None] * li[None, :]
-    tr, ti = inverse(decay, y[:, None] - turn)
-    cr, ci = inverse(decay, y[:, None] + turn)
+def _fractions(lr, li, shift_r, shift_i):
+    """T = 1 / (s - Lambda) and T' = 1 / (s - conj Lambda): nodes x states."""
+    decay = shift_r[:, None] - lr[None, :]
+    tr, ti = inverse(decay, shift_i[:, None] - li[None, :])
+    cr, ci = inverse(decay, shift_i[:, None] + li[None, :])
     return tr, ti, cr, ci
 
 
@@ -80,60 +83,59 @@ def _cauchy(xr, xi, tr, ti, cr, ci):
 
 
 @triton.jit
-def _solve(
-    xr,
-    xi,
-    pr,
-    pi,
-    kr,
-    ki,
-    tr,
-    ti,
-):
+def _solve(xr, xi, pr, pi, kr, ki, tr, ti):
     """T (x - p k): x, p by state, k by node."""
     br, bi = times(pr[None, :], pi[None, :], kr[:, None], ki[:, None])
     return times(tr, ti, xr[None, :] - br, xi[None, :] - bi)
 
 
 @triton.jit
+def _node(nodes, node, count, step):
+    """s = 2 zeta / dt and the weight 2 / (1 + z) at the nodes."""
+    shift_r, shift_i = load_pairs(nodes, node, count, 1.0)
+    weight_r, weight_i = load_pairs(nodes + 2 * count, node, count, 0.0)
+    return 2.0 * shift_r / step, 2.0 * shift_i / step, weight_r, weight_i
+
+
+@triton.jit
 def dplr_kernel_forward(
-    Lambda, P, B, C, dt, nodes, transform, corrected,
-    channels, pairs, count, inner, outer, rest, N: tl.constexpr, NODES: tl.constexpr,
+    Lambda, P, B, C, dt, nodes, transform, corrected, channels, pairs, count, left, inner, outer, rest,
+    N: tl.constexpr, NODES: tl.constexpr,
 ):  # fmt: skip
-    """The transform of one channel's kernel at all nodes, and its C (1 - Abar^length)."""
+    """The transform of one channel's kernel at all nodes, and its C (1 - left Abar^length)."""
     program = tl.program_id(0).to(tl.int64)
     channel, n = program % channels, tl.arange(0, N)
     lr, li = load_pairs(Lambda, n, pairs, -1.0)
     pr, pi = load_pairs(P, n, pairs, 0.0)
     br, bi = load_pairs(B + 2 * (program // channels) * pairs, n, pairs, 0.0)
     cr, ci = load_pairs(C + 2 * channel * pairs, n, pairs, 0.0)
-    step = tl.maximum(tl.load(dt + channel), 1e-18)
+    step = tl.maximum(tl.load(dt + channel), 1e-12)
     ar, ai, gr, gi, qr, qi = _discretise(lr, li, pr, pi, step)
-    cr, ci = _less_its_power(cr, ci, ar, ai, gr, gi, qr, qi, inner, outer, rest, N)
+    tr, ti = _less_its_power(cr, ci, ar, ai, gr, gi, qr, qi, inner, outer, rest, N)
+    cr, ci = (1.0 - left) * cr + left * tr, (1.0 - left) * ci + left * ti
     store_pairs(corrected + 2 * program * pairs, n, pairs, cr, ci)
     cbr, cbi = times(cr, ci, br, bi)
     cpr, cpi = times(cr, ci, pr, pi)
     pbr, pbi = times(pr, -pi, br, bi)
     for start in range(0, count, NODES):
         node = start + tl.arange(0, NODES)
-        cosine, sine = load_pairs(nodes, node, count, 1.0)
-        tr, ti, sr, si = _fractions(lr, li, cosine, 2.0 * sine / step)
+        shift_r, shift_i, weight_r, weight_i = _node(nodes, node, count, step)
+        tr, ti, sr, si = _fractions(lr, li, shift_r, shift_i)
         direct_r, direct_i = _cauchy(cbr, cbi, tr, ti, sr, si)
-        left_r, left_i = _cauchy(cpr, cpi, tr, ti, sr, si)
-        right_r, right_i = _cauchy(pbr, pbi, tr, ti, sr, si)
+        row_r, row_i = _cauchy(cpr, cpi, tr, ti, sr, si)
+        column_r, column_i = _cauchy(pbr, pbi, tr, ti, sr, si)
         both_r, both_i = _cauchy(pr * pr + pi * pi, 0.0 * pr, tr, ti, sr, si)
-        through_r, through_i = inverse(1.0 + cosine * both_r, cosine * both_i)
-        right_r, right_i = times(right_r, right_i, through_r, through_i)
-        low_r, low_i = times(left_r, left_i, right_r, right_i)
-        fr, fi = times(direct_r - cosine * low_r, direct_i - cosine * low_i, cosine, sine)
+        through_r, through_i = inverse(1.0 + both_r, both_i)
+        column_r, column_i = times(column_r, column_i, through_r, through_i)
+        low_r, low_i = times(row_r, row_i, column_r, column_i)
+        fr, fi = times(direct_r - low_r, direct_i - low_i, weight_r, weight_i)
         store_pairs(transform + 2 * program * count, node, count, fr, fi)
 
 
 @triton.jit
 def dplr_kernel_backward(
-    Lambda, P, B, dt, nodes, corrected, grad,
-    of_Lambda, of_P, of_B, of_C, of_dt,
-    channels, pairs, count, inner, outer, rest, N: tl.constexpr, NODES: tl.constexpr,
+    Lambda, P, B, dt, nodes, corrected, grad, of_Lambda, of_P, of_B, of_C, of_dt,
+    channels, pairs, count, left, inner, outer, rest, N: tl.constexpr, NODES: tl.constexpr,
 ):  # fmt: skip
     """One channel's share of all gradients, from the transform of the kernel's gradient."""
     program = tl.program_id(0).to(tl.int64)
@@ -141,32 +143,33 @@ def dplr_kernel_backward(
     lr, li = load_pairs(Lambda, n, pairs, -1.0)
     pr, pi = load_pairs(P, n, pairs, 0.0)
     br, bi = load_pairs(B + 2 * (program // channels) * pairs, n, pairs, 0.0)
-    step = tl.maximum(tl.load(dt + channel), 1e-18)
+    step = tl.maximum(tl.load(dt + channel), 1e-12)
     pbr, pbi = times(pr, -pi, br, bi)
     power, length = pr * pr + pi * pi, 2.0 * (count - 1)
+    grad += 2 * program * count
 
     # 1. The gradient of C~: sum over the nodes of weight times (the state's transform).
     sum_r, sum_i = tl.zeros((NODES, N), tl.float32), tl.zeros((NODES, N), tl.float32)
     for start in range(0, count, NODES):
         node = start + tl.arange(0, NODES)
-        cosine, sine = load_pairs(nodes, node, count, 1.0)
-        tr, ti, sr, si = _fractions(lr, li, cosine, 2.0 * sine / step)
-        weight_r, weight_i = _weight(grad + 2 * program * count, node, count, cosine, sine, length)
+        shift_r, shift_i, weight_r, weight_i = _node(nodes, node, count, step)
+        wr, wi = _seen_by(grad, node, count, length, weight_r, weight_i)
+        tr, ti, sr, si = _fractions(lr, li, shift_r, shift_i)
         both_r, both_i = _cauchy(power, 0.0 * power, tr, ti, sr, si)
-        through_r, through_i = inverse(1.0 + cosine * both_r, cosine * both_i)
+        through_r, through_i = inverse(1.0 + both_r, both_i)
         kr, ki = _cauchy(pbr, pbi, tr, ti, sr, si)
-        kr, ki = times(kr, ki, cosine * through_r, cosine * through_i)
+        kr, ki = times(kr, ki, through_r, through_i)
         xr, xi = _solve(br, bi, pr, pi, kr, ki, tr, ti)
         yr, yi = _solve(br, -bi, pr, -pi, kr, ki, sr, si)
-        xr, xi = times(xr, xi, weight_r[:, None], weight_i[:, None])
-        yr, yi = times(yr, yi, weight_r[:, None], weight_i[:, None])
+        xr, xi = times(xr, xi, wr[:, None], wi[:, None])
+        yr, yi = times(yr, yi, wr[:, None], wi[:, None])
         sum_r, sum_i = sum_r + (xr + yr), sum_i + (xi - yi)
 
-    # 2. That of C = C~ / (1 - Abar^length).
+    # 2. That of C = C~ / (1 - left Abar^length).
     ar, ai, gr, gi, qr, qi = _discretise(lr, li, pr, pi, step)
-    vr, vi = _less_its_power(
-        tl.sum(sum_r, axis=0), tl.sum(sum_i, axis=0), ar, ai, qr, qi, gr, gi, inner, outer, rest, N
-    )
+    xr, xi = tl.sum(sum_r, axis=0), tl.sum(sum_i, axis=0)
+    vr, vi = _less_its_power(xr, xi, ar, ai, qr, qi, gr, gi, inner, outer, rest, N)
+    vr, vi = (1.0 - left) * xr + left * vr, (1.0 - left) * xi + left * vi
     store_pairs(of_C + 2 * program * pairs, n, pairs, vr, -vi)
     vr, vi = 0.5 * vr, 0.5 * vi
 
@@ -180,13 +183,14 @@ def dplr_kernel_backward(
     slope = tl.zeros((NODES,), tl.float32)
     for start in range(0, count, NODES):
         node = start + tl.arange(0, NODES)
-        cosine, sine = load_pairs(nodes, node, count, 1.0)
-        y = 2.0 * sine / step
-        tr, ti, sr, si = _fractions(lr, li, cosine, y)
-        wr, wi = _weight(grad + 2 * program * count, node, count, cosine, sine, length)
+        shift_r, shift_i, weight_r, weight_i = _node(nodes, node, count, step)
+        wr, wi = _seen_by(grad, node, count, length, weight_r, weight_i)
+        hr, hi = load_pairs(nodes + 4 * count, node, count, 0.0)
         share = _multiplicity(node, count) / (length * step)
+        hr, hi = share * hr, share * hi
+        tr, ti, sr, si = _fractions(lr, li, shift_r, shift_i)
         both_r, both_i = _cauchy(power, 0.0 * power, tr, ti, sr, si)
-        through_r, through_i = inverse(1.0 + cosine * both_r, cosine * both_i)
+        through_r, through_i = inverse(1.0 + both_r, both_i)
         mr, mi = _cauchy(cpr, cpi, tr, ti, sr, si)
         mr, mi = times(mr, mi, through_r, through_i)
         kr, ki = _cauchy(pbr, pbi, tr, ti, sr, si)
@@ -194,32 +198,36 @@ def dplr_kernel_backward(
         jr, ji = _cauchy(pvr, pvi, tr, ti, sr, si)
         jr, ji = times(jr, ji, through_r, through_i)
         # Rows C~ X^{-1} and columns X^{-1} B, X^{-1} v, for one of each pair and for its conjugate (2).
-        row_r, row_i = _solve(cr, ci, pr, -pi, cosine * mr, cosine * mi, tr, ti)
-        row2_r, row2_i = _solve(cr, -ci, pr, pi, cosine * mr, cosine * mi, sr, si)
-        xr, xi = _solve(br, bi, pr, pi, cosine * kr, cosine * ki, tr, ti)
-        x2r, x2i = _solve(br, -bi, pr, -pi, cosine * kr, cosine * ki, sr, si)
-        er, ei = _solve(vr, vi, pr, pi, cosine * jr, cosine * ji, tr, ti)
-        e2r, e2i = _solve(vr, -vi, pr, -pi, cosine * jr, cosine * ji, sr, si)
-        # d dt: through y, and through dt A in Abar^length.
+        row_r, row_i = _solve(cr, ci, pr, -pi, mr, mi, tr, ti)
+        row2_r, row2_i = _solve(cr, -ci, pr, pi, mr, mi, sr, si)
+        xr, xi = _solve(br, bi, pr, pi, kr, ki, tr, ti)
+        x2r, x2i = _solve(br, -bi, pr, -pi, kr, ki, sr, si)
+        er, ei = _solve(vr, vi, pr, pi, jr, ji, tr, ti)
+        e2r, e2i = _solve(vr, -vi, pr, -pi, jr, ji, sr, si)
+        # d dt: through s, and through dt A in Abar^length.
         zr, zi = times(row_r, row_i, xr, xi)
         z2r, z2i = times(row2_r, row2_i, x2r, x2i)
-        by_y = -(wr * tl.sum(zi + z2i, axis=1) + wi * tl.sum(zr + z2r, axis=1))
+        zr, zi = times(tl.sum(zr + z2r, axis=1), tl.sum(zi + z2i, axis=1), shift_r, shift_i)
+        through_s = wr * zr - wi * zi
         zr, zi = times(row_r, row_i, er, ei)
         z2r, z2i = times(row2_r, row2_i, e2r, e2i)
-        flow = tl.sum((zr + z2r) * lr[None, :] - (zi - z2i) * li[None, :], axis=1) - (mr * jr - mi * ji)
-        slope += (by_y * y - share * flow) / step
+        flow_r = tl.sum((zr + z2r) * lr[None, :] - (zi - z2i) * li[None, :], axis=1) - (mr * jr - mi * ji)
+        flow_i = tl.sum((zi + z2i) * lr[None, :] + (zr - z2r) * li[None, :], axis=1) - (mr * ji + mi * jr)
+        slope += (through_s - (hr * flow_r - hi * flow_i)) / step
         # d B.
         zr, zi = times(row_r, row_i, wr[:, None], wi[:, None])
         z2r, z2i = times(row2_r, row2_i, wr[:, None], wi[:, None])
         in_r, in_i = in_r + (zr + z2r), in_i + (zi - z2i)
-        # d A = d Lambda - d P P^* - P d P^*, seen from the left by rows, from the right by c w X^{-1} B - h X^{-1} v.
-        wr, wi = cosine * wr, cosine * wi
+        # d A = d Lambda - d P P^* - P d P^*, seen from the left by rows, from the right by w X^{-1} B - h X^{-1} v.
         zr, zi = times(xr, xi, wr[:, None], wi[:, None])
+        er, ei = times(er, ei, hr[:, None], hi[:, None])
+        xr, xi = zr - er, zi - ei
         z2r, z2i = times(x2r, x2i, wr[:, None], wi[:, None])
-        xr, xi = zr - share[:, None] * er, zi - share[:, None] * ei
-        x2r, x2i = z2r - share[:, None] * e2r, z2i - share[:, None] * e2i
+        e2r, e2i = times(e2r, e2i, hr[:, None], hi[:, None])
+        x2r, x2i = z2r - e2r, z2i - e2i
         kr, ki = times(kr, ki, wr, wi)
-        kr, ki = kr - share * jr, ki - share * ji
+        jr, ji = times(jr, ji, hr, hi)
+        kr, ki = kr - jr, ki - ji
         zr, zi = times(row_r, row_i, xr, xi)
         z2r, z2i = times(row2_r, row2_i, x2r, x2i)
         lambda_r, lambda_i = lambda_r + (zr + z2r), lambda_i + (zi - z2i)
@@ -243,25 +251,25 @@ def _multiplicity(node, count):
 
 
 @triton.jit
-def _weight(grad, node, count, cosine, sine, length):
-    """conj(gradient of the transform) exp(i theta / 2)."""
+def _seen_by(grad, node, count, length, weight_r, weight_i):
+    """What the loss sees of C~ X^{-1} B: conj(gradient of the transform) times the weight."""
     real, imaginary = load_pairs(grad, node, count, 0.0)
     scale = _multiplicity(node, count) / length
-    return times(scale * real, -scale * imaginary, cosine, sine)
+    return times(scale * real, -scale * imaginary, weight_r, weight_i)
 
 
 def forward(Lambda: Tensor, P: Tensor, B: Tensor, C: Tensor, dt: Tensor, length: int) -> tuple[Tensor, Tensor]:
     """k (M, H, length) and C~ (M, H, N, 2) of float32 tensors; Lambda, P (N, 2), B (M, N, 2), C (H, N, 2), dt (H,)."""
     Lambda, P, B, C, dt = (x.contiguous() for x in (Lambda, P, B, C, dt))
-    size, lead = node_count(length), (B.shape[0], C.shape[0])
-    transform = torch.empty(*lead, size, 2, dtype=torch.float32, device=C.device)
+    count, lead = node_count(length), (B.shape[0], C.shape[0])
+    table, growth = circle(count, C.device)
+    transform = torch.empty(*lead, count, 2, dtype=torch.float32, device=C.device)
     corrected = torch.empty(*lead, *C.shape[1:], dtype=torch.float32, device=C.device)
     dplr_kernel_forward[(lead[0] * lead[1],)](
-        Lambda, P, B, C, dt, nodes(size, C.device), transform, corrected,
-        *_sizes(C, size), NODES=FORWARD_NODES, num_warps=_warps(C), **OPTIONS,
-    )  # fmt: skip
-    k = torch.fft.irfft(torch.view_as_complex(transform), 2 * (size - 1))
-    return k[..., :length].contiguous(), corrected
+        Lambda, P, B, C, dt, table, transform, corrected, *_numbers(C, count), NODES=FORWARD_NODES, **_launch(C)
+    )
+    k = torch.fft.irfft(torch.view_as_complex(transform), 2 * (count - 1))
+    return k[..., :length] * growth[:length], corrected
 
 
 def backward(
@@ -272,13 +280,15 @@ def backward(
     Every program writes its own share; sums over programs come after, in a fixed order.
     """
     Lambda, P, B, dt, corrected = (x.contiguous() for x in (Lambda, P, B, dt, corrected))
-    size = node_count(grad.shape[-1])
-    seen = torch.view_as_real(torch.fft.rfft(grad, 2 * (size - 1))).contiguous()
+    length, C = grad.shape[-1], corrected[0]
+    count = node_count(length)
+    table, growth = circle(count, dt.device)
+    seen = torch.view_as_real(torch.fft.rfft(grad * growth[:length], 2 * (count - 1)))
     of_Lambda, of_P, of_B, of_C = (torch.empty_like(corrected) for _ in range(4))
     of_dt = corrected.new_empty(corrected.shape[:2])
-    dplr_kernel_backward[(corrected.shape[0] * corrected.shape[1],)](
-        Lambda, P, B, dt, nodes(size, dt.device), corrected, seen, of_Lambda, of_P, of_B, of_C, of_dt,
-        *_sizes(corrected[0], size), NODES=BACKWARD_NODES, num_warps=_warps(corrected[0]), **OPTIONS,
+    dplr_kernel_backward[(of_dt.numel(),)](
+        Lambda, P, B, dt, table, corrected, seen.contiguous(), of_Lambda, of_P, of_B, of_C, of_dt,
+        *_numbers(C, count), NODES=BACKWARD_NODES, **_launch(C),
     )  # fmt: skip
     return of_Lambda.sum((0, 1)), of_P.sum((0, 1)), of_B.sum(1), of_C.sum(0), of_dt.sum(0)
 
@@ -289,45 +299,43 @@ def node_count(length: int) -> int:
 
 
 @functools.lru_cache(maxsize=16)
-def nodes(count: int, device: torch.device) -> Tensor:
-    """(cos, sin) of theta / 2 at theta = 2 pi l / (2 count - 2), from exact angles: (count, 2)."""
-    angle = torch.arange(count, dtype=torch.float64) * (math.pi / (2 * (count - 1)))
-    return torch.stack([angle.cos(), angle.sin()], dim=1).float().to(device)
+def circle(count: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """zeta, 2 / (1 + z) and 4 z / (1 + z)^2 at the nodes (3, count, 2), and the growth |z|^-l for 2 (count - 1) l."""
+    length = 2 * (count - 1)
+    angle = torch.arange(count, dtype=torch.float64) * (2 * math.pi / length)
+    z = torch.polar(torch.full_like(angle, LEFT ** (1 / length)), -angle)
+    table = torch.stack([(1 - z) / (1 + z), 2 / (1 + z), 4 * z / (1 + z).square()])
+    growth = LEFT ** (-torch.arange(length, dtype=torch.float64) / length)
+    return torch.view_as_real(table).float().to(device), growth.float().to(device)
 
 
-def _sizes(C: Tensor, count: int) -> tuple[int, int, int, int, int, int, int]:
-    """(channels, pairs, count, inner, outer, rest, N) of the kernels."""
+def _numbers(C: Tensor, count: int) -> tuple[int, int, int, float, int, int, int]:
+    """(channels, pairs, count, left, inner, outer, rest) of the kernels."""
     length = 2 * (count - 1)
     inner = 1 << (int(math.log2(length)) // 2)
-    return (
-        C.shape[0],
-        C.shape[1],
-        count,
-        inner,
-        length // inner,
-        length % inner,
-        max(16, triton.next_power_of_2(C.shape[1])),
-    )
+    return C.shape[0], C.shape[1], count, LEFT, inner, length // inner, length % inner
 
 
-def _warps(C: Tensor) -> int:
-    """As many as hold a matrix over the states in registers."""
-    return WARPS if C.shape[1] <= 32 else 4 * WARPS
+def _launch(C: Tensor) -> dict[str, Any]:
+    """States padded to a power of two, and as many warps as hold a matrix over them in registers."""
+    N = max(16, triton.next_power_of_2(C.shape[1]))
+    return {"N": N, "num_warps": _warps(N), **OPTIONS}
 
 
-def _build(kernel: Any, pairs: int, node_tile: int, warps: int) -> Build:
-    numbers = dict.fromkeys(("channels", "pairs", "count", "inner", "outer", "rest"), "i32")
+def _warps(N: int) -> int:
+    return 4 if N <= 32 else 16
+
+
+def _build(kernel: Any, N: int, nodes: int) -> Build:
+    numbers = dict.fromkeys(("channels", "pairs", "count", "inner", "outer", "rest"), "i32") | {"left": "fp32"}
     pointers = [name for name in kernel.arg_names if name not in (*numbers, "N", "NODES")]
     types = {**dict.fromkeys(pointers, "*fp32"), **numbers}
-    return Build(kernel, types, {"N": pairs, "NODES": node_tile}, warps, f"N{pairs}")
+    return Build(kernel, types, {"N": N, "NODES": nodes}, _warps(N), f"N{N}")
 
 
-BUILDS = (
-    [
-        _build(kernel, pairs, node_tile, warps)
-        for pairs, warps in ((16, WARPS), (32, WARPS), (64, 4 * WARPS))
-        for kernel, node_tile in ((dplr_kernel_forward, FORWARD_NODES), (dplr_kernel_backward, BACKWARD_NODES))
-    ]
-    if hasattr(dplr_kernel_forward, "arg_names")
-    else []
-)
+BUILDS = [
+    _build(kernel, N, nodes)
+    for N in (16, 32, 64)
+    for kernel, nodes in ((dplr_kernel_forward, FORWARD_NODES), (dplr_kernel_backward, BACKWARD_NODES))
+    if hasattr(kernel, "arg_names")
+]
