@@ -111,8 +111,8 @@ def dplr_kernel_forward(
     cr, ci = load_pairs(C + 2 * channel * pairs, n, pairs, 0.0)
     step = tl.maximum(tl.load(dt + channel), 1e-12)
     ar, ai, gr, gi, qr, qi = _discretise(lr, li, pr, pi, step)
-    tr, ti = _less_its_power(cr, ci, ar, ai, gr, gi, qr, qi, inner, outer, rest, N)
-    cr, ci = (1.0 - left) * cr + left * tr, (1.0 - left) * ci + left * ti
+    dr, di = _less_its_power(cr, ci, ar, ai, gr, gi, qr, qi, inner, outer, rest, N)
+    cr, ci = (1.0 - left) * cr + left * dr, (1.0 - left) * ci + left * di
     store_pairs(corrected + 2 * program * pairs, n, pairs, cr, ci)
     cbr, cbi = times(cr, ci, br, bi)
     cpr, cpi = times(cr, ci, pr, pi)
@@ -167,9 +167,9 @@ def dplr_kernel_backward(
 
     # 2. That of C = C~ / (1 - left Abar^length).
     ar, ai, gr, gi, qr, qi = _discretise(lr, li, pr, pi, step)
-    xr, xi = tl.sum(sum_r, axis=0), tl.sum(sum_i, axis=0)
-    vr, vi = _less_its_power(xr, xi, ar, ai, qr, qi, gr, gi, inner, outer, rest, N)
-    vr, vi = (1.0 - left) * xr + left * vr, (1.0 - left) * xi + left * vi
+    total_r, total_i = tl.sum(sum_r, axis=0), tl.sum(sum_i, axis=0)
+    vr, vi = _less_its_power(total_r, total_i, ar, ai, qr, qi, gr, gi, inner, outer, rest, N)
+    vr, vi = (1.0 - left) * total_r + left * vr, (1.0 - left) * total_i + left * vi
     store_pairs(of_C + 2 * program * pairs, n, pairs, vr, -vi)
     vr, vi = 0.5 * vr, 0.5 * vi
 
