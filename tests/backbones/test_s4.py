@@ -226,9 +226,9 @@ def test_the_path_of_training_follows_from_what_is_given_and_has_a_reason(path, 
     ],
 )
 def test_the_path_of_reading_keeps_no_matrices_that_are_too_many_or_too_long(size, path, length, given):
-    with torch.device("meta"):
-        config = S4Config.for_size(size)
-        backbone = S4(config.input_dim, config)
+    config = S4Config.for_size(size)
+    config.mlp = False
+    backbone = S4(config.input_dim, config)
     with torch.no_grad():
         assert backbone.plan(length, **given).path == path
 

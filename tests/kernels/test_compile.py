@@ -23,10 +23,12 @@ PATHS = {
 }
 
 def close(a, b):
-    return (a is None and b is None) or (a - b).norm() <= 1e-5 * (1e-3 + a.norm())
+    return (a is None and b is None) or (a - b).norm() <= 2e-5 * a.norm()
 
 def gradients(f):
-    return torch.autograd.grad(f(x).square().sum(), list(backbone.parameters()), allow_unused=True)
+    y, generator = f(x), torch.Generator().manual_seed(0)
+    weight = torch.randn(y.shape, generator=generator)
+    return torch.autograd.grad((y * weight).sum(), list(backbone.parameters()), allow_unused=True)
 """
 
 EAGER = """
