@@ -62,6 +62,8 @@ def test_list_names_every_registered_part(capsys: pytest.CaptureFixture[str], mo
     gru = next(line for line in printed.splitlines() if " gru " in line)
     assert "1,183,232" in gru
     assert "2,048" in gru
+    s5 = next(line for line in printed.splitlines() if " s5 " in line)
+    assert "4,096" in s5
     assert "no" in gru.split()
 
 

@@ -59,6 +59,8 @@ def test_a_given_model_config_is_kept() -> None:
         (EvalConfig, "horizon", 0),
         (EvalConfig, "context", 1),
         (EvalConfig, "episodes", 1),
+        (EvalConfig, "reward_episodes", 0),
+        (EvalConfig, "valid_reward_episodes", 0),
         (RunConfig, "size", "large"),
         (RunConfig, "seed", -1),
         (RunConfig, "backbone", "grü"),

@@ -1,5 +1,7 @@
 """Every recipe takes two tiny steps on a CPU and ends with a table and pictures."""
 
+import dataclasses
+import runpy
 import subprocess
 import sys
 from importlib import metadata
@@ -7,12 +9,21 @@ from pathlib import Path
 
 import pytest
 
+from wmkit.backbones.s4 import S4Config
+from wmkit.build import get_preset
+from wmkit.evaluation.run import evaluate_run
+from wmkit.sizes import ModelConfig
+from wmkit.training.command import run_recipe
+from wmkit.training.compose import compose
+
 RECIPES = Path(__file__).parent.parent / "recipes"
 TINY = {
     "data": {"length": 8, "batch_size": 2, "episode_length": 24, "workers": 0},
     "train": {"steps": 2, "device": "cpu", "threads": 1},
     "eval": {"episodes": 4, "context": 6, "horizon": 6},
 }
+TWO_STEPS = ["data.batch_size=2", "data.workers=0", "train.steps=2", "train.device=cpu", "train.threads=1"]
+TWO_STEPS += ["eval.episodes=4", "eval.batches=1", "eval.reward_episodes=6", "eval.valid_reward_episodes=4"]
 WORDS = [f"{group}.{key}={value}" for group, keys in TINY.items() for key, value in keys.items()]
 
 
@@ -25,6 +36,50 @@ def test_memory_maze_takes_two_steps(tmp_path: Path, word: str) -> None:
     run = tmp_path / "run"
     assert {"config.json", "evaluation.json", "metrics.jsonl", "pictures"} <= {path.name for path in run.iterdir()}
     assert (run / "pictures" / "imagination.gif").stat().st_size > 0
+
+
+def test_compare_backbones_compares(tmp_path: Path) -> None:
+    grid = ["systems=gru_tbtt", "worlds=distracting_memory_8_4px", "seeds=0", "lrs=1e-3", "steps=2", "out=out"]
+    words = [*grid, "size=tiny", "eval.episodes=2", "data.episodes=4"]
+    command = [sys.executable, str(RECIPES / "compare_backbones.py"), *words]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "generation error" in done.stdout
+    assert (tmp_path / "out" / "report.html").exists()
+
+
+@pytest.mark.parametrize(
+    ("recipe", "world", "word", "backbone"),
+    [
+        ("distracting_memory", "distracting_memory_8_4px", "imagination", "s4"),
+        ("distracting_memory", "distracting_memory_8_4px", "imagination", "gru"),
+        ("distracting_memory", "distracting_memory_8_4px", "imagination", "transformer_xl"),
+        ("multi_doors_keys", "multi_doors_keys_2_4px", "door, open or shut", "s4"),
+    ],
+)
+def test_a_tile_worlds_recipe_takes_two_steps(
+    tmp_path: Path, recipe: str, world: str, word: str, backbone: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    config = runpy.run_path(str(RECIPES / f"{recipe}.py"))["config"]()
+    words = [f"world={world}", f"backbone={backbone}", "size=tiny", "run_dir=run", *TWO_STEPS]
+    assert run_recipe(config, after=evaluate_run, words=words) == 0
+    assert word in (tmp_path / "run" / "evaluation.md").read_text()
+    composed = compose(config, words)
+    assert composed.model is not None
+    assert composed.model.latent == ModelConfig.for_size("tiny").latent
+    assert composed.data.sampler == "episodes"
+
+
+@pytest.mark.parametrize("recipe", ["distracting_memory", "multi_doors_keys"])
+def test_a_tile_worlds_recipe_gives_a_preset_its_own_numbers(recipe: str) -> None:
+    config = compose(runpy.run_path(str(RECIPES / f"{recipe}.py"))["config"](), ["preset=s4wm-2d"])
+    heads = {"reward_head": recipe == "distracting_memory", "reward_scale": config.model.reward_scale}
+    paper = get_preset("s4wm-2d")
+    assert config.model == dataclasses.replace(ModelConfig.for_size("2d"), **paper.model, **heads)
+    assert config.backbone == S4Config.for_size("2d")
+    assert (config.train.lr, config.train.schedule, config.train.clip) == (1e-3, "cosine", 1000.0)
+    assert config.data.batch_size == 8
 
 
 def test_recipes_are_named_like_no_module_and_are_no_package() -> None:

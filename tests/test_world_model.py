@@ -73,6 +73,43 @@ def test_padding_enters_neither_loss_nor_gradient() -> None:
     torch.testing.assert_close(first.total, second.total)
 
 
+def test_the_reward_loss_is_half_the_squared_error_times_its_scale() -> None:
+    plain, heavy = make(reward_head=True), make(reward_head=True, reward_scale=10.0)
+    heavy.load_state_dict(plain.state_dict())
+    batch, noise = make_batch(), plain.draw_noise(2, 6)
+    seen, _ = plain.observe(batch.image, batch.action, noise=noise)
+    error = plain.predict_reward(seen.features) - batch.reward
+    torch.testing.assert_close(plain(batch, None, noise).terms["reward"], 0.5 * error.square())
+    torch.testing.assert_close(heavy(batch, None, noise).terms["reward"], 5.0 * error.square())
+    torch.testing.assert_close(heavy(batch, None, noise).terms["kl"], plain(batch, None, noise).terms["kl"])
+
+
+def test_first_steps_and_padding_have_no_reward_to_learn() -> None:
+    model, batch = make(reward_head=True, continue_head=True, first_step="condition"), with_inner_resets(make_batch())
+    batch.mask[1, 5:] = False
+    out = model(batch, None, model.draw_noise(2, 6))
+    counts = batch.mask & ~batch.is_first
+    for name in ("reward", "continue"):
+        assert torch.equal(out.terms[name] != 0, counts)
+
+
+def test_the_continue_head_learns_that_a_terminal_step_is_the_last() -> None:
+    model, batch = make(continue_head=True, first_step="model"), make_batch()
+    batch.is_terminal[:, -1] = True
+    noise = model.draw_noise(2, 6)
+    assert model.continues is not None
+    seen, _ = model.observe(batch.image, batch.action, noise=noise)
+    goes_on = torch.sigmoid(model.continues(seen.features).squeeze(-1))
+    expected = torch.where(batch.is_terminal, -(1 - goes_on).log(), -goes_on.log())
+    torch.testing.assert_close(model(batch, None, noise).terms["continue"], expected)
+
+
+def test_a_model_without_a_reward_head_predicts_none() -> None:
+    model = make()
+    with pytest.raises(ValueError, match="reward_head"):
+        model.predict_reward(torch.zeros(1, model.feature_dim))
+
+
 def test_the_image_loss_is_half_the_squared_error_in_nll_and_all_of_it_in_sse() -> None:
     torch.manual_seed(1)
     half, whole = make(image_loss="nll"), make(image_loss="sse")
@@ -97,7 +134,7 @@ def test_decoding_some_frames_is_an_unbiased_estimate_of_decoding_all() -> None:
 
 @pytest.mark.parametrize("resets", [False, True])
 @pytest.mark.parametrize("posterior", ["filtering", "factorized", "full"])
-@pytest.mark.parametrize("backbone", ["gru", "s4", "transformer_xl"])
+@pytest.mark.parametrize("backbone", ["gru", "s4", "s4d", "s5", "lru", "transformer_xl"])
 def test_loss_in_windows_with_carried_state_equals_one_long_pass(backbone: str, posterior: str, resets: bool) -> None:
     model = make(backbone=backbone, posterior=posterior).double()
     batch = make_batch().map(lambda x: x.double() if x.is_floating_point() else x)

@@ -4,14 +4,26 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import functools
+from collections.abc import Callable
 from typing import Any, cast
 
 from wmkit.backbones.base import Backbone, PosteriorName
-from wmkit.dynamics import CategoricalLatent, GaussianLatent, Latent, LatentDynamics
-from wmkit.networks import ImageDecoder, ImageEncoder
+from wmkit.backbones.build import build_backbone
+from wmkit.dynamics import Dynamics, LatentDynamics
+from wmkit.dynamics.latents import build_latent
+from wmkit.networks import FrameDecoder, FrameEncoder, ImageDecoder, ImageEncoder
+from wmkit.planet import PlanetDecoder, PlanetEncoder
+from wmkit.presets import PRESETS, Preset
 from wmkit.registry import Entry, entry_of, get_entry
-from wmkit.sizes import PRESETS, ModelConfig, Preset
+from wmkit.sizes import ModelConfig
 from wmkit.world_model import WorldModel
+
+NETWORKS: dict[str, tuple[type[FrameEncoder], type[FrameDecoder]]] = {
+    "dreamerv3": (ImageEncoder, ImageDecoder),
+    "planet": (PlanetEncoder, PlanetDecoder),
+}
+"""Encoder and decoder by `ModelConfig.networks`."""
 
 BackboneLike = str | type[Backbone] | Backbone | Any
 """A registered name, a class, an instance, or an instance of a registered config dataclass."""
@@ -28,10 +40,11 @@ def build_world_model(
 ) -> WorldModel:
     """Build a world model.
 
-    `backbone` (default `s4`): a registered name, a class, an instance, or a config such as `S4Config(layers=2)`.
+    `backbone` (default `s4`): a registered name, a class, an instance, or a config such as `S4Config(layers=2)`. What
+    is registered as dynamics (`clockwork`) stands for latents and backbones together.
     `size` (default `small`): `tiny`, `small`, `2d` or `3d`; fixes encoder, latents, heads and, for a backbone given by
     name or class, its numbers. `image_shape`: (C, H, W). `action_dim=0` is action-free video.
-    `preset`: a published system such as `s4wm-3d`, instead of `backbone` and `size`.
+    `preset`: a published system such as `s4wm-3d` or `cwvae-mmnist`, instead of `backbone` and `size`.
     `overrides`: fields of `ModelConfig`, e.g. `posterior="full"`, `kl_scale=0.5`.
 
     Raises `ValueError` for unknown names or options, an unsupported image size, a preset with conflicting arguments.
@@ -44,12 +57,15 @@ def build_world_model(
         backbone = dataclasses.replace(entry.config.for_size(size), **chosen.backbone_options)
     size = size or "small"
     config = _override(ModelConfig.for_size(size), overrides)
-    part = "s4" if backbone is None else backbone
-    core = _build_backbone(part, size)
-    posterior = config.posterior or core.default_posterior
-    # The second backbone is built anew; of an instance there is only a copy, which starts at its weights.
-    twin = (copy.deepcopy(core) if core is part else _build_backbone(part, size)) if posterior == "full" else None
-    return _assemble(core, twin, config, tuple(image_shape), action_dim)
+    make_dynamics = _dynamics_maker("s4" if backbone is None else backbone, size, config)
+    shape = _image_shape(image_shape)
+    if action_dim < 0:
+        raise ValueError(f"action_dim: expected 0 (action-free) or more, got {action_dim}")
+    frame_encoder, frame_decoder = NETWORKS[config.networks]
+    encoder = frame_encoder(shape, config.depth)
+    dynamics = make_dynamics(embed_dim=encoder.embed_dim, action_dim=action_dim)
+    decoder = frame_decoder(dynamics.feature_dim, shape, config.depth, config.image_output)
+    return WorldModel(encoder, dynamics, decoder, config)
 
 
 def get_preset(name: str) -> Preset:
@@ -59,24 +75,38 @@ def get_preset(name: str) -> Preset:
     return PRESETS[name]
 
 
-def _assemble(
-    core: Backbone, twin: Backbone | None, config: ModelConfig, image_shape: tuple[int, ...], action_dim: int
-) -> WorldModel:
-    shape = _image_shape(image_shape)
-    if action_dim < 0:
-        raise ValueError(f"action_dim: expected 0 (action-free) or more, got {action_dim}")
-    encoder = ImageEncoder(shape, config.depth)
+def _dynamics_maker(part: BackboneLike, size: str, config: ModelConfig) -> Callable[..., Dynamics]:
+    """What makes the dynamics, given `embed_dim` and `action_dim`.
+
+    Dynamics of their own where `part` is registered as such, else one level over the backbone that it is.
+    """
+    entry = get_entry(part) if isinstance(part, str) else entry_of(part)
+    if entry is not None and entry.kind == "dynamics":
+        return functools.partial(_registered_dynamics, entry, part, size, config)
+    core = _build_backbone(part, size)
     posterior = config.posterior or core.default_posterior
-    dynamics = LatentDynamics(
+    # The second backbone is built anew; of an instance there is only a copy, which starts at its weights.
+    twin = (copy.deepcopy(core) if core is part else _build_backbone(part, size)) if posterior == "full" else None
+    return functools.partial(
+        LatentDynamics,
         core,
-        _latent(config),
+        build_latent(config),
         posterior=cast(PosteriorName, posterior),  # a plain str in the config, which checks it
-        embed_dim=encoder.embed_dim,
-        action_dim=action_dim,
         units=config.units,
         posterior_backbone=twin,
     )
-    return WorldModel(encoder, dynamics, ImageDecoder(dynamics.feature_dim, shape, config.depth), config)
+
+
+def _registered_dynamics(entry: Entry, part: BackboneLike, size: str, config: ModelConfig, **widths: int) -> Dynamics:
+    """`cls(config, model, embed_dim=..., action_dim=...)` of dynamics given by name, class or config."""
+    if isinstance(part, entry.cls):
+        raise ValueError(f"{entry.name!r} is built for its encoder: give its name, class or config, not an instance")
+    own = part if isinstance(part, entry.config) else entry.config.for_size(size)
+    make: Any = entry.cls
+    dynamics = make(own, config, **widths)
+    if not isinstance(dynamics, Dynamics):
+        raise ValueError(f"{entry.origin} is registered as dynamics: make it a subclass of wmkit.dynamics.Dynamics")
+    return dynamics
 
 
 def _build_backbone(part: BackboneLike, size: str) -> Backbone:
@@ -95,20 +125,6 @@ def _build_backbone(part: BackboneLike, size: str) -> Backbone:
         raise ValueError(f"{entry.name!r} is a {entry.kind}, not a backbone; it cannot be built by build_world_model")
     config = part if isinstance(part, entry.config) else entry.config.for_size(size)
     return build_backbone(entry, config)
-
-
-def build_backbone(entry: Entry, config: Any) -> Backbone:
-    """The entry's class at `config`; raises `ValueError` for a class that is no `Backbone`."""
-    core = entry.cls(config.input_dim, config)
-    if not isinstance(core, Backbone):
-        raise ValueError(f"{entry.origin} is registered as a backbone: make it a subclass of wmkit.Backbone")
-    return core
-
-
-def _latent(config: ModelConfig) -> Latent:
-    if config.latent == "gaussian":
-        return GaussianLatent(config.latent_size)
-    return CategoricalLatent(config.groups, config.classes, config.unimix)
 
 
 def _override(config: ModelConfig, overrides: dict[str, Any]) -> ModelConfig:

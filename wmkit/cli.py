@@ -1,4 +1,4 @@
-"""The `wmkit` command: list, check, doctor, imagine."""
+"""The `wmkit` command: list, check, doctor, imagine, report."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import platform
 import sys
 from collections.abc import Callable, Sequence
 from importlib import metadata
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
@@ -18,7 +19,7 @@ from rich.table import Column, Table
 
 from wmkit import tree
 from wmkit.backbones.base import Backbone
-from wmkit.build import build_backbone
+from wmkit.backbones.build import build_backbone
 from wmkit.data.worlds import find_world, list_worlds
 from wmkit.evaluation import imagine_cli
 from wmkit.registry import Entry, all_entries, entry_of, get_entry
@@ -51,12 +52,15 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def list_parts(arguments: argparse.Namespace) -> int:
     """Print what `backbone=` can be."""
-    table = Table(Column("name", no_wrap=True), "kind", "parameters", "state", "parallel")
+    table = Table(Column("name", no_wrap=True), "kind", "parameters", "state", "training", "parallel")
     table.add_column("origin", overflow="fold")
     for entry in sorted(all_entries().values(), key=lambda entry: entry.name):
-        cost = _cost(entry) if entry.kind == "backbone" else ("-", "-", "-")
+        cost = _cost(entry) if entry.kind == "backbone" else ("-", "-", "-", "-")
         table.add_row(entry.name, entry.kind, *cost, entry.origin)
-    table.caption = "parameters and bytes of state per row at size=small; parallel: does it observe without a loop?"
+    table.caption = (
+        "at size=small: parameters; bytes of state per row, which imagining from every step keeps for every step; "
+        "bytes that a training scan keeps per row and step; parallel: does it observe without a loop?"
+    )
     Console().print(table)
     return 0
 
@@ -99,6 +103,14 @@ def doctor(arguments: argparse.Namespace) -> int:
     return 0 if all(loads for loads, _ in worlds.values()) else 1
 
 
+def report(arguments: argparse.Namespace) -> int:
+    """Write the report of a comparison again, from its folder; trains nothing."""
+    from wmkit.comparison.report import write_report  # brings Hydra and TensorBoard, which no other verb needs
+
+    print(write_report(arguments.folder))
+    return 0
+
+
 VERBS = {
     "list": Verb("What `backbone=` can be, and what it costs.", list_parts),
     "check": Verb(
@@ -112,15 +124,41 @@ VERBS = {
         imagine_cli.imagine,
         imagine_cli.add_arguments,
     ),
+    "report": Verb(
+        "The tables and the page of a comparison, from its folder.",
+        report,
+        lambda parser: parser.add_argument("folder", type=Path, help="out= of the comparison"),
+    ),
 }
 
 
-def _cost(entry: Entry) -> tuple[str, str, str]:
-    """Parameters, bytes of state per row, and whether observing needs no loop, at size small."""
+def _cost(entry: Entry) -> tuple[str, str, str, str]:
+    """Parameters, bytes of state per row and of training per step, whether observing needs no loop, at size small."""
     backbone = _build(entry, "small")
     parameters = sum(parameter.numel() for parameter in backbone.parameters())
     state = sum(leaf.nbytes for leaf in tree.leaves(backbone.initial_state(1)))
-    return f"{parameters:,}", f"{state:,}", "no" if backbone.default_posterior == "filtering" else "yes"
+    parallel = "no" if backbone.default_posterior == "filtering" else "yes"
+    return f"{parameters:,}", f"{state:,}", _training_bytes(backbone), parallel
+
+
+def _training_bytes(backbone: Backbone) -> str:
+    """Bytes that a scan keeps for its backward pass, per row and step: what another 64 steps add."""
+
+    def kept(length: int) -> int:
+        found: dict[int, torch.UntypedStorage] = {}
+
+        def pack(tensor: torch.Tensor) -> torch.Tensor:
+            found[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage()
+            return tensor
+
+        with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+            backbone.scan(torch.zeros(1, length, backbone.input_dim), return_state=False)
+        return sum(storage.nbytes() for storage in found.values())
+
+    try:
+        return f"{(kept(128) - kept(64)) // 64:,}"
+    except Exception:  # a user's code may raise anything; `wmkit check` says what is wrong
+        return "fails"
 
 
 def _build(entry: Entry, size: str) -> Backbone:

@@ -62,6 +62,10 @@ class TrainConfig:
     """The optimiser, its schedule, and what is written when. All `*_every` count optimiser steps."""
 
     steps: int = 1000
+    """The run's budget in optimiser steps, unless `minutes` is given."""
+    minutes: float | None = None
+    """The run's budget in minutes of training, validations and checkpoints not counted, instead of `steps`. How many
+    steps that makes depends on the machine: such a run cannot be repeated to the last bit."""
     lr: float = 3e-4
     """Peak learning rate; parameters with a hint of their own (S4) keep theirs."""
     weight_decay: float = 1e-2
@@ -69,7 +73,7 @@ class TrainConfig:
     warmup: int = 50
     """Steps of linear rise from 0."""
     schedule: str = "cosine"
-    """`cosine` falls to 0 at `steps`; `constant` stays."""
+    """`cosine` falls to 0 at the end of the budget; `constant` stays."""
     clip: float = 1000.0
     """Largest global gradient norm."""
     decode_share: float = 1.0
@@ -96,6 +100,8 @@ class TrainConfig:
             _between(f"train.{name}", getattr(self, name), 0)
         for name in ("lr", "clip"):
             _positive(f"train.{name}", getattr(self, name))
+        if self.minutes is not None:
+            _positive("train.minutes", self.minutes)
         if not 0 < self.decode_share <= 1:
             raise ValueError(f"train.decode_share: expected a share in (0, 1], got {self.decode_share}")
         if self.threads is not None:
@@ -114,18 +120,23 @@ class EvalConfig:
     """Held-out episodes of the final table."""
     context: int | None = None
     """Observed steps before imagination; None: as the world says."""
-    horizon: int = 50
-    """Imagined steps."""
+    horizon: int | None = 50
+    """Imagined steps; None: to the end of the world's episodes."""
     batches: int = 2
     """Batches of a validation during training."""
+    reward_episodes: int = 1000
+    """Held-out episodes of the final reward accuracy, where the model predicts the reward that ends an episode."""
+    valid_reward_episodes: int = 128
+    """The same at each validation during training."""
 
     def __post_init__(self) -> None:
         # Baselines show an episode the frames and actions of another; the first step of a context is not scored.
         _between("eval.episodes", self.episodes, 2)
-        for name in ("horizon", "batches"):
+        for name in ("batches", "reward_episodes", "valid_reward_episodes"):
             _between(f"eval.{name}", getattr(self, name), 1)
-        if self.context is not None:
-            _between("eval.context", self.context, 2)
+        for name, least in (("horizon", 1), ("context", 2)):
+            if getattr(self, name) is not None:
+                _between(f"eval.{name}", getattr(self, name), least)
 
 
 @dataclasses.dataclass(kw_only=True)

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import itertools
 import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
@@ -69,7 +71,32 @@ def stages_and_side(image_shape: tuple[int, int, int]) -> tuple[int, int]:
     )
 
 
-class ImageEncoder(nn.Module):
+class FrameEncoder(nn.Module, ABC):
+    """Images (..., C, H, W), uint8 or float in [0, 1], -> embeddings (..., embed_dim)."""
+
+    image_shape: tuple[int, int, int]
+    embed_dim: int
+
+    @abstractmethod
+    def initialise(self) -> None:
+        """Draw the initial weights."""
+
+
+class FrameDecoder(nn.Module, ABC):
+    """Features (..., feature_dim) -> mean images (..., C, H, W), in [0, 1] where the model is right.
+
+    `project` is the first layer, linear in the features.
+    """
+
+    image_shape: tuple[int, int, int]
+    project: nn.Linear
+
+    @abstractmethod
+    def initialise(self, memory_dim: int) -> None:
+        """Draw the initial weights; the first `memory_dim` features are h, the others z."""
+
+
+class ImageEncoder(FrameEncoder):
     """Images (..., C, H, W), uint8 or float in [0, 1], -> embeddings (..., embed_dim)."""
 
     def __init__(self, image_shape: tuple[int, int, int], depth: int) -> None:
@@ -84,6 +111,10 @@ class ImageEncoder(nn.Module):
         _channels_last(self.stages)
         self.embed_dim = widths[-1] * side * side
 
+    def initialise(self) -> None:
+        """DreamerV3's initial weights."""
+        self.apply(initialise)
+
     def forward(self, image: Tensor) -> Tensor:
         """The embedding of every image; pixels enter as x - 0.5."""
         flat = image.reshape(-1, *self.image_shape)
@@ -92,11 +123,20 @@ class ImageEncoder(nn.Module):
         return x.permute(0, 2, 3, 1).reshape(*image.shape[:-3], self.embed_dim)
 
 
-class ImageDecoder(nn.Module):
+OUTPUTS: dict[str, Callable[[Tensor], Tensor]] = {
+    "linear": lambda x: x + 0.5,
+    "sigmoid": torch.sigmoid,
+    "tanh": torch.tanh,
+}
+"""What makes pixels of a decoder's last layer; its zero is grey, but black for `tanh` (CW-VAE)."""
+
+
+class ImageDecoder(FrameDecoder):
     """Features (..., feature_dim) -> mean images (..., C, H, W), in [0, 1] where the model is right (not clipped)."""
 
-    def __init__(self, feature_dim: int, image_shape: tuple[int, int, int], depth: int) -> None:
+    def __init__(self, feature_dim: int, image_shape: tuple[int, int, int], depth: int, output: str = "linear") -> None:
         super().__init__()
+        self.output = OUTPUTS[output]
         stages, self.side = stages_and_side(image_shape)
         self.image_shape = image_shape
         widths = [*(depth << stage for stage in reversed(range(stages))), image_shape[0]]
@@ -109,6 +149,12 @@ class ImageDecoder(nn.Module):
             if not last:
                 self.stages.append(ChannelNorm(after))
         _channels_last(self.stages)
+
+    def initialise(self, memory_dim: int) -> None:
+        """DreamerV3's initial weights, then a clear start: grey pictures, little of h (docs/log.md, 2026-11-21)."""
+        self.apply(initialise)
+        self.start_grey()
+        self.start_quiet(memory_dim)
 
     @torch.no_grad()
     def start_grey(self) -> None:
@@ -125,7 +171,7 @@ class ImageDecoder(nn.Module):
     def forward(self, features: Tensor) -> Tensor:
         """The mean image of every feature vector."""
         x = self.project(features).reshape(-1, self.side, self.side, self.first_width).permute(0, 3, 1, 2)
-        return (self.stages(x) + 0.5).reshape(*features.shape[:-1], *self.image_shape)
+        return self.output(self.stages(x)).reshape(*features.shape[:-1], *self.image_shape)
 
 
 def _channels_last(stages: nn.Sequential) -> None:
@@ -147,6 +193,14 @@ def initialise(module: nn.Module) -> None:
             nn.init.trunc_normal_(module.weight, std=std, a=-2 * std, b=2 * std)
             if module.bias is not None:
                 module.bias.zero_()
+
+
+def glorot(module: nn.Module) -> None:
+    """Weights of linear and convolutional layers ~ Glorot-uniform, biases 0: what Keras starts with."""
+    if isinstance(module, nn.Linear | nn.Conv2d | nn.ConvTranspose2d):
+        nn.init.xavier_uniform_(module.weight)
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)
 
 
 def to_unit(image: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:

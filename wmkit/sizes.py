@@ -1,4 +1,4 @@
-"""Model sizes, model options and presets: the numbers of the papers, by name."""
+"""Model sizes and model options: the numbers of the papers, by name."""
 
 from __future__ import annotations
 
@@ -30,10 +30,17 @@ class ModelConfig:
     """`factorized`, `filtering` or `full`; None: the backbone's own default."""
     first_step: str | None = None
     """`condition`: an episode's first step enters no loss (S4WM, TSSM); `model`: it does (RSSM); None: by posterior."""
+    networks: str = "dreamerv3"
+    """Encoder and decoder: `dreamerv3` (normalised), or `planet` (plain convolutions; CW-VAE)."""
+    image_output: str = "linear"
+    """What makes pixels of the decoder's last layer: `linear`, `sigmoid`, or `tanh` (CW-VAE, for pixels in [0, 1])."""
     image_loss: str = "nll"
-    """`nll`: 0.5 * squared error, the unit-variance Gaussian's (S4WM, eq. 5); `sse`: squared error (DreamerV3)."""
-    kl_balance: float = 0.8
-    """Share of the KL's gradient that moves the prior (S4WM: 0.8)."""
+    """`nll`: 0.5 * squared error, the unit-variance Gaussian's (S4WM, eq. 5); `sse`: squared error (DreamerV3);
+    `gaussian`: the whole -ln N(x; decoded, image_std) with its constant (CW-VAE)."""
+    image_std: float = 1.0
+    """Standard deviation of every pixel under `gaussian`."""
+    kl_balance: float | None = 0.8
+    """Share of the KL's gradient that moves the prior (S4WM: 0.8); None: the plain KL (CW-VAE)."""
     kl_scale: float = 1.0
     """Weight of the KL against the image loss (the papers: 1; `small` takes 0.3, for pictures within minutes)."""
     free_bits: float = 0.0
@@ -42,6 +49,8 @@ class ModelConfig:
     """Share of the uniform distribution mixed into every categorical."""
     reward_head: bool = False
     """Predict the reward from concat[h, z]."""
+    reward_scale: float = 1.0
+    """Weight of the reward's 0.5 * squared error; a reward that comes once an episode needs about 10 to be heard."""
     continue_head: bool = False
     """Predict whether the episode goes on."""
 
@@ -49,11 +58,15 @@ class ModelConfig:
         _one_of("model.latent", self.latent, ("categorical", "gaussian"))
         _one_of("model.posterior", self.posterior, (None, "factorized", "filtering", "full"))
         _one_of("model.first_step", self.first_step, (None, "condition", "model"))
-        _one_of("model.image_loss", self.image_loss, ("nll", "sse"))
+        _one_of("model.networks", self.networks, ("dreamerv3", "planet"))
+        _one_of("model.image_output", self.image_output, ("linear", "sigmoid", "tanh"))
+        _one_of("model.image_loss", self.image_loss, ("nll", "sse", "gaussian"))
         for name in ("kl_balance", "unimix"):
-            if not 0 <= getattr(self, name) <= 1:
+            if getattr(self, name) is not None and not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"model.{name}: expected a number in [0, 1], got {getattr(self, name)}")
-        for name in ("kl_scale", "free_bits"):
+        if not 0 < self.image_std < math.inf:
+            raise ValueError(f"model.image_std: expected a positive number, got {self.image_std}")
+        for name in ("kl_scale", "free_bits", "reward_scale"):
             if not 0 <= getattr(self, name) < math.inf:
                 raise ValueError(f"model.{name}: expected a number of at least 0, got {getattr(self, name)}")
         for name in ("depth", "units", "groups", "classes", "latent_size"):
@@ -66,47 +79,11 @@ class ModelConfig:
         _one_of("size", size, SIZES)
         numbers: dict[str, dict[str, Any]] = {
             "tiny": {"depth": 8, "units": 64, "groups": 8, "classes": 8},
-            "small": {"depth": 16, "units": 256, "latent": "gaussian", "kl_scale": 0.3},
+            "small": {"depth": 16, "units": 256, "latent": "gaussian", "groups": 16, "classes": 16, "kl_scale": 0.3},
             "2d": {"depth": 32, "units": 512},
             "3d": {"depth": 48, "units": 1000},
         }
         return cls(**numbers[size])
-
-
-@dataclasses.dataclass(frozen=True)
-class Preset:
-    """A published system: what to build, and the optimiser it was trained with (S4WM, Tables 7 and 8)."""
-
-    backbone: str
-    size: str
-    model: dict[str, Any]
-    backbone_options: dict[str, Any]
-    train: dict[str, Any]
-    batch_size: int
-    tbtt: int | None = None
-    """Window length of truncated backpropagation; None: whole episodes."""
-
-
-_S4_TRAIN = {"lr": 1e-3, "weight_decay": 1e-2, "warmup": 1000, "schedule": "cosine", "clip": 1000.0}
-_TSSM_TRAIN = {"lr": 1e-4, "weight_decay": 1e-2, "warmup": 0, "schedule": "constant", "clip": 1000.0}
-_RSSM_TRAIN = {"lr": 3e-4, "weight_decay": 1e-2, "warmup": 0, "schedule": "constant", "clip": 200.0}
-
-
-def _presets_of(size: str, tbtt: int) -> dict[str, Preset]:
-    factorized = {"posterior": "factorized", "first_step": "condition"}
-    full = {"posterior": "full", "first_step": "condition"}
-    filtering = {"posterior": "filtering", "first_step": "model"}
-    return {
-        f"s4wm-{size}": Preset("s4", size, factorized, {}, _S4_TRAIN, 8),
-        f"s4wm-full-posterior-{size}": Preset("s4", size, full, {}, _S4_TRAIN, 8),
-        f"s4wm-no-mlp-{size}": Preset("s4", size, factorized, {"mlp": False}, _S4_TRAIN, 8),
-        f"tssm-xl-{size}": Preset("transformer_xl", size, factorized, {}, _TSSM_TRAIN, 8),
-        f"rssm-tbtt-{size}": Preset("gru", size, filtering, {}, _RSSM_TRAIN, 32, tbtt),
-    }
-
-
-PRESETS: dict[str, Preset] = {**_presets_of("3d", 48), **_presets_of("2d", 50)}
-"""Systems of the S4WM paper by name; TBTT windows of 48 (3D) and 50 (2D) steps."""
 
 
 def _one_of(key: str, value: object, choices: tuple[object, ...]) -> None:

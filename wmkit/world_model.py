@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 
 import torch
 from torch import Tensor, nn
@@ -10,9 +11,8 @@ from torch.nn import functional as F
 
 from wmkit.backbones.base import ParameterGroup
 from wmkit.batch import Batch
-from wmkit.dynamics import LatentDynamics, Observed
-from wmkit.dynamics.latents import balanced_kl
-from wmkit.networks import Head, ImageDecoder, ImageEncoder, initialise, to_unit
+from wmkit.dynamics import Dynamics, Observed
+from wmkit.networks import FrameDecoder, FrameEncoder, Head, initialise, to_unit
 from wmkit.sizes import ModelConfig
 from wmkit.tree import State
 
@@ -53,16 +53,15 @@ class WorldModel(nn.Module):
 
     def __init__(
         self,
-        encoder: ImageEncoder,
-        dynamics: LatentDynamics,
-        decoder: ImageDecoder,
+        encoder: FrameEncoder,
+        dynamics: Dynamics,
+        decoder: FrameDecoder,
         config: ModelConfig,
     ) -> None:
         super().__init__()
         self.encoder, self.dynamics, self.decoder, self.config = encoder, dynamics, decoder, config
         self.image_shape, self.action_dim = encoder.image_shape, dynamics.action_dim
-        default_first = "model" if dynamics.posterior_name == "filtering" else "condition"
-        self.first_step = config.first_step or default_first
+        self.first_step = config.first_step or dynamics.first_step
         self.reward = Head(dynamics.feature_dim, config.units, 1) if config.reward_head else None
         self.continues = Head(dynamics.feature_dim, config.units, 1) if config.continue_head else None
         self._initialise()
@@ -82,7 +81,7 @@ class WorldModel(nn.Module):
 
     def draw_noise(self, batch_size: int, length: int, generator: torch.Generator | None = None) -> Tensor:
         """Noise (B, T, noise_dim) for `observe`, `imagine` and `loss`: drawn on the CPU, put on the model's device."""
-        noise = self.dynamics.latent.draw_noise((batch_size, length), generator)
+        noise = self.dynamics.draw_noise((batch_size, length), generator)
         return noise.to(self.decoder.project.weight.device)
 
     def observe(
@@ -94,13 +93,15 @@ class WorldModel(nn.Module):
         state: State | None = None,
         noise: Tensor | None = None,
         inner_reset: bool = True,
+        is_context: bool = False,
         return_state: bool = True,
     ) -> tuple[Observed, State | None]:
         """Read image (B, T, C, H, W) and action (B, T, A) -> (what was inferred at each step, state after the last).
 
         `is_first` (B, T) bool; None: an episode begins at column 0 if `state` is None, and nowhere else.
         `noise` (B, T, noise_dim) from `draw_noise`; None takes the mode of every latent.
-        `inner_reset=False` promises that `is_first` is False from column 1 on.
+        `inner_reset=False` promises that `is_first` is False from column 1 on. `is_context=True`: imagination goes on
+        from the last step, so dynamics that read frames in windows (clockwork) let the last window end there.
         Raises `ValueError` for shapes or types other than these.
         """
         self._check_image(image)
@@ -119,6 +120,7 @@ class WorldModel(nn.Module):
             noise=noise,
             state=state,
             inner_reset=inner_reset,
+            is_context=is_context,
             return_state=return_state,
         )
 
@@ -139,6 +141,12 @@ class WorldModel(nn.Module):
         parts = [self.decoder(flat[start : start + chunk]) for start in range(0, len(flat), chunk)]
         images = torch.cat(parts)
         return images.reshape(*features.shape[:-1], *self.image_shape)
+
+    def predict_reward(self, features: Tensor) -> Tensor:
+        """Mean rewards (...) of features (..., F); raises `ValueError` for a model without a reward head."""
+        if self.reward is None:
+            raise ValueError("This model predicts no rewards: build it with reward_head=True (model.reward_head=true)")
+        return self.reward(features).squeeze(-1).float()
 
     def forward(
         self,
@@ -179,31 +187,28 @@ class WorldModel(nn.Module):
         counts = batch.mask & ~batch.is_first if self.first_step == "condition" else batch.mask
         features = seen.features
         squared_error = self._squared_error(features, batch.image, frames)
+        kl = self.dynamics.kl(seen, self.config.kl_balance, self.config.free_bits)
         terms = {
-            "image": squared_error * (0.5 if self.config.image_loss == "nll" else 1.0),
-            "kl": self.config.kl_scale * self._kl(seen),
+            "image": self._image_loss(squared_error),
+            **{name: self.config.kl_scale * term for name, term in kl.items()},
             **self._head_losses(features, batch),
         }
         terms = {name: term * counts for name, term in terms.items()}
         number = counts.sum().clamp(min=1)
         total = torch.stack([term.sum() for term in terms.values()]).sum() / number
         metrics = {name: (term.sum() / number).detach() for name, term in terms.items()}
+        metrics["kl"] = torch.stack([metrics[name] for name in kl]).sum()
         metrics |= self._diagnostics(seen, squared_error, counts, number)
         return LossOutput(total, terms, after, metrics)
 
     def _initialise(self) -> None:
-        """DreamerV3's initial weights for everything but the backbones, which bring their own; then a clear start.
-
-        Grey pictures, little noise in z and little of h in the decoder: docs/log.md, 2026-11-21, has the figures.
-        """
-        dynamics = self.dynamics
-        parts = [self.encoder, self.decoder, dynamics.input, dynamics.prior, dynamics.posterior]
-        optional = [self.reward, self.continues, dynamics.posterior_input]
-        for part in [*parts, *(part for part in optional if part is not None)]:
-            part.apply(initialise)
-        self.decoder.start_grey()
-        self.decoder.start_quiet(dynamics.backbone.feature_dim)
-        dynamics.start_sharp()
+        """Each part draws its own initial weights; the backbones have theirs already."""
+        self.encoder.initialise()
+        self.decoder.initialise(self.dynamics.memory_dim)
+        self.dynamics.initialise()
+        for head in (self.reward, self.continues):
+            if head is not None:
+                head.apply(initialise)
 
     def _squared_error(self, features: Tensor, image: Tensor, frames: Tensor | None) -> Tensor:
         """Sum over C, H, W of (decoded - image)^2 on [0, 1]: (B, T), in float32 or better.
@@ -218,15 +223,19 @@ class WorldModel(nn.Module):
         weight = features.shape[1] / len(frames)
         return chosen.new_zeros(features.shape[:2]).index_copy(1, frames, chosen * weight)
 
-    def _kl(self, seen: Observed) -> Tensor:
-        config = self.config
-        return balanced_kl(self.dynamics.latent, seen.posterior, seen.prior, config.kl_balance, config.free_bits)
+    def _image_loss(self, squared_error: Tensor) -> Tensor:
+        """The image term of a squared error in the unit that `image_loss` names."""
+        if self.config.image_loss == "gaussian":
+            constant = math.log(self.config.image_std) + 0.5 * math.log(2 * math.pi)
+            return 0.5 * squared_error / self.config.image_std**2 + constant * math.prod(self.image_shape)
+        return squared_error * (0.5 if self.config.image_loss == "nll" else 1.0)
 
     def _head_losses(self, features: Tensor, batch: Batch) -> dict[str, Tensor]:
-        """Reward: 0.5 squared error; continue: Bernoulli; each (B, T)."""
+        """Reward: 0.5 squared error times `reward_scale`; continue: Bernoulli; each (B, T)."""
         losses = {}
         if self.reward is not None:
-            losses["reward"] = 0.5 * (self.reward(features).squeeze(-1).float() - batch.reward).square()
+            error = self.predict_reward(features) - batch.reward
+            losses["reward"] = 0.5 * self.config.reward_scale * error.square()
         if self.continues is not None:
             logit = self.continues(features).squeeze(-1).float()
             losses["continue"] = F.binary_cross_entropy_with_logits(
@@ -236,16 +245,11 @@ class WorldModel(nn.Module):
 
     @torch.no_grad()
     def _diagnostics(self, seen: Observed, squared_error: Tensor, counts: Tensor, number: Tensor) -> dict[str, Tensor]:
-        latent = self.dynamics.latent
-
         def mean(x: Tensor) -> Tensor:
             return (x * counts).sum() / number
 
-        return {
-            "squared_error": mean(squared_error),
-            "posterior_entropy": mean(latent.entropy(seen.posterior)),
-            "prior_entropy": mean(latent.entropy(seen.prior)),
-        }
+        entropies = self.dynamics.entropies(seen)
+        return {"squared_error": mean(squared_error), **{name: mean(term) for name, term in entropies.items()}}
 
     def _check_image(self, image: Tensor) -> None:
         if image.ndim != 5 or tuple(image.shape[2:]) != tuple(self.image_shape):
@@ -267,7 +271,7 @@ class WorldModel(nn.Module):
 
     def _check_noise(self, noise: Tensor | None, lead: torch.Size) -> None:
         """Noise of another shape would be broadcast: rows or numbers that share their noise."""
-        expected = (*lead, self.dynamics.latent.noise_dim)
+        expected = (*lead, self.dynamics.noise_dim)
         if noise is not None and tuple(noise.shape) != expected:
             raise ValueError(
                 f"noise: expected (B, T, noise_dim) = {expected}, as draw_noise gives it, got {tuple(noise.shape)}"

@@ -43,7 +43,7 @@ def join(parts: list[Observed]) -> Observed:
     return Observed(*(torch.cat([getattr(p, n) for p in parts], 1) for n in ("h", "z", "posterior", "prior")))
 
 
-@pytest.mark.parametrize("backbone", ["gru", "s4", "transformer_xl"])
+@pytest.mark.parametrize("backbone", ["gru", "s4", "s4d", "s5", "lru", "transformer_xl"])
 @pytest.mark.parametrize("posterior", POSTERIORS)
 def test_observing_whole_equals_observing_step_by_step(backbone: str, posterior: str) -> None:
     dynamics = make(posterior, backbone)
@@ -124,7 +124,7 @@ def test_a_parallel_posterior_observes_by_one_scan_and_no_step(posterior: str, m
     assert calls == {"scan": 1, "step": 0}
 
 
-@pytest.mark.parametrize("backbone", ["gru", "s4", "transformer_xl"])
+@pytest.mark.parametrize("backbone", ["gru", "s4", "s4d", "s5", "lru", "transformer_xl"])
 def test_imagination_from_a_scan_equals_imagination_after_steps(backbone: str) -> None:
     dynamics = make("factorized", backbone)
     context = inputs(dynamics)

@@ -24,7 +24,7 @@ class ClockWorld(nn.Module):
     def draw_noise(self, batch_size, length, generator):
         return torch.zeros(batch_size, length, 1)
 
-    def observe(self, image, action, *, state=None, noise, return_state=True):
+    def observe(self, image, action, *, state=None, noise, is_context=False, return_state=True):
         start = 0 if state is None else state
         sums = start + action[..., :1].cumsum(dim=1)
         return Seen(sums), sums[:, -1:]

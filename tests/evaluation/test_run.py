@@ -1,6 +1,7 @@
 """A trained run, evaluated and imagined from its folder."""
 
 import argparse
+import dataclasses
 import io
 import json
 
@@ -12,10 +13,11 @@ from rich.console import Console
 from wmkit.cli import main
 from wmkit.config import DataConfig, EvalConfig, RunConfig, TrainConfig
 from wmkit.data import GeneratedEpisodes, find_world
-from wmkit.evaluation.held_out import context_length, whole_episodes
+from wmkit.evaluation.held_out import in_batches, query_of, whole_episodes
 from wmkit.evaluation.imagine_cli import add_arguments, imagine
 from wmkit.evaluation.run import device_for, evaluate_run
 from wmkit.loading import load
+from wmkit.sizes import ModelConfig
 from wmkit.training.command import train_in_folder
 from wmkit.training.run_folder import RunFolder
 
@@ -116,12 +118,13 @@ def test_a_place_that_cannot_be_written_to_is_named(run, tmp_path):
         imagine_with(run, "--out", tmp_path / "file" / "film.gif", "--episodes", 1)
 
 
-def test_context_is_the_asked_one_then_the_runs_then_the_worlds():
-    config = RunConfig(backbone="gru", size="tiny", eval=EvalConfig(context=5))
-    assert context_length(config, 3) == 3
-    assert context_length(config, None) == 5
-    default = RunConfig(backbone="gru", size="tiny")
-    assert context_length(default, None) == find_world(default.world).context_length
+def test_context_and_horizon_are_the_asked_ones_then_the_runs_then_the_worlds():
+    config = RunConfig(backbone="gru", size="tiny", eval=EvalConfig(context=5, horizon=7))
+    assert query_of(config, 3, 4) == (3, 4)
+    assert query_of(config) == (5, 7)
+    whole = RunConfig(backbone="gru", size="tiny", world="distracting_memory_16_4px", eval=EvalConfig(horizon=None))
+    assert query_of(whole) == (31, 9)
+    assert query_of(whole, context=30) == (30, 10)
 
 
 def test_episodes_of_another_shape_are_refused(run):
@@ -135,3 +138,49 @@ def test_episodes_of_another_shape_are_refused(run):
 def test_device_follows_the_runs_config():
     config = RunConfig(backbone="gru", size="tiny", train=TrainConfig(device="cpu"))
     assert device_for(config) == torch.device("cpu")
+
+
+def tiny_run(folder, world, **model):
+    config = RunConfig(
+        world=world,
+        backbone="gru",
+        size="tiny",
+        model=dataclasses.replace(ModelConfig.for_size("tiny"), **model),
+        data=DataConfig(sampler="episodes", batch_size=2, workers=0),
+        train=TrainConfig(steps=1, device="cpu"),
+        eval=EvalConfig(episodes=3, horizon=None, batches=1, reward_episodes=7, valid_reward_episodes=3),
+    )
+    train_in_folder(config, RunFolder(folder))
+    return folder
+
+
+def test_a_world_that_asks_at_the_end_has_its_answers_counted(tmp_path):
+    run = tiny_run(tmp_path / "run", "distracting_memory_8_4px", reward_head=True)
+    evaluation = evaluate_run(run, console=Console(file=io.StringIO()))
+    saved = json.loads((run / "evaluation.json").read_text())["reward_accuracy"]
+    assert {name: row["episodes"] for name, row in saved.items()} == dict.fromkeys(
+        ("inference", "imagination", "always_1", "majority"), 7
+    )
+    assert evaluation.tiles is None
+    assert "| majority |" in (run / "evaluation.md").read_text()
+
+
+def test_a_world_with_doors_has_them_judged(tmp_path):
+    run = tiny_run(tmp_path / "run", "multi_doors_keys_2_4px", reward_head=True)  # but nothing is asked there
+    evaluation = evaluate_run(run, console=Console(file=io.StringIO()))
+    assert evaluation.rewards is None
+    saved = json.loads((run / "evaluation.json").read_text())
+    assert saved["tile_accuracy"]["generation"]["door, open or shut"]["curve"]
+    assert saved["query_table"]["first map, true walk"]["50"]["mean"] > 0
+    assert len(saved["query_curves"]["first map, true walk"]["mean"]) == 96
+
+
+def test_episodes_come_in_batches_that_bound_memory(monkeypatch):
+    source = GeneratedEpisodes("distracting_memory_8_4px", seed=0)
+    monkeypatch.setattr("wmkit.evaluation.held_out.PIXELS_AT_ONCE", 4 * 20 * 20 * source.episode_length(0) + 1)
+    batches = list(in_batches(source, 10))
+    assert [batch.shape for batch in batches] == [(4, 20), (4, 20), (2, 20)]
+    last = torch.from_numpy(source.episode(9)["image"]).permute(0, 3, 1, 2)
+    assert torch.equal(batches[-1].image[-1], last)
+    monkeypatch.setattr("wmkit.evaluation.held_out.PIXELS_AT_ONCE", 1)
+    assert [batch.shape[0] for batch in in_batches(source, 2)] == [1, 1]

@@ -124,7 +124,7 @@ def test_a_word_that_contradicts_the_preset_is_refused() -> None:
 
 def test_help_lists_choices_and_every_key() -> None:
     text = describe(DEFAULTS)
-    assert "backbone choices: gru" in text
+    assert "backbone choices: clockwork, gru" in text
     assert "matmul_precision: highest" in text
 
 

@@ -50,7 +50,10 @@ def test_a_run_leaves_everything_that_says_what_it_was(
     assert [line["step"] for line in lines(run, "train")] == [2, 4, 6]
     assert [line["step"] for line in lines(run, "valid")] == [4, 6]
     assert {"loss", "image", "kl", "grad_norm", "lr"} <= lines(run, "train")[0]["values"].keys()
-    assert [line["step"] for line in read_lines(run / "timing.jsonl")] == [2, 4, 6]
+    timing = list(read_lines(run / "timing.jsonl"))
+    assert [(line["step"], line["split"]) for line in timing] == [
+        (2, "train"), (4, "train"), (4, "valid"), (6, "train"), (6, "valid"),
+    ]  # fmt: skip
     assert json.loads((run / "finished.json").read_text())["step"] == summary.step == 6
     assert summary.best_loss == min(line["values"]["loss"] for line in lines(run, "valid"))
     assert (run / "checkpoints" / "best" / "model.safetensors").exists()

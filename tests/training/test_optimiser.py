@@ -10,6 +10,7 @@ from torch import nn
 
 from wmkit.backbones import ParameterGroup
 from wmkit.config import TrainConfig
+from wmkit.training.budget import Budget
 from wmkit.training.optimiser import StepGuard, build_optimiser, build_schedule, schedule_factor
 
 
@@ -45,7 +46,7 @@ def test_a_parameter_in_two_groups_is_refused() -> None:
 def test_every_group_follows_the_schedule_from_its_own_rate() -> None:
     config = TrainConfig(lr=0.5, steps=4, warmup=2)
     optimiser = build_optimiser(hinted(), config)
-    schedule = build_schedule(optimiser, config)
+    schedule = build_schedule(optimiser, config, Budget(config))
     seen = []
     for _ in range(4):
         seen.append([group["lr"] for group in optimiser.param_groups])

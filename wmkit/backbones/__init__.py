@@ -7,6 +7,8 @@ from wmkit.backbones.gru import GRU as GRU
 from wmkit.backbones.gru import GRUConfig as GRUConfig
 from wmkit.backbones.lru import LRU as LRU
 from wmkit.backbones.lru import LRUConfig as LRUConfig
+from wmkit.backbones.plain_gru import PlainGRU as PlainGRU
+from wmkit.backbones.plain_gru import PlainGRUConfig as PlainGRUConfig
 from wmkit.backbones.s4 import S4 as S4
 from wmkit.backbones.s4 import S4Config as S4Config
 from wmkit.backbones.s4d import S4D as S4D

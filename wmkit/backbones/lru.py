@@ -85,4 +85,4 @@ class LinearRecurrentUnit(MimoStateSpace):
         log_a = torch.complex(-torch.exp(self.log_decay.double()), torch.exp(self.log_phase.double()))
         B, C = (torch.view_as_complex(x.to(self.dtype)) for x in (self.B, self.C))
         gamma = torch.exp(self.log_gamma.to(self.dtype)).unsqueeze(-1)
-        return torch.exp(log_a).to(self.dtype.to_complex()), gamma * B, C, self.D
+        return torch.exp(log_a).to(torch.promote_types(self.dtype, torch.complex64)), gamma * B, C, self.D

@@ -54,7 +54,7 @@ class MimoStateSpace(Recurrence):
             tables, u = self._tables(), u.to(self.dtype)
             turned = column(torch.view_as_complex(state.contiguous()) * tables.a)
             state = torch.addmm(turned, u, tables.enter.mT)
-            return torch.addmm(tables.through * u, state, tables.read.mT), state.unflatten(-1, (-1, 2))
+            return torch.addmm(tables.through * u, state, tables.read.mT), state.view(*u.shape[:-1], -1, 2)
 
     def scan(
         self, u: Tensor, state: Tensor | None, is_first: Tensor | None, return_state: bool
@@ -62,11 +62,11 @@ class MimoStateSpace(Recurrence):
         """All steps: u (B, T, H), state (B, N, 2) or None for zeros -> (y (B, T, H), last state or None)."""
         with torch.autocast(u.device.type, enabled=False):
             tables, u = self._tables(), u.to(self.dtype)
-            entered = torch.view_as_complex(F.linear(u, tables.enter).unflatten(-1, (-1, 2)))
+            entered = torch.view_as_complex(F.linear(u, tables.enter).view(*u.shape[:2], -1, 2))
             start = None if state is None else torch.view_as_complex(state.to(self.dtype).contiguous())
             states = column(diagonal_scan(tables.a, entered, start, is_first))
             y = F.linear(states, tables.read) + tables.through * u
-            return y, states[:, -1].unflatten(-1, (-1, 2)) if return_state else None
+            return y, states[:, -1].view(u.shape[0], -1, 2) if return_state else None
 
     def _tables(self) -> MimoTables:
         """The system as `step` and `scan` take it."""

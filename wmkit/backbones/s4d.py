@@ -118,7 +118,7 @@ class DiagonalStateSpace(Recurrence):
     def kernel(self, length: int) -> Tensor:
         """What an input adds to the outputs after it, but for D: (H, length)."""
         log_a, b, C = self.system()
-        return vandermonde((C * b).to(self.dtype.to_complex()), log_a, length)
+        return vandermonde((C * b).to(torch.promote_types(self.dtype, torch.complex64)), log_a, length)
 
     def _step_tables(self) -> ReadoutStep:
         """The discretised system for single steps."""

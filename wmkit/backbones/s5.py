@@ -71,15 +71,15 @@ class S5StateSpace(MimoStateSpace):
         super().__init__()
         self.discretisation = config.discretisation
         Lambda, basis = legs_normal(config.state_size // config.blocks)
-        basis = torch.block_diag(*[basis] * config.blocks)
         Lambda, default = Lambda.repeat(config.blocks), torch.get_default_dtype()
-        B = torch.randn(config.state_size, channels) / math.sqrt(channels)
-        C = torch.randn(channels, config.state_size) / math.sqrt(config.state_size)
+        B = torch.randn(config.blocks, basis.shape[1], channels) / math.sqrt(channels)
+        C = torch.randn(channels, config.blocks, basis.shape[1]) / math.sqrt(config.state_size)
+        B, C = (basis @ B.to(basis.dtype)).flatten(0, 1), (C.to(basis.dtype) @ basis.mH).flatten(1)
         span = math.log(config.dt_max / config.dt_min)
         self.log_decay = nn.Parameter(torch.log(-Lambda.real).to(default))
         self.frequency = nn.Parameter(Lambda.imag.to(default))
-        self.B = nn.Parameter(torch.view_as_real(basis @ B.to(basis.dtype)).to(default))
-        self.C = nn.Parameter(torch.view_as_real((C.to(basis.dtype) @ basis.mH).resolve_conj()).to(default))
+        self.B = nn.Parameter(torch.view_as_real(B).to(default))
+        self.C = nn.Parameter(torch.view_as_real(C).to(default))
         self.log_dt = nn.Parameter(torch.rand(len(Lambda)) * span + math.log(config.dt_min))
         self.D = nn.Parameter(torch.randn(channels))
 
@@ -96,6 +96,6 @@ class S5StateSpace(MimoStateSpace):
         """(a, B, C, D); a in double precision before it is rounded."""
         A = torch.complex(-torch.exp(self.log_decay.double()), self.frequency.double())
         log_a, gain = discretise(self.discretisation, A, torch.exp(self.log_dt.double()))
-        dtype = self.dtype.to_complex()
+        dtype = torch.promote_types(self.dtype, torch.complex64)
         B, C = (torch.view_as_complex(x.to(self.dtype)) for x in (self.B, self.C))
         return torch.exp(log_a).to(dtype), gain.to(dtype).unsqueeze(-1) * B, C, self.D

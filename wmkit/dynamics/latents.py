@@ -13,6 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from wmkit.sizes import ModelConfig
+
 
 class Latent(nn.Module, ABC):
     """A family of distributions over z; `params` (..., param_dim) are raw network outputs."""
@@ -135,12 +137,22 @@ def _log(p: Tensor) -> Tensor:
     return p.clamp(min=torch.finfo(p.dtype).tiny).log()
 
 
-def balanced_kl(latent: Latent, posterior: Tensor, prior: Tensor, balance: float, free_bits: float) -> Tensor:
+def build_latent(config: ModelConfig) -> Latent:
+    """The latent that a model's config asks for."""
+    if config.latent == "gaussian":
+        return GaussianLatent(config.latent_size)
+    return CategoricalLatent(config.groups, config.classes, config.unimix)
+
+
+def balanced_kl(latent: Latent, posterior: Tensor, prior: Tensor, balance: float | None, free_bits: float) -> Tensor:
     """KL_balanced = balance KL(sg q || p) + (1 - balance) KL(q || sg p), each at least `free_bits` nats: (...,).
 
     The gradient moves the prior towards the posterior `balance / (1 - balance)` times as fast as the other way round
-    (DreamerV2, section 2; S4WM appendix, balance 0.8).
+    (DreamerV2, section 2; S4WM appendix, balance 0.8). `balance=None` is the plain KL(q || p) of the evidence lower
+    bound, whose gradient is that of both at full strength.
     """
+    if balance is None:
+        return latent.kl(posterior, prior).clamp(min=free_bits)
     towards_posterior = latent.kl(posterior.detach(), prior).clamp(min=free_bits)
     towards_prior = latent.kl(posterior, prior.detach()).clamp(min=free_bits)
     return balance * towards_posterior + (1 - balance) * towards_prior

@@ -12,42 +12,23 @@ with e_t the image embedding. At `is_first` the backbone is reset, z_{t-1} = 0 a
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from wmkit import tree
 from wmkit.backbones.base import Backbone, ParameterGroup, PosteriorName
-from wmkit.dynamics.latents import Latent
-from wmkit.networks import Head, NormLinear
+from wmkit.dynamics.base import Dynamics, Observed
+from wmkit.dynamics.latents import Latent, balanced_kl
+from wmkit.networks import Head, NormLinear, initialise
 
 DynamicsState = dict[str, Any]
 """{`backbone`: state, `z`: (B, S), and for the full posterior `posterior`: its backbone's state}."""
 
 
-@dataclasses.dataclass(frozen=True)
-class Observed:
-    """What observing gives for each step."""
-
-    h: Tensor
-    """(B, T, D) backbone features: all the model knows of the past."""
-    z: Tensor
-    """(B, T, S) posterior samples."""
-    posterior: Tensor
-    """(B, T, P) raw parameters of q(z_t | ...)."""
-    prior: Tensor
-    """(B, T, P) raw parameters of p(z_t | h_t)."""
-
-    @property
-    def features(self) -> Tensor:
-        """(B, T, D + S): concat[h, z], what the heads read."""
-        return torch.cat([self.h, self.z], dim=-1)
-
-
-class LatentDynamics(nn.Module):
+class LatentDynamics(Dynamics):
     """Latents over a backbone; see the module's docstring for the equations."""
 
     def __init__(
@@ -75,20 +56,36 @@ class LatentDynamics(nn.Module):
             self.posterior_input = NormLinear(embed_dim + action_dim, posterior_backbone.input_dim)
             posterior_dim = posterior_backbone.feature_dim
         self.posterior = Head(posterior_dim, units, latent.param_dim)
-
-    @property
-    def feature_dim(self) -> int:
-        """Width of concat[h, z]."""
-        return self.backbone.feature_dim + self.latent.sample_dim
+        self.memory_dim, self.noise_dim = backbone.feature_dim, latent.noise_dim
+        self.feature_dim = backbone.feature_dim + latent.sample_dim
+        self.first_step = "condition" if self.parallel else "model"
 
     @property
     def parallel(self) -> bool:
         """Whether observing takes scans only: a property of the posterior, not of the backbone."""
         return self.posterior_name != "filtering"
 
-    def start_sharp(self) -> None:
-        """Let the posterior start with little noise: see `Latent.start_sharp`."""
+    def initialise(self) -> None:
+        """DreamerV3's initial weights for everything but the backbones; then a sharp posterior (docs/log.md)."""
+        for part in (self.input, self.prior, self.posterior, self.posterior_input):
+            if part is not None:
+                part.apply(initialise)
         self.latent.start_sharp(self.posterior.out)
+
+    def draw_noise(self, lead: tuple[int, ...], generator: torch.Generator | None = None) -> Tensor:
+        """The latent's noise."""
+        return self.latent.draw_noise(lead, generator)
+
+    def kl(self, seen: Observed, balance: float | None, free_bits: float) -> dict[str, Tensor]:
+        """One term, `kl`."""
+        return {"kl": balanced_kl(self.latent, seen.posterior, seen.prior, balance, free_bits)}
+
+    def entropies(self, seen: Observed) -> dict[str, Tensor]:
+        """`posterior_entropy` and `prior_entropy`."""
+        return {
+            "posterior_entropy": self.latent.entropy(seen.posterior),
+            "prior_entropy": self.latent.entropy(seen.prior),
+        }
 
     def parameter_groups(self) -> list[ParameterGroup]:
         """The backbones' optimiser hints."""
@@ -115,12 +112,12 @@ class LatentDynamics(nn.Module):
         noise: Tensor | None,
         state: DynamicsState | None = None,
         inner_reset: bool = True,
+        is_context: bool = False,
         return_state: bool = True,
     ) -> tuple[Observed, DynamicsState | None]:
-        """Read T steps: embed (B, T, E), action (B, T, A), is_first (B, T), noise (B, T, noise_dim) | None (modes).
+        """Read T steps; see `Dynamics.observe`. There are no windows: `is_context` makes no difference.
 
-        `inner_reset=False` promises that `is_first` is False from column 1 on; column 0 is folded into the state, so
-        that nobody reads tensor values to choose a path.
+        Column 0 of `is_first` is folded into the state, so that nobody reads tensor values to choose a path.
         """
         action = action * ~is_first.unsqueeze(-1)
         state = self._fold_first_column(state, is_first)
@@ -164,18 +161,18 @@ class LatentDynamics(nn.Module):
         return_state: bool,
     ) -> tuple[Observed, DynamicsState | None]:
         """Factorized and full posteriors: every z at once, then one scan of the backbone."""
-        after: DynamicsState = {}
+        own: DynamicsState = {}
         if self.posterior_backbone is not None and self.posterior_input is not None:
             x = self.posterior_input(torch.cat([embed, action], -1))
             incoming = None if state is None else state["posterior"]
-            embed, after["posterior"] = self.posterior_backbone.scan(x, incoming, resets, return_state)
+            embed, own["posterior"] = self.posterior_backbone.scan(x, incoming, resets, return_state)
         posterior = self.posterior(embed)
         z = self.latent.sample(posterior, noise)
         g = self.input(torch.cat([self._previous(z, state, is_first), action], -1))
         incoming = None if state is None else state["backbone"]
-        h, after["backbone"] = self.backbone.scan(g, incoming, resets, return_state)
-        after["z"] = z[:, -1]
-        return Observed(h, z, posterior, self.prior(h)), after if return_state else None
+        h, backbone_state = self.backbone.scan(g, incoming, resets, return_state)
+        after = {"backbone": backbone_state, "z": z[:, -1], **own} if return_state else None
+        return Observed(h, z, posterior, self.prior(h)), after
 
     def _observe_filtering(
         self,

@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from wmkit.evaluation.film import CONTEXT_COLOUR, QUERY_COLOUR, Film, Frame
 from wmkit.evaluation.report import (
     COPY_LAST,
+    FIRST_MAP,
     GENERATION,
     MEAN_IMAGE,
     MISLED,
@@ -28,6 +29,7 @@ LINES = {
     MEAN_IMAGE: ("0.35", "--"),
     OTHER_FRAME: ("0.35", ":"),
     COPY_LAST: ("0.35", "-."),
+    FIRST_MAP: ("tab:green", "--"),
 }
 DOTS_PER_INCH = 110
 
@@ -57,6 +59,8 @@ def draw_curve(evaluation: Evaluation, path: Path, title: str) -> None:
     axes = figure.subplots()
     steps = np.arange(1, evaluation.horizon + 1)
     for name, (colour, style) in LINES.items():
+        if name not in evaluation.on_query:
+            continue
         errors = evaluation.on_query[name]
         mean, half = errors.mean().numpy(), errors.half_width().numpy()
         axes.plot(steps, mean, color=colour, linestyle=style, label=name, linewidth=1.6)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from wmkit.batch import Batch
@@ -11,16 +12,26 @@ from wmkit.data.collate import Piece, collate
 from wmkit.data.episode import check_episode
 from wmkit.world_model import WorldModel
 
+PIXELS_AT_ONCE = 1600 * 64 * 64
+"""Pixels of the frames in one batch of `in_batches`, or those of one episode where it has more: bounds memory."""
 
-def context_length(config: RunConfig, context: int | None) -> int:
-    """The context as asked for, as the run's config says, or as its world does."""
-    return context or config.eval.context or find_world(config.world).context_length
+
+def query_of(config: RunConfig, context: int | None = None, horizon: int | None = None) -> tuple[int, int]:
+    """Context and horizon as asked for, as the run's config says, or as its world does: then the whole episode."""
+    context = context or config.eval.context or find_world(config.world).context_length
+    return context, horizon or config.eval.horizon or find_world(config.world).episode_length - context
 
 
 def whole_episodes(
-    config: RunConfig, model: WorldModel, split: str, count: int, length: int, source: str | Path | None = None
+    config: RunConfig,
+    model: WorldModel,
+    split: str,
+    count: int,
+    length: int,
+    source: str | Path | None = None,
+    keys: Sequence[str] = (),
 ) -> Batch:
-    """The first `length` steps of episodes 0..count-1 of a split.
+    """The first `length` steps of episodes 0..count-1 of a split, `keys` as extras.
 
     source: a world's name, an archive or a cache; None: the run's world with the run's data seed. Raises `ValueError`
     for too few or too short episodes and for shapes that are not the model's.
@@ -29,11 +40,25 @@ def whole_episodes(
     episodes = open_source(what, seed=config.data.seed, split=split)
     _check(episodes, str(what), model, count, length)
     episodes = open_source(what, seed=config.data.seed, split=split, length=length)  # a world draws no further
-    chosen = [episodes.episode(index) for index in range(count)]
-    for index, episode in enumerate(chosen):
-        check_episode(episode, f"{what}, {split} episode {index}", model.image_shape, model.action_dim)
-    pieces = [Piece(index, 0, length, fresh=True) for index in range(count)]
-    return collate(pieces, chosen, length, keys=())
+    return _batch(episodes, range(count), length, keys, f"{what}, {split}")
+
+
+def in_batches(source: EpisodeSource, count: int) -> Iterator[Batch]:
+    """Episodes 0..count-1, whole and of equal length, batch by batch; nothing is kept."""
+    length = source.episode_length(0)
+    _, height, width = source.image_shape
+    together = max(1, PIXELS_AT_ONCE // (length * height * width))
+    for start in range(0, count, together):
+        yield _batch(source, range(start, min(count, start + together)), length, (), "Held-out")
+
+
+def _batch(source: EpisodeSource, indices: range, length: int, keys: Sequence[str], where: str) -> Batch:
+    """Steps 0..length-1 of the episodes, after checking them."""
+    chosen = [source.episode(index) for index in indices]
+    for index, episode in zip(indices, chosen, strict=True):
+        check_episode(episode, f"{where} episode {index}", source.image_shape, source.action_dim)
+    pieces = [Piece(index, 0, length, fresh=True) for index in indices]
+    return collate(pieces, chosen, length, keys)
 
 
 def _check(episodes: EpisodeSource, what: str, model: WorldModel, count: int, length: int) -> None:

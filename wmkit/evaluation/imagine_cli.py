@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from wmkit.evaluation.film import Film, write_gif
-from wmkit.evaluation.held_out import context_length, whole_episodes
+from wmkit.evaluation.held_out import query_of, whole_episodes
 from wmkit.evaluation.protocol import make_film
 from wmkit.evaluation.run import SHOWN, device_for
 from wmkit.loading import load, run_config
@@ -30,8 +30,7 @@ def imagine(arguments: argparse.Namespace) -> int:
     config = run_config(arguments.run)
     _check(arguments)
     model = load(arguments.run, arguments.checkpoint, device=device_for(config))
-    context = context_length(config, arguments.context)
-    horizon = arguments.horizon or config.eval.horizon
+    context, horizon = query_of(config, arguments.context, arguments.horizon)
     batch = whole_episodes(config, model, "test", arguments.episodes, context + horizon, arguments.held_out)
     film = make_film(model, batch, context=context, horizon=horizon, seed=arguments.seed)
     _write(film, arguments.out)

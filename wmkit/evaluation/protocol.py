@@ -20,6 +20,7 @@ from wmkit.evaluation.errors import Errors, frame_error
 from wmkit.evaluation.film import Film
 from wmkit.evaluation.report import (
     COPY_LAST,
+    FIRST_MAP,
     GENERATION,
     MEAN_IMAGE,
     MISLED,
@@ -27,6 +28,7 @@ from wmkit.evaluation.report import (
     RECONSTRUCTION,
     Evaluation,
 )
+from wmkit.evaluation.tiles import nearest_tiles, picture_of, remembered_map, tile_accuracy
 from wmkit.tree import State
 from wmkit.world_model import WorldModel
 
@@ -54,13 +56,15 @@ def evaluate(
     horizon: int,
     seed: int = 0,
     training_frames: Tensor | None = None,
+    atlas: Tensor | None = None,
 ) -> Evaluation:
     """Errors of `model` and of the baselines on held-out episodes.
 
     batch: N >= 2 whole episodes of at least context + horizon steps; what is longer is left out. training_frames:
     (M, T, C, H, W) uint8, of which the mean-image baseline is the mean; None takes the contexts of the episodes
-    themselves. Latents are samples, drawn from `seed`; `generation, wrong actions` gives row i the actions of row i - 1
-    and its own noise. Raises `ValueError` for too few or too short episodes.
+    themselves. atlas: (K, ts, ts, C) uint8 when the frames are made of tiles and the batch has `tiles.KEYS` as extras:
+    tiles and doors are then judged too. Latents are samples, drawn from `seed`; `generation, wrong actions` gives row i
+    the actions of row i - 1 and its own noise. Raises `ValueError` for too few or too short episodes.
     """
     check_lengths(batch, context, horizon)
     batch = batch.window(0, context + horizon)
@@ -68,13 +72,19 @@ def evaluate(
     other_action = batch.action.roll(1, dims=0)
     reference = batch.image[:, :context] if training_frames is None else training_frames
     baselines = _baselines(batch.image, mean_image(reference), context, horizon, generator)
-    groups = []
+    groups, tiles = [], []
     with evaluating(model):
         together = max(1, FRAMES_AT_ONCE // batch.shape[1])
         for start in range(0, batch.shape[0], together):
             rows = slice(start, start + together)
-            groups.append(_model_errors(model, rows_of(batch, rows), other_action[rows], context, generator))
-    ours = {name: torch.cat([group[name] for group in groups]) for name in groups[0]}
+            futures = _futures(model, rows_of(batch, rows), other_action[rows], context, generator)
+            groups.append(_model_errors(model, futures, batch.image[rows], context))
+            if atlas is not None:
+                tiles.append({name: _decoded_tiles(model, x[:, -horizon:], atlas) for name, x in futures.items()})
+    ours = _joined(groups)
+    query = batch.window(context, context + horizon)
+    if atlas is not None:
+        baselines[FIRST_MAP] = frame_error(picture_of(remembered_map(query), atlas), query.image)
     on_all = {RECONSTRUCTION: ours.pop(RECONSTRUCTION), MEAN_IMAGE: baselines.pop(MEAN_IMAGE)}
     on_query = ours | baselines | {name: errors[:, context:] for name, errors in on_all.items()}
     return Evaluation(
@@ -83,6 +93,7 @@ def evaluate(
         on_context={name: Errors(errors[:, 1:context]) for name, errors in on_all.items()},
         on_query={name: Errors(errors) for name, errors in on_query.items()},
         mean_image_of="the held-out contexts" if training_frames is None else "training frames",
+        tiles=None if atlas is None else tile_accuracy(query, atlas, _joined(tiles)),
     )
 
 
@@ -103,7 +114,9 @@ def observe(model: WorldModel, batch: Batch, context: int, generator: torch.Gene
     """Read the context in one pass, keep the state, and read on to the end."""
     batch = batch.to(device_of(model))
     noise = model.draw_noise(*batch.shape, generator)
-    seen, state = model.observe(batch.image[:, :context], batch.action[:, :context], noise=noise[:, :context])
+    seen, state = model.observe(
+        batch.image[:, :context], batch.action[:, :context], noise=noise[:, :context], is_context=True
+    )
     rest, _ = model.observe(
         batch.image[:, context:], batch.action[:, context:], state=state, noise=noise[:, context:], return_state=False
     )
@@ -151,19 +164,31 @@ def evaluating(model: WorldModel) -> Iterator[None]:
         model.train(training)
 
 
-def _model_errors(
+def _futures(
     model: WorldModel, batch: Batch, other_action: Tensor, context: int, generator: torch.Generator
 ) -> dict[str, Tensor]:
-    """The model's three rows for one group: reconstruction (B, C + H), the others (B, H), on the CPU."""
+    """The model's features for one group: reconstruction (B, C + H, F), the others (B, H, F)."""
     observed = observe(model, batch, context, generator)
-    query = batch.image[:, context:]
-    imagined = imagine(model, observed, batch.action[:, context:])
-    misled = imagine(model, observed, other_action[:, context:])
     return {
-        RECONSTRUCTION: _decoded_error(model, observed.features, batch.image),
-        GENERATION: _decoded_error(model, imagined, query),
-        MISLED: _decoded_error(model, misled, query),
+        RECONSTRUCTION: observed.features,
+        GENERATION: imagine(model, observed, batch.action[:, context:]),
+        MISLED: imagine(model, observed, other_action[:, context:]),
     }
+
+
+def _model_errors(model: WorldModel, futures: dict[str, Tensor], image: Tensor, context: int) -> dict[str, Tensor]:
+    """Errors of those against image (B, C + H, C, H, W), on the CPU."""
+    seen = {RECONSTRUCTION: image}
+    return {name: _decoded_error(model, x, seen.get(name, image[:, context:])) for name, x in futures.items()}
+
+
+def _joined(groups: list[dict[str, Tensor]]) -> dict[str, Tensor]:
+    return {name: torch.cat([group[name] for group in groups]) for name in groups[0]}
+
+
+def _decoded_tiles(model: WorldModel, features: Tensor, atlas: Tensor) -> Tensor:
+    """Tiles (B, T, h, w) nearest to the decoded features (B, T, F), on the CPU; row by row, no frame is kept."""
+    return torch.stack([nearest_tiles(model.decode(row), atlas.to(row.device)).cpu() for row in features])
 
 
 def _decoded_error(model: WorldModel, features: Tensor, image: Tensor) -> Tensor:

@@ -5,9 +5,14 @@ from __future__ import annotations
 import dataclasses
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from wmkit.evaluation.errors import Errors, Estimate
+from wmkit.evaluation.verdict import Verdict
+
+if TYPE_CHECKING:
+    from wmkit.evaluation.rewards import RewardAccuracy
+    from wmkit.evaluation.tiles import TileAccuracy
 
 Range = tuple[int, int]
 """First and last query step, counted from 1, both included."""
@@ -22,22 +27,13 @@ MISLED = "generation, wrong actions"
 MEAN_IMAGE = "mean image"
 OTHER_FRAME = "other random frame"
 COPY_LAST = "copy last context frame"
+FIRST_MAP = "first map, true walk"
+"""What a walker sees that knows its way and the map as it was at first, but not that anything changes."""
 ROWS = (RECONSTRUCTION, GENERATION, MISLED, MEAN_IMAGE, OTHER_FRAME, COPY_LAST)
+"""Those of every world; `FIRST_MAP` comes to them in worlds with doors."""
 
 RECONSTRUCTION_SHARE = 0.40
 ACTION_COST = 1.15
-
-
-@dataclasses.dataclass(frozen=True)
-class Verdict:
-    """A claim about the model, whether it holds, and the figures behind it."""
-
-    claim: str
-    holds: bool
-    figures: str
-
-    def __str__(self) -> str:
-        return f"{'yes' if self.holds else 'NO '}  {self.claim}: {self.figures}"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,6 +50,10 @@ class Evaluation:
     """(N, H) for each of `ROWS`; reconstruction sees the query frames, the others do not."""
     mean_image_of: str
     """Which frames the mean image is the mean of."""
+    tiles: TileAccuracy | None = None
+    """Of worlds made of tiles that have doors."""
+    rewards: RewardAccuracy | None = None
+    """Of models that predict the reward that ends an episode."""
 
     @property
     def episodes(self) -> int:
@@ -79,13 +79,18 @@ class Evaluation:
 
     def verdicts(self) -> list[Verdict]:
         """What a model that remembers its context and heeds its actions should answer with yes."""
-        return [
+        verdicts = [
             self._reconstructs(),
             self._beats(COPY_LAST, MIDDLE),
             self._beats(OTHER_FRAME, FAR),
             self._beats(MEAN_IMAGE, MIDDLE),
             self._uses_actions(),
         ]
+        if FIRST_MAP in self.on_query:
+            verdicts.append(self._beats(FIRST_MAP, (1, self.horizon)))
+        for part in (self.tiles, self.rewards):
+            verdicts += part.verdicts() if part is not None else []
+        return verdicts
 
     def _reconstructs(self) -> Verdict:
         """The worst column counts."""
@@ -124,6 +129,8 @@ class Evaluation:
             "context_curves": {name: _curve(errors) for name, errors in self.on_context.items()},
             "query_curves": {name: _curve(errors) for name, errors in self.on_query.items()},
             "action_ratio": self.action_ratio(),
+            **({} if self.tiles is None else {"tile_accuracy": self.tiles.to_json()}),
+            **({} if self.rewards is None else {"reward_accuracy": self.rewards.to_json()}),
             "verdicts": [dataclasses.asdict(verdict) for verdict in self.verdicts()],
         }
 

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import torch
 from rich.console import Console
+from torch import Tensor
 
 from wmkit.config import RunConfig
+from wmkit.data import EpisodeSource, open_source
 from wmkit.evaluation.film import Film, write_gif
-from wmkit.evaluation.held_out import context_length, whole_episodes
+from wmkit.evaluation.held_out import in_batches, query_of, whole_episodes
 from wmkit.evaluation.protocol import evaluate, make_film, rows_of
 from wmkit.evaluation.report import Evaluation
-from wmkit.evaluation.table import markdown, rich_table
+from wmkit.evaluation.rewards import RewardAccuracy, has_answers, reward_accuracy
+from wmkit.evaluation.table import markdown, sheets
+from wmkit.evaluation.tiles import KEYS
 from wmkit.loading import load, run_config
 from wmkit.training.checkpoints import BEST
+from wmkit.world_model import WorldModel
 
 TRAINING_EPISODES = 16
 """Episodes of the training split that the mean image is taken over."""
@@ -38,11 +44,17 @@ def evaluate_run(
     folder = Path(run)
     config = run_config(folder)
     model = load(folder, checkpoint, device=device_for(config))
-    context, horizon = context_length(config, None), config.eval.horizon
+    context, horizon = query_of(config)
     length = context + horizon
-    batch = whole_episodes(config, model, "test", config.eval.episodes, length, held_out)
+    source = open_source(held_out or config.world, seed=config.data.seed, split="test")
+    atlas = _atlas_of(source)
+    keys = () if atlas is None else KEYS
+    batch = whole_episodes(config, model, "test", config.eval.episodes, length, held_out, keys)
     frames = None if held_out else whole_episodes(config, model, "train", TRAINING_EPISODES, length).image
-    evaluation = evaluate(model, batch, context=context, horizon=horizon, seed=config.seed, training_frames=frames)
+    evaluation = evaluate(
+        model, batch, context=context, horizon=horizon, seed=config.seed, training_frames=frames, atlas=atlas
+    )
+    evaluation = dataclasses.replace(evaluation, rewards=_rewards(config, model, source, context))
     film = make_film(model, rows_of(batch, slice(0, SHOWN)), context=context, horizon=horizon, seed=config.seed)
     _write(folder, config, evaluation, film)
     _print(console or Console(), evaluation, folder)
@@ -53,6 +65,20 @@ def device_for(config: RunConfig) -> torch.device:
     """Where the run's config wants it: `auto` takes the accelerator that is there."""
     found = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
     return found if found is not None and config.train.device == "auto" else torch.device("cpu")
+
+
+def _atlas_of(source: EpisodeSource) -> Tensor | None:
+    """(K, ts, ts, C) uint8 pictures of the tiles, where the episodes are made of tiles and have doors."""
+    episode = source.episode(0)
+    return torch.from_numpy(episode["atlas"]) if {"atlas", *KEYS} <= episode.keys() else None
+
+
+def _rewards(config: RunConfig, model: WorldModel, source: EpisodeSource, context: int) -> RewardAccuracy | None:
+    """On whole episodes, whatever the horizon; None where the model predicts no rewards or nothing is asked."""
+    if model.reward is None or not has_answers(next(in_batches(source, 1))):
+        return None
+    count = min(config.eval.reward_episodes, source.num_episodes or config.eval.reward_episodes)
+    return reward_accuracy(model, in_batches(source, count), context=context, seed=config.seed)
 
 
 def _write(folder: Path, config: RunConfig, evaluation: Evaluation, film: Film) -> None:
@@ -69,7 +95,8 @@ def _write(folder: Path, config: RunConfig, evaluation: Evaluation, film: Film) 
 
 
 def _print(console: Console, evaluation: Evaluation, folder: Path) -> None:
-    console.print(rich_table(evaluation))
+    for sheet in sheets(evaluation):
+        console.print(sheet.rich())
     for verdict in evaluation.verdicts():
         console.print(str(verdict), style="green" if verdict.holds else "red", highlight=False)
     console.print(f"Pictures in {folder / 'pictures'}", highlight=False)

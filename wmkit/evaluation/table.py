@@ -1,69 +1,118 @@
-"""The evaluation as a table for the terminal (rich) and for a README (markdown)."""
+"""The evaluation as tables for the terminal (rich) and for a README (markdown)."""
 
 from __future__ import annotations
+
+import dataclasses
+import itertools
 
 from rich import box
 from rich.table import Table
 
 from wmkit.evaluation.errors import Estimate
-from wmkit.evaluation.report import RANGES, ROWS, Evaluation, Range
+from wmkit.evaluation.report import RANGES, ROWS, Evaluation, Range, label
+from wmkit.evaluation.rewards import RewardAccuracy
+from wmkit.evaluation.tiles import KINDS, TileAccuracy
 
 Cell = tuple[str, ...]
 """The sum and its interval; the per-pixel mean."""
 
+PARTS = 4
+"""Columns that the query is cut into for tiles."""
 
-def rich_table(evaluation: Evaluation, ranges: tuple[Range, ...] = RANGES) -> Table:
-    """One row per predictor, one column for the context and one per range of query steps."""
-    table = Table(title=title(evaluation), caption=caption(evaluation), box=box.SIMPLE, pad_edge=False)
-    table.add_column("predictor")
-    for heading in headings(evaluation, ranges):
-        table.add_column(heading, justify="right")
-    for name, cells in rows(evaluation, ranges).items():
-        table.add_row(name, *("\n".join(cell) for cell in cells))
-    return table
+
+@dataclasses.dataclass(frozen=True)
+class Sheet:
+    """One table before it is drawn."""
+
+    title: str
+    caption: str
+    headings: list[str]
+    """Of the columns after the first, which names the predictor."""
+    rows: dict[str, list[Cell]]
+
+    def rich(self) -> Table:
+        """For the terminal."""
+        table = Table(title=self.title, caption=self.caption, box=box.SIMPLE, pad_edge=False)
+        table.add_column("predictor")
+        for heading in self.headings:
+            table.add_column(heading, justify="right")
+        for name, cells in self.rows.items():
+            table.add_row(name, *("\n".join(cell) for cell in cells))
+        return table
+
+    def markdown(self) -> list[str]:
+        """Lines, the last one empty."""
+        lines = [f"**{self.title}**", "", "| predictor | " + " | ".join(self.headings) + " |"]
+        lines.append("|---|" + "---:|" * len(self.headings))
+        lines += ["| " + " | ".join([name, *map(" ".join, cells)]) + " |" for name, cells in self.rows.items()]
+        return [*lines, "", self.caption, ""]
+
+
+def sheets(evaluation: Evaluation, ranges: tuple[Range, ...] = RANGES) -> list[Sheet]:
+    """Errors of every model; doors and rewards where there are any."""
+    found = [error_sheet(evaluation, ranges)]
+    if evaluation.tiles is not None:
+        found.append(tile_sheet(evaluation.tiles))
+    if evaluation.rewards is not None:
+        found.append(reward_sheet(evaluation.rewards))
+    return found
 
 
 def markdown(evaluation: Evaluation, ranges: tuple[Range, ...] = RANGES) -> str:
-    """The same table, with its verdicts, as markdown."""
-    columns = headings(evaluation, ranges)
-    lines = [f"**{title(evaluation)}**", "", "| predictor | " + " | ".join(columns) + " |"]
-    lines.append("|---|" + "---:|" * len(columns))
-    lines += [
-        "| " + " | ".join([name, *map(" ".join, cells)]) + " |" for name, cells in rows(evaluation, ranges).items()
-    ]
-    lines += ["", caption(evaluation), ""]
+    """All tables, with the verdicts, as markdown."""
+    lines = [line for sheet in sheets(evaluation, ranges) for line in sheet.markdown()]
     lines += [f"- {verdict}" for verdict in evaluation.verdicts()]
     return "\n".join(lines) + "\n"
 
 
-def title(evaluation: Evaluation) -> str:
-    """What was compared on what."""
-    return (
+def error_sheet(evaluation: Evaluation, ranges: tuple[Range, ...] = RANGES) -> Sheet:
+    """One row per predictor, one column for the context and one per range of query steps."""
+    steps = evaluation.columns(ranges)
+    names = [*ROWS, *(name for name in evaluation.on_query if name not in ROWS)]
+    return Sheet(
         f"Error per frame on {evaluation.episodes} held-out episodes, "
-        f"context {evaluation.context} | query {evaluation.horizon} steps"
-    )
-
-
-def caption(evaluation: Evaluation) -> str:
-    """The unit, the interval, and what the rows are."""
-    return (
+        f"context {evaluation.context} | query {evaluation.horizon} steps",
         "Squared error summed over H, W, C on [0, 1], ± 1.96 standard errors over episodes; in brackets the mean per "
         f"pixel and channel, the sum / {evaluation.pixels}. Wrong actions: those of another row. "
-        f"Mean image of {evaluation.mean_image_of}."
+        f"Mean image of {evaluation.mean_image_of}.",
+        ["context", *(f"step {heading}" for heading in steps)],
+        {
+            name: [_context(evaluation, name), *(_cell(evaluation, evaluation.at(name, s)) for s in steps.values())]
+            for name in names
+        },
     )
 
 
-def headings(evaluation: Evaluation, ranges: tuple[Range, ...]) -> list[str]:
-    """The context first, then the ranges as cut to the horizon."""
-    return ["context", *(f"step {heading}" for heading in evaluation.columns(ranges))]
+def tile_sheet(tiles: TileAccuracy) -> Sheet:
+    """One row per predictor and kind of tile, one column per part of the query and one for all of it."""
+    ends = [round(part * tiles.horizon / PARTS) for part in range(PARTS + 1)]
+    steps = [(before + 1, after) for before, after in itertools.pairwise(ends) if after > before]
+    steps.append((1, tiles.horizon))
+    return Sheet(
+        "Tiles and doors in the view: how many of 100 are right",
+        "Each tile of a decoded frame counts as the most similar one of the atlas. Doors: those in view, whether they "
+        "are open and that with their colour. Steps after the end of the walk are left out. Means over episodes, "
+        "± 1.96 standard errors.",
+        [f"step {label(s)}" for s in steps],
+        {
+            f"{name}: {kind}": [_percent(tiles.over(name, kind, s)) for s in steps]
+            for name, kinds in tiles.shares.items()
+            for kind in KINDS
+            if kind in kinds
+        },
+    )
 
 
-def rows(evaluation: Evaluation, ranges: tuple[Range, ...]) -> dict[str, list[Cell]]:
-    """Cells by predictor; predictors of the query alone have none for the context."""
-    steps = evaluation.columns(ranges).values()
-    return {
-        name: [_context(evaluation, name), *(_cell(evaluation, evaluation.at(name, s)) for s in steps)] for name in ROWS
-    }
+def reward_sheet(rewards: RewardAccuracy) -> Sheet:
+    """One row per way of answering."""
+    number = next(iter(rewards.rows.values())).number
+    return Sheet(
+        f"The last reward, 0 or 1, of {number} held-out episodes",
+        "Inference sees all observations, imagination those of the context and then only actions; at least 0.5 "
+        "counts as 1. In brackets the 95 % interval (Wilson).",
+        ["accuracy"],
+        {name: [(str(row),)] for name, row in rewards.rows.items()},
+    )
 
 
 def _context(evaluation: Evaluation, name: str) -> Cell:
@@ -74,3 +123,7 @@ def _context(evaluation: Evaluation, name: str) -> Cell:
 def _cell(evaluation: Evaluation, estimate: Estimate) -> Cell:
     per_pixel = estimate.mean / evaluation.pixels
     return f"{estimate.mean:.1f} ± {estimate.half_width:.1f}", f"({per_pixel:.5f})"
+
+
+def _percent(estimate: Estimate) -> Cell:
+    return (f"{100 * estimate.mean:.1f} ± {100 * estimate.half_width:.1f}",)

@@ -1,6 +1,8 @@
-"""The laws of the backbone contract as a check that anyone can run on a backbone of their own."""
+"""The laws of the backbone and the dynamics contract as checks that anyone can run on parts of their own."""
 
 from wmkit.testing.checker import ContractViolation as ContractViolation
 from wmkit.testing.checker import LawResult as LawResult
 from wmkit.testing.checker import check_backbone as check_backbone
 from wmkit.testing.checker import examine_backbone as examine_backbone
+from wmkit.testing.dynamics_checker import check_dynamics as check_dynamics
+from wmkit.testing.dynamics_checker import examine_dynamics as examine_dynamics

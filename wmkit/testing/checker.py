@@ -21,11 +21,11 @@ SHOWN = 4
 
 
 class ContractViolation(AssertionError):
-    """A backbone broke laws of the contract; `results` has all ten."""
+    """A backbone, or dynamics, broke laws of the contract; `results` has all ten."""
 
-    def __init__(self, name: str, results: list[LawResult]) -> None:
+    def __init__(self, name: str, results: list[LawResult], contract: str = "backbone") -> None:
         self.results = results
-        lines = [f"{name} breaks {len(self.laws)} of {len(results)} laws of the backbone contract:"]
+        lines = [f"{name} breaks {len(self.laws)} of {len(results)} laws of the {contract} contract:"]
         for result in results:
             if not result.kept:
                 lines += [f"  law {result.number} ({result.title}):", *(f"    {text}" for text in result.shown)]

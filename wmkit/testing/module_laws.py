@@ -83,7 +83,7 @@ def precision(trial: Trial) -> Breaches:
         if not bool(torch.isfinite(features).all()):
             yield f"{name}: features are not finite"
         for i, (old, new) in enumerate(zip(tree.leaves(state), tree.leaves(end), strict=True)):
-            if new.is_floating_point() and _is_rounded(new) and not _only_moves_values(old, new):
+            if new.is_floating_point() and _is_rounded(new) and not only_moves_values(old, new):
                 yield f"{name}: state leaf {i} is computed in {_rounded_to(new)}, expected float32"
 
 
@@ -222,7 +222,7 @@ def _rounded_to(leaf: Tensor) -> str:
     return "float16" if leaf.dtype == torch.float16 else "bfloat16"
 
 
-def _only_moves_values(old: Tensor, new: Tensor) -> bool:
+def only_moves_values(old: Tensor, new: Tensor) -> bool:
     """Is `new` made of entries of `old` (and of others) as they are, as in a cache? Then so is the gradient."""
     if not new.requires_grad:
         return True

@@ -7,15 +7,17 @@ import dataclasses
 import functools
 import itertools
 from collections.abc import Callable
+from typing import TypeVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from wmkit import tree
 from wmkit.backbones.base import Backbone
 from wmkit.testing.compare import Tolerance, largest
 from wmkit.tree import State
 
+Module = TypeVar("Module", bound=nn.Module)
 Run = Callable[[Backbone, Tensor, State | None], tuple[Tensor, State]]
 """(backbone, x, state) -> (features, last state)."""
 
@@ -126,14 +128,14 @@ def noise(seed: int, shape: tuple[int, ...]) -> Tensor:
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
-def clone(backbone: Backbone) -> Backbone:
+def clone(backbone: Module) -> Module:
     """A copy in eval(), with gradients cleared; the caller's module is left alone."""
     fresh = copy.deepcopy(backbone).eval()
     fresh.zero_grad(set_to_none=True)
     return fresh
 
 
-def jittered(backbone: Backbone) -> Backbone:
+def jittered(backbone: Module) -> Module:
     """A copy with every floating parameter moved by a tenth of its size (of 1 where it is zero)."""
     moved = clone(backbone)
     with torch.no_grad():
@@ -144,8 +146,8 @@ def jittered(backbone: Backbone) -> Backbone:
     return moved
 
 
-def placement(backbone: Backbone) -> tuple[torch.dtype, torch.device]:
-    """The precision and the device of a backbone: those of its first floating parameter or buffer."""
+def placement(backbone: nn.Module) -> tuple[torch.dtype, torch.device]:
+    """The precision and the device of a module: those of its first floating parameter or buffer."""
     tensors = itertools.chain(backbone.parameters(), backbone.buffers())
     first = next((t for t in tensors if t.is_floating_point()), torch.zeros(()))
     return first.dtype, first.device

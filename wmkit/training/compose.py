@@ -20,6 +20,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from wmkit.build import get_preset
 from wmkit.config import RunConfig, closest, import_plugins
+from wmkit.presets import Preset
 from wmkit.registry import Entry, get_entry, list_backbones
 from wmkit.sizes import ModelConfig
 
@@ -82,11 +83,17 @@ def _expand_preset(words: list[Override]) -> list[Override]:
         given = _scan(words, key, value)
         if given != value:
             raise ValueError(f"preset={name} has {key}={value}, but {key}={given} was given too. Drop one of the two.")
-    sampler = {"sampler": "persistent", "length": preset.tbtt} if preset.tbtt else {"sampler": "episodes"}
-    data = {"batch_size": preset.batch_size, **sampler}
+    data = {"batch_size": preset.batch_size, **_sampler(preset)}
     groups = {"backbone": preset.backbone_options, "train": preset.train, "data": data}
     values = fixed | {f"{group}.{k}": v for group, options in groups.items() for k, v in options.items()}
-    return parse_overrides([f"{key}={value}" for key, value in values.items()]) + words
+    return parse_overrides([f"{key}={'null' if value is None else value}" for key, value in values.items()]) + words
+
+
+def _sampler(preset: Preset) -> dict[str, Any]:
+    """How a preset reads its episodes."""
+    if preset.tbtt:
+        return {"sampler": "persistent", "length": preset.tbtt}
+    return {"sampler": "windows", "length": preset.length} if preset.length else {"sampler": "episodes"}
 
 
 def describe(defaults: RunConfig) -> str:

@@ -17,9 +17,10 @@ def check_query(config: RunConfig) -> None:
         return
     world = find_world(config.world)
     context = config.eval.context or world.context_length
-    if context + config.eval.horizon > world.episode_length:
+    horizon = config.eval.horizon or 1  # None is what is left, which must not be nothing
+    if context + horizon > world.episode_length:
         raise ValueError(
-            f"eval.context + eval.horizon: {context} + {config.eval.horizon} steps, but an episode of {world.name} has "
+            f"eval.context + eval.horizon: {context} + {horizon} steps, but an episode of {world.name} has "
             f"{world.episode_length}. Shorten one of the two."
         )
 
@@ -39,12 +40,15 @@ def training_source(config: RunConfig) -> EpisodeSource:
     return source
 
 
-def validation_source(config: RunConfig, like: EpisodeSource) -> EpisodeSource:
-    """Held-out episodes; raises `ValueError` unless they have the shapes of `like`, the training source."""
+def validation_source(config: RunConfig, like: EpisodeSource, episodes: int | None = None) -> EpisodeSource:
+    """Held-out episodes, by default one for each row of a batch, several windows being taken from each.
+
+    Raises `ValueError` unless they have the shapes of `like`, the training source.
+    """
     data = config.data
     what = _folder("valid_source", data.valid_source) or config.world
-    # One episode per row is enough: several windows are taken from each.
-    source = open_source(what, seed=data.seed, split="valid", length=data.episode_length, num_episodes=data.batch_size)
+    number = episodes or data.batch_size
+    source = open_source(what, seed=data.seed, split="valid", length=data.episode_length, num_episodes=number)
     ours, theirs = ((tuple(s.image_shape), s.action_dim) for s in (source, like))
     if ours != theirs:
         raise ValueError(

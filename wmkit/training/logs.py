@@ -16,7 +16,7 @@ class RunLog:
     TensorBoard. Lines of steps after `last_step` are dropped first: a resumed run writes them again.
     """
 
-    def __init__(self, folder: RunFolder, steps: int, last_step: int) -> None:
+    def __init__(self, folder: RunFolder, steps: int | None, last_step: int) -> None:
         self.metrics = JsonLines(folder.metrics, last_step)
         self.timing = JsonLines(folder.timing, last_step)
         self.tensorboard = TensorBoard(folder.tensorboard, last_step)
@@ -35,8 +35,9 @@ class RunLog:
         self.tensorboard.write(step, "timing", timing)
         self._write(step, "train", values, timing)
 
-    def validation(self, step: int, values: Mapping[str, float]) -> None:
-        """Losses on held-out batches; the time they took does not count as training."""
+    def validation(self, step: int, values: Mapping[str, float], seconds: float) -> None:
+        """Figures on held-out batches after `seconds` of training; the time they took does not count as training."""
+        self.timing.write(step, "valid", {"training_seconds": seconds})
         self._write(step, "valid", values, {})
         self.watch.take()
 

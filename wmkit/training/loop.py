@@ -2,7 +2,7 @@
 
 Given (config, seed) a run on a CPU with a fixed number of threads is determined to the last bit: batch k comes from
 (seed, k), noise from (seed, step), and a checkpoint holds the rest. `kill -9` and `resume=true` therefore give the
-metrics of the run that was never killed.
+metrics of the run that was never killed. With `train.minutes` the clock decides when it ends and how the rate falls.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import math
+import time
 from collections.abc import Iterator
 
 import torch
@@ -23,6 +24,8 @@ from wmkit.build import build_world_model
 from wmkit.config import RunConfig, differences
 from wmkit.data import check_batch
 from wmkit.training.allocator import keep_freed_memory
+from wmkit.training.answers import HeldOutAnswers
+from wmkit.training.budget import Budget
 from wmkit.training.checkpoints import Checkpoint, CheckpointFolder
 from wmkit.training.data import build_sampler, training_source, validation_batches, validation_source
 from wmkit.training.logs import RunLog
@@ -36,7 +39,7 @@ from wmkit.tree import State
 from wmkit.world_model import LossOutput, WorldModel
 
 HARMLESS = frozenset({"resume", "run_dir", "plugins", "data.workers", "train.threads", "train.keep_last",
-                      "train.checkpoint_every", "eval.episodes", "eval.context", "eval.horizon"})  # fmt: skip
+                      "train.checkpoint_every", "eval.episodes", "eval.reward_episodes", "eval.horizon"})  # fmt: skip
 """Keys that a resumed run may change: none of them enters a number that is trained or logged."""
 
 
@@ -51,6 +54,8 @@ class Summary:
     """Steps skipped for want of a finite gradient."""
     stopped_by: int | None = None
     """The signal that stopped the run before its last step."""
+    seconds: float = 0.0
+    """Seconds of training, validations and checkpoints not counted."""
 
 
 def train(config: RunConfig, folder: RunFolder) -> Summary:
@@ -83,12 +88,14 @@ class Trainer:
         self.model = build_model(config, source.image_shape, source.action_dim)
         self.forward: nn.Module = self.accelerator.prepare_model(self.model)
         self.optimiser = build_optimiser(self.model, config.train)
-        self.schedule = build_schedule(self.optimiser, config.train)
+        self.budget = Budget(config.train)
+        self.schedule = build_schedule(self.optimiser, config.train, self.budget)
         self.guard = StepGuard(config.train.clip)
         self.mean = RunningMean()
         self.checkpoints = CheckpointFolder(folder.checkpoints, config.train.keep_last)
         held_out = validation_source(config, like=source)
         self.validation = validation_batches(config, held_out, self.rank, self.processes)
+        self.answers = HeldOutAnswers(config, like=source)
         self.sampler = build_sampler(config, source).shard(self.rank, self.processes)
         self.step = self.saved_step = 0
         self.carried: State | None = None
@@ -97,7 +104,7 @@ class Trainer:
         self.log: RunLog | None = None
         if self.accelerator.is_main_process:
             folder.describe(config, source.image_shape, source.action_dim)
-            self.log = RunLog(folder, config.train.steps, self.step)
+            self.log = RunLog(folder, self.budget.steps, self.step)
         for note in notes:
             self._say(note)
 
@@ -107,9 +114,11 @@ class Trainer:
         return self.config.data.sampler == "persistent"
 
     def run(self, stop: StopSignal) -> Summary:
-        """Train until the last step or a signal."""
-        while self.step < self.config.train.steps and not self._stopped(stop):
+        """Train until the budget is spent or a signal comes."""
+        while not self.budget.spent(self.step) and not self._stopped(stop):
+            started = time.perf_counter()
             self._train_step(next(self.sampler))
+            self._spend(time.perf_counter() - started)
             if self._due(self.config.train.log_every):
                 self._log_training()
             improved = self._due(self.config.train.eval_every) and self._validate()
@@ -117,8 +126,8 @@ class Trainer:
                 self._save(improved)
         if self.step > self.saved_step:
             self._save()
-        unfinished = self.step < self.config.train.steps
-        return Summary(self.step, self.best_loss, self.guard.skipped, stop.number if unfinished else None)
+        stopped_by = None if self.budget.spent(self.step) else stop.number
+        return Summary(self.step, self.best_loss, self.guard.skipped, stopped_by, self.budget.seconds)
 
     def close(self) -> None:
         """End the workers, close the logs, give the terminal back."""
@@ -134,7 +143,11 @@ class Trainer:
         return stop.number is not None
 
     def _due(self, every: int) -> bool:
-        return self.step % every == 0 or self.step == self.config.train.steps
+        return self.step % every == 0 or self.budget.spent(self.step)
+
+    def _spend(self, seconds: float) -> None:
+        """Count the seconds of a step: their mean over the processes, so that all of them end after the same one."""
+        self.budget.seconds += self._over_processes({"seconds": seconds})["seconds"]
 
     def _train_step(self, batch: Batch) -> None:
         """One optimiser step; the loss continues from the carried state where rows persist."""
@@ -174,16 +187,16 @@ class Trainer:
 
     @torch.no_grad()
     def _validate(self) -> bool:
-        """Losses on the held-out batches, with the same noise each time; returns whether they are the best so far."""
+        """Held-out losses and answers, with the same noise each time; returns whether the loss is the best so far."""
         self.model.eval()
         mean = RunningMean()
         for number, batch in enumerate(self.validation):
             output = self._loss(batch, None, step_generator(self.config.seed, number, VALID))
             mean.add({"loss": output.total, **output.metrics})
+        values = self._over_processes(mean.take()) | self.answers.values(self.model)
         self.model.train()
-        values = self._over_processes(mean.take())
         if self.log is not None:
-            self.log.validation(self.step, values)
+            self.log.validation(self.step, values, self.budget.seconds)
         improved = values["loss"] < self.best_loss
         self.best_loss = min(self.best_loss, values["loss"])
         return improved
@@ -211,6 +224,7 @@ class Trainer:
             "mean": self.mean.state_dict(),
             "carried": carried,
             "best_loss": self.best_loss,
+            "seconds": self.budget.seconds,
             "random": torch.get_rng_state(),
             "threads": torch.get_num_threads(),
         }
@@ -233,6 +247,7 @@ class Trainer:
         self.mean.load_state_dict(saved["mean"], self.accelerator.device)
         self.carried = self._own_rows(saved["carried"])
         self.best_loss = saved["best_loss"]
+        self.budget.seconds = saved.get("seconds", 0.0)  # checkpoints of older runs do not say
         torch.set_rng_state(saved["random"])
         self.step = self.saved_step = checkpoint.step
         if saved["threads"] != torch.get_num_threads():
@@ -254,7 +269,7 @@ class Trainer:
 
 def check_same_run(checkpoint: Checkpoint, config: RunConfig) -> None:
     """Refuse to continue a checkpoint under another config; `ValueError` shows the fields that differ."""
-    harmless = HARMLESS | ({"train.steps"} if config.train.schedule == "constant" else set())
+    harmless = HARMLESS | ({"train.steps", "train.minutes"} if config.train.schedule == "constant" else set())
     found = {k: v for k, v in differences(checkpoint.config, config.to_dict()).items() if k not in harmless}
     if found:
         lines = [f"  {key}: {old} in the checkpoint, {new} now" for key, (old, new) in found.items()]

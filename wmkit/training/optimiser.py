@@ -11,6 +11,7 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from wmkit.backbones import ParameterGroup
 from wmkit.config import TrainConfig
+from wmkit.training.budget import Budget
 from wmkit.world_model import WorldModel
 
 SKIPS_ALLOWED = 10
@@ -40,22 +41,24 @@ def _group(group: ParameterGroup, config: TrainConfig) -> dict[str, object]:
     }
 
 
-def schedule_factor(step: int, config: TrainConfig) -> float:
+def schedule_factor(step: int, config: TrainConfig, share: float | None = None) -> float:
     """Factor of every group's peak rate at optimiser step `step` = 0, 1, ....
 
     warm-up: (step + 1) / warmup;  cosine: (1 + cos(pi p)) / 2 with p = (step - warmup) / (steps - warmup);  constant: 1
+    `share`: of a budget of minutes that is spent, which then is p.
     """
     if step < config.warmup:
         return (step + 1) / config.warmup
     if config.schedule == "constant":
         return 1.0
-    progress = (step - config.warmup) / max(1, config.steps - config.warmup)
+    progress = (step - config.warmup) / max(1, config.steps - config.warmup) if share is None else share
     return 0.5 * (1.0 + math.cos(math.pi * min(1.0, progress)))
 
 
-def build_schedule(optimiser: AdamW, config: TrainConfig) -> LambdaLR:
-    """The schedule, applied to each group's own peak rate."""
-    return LambdaLR(optimiser, lambda step: schedule_factor(step, config))
+def build_schedule(optimiser: AdamW, config: TrainConfig, budget: Budget) -> LambdaLR:
+    """The schedule, applied to each group's own peak rate; with a budget of minutes the clock moves it."""
+    by_clock = budget.limit is not None
+    return LambdaLR(optimiser, lambda step: schedule_factor(step, config, budget.share(step) if by_clock else None))
 
 
 class StepGuard:

@@ -10,7 +10,7 @@ from typing import Protocol
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
-SHOWN = ("loss", "image", "kl")
+SHOWN = ("loss", "image", "kl", "reward", "reward_accuracy_inference", "reward_accuracy_imagination")
 
 
 @dataclasses.dataclass
@@ -55,8 +55,8 @@ class Display(Protocol):
 class PlainDisplay:
     """A line per log entry, for files and pipes."""
 
-    def __init__(self, steps: int) -> None:
-        self.steps = steps
+    def __init__(self, steps: int | None) -> None:
+        self.total = "" if steps is None else f"/{steps}"
 
     def say(self, sentence: str) -> None:
         """Print it."""
@@ -67,7 +67,7 @@ class PlainDisplay:
 
     def show(self, step: int, split: str, values: Mapping[str, float], timing: Mapping[str, float]) -> None:
         """`step 20/100  train  loss 312.40  ...  1830 frames/s  data 2 %`."""
-        self.say(f"step {step}/{self.steps}  {split}  {_figures(values)}{_speed(timing)}")
+        self.say(f"step {step}{self.total}  {split}  {_figures(values)}{_speed(timing)}")
 
     def close(self) -> None:
         """Nothing to undo."""
@@ -76,7 +76,7 @@ class PlainDisplay:
 class LiveDisplay:
     """A progress bar with the newest figures and the time left; sentences scroll above it."""
 
-    def __init__(self, steps: int, done: int, console: Console) -> None:
+    def __init__(self, steps: int | None, done: int, console: Console) -> None:
         columns = (TextColumn("train"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[figures]}"))
         self._progress = Progress(*columns, TimeRemainingColumn(), console=console)
         self._task: TaskID = self._progress.add_task("train", total=steps, completed=done, figures="")
@@ -102,8 +102,8 @@ class LiveDisplay:
         self._progress.stop()
 
 
-def build_display(steps: int, done: int = 0) -> Display:
-    """The live bar in a terminal, plain lines without one; `done` steps lie behind already."""
+def build_display(steps: int | None, done: int = 0) -> Display:
+    """The live bar in a terminal, plain lines without one; `done` of `steps` (None: not known) lie behind already."""
     console = Console()
     return LiveDisplay(steps, done, console) if console.is_terminal else PlainDisplay(steps)
 

@@ -32,8 +32,8 @@ def diagonal_scan(
     dtype = torch.promote_types(torch.promote_types(a.dtype, b.dtype), torch.float32)
     if initial_state is not None:
         dtype = torch.promote_types(dtype, initial_state.dtype)
-        initial_state = initial_state.to(dtype)
-    a, b = a.to(dtype), b.to(dtype)
+        initial_state = initial_state.to(dtype).resolve_conj()
+    a, b = a.to(dtype).resolve_conj(), b.to(dtype).resolve_conj()
     triton = use_triton(backend, why_not_triton(a, b, initial_state, is_first))
     return _scan(a.reshape((1,) * (3 - a.ndim) + a.shape), b, initial_state, is_first, triton)
 
@@ -102,7 +102,7 @@ def _save(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
 
 def _differentiate(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
     a, states, initial_state, is_first = ctx.saved_tensors
-    of_a, of_b, of_initial = _scan_backward(grad, a, states, initial_state, is_first, ctx.triton)
+    of_a, of_b, of_initial = _scan_backward(grad.resolve_conj(), a, states, initial_state, is_first, ctx.triton)
     return of_a, of_b, None if initial_state is None else of_initial, None, None
 
 

@@ -38,7 +38,7 @@ def backward(
     t + 1 is a first step; that in a_t is l_t conj(s_{t-1}), summed to a's shape. Worked out in m = conj(l), which takes
     two conjugations instead of one per product: PyTorch copies for each.
     """
-    grad, later = grad.conj().resolve_conj(), _in_time(a, grad)
+    grad, later = torch.conj_physical(grad), _in_time(a, grad)
     adjoint = torch.empty_like(states)
     adjoint[:, -1] = grad[:, -1]
     resets = None if is_first is None else is_first[:, 1:]
@@ -66,9 +66,14 @@ def _sweep(a: Tensor, b: Tensor, out: Tensor, start: Tensor, is_first: Tensor | 
     for part in parts:
         size = min(steps, part.stop - part.start)
         if size:
-            chunks = (x[:, part].unflatten(1, (-1, size)) for x in (a, b, out))
-            resets = None if is_first is None else is_first[:, part].unflatten(1, (-1, size)).unsqueeze(-1)
-            start = _sweep_chunks(*chunks, start, resets, reverse)
+            decay, entering, left = (_in_chunks(x[:, part], size) for x in (a, b, out))
+            resets = None if is_first is None else _in_chunks(is_first[:, part].unsqueeze(-1), size)
+            start = _sweep_chunks(decay, entering, left, start, resets, reverse)
+
+
+def _in_chunks(x: Tensor, steps: int) -> Tensor:
+    """(B, C R, N) -> (B, C, R, N), a view."""
+    return x.view(x.shape[0], -1, steps, x.shape[2])
 
 
 def _sweep_chunks(a: Tensor, b: Tensor, out: Tensor, start: Tensor, resets: Tensor | None, reverse: bool) -> Tensor:

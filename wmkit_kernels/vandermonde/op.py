@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import torch
@@ -23,7 +24,8 @@ def vandermonde(v: Tensor, log_x: Tensor, length: int, *, backend: str = "auto")
     Raises `ValueError` for shapes or dtypes other than these, and where Triton is asked for and cannot run.
     """
     _check(v, log_x, length)
-    v, log_x = torch.broadcast_tensors(v, log_x)
+    lead = [max(pair) for pair in itertools.zip_longest(v.shape[-2::-1], log_x.shape[-2::-1], fillvalue=1)][::-1]
+    v, log_x = (x.resolve_conj().expand(*lead, x.shape[-1]) for x in (v, log_x))
     triton = use_triton(backend, why_not_triton(v, log_x))
     pairs = v.shape[-1]
     return _sums(v.reshape(-1, pairs), log_x.reshape(-1, pairs), length, triton).view(*v.shape[:-1], length)

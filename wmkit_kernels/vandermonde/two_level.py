@@ -17,6 +17,9 @@ WORKSPACE = 1 << 17
 """Complex numbers of one table (1 MiB in single precision) on the CPU: channels go through in blocks, so that tables
 stay in the cache and nothing grows with the number of channels but the result."""
 
+# In the body of an op under `torch.compile` a lazy `x.conj()` is silently not conjugated (torch 2.13).
+_conj = torch.conj_physical
+
 
 def forward(v: Tensor, log_x: Tensor, length: int) -> Tensor:
     """v, log_x (H, N) complex -> (H, length) real."""
@@ -24,7 +27,7 @@ def forward(v: Tensor, log_x: Tensor, length: int) -> Tensor:
     rows, columns = _split(length)
     for channels in _blocks(v, rows):
         coarse, fine = _tables(log_x[channels], rows, columns, v.dtype)
-        left = (2 * v[channels].conj()).unsqueeze(1) * coarse.conj()
+        left = coarse.mul_(2 * v[channels].unsqueeze(1)).conj_physical_()
         out[channels] = (_real(left) @ _real(fine).mT).flatten(1)[:, :length]
     return out
 
@@ -42,12 +45,12 @@ def backward(grad: Tensor, v: Tensor, log_x: Tensor) -> tuple[Tensor, Tensor]:
     starts = columns * torch.arange(rows, device=v.device, dtype=grad.dtype)
     for channels in _blocks(v, rows):
         coarse, fine = _tables(log_x[channels], rows, columns, v.dtype)
-        weight = torch.nn.functional.pad(grad[channels], (0, rows * columns - length)).unflatten(1, (rows, columns))
+        weight = torch.nn.functional.pad(grad[channels], (0, rows * columns - length)).view(-1, rows, columns)
         moments = _complex(torch.cat([weight, weight * within], dim=1) @ _real(fine))
         plain, weighted = moments.chunk(2, dim=1)
-        of_v[channels] = 2 * (coarse * plain).sum(1).conj()
+        of_v[channels] = _conj(2 * (coarse * plain).sum(1))
         weighted = torch.addcmul(weighted, plain, starts[:, None])
-        of_log_x[channels] = 2 * (v[channels] * (coarse * weighted).sum(1)).conj()
+        of_log_x[channels] = _conj(2 * v[channels] * (coarse * weighted).sum(1))
     return of_v, of_log_x
 
 
@@ -84,9 +87,9 @@ def _blocks(v: Tensor, rows: int) -> Iterator[slice]:
 
 def _real(x: Tensor) -> Tensor:
     """(..., N) complex -> (..., 2N) real."""
-    return torch.view_as_real(x.resolve_conj()).flatten(-2)
+    return torch.view_as_real(x).flatten(-2)
 
 
 def _complex(x: Tensor) -> Tensor:
     """(..., 2N) real -> (..., N) complex."""
-    return torch.view_as_complex(x.unflatten(-1, (-1, 2)))
+    return torch.view_as_complex(x.view(*x.shape[:-1], -1, 2))

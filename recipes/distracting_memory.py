@@ -1,0 +1,53 @@
+"""Distracting Memory: one colour seen at the far end of a hall of other colours decides the last reward.
+
+    python recipes/distracting_memory.py                                     S4, width 16, tiles of 4 pixels
+    python recipes/distracting_memory.py backbone=gru                        or transformer_xl, or one of your own
+    python recipes/distracting_memory.py world=distracting_memory_32_4px     any even width; train.steps=8000
+    python recipes/distracting_memory.py backbone=gru data.sampler=persistent data.length=20      RSSM-TBTT
+    python recipes/distracting_memory.py preset=s4wm-2d world=distracting_memory_100 train.steps=100000
+                                                                             the paper's sizes: needs a GPU
+
+Every episode is new and read whole. First the pictures get sharp, then, within some hundred steps, the reward is
+understood. The table printed at the end gives the accuracy of the last reward over 1,000 held-out episodes, with all
+observations (inference) and with the context and actions alone (imagination).
+
+Claim: S4 imagines at least 95 % of the last rewards after 3,000 steps (ten minutes of one CPU core).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+
+from wmkit.config import DataConfig, EvalConfig, RunConfig, TrainConfig
+from wmkit.evaluation.run import evaluate_run
+from wmkit.sizes import ModelConfig
+from wmkit.training.command import run_recipe
+
+
+def config() -> RunConfig:
+    """The run without any word on the command line; `--help` lists every key."""
+    return RunConfig(
+        world="distracting_memory_16_4px",
+        backbone="s4",
+        size="small",
+        model=dataclasses.replace(
+            ModelConfig.for_size("small"), latent="categorical", kl_scale=1.0, reward_head=True, reward_scale=10.0
+        ),
+        data=DataConfig(sampler="episodes", batch_size=16, workers=1),
+        train=TrainConfig(
+            steps=3000,
+            lr=1e-3,
+            warmup=500,
+            schedule="constant",
+            clip=100.0,
+            log_every=50,
+            eval_every=250,
+            checkpoint_every=250,
+        ),
+        eval=EvalConfig(episodes=64, horizon=None, batches=4),
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(run_recipe(config(), after=evaluate_run))

@@ -1,0 +1,54 @@
+"""Words of a comparison's command line that make no sense are refused before anything is written."""
+
+from pathlib import Path
+
+import pytest
+
+from wmkit.comparison.command import run_comparison
+from wmkit.comparison.plan import load_plan
+from wmkit.config import RunConfig
+
+GRID = ("systems=gru", "worlds=distracting_memory_8_4px", "seeds=0", "lrs=1e-3", "minutes=1")
+
+
+@pytest.mark.parametrize(
+    ("word", "message"),
+    [
+        ("world=ray_two_rooms", "say worlds="),
+        ("backbone=s4", "say systems="),
+        ("resume=true", "the same command again"),
+        ("sytems=s4", "Did you mean 'systems'"),
+        ("systems=s5", "Unknown system 's5'"),
+        ("systems=s4,s4", "none twice"),
+        ("seeds=one", "seeds: expected a whole number"),
+        ("jobs=0", "jobs: expected at least 1"),
+        ("data.batch=3", "Unknown config key 'data.batch'"),
+        ("worlds=distracting_memory_9", "even"),
+        ("seeds", "Write key=value"),
+    ],
+)
+def test_a_word_that_makes_no_sense_is_refused_and_nothing_is_written(
+    word: str, message: str, tiny: RunConfig, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    assert run_comparison(tiny, {}, (*GRID, f"out={out}"), [word]) == 2
+    assert message in capsys.readouterr().err
+    assert not out.exists()
+
+
+def test_the_later_budget_counts_and_ones_own_systems_are_kept(
+    tiny: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("wmkit.comparison.command.run_cells", lambda *args, **options: None)
+    own = ["system.wide=backbone=gru backbone.hidden=32", "systems=gru,wide", "seeds=range(2)", "steps=3"]
+    assert run_comparison(tiny, {}, (*GRID, f"out={tmp_path}"), own) == 0
+    plan = load_plan(tmp_path)
+    assert (plan.minutes, plan.steps, plan.seeds) == (None, 3, (0, 1))
+    assert plan.systems[1].words == ("backbone=gru", "backbone.hidden=32")
+
+
+def test_help_lists_the_words_of_a_comparison_and_of_a_run(tiny: RunConfig, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_comparison(tiny, {"mine": "backbone=gru"}, GRID, ["--help"]) == 0
+    shown = capsys.readouterr().out
+    for text in ("retry=true", "mine", "seeds=0", "batch_size: 2"):
+        assert text in shown

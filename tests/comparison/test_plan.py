@@ -1,0 +1,99 @@
+"""The grid: its order, its configs, and what is refused before anything is trained."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from wmkit.comparison.cell import CellFiles
+from wmkit.comparison.plan import Plan, check_kept, load_plan
+from wmkit.comparison.system import System, find_system
+from wmkit.config import RunConfig
+from wmkit.training.run_folder import write_json
+
+WORLD = "distracting_memory_8_4px"
+
+
+@pytest.fixture
+def make_plan() -> Callable[..., Plan]:
+    def make(**changes: object) -> Plan:
+        tbtt = ("backbone=gru", "data.sampler=persistent", "data.length=4")
+        values: dict[str, object] = {
+            "systems": (System("s4", ("backbone=s4",)), System("tbtt", tbtt)),
+            "worlds": (WORLD,),
+            "seeds": (0, 1),
+            "lrs": (1e-3, 3e-3),
+            "minutes": None,
+            "steps": 5,
+        }
+        return Plan(**values | changes)
+
+    return make
+
+
+def test_all_of_the_first_seed_come_before_the_second(make_plan: Callable[..., Plan]) -> None:
+    cells = make_plan().cells()
+    assert [cell.seed for cell in cells] == [0] * 4 + [1] * 4
+    assert [cell.system for cell in cells[:4]] == ["s4", "tbtt", "s4", "tbtt"]
+    assert len({cell.name for cell in cells}) == 8
+
+
+def test_cells_differ_in_nothing_but_the_grid_and_their_systems_words(make_plan: Callable[..., Plan]) -> None:
+    plan = make_plan(words=("data.length=9", "data.batch_size=2"))
+    one, two, *_ = (plan.config(cell, RunConfig(size="tiny")) for cell in plan.cells())
+    assert (one.backbone_name, two.backbone_name) == ("s4", "gru")
+    assert (one.data.length, two.data.length, two.data.sampler) == (9, 4, "persistent")
+    assert one.data.batch_size == two.data.batch_size == 2
+    assert one.data.seed == two.data.seed
+    assert (one.train, one.eval) == (two.train, two.eval)
+    assert one.train.steps == 5
+    assert one.eval.horizon == 5  # what the world leaves after its context
+
+
+def test_minutes_are_a_budget_too(make_plan: Callable[..., Plan]) -> None:
+    plan = make_plan(minutes=2.0, steps=None)
+    assert plan.config(plan.cells()[0], RunConfig(size="tiny")).train.minutes == 2.0
+    with pytest.raises(ValueError, match=r"either minutes=.* or steps="):
+        make_plan(minutes=2.0)
+
+
+def test_a_plan_survives_its_file(make_plan: Callable[..., Plan], tmp_path: Path) -> None:
+    make_plan().save(tmp_path)
+    assert load_plan(tmp_path) == make_plan()
+    with pytest.raises(ValueError, match="not the folder of a comparison"):
+        load_plan(tmp_path / "elsewhere")
+
+
+def test_words_that_do_not_fit_a_system_name_it(make_plan: Callable[..., Plan]) -> None:
+    plan = make_plan(words=("backbone.blocks=1",))
+    with pytest.raises(ValueError, match=r"tbtt on .*backbone\.blocks"):
+        plan.config(plan.cells()[1], RunConfig(size="tiny"))
+
+
+@pytest.mark.parametrize("empty", ["systems", "worlds", "seeds", "lrs"])
+def test_a_grid_has_something_on_every_axis(make_plan: Callable[..., Plan], empty: str) -> None:
+    with pytest.raises(ValueError, match=f"{empty}: expected at least one"):
+        make_plan(**{empty: ()})
+
+
+def test_a_cell_of_another_budget_is_refused_with_what_differs(make_plan: Callable[..., Plan], tmp_path: Path) -> None:
+    plan = make_plan()
+    cell = plan.cells()[0]
+    config = plan.config(cell, RunConfig(size="tiny"))
+    run = CellFiles.of(tmp_path, cell).run
+    run.mkdir(parents=True)
+    write_json(run / "config.json", config.to_dict())
+    config.train.threads = 2  # changes no figure
+    check_kept(tmp_path, cell, config)
+    config.train.steps, config.eval.episodes = 7, 9
+    with pytest.raises(ValueError, match=r"another comparison(.|\n)*eval.episodes: 64 there, 9 now\n *train.steps: 5"):
+        check_kept(tmp_path, cell, config)
+
+
+def test_a_system_is_a_name_of_the_recipe_or_a_backbone() -> None:
+    assert find_system("gru", {}).words == ("backbone=gru",)
+    assert find_system("gru", {"gru": "backbone=gru backbone.hidden=8"}).words == ("backbone=gru", "backbone.hidden=8")
+    with pytest.raises(ValueError, match=r"Unknown system 'gruu'\. Did you mean 'gru'"):
+        find_system("gruu", {})
+    with pytest.raises(ValueError, match="called by letters"):
+        System("a b", ())

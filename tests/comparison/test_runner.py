@@ -1,0 +1,110 @@
+"""Cells in processes of their own: done once, resumed, failed and recorded, stopped with their parent."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from wmkit.comparison.cell import Cell, CellFiles, Status
+from wmkit.comparison.command import run_comparison
+from wmkit.comparison.plan import Plan
+from wmkit.comparison.progress import Display
+from wmkit.comparison.runner import run_cells
+from wmkit.comparison.system import System
+from wmkit.config import RunConfig
+from wmkit.training.run_folder import write_json
+
+
+@pytest.fixture
+def one_cell(tiny: RunConfig) -> tuple[Cell, RunConfig]:
+    system = System("gru", ("backbone=gru",))
+    plan = Plan(systems=(system,), worlds=(tiny.world,), seeds=(0,), lrs=(1e-3,), minutes=None, steps=40)
+    cell = plan.cells()[0]
+    return cell, plan.config(cell, tiny)
+
+
+def wait_for(happened: Callable[[], bool]) -> None:
+    while not happened():
+        time.sleep(0.01)
+
+
+def test_a_comparison_ends_with_a_report_that_shows_what_failed_and_does_nothing_twice(
+    tiny: RunConfig, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    grid = ("systems=s4,gru", f"worlds={tiny.world}", "seeds=0", "lrs=1e-3,1e30", "steps=14", "jobs=2", f"out={out}")
+    assert run_comparison(tiny, {}, grid, ["train.clip=5"]) == 1
+    values = json.loads((out / "comparison.json").read_text())
+    assert [(cell["cell"]["lr"], cell["status"]) for cell in values["cells"]] == [
+        (1e-3, "done"), (1e-3, "done"), (1e30, "failed"), (1e30, "failed"),
+    ]  # fmt: skip
+    assert all(cell["steps"] == 14 and cell["parameters"] > 0 for cell in values["cells"][:2])
+    assert all("No finite gradient in 10 steps" in cell["error"] for cell in values["cells"][2:])
+    assert [system["choice"]["lr"] for system in values["systems"]] == [1e-3, 1e-3]
+    assert "No finite gradient" in (out / "report.html").read_text()
+    assert "[4/4]" in capsys.readouterr().out
+
+    before = {path: path.stat().st_mtime_ns for path in out.glob("cells/*/**/*")}
+    assert run_comparison(tiny, {}, grid, ["train.clip=5"]) == 1
+    assert "0 of 4 cells to run" in capsys.readouterr().out
+    assert {path: path.stat().st_mtime_ns for path in out.glob("cells/*/**/*")} == before
+
+    assert run_comparison(tiny, {}, grid, ["train.clip=6"]) == 2
+    assert "train.clip: 5.0 there, 6.0 now" in capsys.readouterr().err
+
+
+def test_a_signal_lets_cells_save_and_the_next_call_goes_on_from_there(
+    one_cell: tuple[Cell, RunConfig], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cell, config = one_cell
+    files = CellFiles.of(tmp_path, cell)
+
+    class Impatient(Display):
+        def moved(self, cell: Cell, config: RunConfig, files: CellFiles) -> None:
+            if (files.run / "checkpoints" / "step-00000005").exists() and not self.told:
+                self.told = True
+                os.kill(os.getpid(), signal.SIGTERM)
+
+        told = False
+
+    with Impatient(1, 0) as display:
+        assert run_cells(tmp_path, {cell: config}, jobs=1, display=display) == signal.SIGTERM
+    assert files.status() is Status.UNFINISHED
+    with Display(1, 0) as display:
+        assert run_cells(tmp_path, {cell: config}, jobs=1, display=display) is None
+    assert files.status() is Status.DONE
+    assert "Continuing after step" in files.log.read_text()
+    assert "Stopping" in capsys.readouterr().out
+
+
+def test_a_cell_ends_with_its_parent_and_one_that_is_killed_is_recorded(
+    one_cell: tuple[Cell, RunConfig], tmp_path: Path
+) -> None:
+    cell, config = one_cell
+    config.train.steps = 100_000
+    files = CellFiles.of(tmp_path, cell)
+    files.run.mkdir(parents=True)
+    write_json(files.config, config.to_dict())
+    command = [sys.executable, "-m", "wmkit.comparison.worker", str(files.config)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL) as worker:
+        wait_for(lambda: any(files.run.glob("checkpoints/step-*")))
+        assert worker.stdin is not None
+        worker.stdin.close()  # as when the parent dies
+        assert worker.wait() == 128 + signal.SIGTERM
+
+    class Killer(Display):
+        def moved(self, cell: Cell, config: RunConfig, files: CellFiles) -> None:
+            holder = (files.run / "lock").read_text()
+            if holder and "Continuing" in files.log.read_text():
+                os.kill(int(holder), signal.SIGKILL)
+
+    with Killer(1, 0) as display:
+        run_cells(tmp_path, {cell: config}, jobs=1, display=display)
+    assert files.status() is Status.FAILED
+    assert "killed by SIGKILL" in files.record()["error"]

@@ -1,0 +1,324 @@
+"""The clockwork hierarchy against its definition, frame by frame, and what its clock allows."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor
+from torch.nn import functional as F
+
+from wmkit import ModelConfig, build_world_model, tree
+from wmkit.backbones import PlainGRU
+from wmkit.dynamics import ClockworkConfig, ClockworkDynamics
+from wmkit.dynamics.level import STD_SHIFT
+from wmkit.presets import CORRECTED, CWVAE_2021
+from wmkit.testing import check_dynamics
+
+VARIANTS = {"2021": CWVAE_2021[1], "corrected": CORRECTED[1]}
+B, E, A = 2, 7, 2
+
+
+def make(levels: int = 3, factor: int = 2, action_dim: int = A, units: int = 6, **options: Any) -> ClockworkDynamics:
+    """A small hierarchy in double precision with Gaussian latents of three numbers."""
+    config = ClockworkConfig(
+        **{"levels": levels, "factor": factor, "core_size": "tiny", "width": units, "level_units": 5} | options
+    )
+    model = ModelConfig(latent="gaussian", latent_size=3, units=units)
+    dynamics = ClockworkDynamics(config, model, embed_dim=E, action_dim=action_dim)
+    dynamics.initialise()
+    return dynamics.double().eval()
+
+
+def inputs(dynamics: ClockworkDynamics, length: int, rows: int = B) -> dict[str, Tensor]:
+    is_first = torch.zeros(rows, length, dtype=torch.bool)
+    is_first[:, 0] = True
+    return {
+        "embed": torch.randn(rows, length, E, dtype=torch.float64),
+        "action": torch.randn(rows, length, dynamics.action_dim, dtype=torch.float64),
+        "is_first": is_first,
+        "noise": dynamics.draw_noise((rows, length)).double(),
+    }
+
+
+def window(part: dict[str, Tensor], start: int, stop: int) -> dict[str, Tensor]:
+    return {name: x[:, start:stop] for name, x in part.items()}
+
+
+def plain_loop(dynamics: ClockworkDynamics, part: dict[str, Tensor], phase: int = 0) -> list[dict[str, Tensor]]:
+    """The definition, one frame after the other: for each level h, z, prior, posterior and KL (B, T, ...), copied."""
+    config, strides = dynamics.config, dynamics.clock.strides
+    embed, action = part["embed"], part["action"] * ~part["is_first"].unsqueeze(-1)
+    rows, length = embed.shape[:2]
+    frames = frame_embeddings(dynamics, embed)
+    states = [level.core.initial_state(rows) for level in dynamics.levels]
+    last: list[dict[str, Tensor]] = [{"z": level.initial_state(rows)["z"]} for level in dynamics.levels]
+    seen: list[list[dict[str, Tensor]]] = [[] for _ in strides]
+    offsets = [sum(level.latent.noise_dim for level in dynamics.levels[:i]) for i in range(len(strides))]
+
+    def active(i: int, t: int) -> bool:
+        return t == 0 or (phase + t) % strides[i] == 0
+
+    for t in range(length):
+        for i in reversed(range(len(strides))):
+            level = dynamics.levels[i]
+            if not active(i, t):
+                seen[i].append(last[i] | {"kl": torch.zeros(rows, dtype=torch.float64)})
+                continue
+            if config.windows == "smoothing":
+                stop = next((s for s in range(t + 1, length) if active(i, s)), length)
+                e = frames[i][:, t:stop].sum(1)
+            else:
+                start = next((s + 1 for s in reversed(range(t)) if active(i, s)), 0)
+                e = frames[i][:, start : t + 1].sum(1)
+            top = i == len(strides) - 1
+            h_above = torch.zeros(rows, level.core.feature_dim) if top else last[i + 1]["h"]
+            z_above = torch.zeros(rows, 3) if top else last[i + 1]["z"]
+            context = [] if top and not config.top_context else [h_above.double(), z_above.double()]
+            actions = [action[:, t]] if i == 0 else []
+            x = F.relu(level.input(torch.cat([last[i]["z"], *context, *actions], -1)))
+            h, states[i] = level.core.step(x, states[i])
+            prior = head(level.prior_out, F.relu(level.prior_hidden(h)))
+            y = F.relu(level.posterior_second(F.relu(level.posterior_hidden(torch.cat([h, e], -1)))))
+            posterior = head(level.posterior_out, y)
+            mean, std = level.latent.moments(posterior)
+            z = mean + std * part["noise"][:, t, offsets[i] : offsets[i] + 3]
+            last[i] = {"h": h, "z": z, "prior": prior, "posterior": posterior}
+            p, q = (torch.distributions.Normal(*level.latent.moments(x)) for x in (posterior, prior))
+            seen[i].append(last[i] | {"kl": torch.distributions.kl_divergence(p, q).sum(-1)})
+    return [{name: torch.stack([step[name] for step in steps], 1) for name in steps[0]} for steps in seen]
+
+
+def frame_embeddings(dynamics: ClockworkDynamics, embed: Tensor) -> list[Tensor]:
+    frames = [embed]
+    for embedder in dynamics.embedders:
+        frames.append(embedder(frames[-1] if dynamics.config.cascade else embed))
+    return frames
+
+
+def head(layer: Any, y: Tensor) -> Tensor:
+    """Two layers, mean and raw deviation, the shift before or behind the second."""
+    (mean_w, raw_w), (mean_b, raw_b) = layer.weight.chunk(2), layer.bias.chunk(2)
+    before = STD_SHIFT if layer.shift == "input" else 0.0
+    behind = STD_SHIFT if layer.shift == "output" else 0.0
+    return torch.cat([F.linear(y, mean_w, mean_b), F.linear(y + before, raw_w, raw_b) + behind], -1)
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("strides", [[1], [1, 1, 1], [1, 2, 4], [1, 3, 6], [1, 5]])
+def test_observing_equals_the_definition_frame_by_frame(variant: str, strides: list[int]) -> None:
+    dynamics = make(strides=strides, **VARIANTS[variant])
+    part = inputs(dynamics, 13)
+    seen, _ = dynamics.observe(**part)
+    assert_equals_definition(dynamics, seen, plain_loop(dynamics, part), 13)
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("context", [1, 3, 4, 9])
+def test_a_contexts_windows_end_with_it_and_the_first_takes_the_remainder(variant: str, context: int) -> None:
+    dynamics = make(factor=2, **VARIANTS[variant])
+    part = inputs(dynamics, context)
+    seen, state = dynamics.observe(**part, is_context=True)
+    want = plain_loop(dynamics, part, phase=-context % 4)
+    assert_equals_definition(dynamics, seen, want, context, -context % 4)
+    assert state["phase"].tolist() == [0] * B
+
+
+def assert_equals_definition(
+    dynamics: ClockworkDynamics, seen: Any, want: list[dict[str, Tensor]], length: int, phase: int = 0
+) -> None:
+    timing, kl = dynamics.clock.timing(length, phase), dynamics.kl(seen, None, 0.0)
+    for i, part in enumerate(seen.levels):
+        copies = [n - 1 for n in timing.copied(i)]
+        for name in ("h", "z", "prior", "posterior"):
+            torch.testing.assert_close(getattr(part, name)[:, copies], want[i][name])
+        torch.testing.assert_close(kl[f"kl_{i + 1}"], want[i]["kl"])
+
+
+def test_the_shift_at_the_output_starts_the_deviation_at_one() -> None:
+    dynamics = make(std_shift="output", sharp_start=False, min_std=1e-9)
+    _, std = dynamics.levels[0].latent.moments(dynamics.levels[0].prior_out(torch.zeros(1, 6).double()))
+    torch.testing.assert_close(std, torch.ones(1, 3).double(), rtol=0.01, atol=0.0)
+
+
+@pytest.mark.parametrize(("factor", "number"), [(6, 120), (1, 300)])
+def test_sequential_cell_steps_of_a_hundred_frames(factor: int, number: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    dynamics, calls, step = make(factor=factor), [], PlainGRU.step
+    monkeypatch.setattr(PlainGRU, "step", lambda self, x, state: calls.append(1) or step(self, x, state))
+    part = inputs(dynamics, 100)
+    _, state = dynamics.observe(**part)
+    assert len(calls) == number
+    calls.clear()
+    aligned = {**state, "phase": torch.zeros_like(state["phase"])}
+    dynamics.imagine(part["action"], noise=part["noise"], state=aligned)
+    assert len(calls) == number
+
+
+@pytest.mark.parametrize("windows", ["causal", "smoothing"])
+@pytest.mark.parametrize("core", ["plain_gru", "gru", "s4", "transformer_xl"])
+def test_levels_over_every_backbone_keep_the_laws(core: str, windows: str) -> None:
+    check_dynamics(make(strides=[1, 2, 4], core=core, windows=windows))
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("strides", [[1], [1, 1], [1, 3, 3]])
+def test_every_clock_and_variant_keeps_the_laws(strides: list[int], variant: str) -> None:
+    check_dynamics(make(strides=strides, **VARIANTS[variant]))
+
+
+def test_actions_above_the_first_level_and_action_free_video_keep_the_laws() -> None:
+    check_dynamics(make(actions_above=True))
+    check_dynamics(make(action_dim=0, windows="smoothing"))
+
+
+def test_categorical_levels_keep_the_laws() -> None:
+    model = build_world_model("clockwork", "tiny", (1, 16, 16), 2)
+    check_dynamics(model.dynamics.double())
+
+
+def test_single_precision_keeps_the_laws() -> None:
+    check_dynamics(make().float())
+
+
+@given(
+    factor=st.integers(1, 4),
+    levels=st.integers(1, 3),
+    periods=st.integers(1, 3),
+    rest=st.integers(0, 3),
+    column=st.integers(0, 40),
+    windows=st.sampled_from(["causal", "smoothing"]),
+)
+def test_an_episode_begins_inside_only_where_all_levels_tick(
+    factor: int, levels: int, periods: int, rest: int, column: int, windows: str
+) -> None:
+    dynamics = make(levels, factor, windows=windows)
+    length = dynamics.period * periods + rest
+    part, t = inputs(dynamics, length), column % length
+    _, carried = dynamics.observe(**inputs(dynamics, 2 * dynamics.period))
+    part["is_first"][:, 0] = False
+    part["is_first"][0, t] = True
+    if t % dynamics.period:
+        with pytest.raises(ValueError, match=rf"column {t}, {t % dynamics.period} steps after all levels ticked"):
+            dynamics.observe(**part, state=carried)
+        return
+    seen, state = dynamics.observe(**part, state=carried)
+    fresh, after = dynamics.observe(**window(part, t, length))
+    plain, _ = dynamics.observe(**{**part, "is_first": torch.zeros_like(part["is_first"])}, state=carried)
+    for name in ("h", "z", "prior", "posterior"):
+        got = getattr(seen, name)
+        torch.testing.assert_close(got[:1, t:], getattr(fresh, name)[:1])
+        torch.testing.assert_close(got[:1, :t], getattr(plain, name)[:1, :t])
+        torch.testing.assert_close(got[1:], getattr(plain, name)[1:])
+    assert_same_state(tree.index(state, slice(0, 1)), tree.index(after, slice(0, 1)))
+
+
+def assert_same_state(left: Any, right: Any) -> None:
+    for a, b in zip(tree.leaves(left), tree.leaves(right), strict=True):
+        torch.testing.assert_close(a, b)
+
+
+@pytest.mark.parametrize("windows", ["causal", "smoothing"])
+def test_imagination_does_not_depend_on_where_the_observing_was_cut(windows: str) -> None:
+    dynamics = make(windows=windows)
+    part = inputs(dynamics, 11)
+    _, whole = dynamics.observe(**part)
+    _, first = dynamics.observe(**window(part, 0, 4))
+    _, second = dynamics.observe(**window(part, 4, 11), state=first)
+    action, noise = part["action"], part["noise"]
+    left, right = (dynamics.imagine(action, noise=noise, state=state) for state in (whole, second))
+    torch.testing.assert_close(left[0], right[0])
+    torch.testing.assert_close(left[1], right[1])
+
+
+@torch.no_grad()
+def test_imagination_follows_its_actions_and_the_state_of_the_levels_above() -> None:
+    dynamics = make(factor=4)
+    part = inputs(dynamics, 6)
+    _, state = dynamics.observe(**part)
+    plain = dynamics.imagine(part["action"], noise=part["noise"], state=state)[0]
+    other = dynamics.imagine(part["action"] + 1, noise=part["noise"], state=state)[0]
+    above = {**state, "above": tree.map_tree(lambda x: x + 1, state["above"])}
+    moved = dynamics.imagine(part["action"], noise=part["noise"], state=above)[0]
+    assert float((other - plain).abs().amax((0, 2)).min()) > 1e-6
+    assert float((moved - plain).abs().amax((0, 2))[0]) > 1e-6
+
+
+def test_rows_at_different_phases_are_refused() -> None:
+    dynamics = make()
+    _, state = dynamics.observe(**inputs(dynamics, 3))
+    state["phase"][0] = 1
+    part = inputs(dynamics, 3)
+    part["is_first"][:] = False
+    calls: list[Callable[[], Any]] = [
+        lambda: dynamics.observe(**part, state=state),
+        lambda: dynamics.imagine(part["action"], noise=None, state=state),
+    ]
+    for call in calls:
+        with pytest.raises(ValueError, match=r"different phases of the clock, \[1, 3\] steps"):
+            call()
+
+
+def test_free_bits_are_those_of_the_whole_stride_at_its_tick() -> None:
+    dynamics = make(factor=3)
+    seen, _ = dynamics.observe(**inputs(dynamics, 9))
+    kl = dynamics.kl(seen, 0.8, 1e6)
+    for i, stride in enumerate((1, 3, 9)):
+        want = torch.zeros(B, 9, dtype=torch.float64)
+        want[:, ::stride] = 1e6 * stride
+        torch.testing.assert_close(kl[f"kl_{i + 1}"], want)
+
+
+def test_balance_splits_the_gradient_of_every_level_and_its_absence_does_not() -> None:
+    dynamics = make()
+    seen, _ = dynamics.observe(**inputs(dynamics, 8))
+    for i, part in enumerate(seen.levels):
+        ends = (part.posterior, part.prior)
+        parts = [
+            torch.autograd.grad(dynamics.kl(seen, balance, 0.0)[f"kl_{i + 1}"].sum(), ends, retain_graph=True)
+            for balance in (None, 0.8)
+        ]
+        torch.testing.assert_close(parts[1][0], 0.2 * parts[0][0])
+        torch.testing.assert_close(parts[1][1], 0.8 * parts[0][1])
+
+
+@torch.no_grad()
+def test_the_published_variant_starts_from_kerass_weights_and_the_corrected_one_sharp() -> None:
+    published, corrected = (make(units=64, **VARIANTS[name]) for name in VARIANTS)
+    for level in published.levels:
+        for layer in (level.input, level.prior_hidden, level.posterior_hidden, level.posterior_second):
+            limit = (6 / sum(layer.weight.shape)) ** 0.5
+            assert 0.8 * limit < float(layer.weight.abs().max()) <= limit
+            assert not layer.bias.any()
+        means, raws = level.posterior_out.weight.chunk(2)
+        assert float(torch.stack([means.abs().max(), raws.abs().max()]).min()) > 0.8 * (6 / sum(means.shape)) ** 0.5
+    for dynamics, sharp in ((published, False), (corrected, True)):
+        seen, _ = dynamics.observe(**inputs(dynamics, 8))
+        for level, part in zip(dynamics.levels, seen.levels, strict=True):
+            _, std = level.latent.moments(part.posterior)
+            assert (float(std.max()) < 0.4) is sharp
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"windows": "both"}, "ClockworkConfig.windows: expected one of causal, smoothing"),
+        ({"std_shift": "both"}, "ClockworkConfig.std_shift"),
+        ({"min_std": 0.0}, "ClockworkConfig.min_std"),
+        ({"level_units": 0}, "ClockworkConfig.level_units"),
+        ({"strides": [1, 2, 3]}, "a multiple of the one below"),
+        ({"levels": 0}, "levels >= 1"),
+        ({"core": "s5x"}, "Unknown backbone 's5x'"),
+        ({"core": "clockwork"}, "core: 'clockwork' is a dynamics"),
+        ({"core": {"name": "s4", "leyers": 2}}, "core: S4Config does not take"),
+    ],
+)
+def test_bad_options_are_refused_with_advice(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        make(**options)
+
+
+def test_a_core_takes_options_by_name() -> None:
+    core = make(core={"name": "s4", "layers": 3}).levels[2].core
+    assert core.config.layers == 3

@@ -1,0 +1,164 @@
+"""The command line of a comparison: `systems=s4,gru worlds=... seeds=0,1,2 lrs=3e-4,1e-3 minutes=7 jobs=2 out=...`."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from wmkit.comparison.cell import Cell, CellFiles, Status
+from wmkit.comparison.plan import Plan, check_kept
+from wmkit.comparison.progress import Display
+from wmkit.comparison.report import write_report
+from wmkit.comparison.runner import run_cells
+from wmkit.comparison.summary import read_summary
+from wmkit.comparison.system import find_system
+from wmkit.comparison.table import rich_table
+from wmkit.config import RunConfig, closest, import_plugins
+from wmkit.training.compose import describe, parse_overrides
+
+OWN = ("systems", "worlds", "seeds", "lrs", "minutes", "steps", "jobs", "out", "retry")
+INSTEAD = {
+    "world": "worlds=",
+    "seed": "seeds=",
+    "backbone": "systems=",
+    "train.lr": "lrs=",
+    "train.minutes": "minutes=",
+    "train.steps": "steps=",
+    "run_dir": "out=",
+    "resume": "the same command again, which goes on",
+}
+"""Keys of a run that the comparison sets itself, and what to say for them."""
+HELP = """usage: python {script} [key=value ...]
+
+  systems=a,b        what to compare: {systems}, or any registered backbone
+  "system.NAME=..."  one of your own: "system.wide=backbone=s4 backbone.layers=4"
+  worlds=a,b  seeds=0,1,2  lrs=3e-4,1e-3      the grid, the same for every system
+  minutes=7          the budget of a run in minutes of training, or steps=1000
+  jobs=2             runs at a time, each in a process of its own
+  out=FOLDER         where everything goes; the same command again goes on there
+  retry=true         run failed cells again, from their last checkpoint
+  key=value          any key of a run that all systems share, such as data.batch_size=8
+
+defaults: {defaults}
+
+"""
+
+
+def run_comparison(
+    defaults: RunConfig, systems: Mapping[str, str], words: Sequence[str], argv: Sequence[str] | None = None
+) -> int:
+    """Run the comparison that the command line asks for; returns the exit status.
+
+    defaults: the config that every cell starts from. systems: words by label. words: the comparison's own defaults,
+    before those of the command line. 0 all cells done, 1 some failed, 2 not possible, 130 or 143 stopped by a signal.
+    """
+    typed = list(sys.argv[1:] if argv is None else argv)
+    if {"-h", "--help"} & set(typed):
+        print(HELP.format(script=sys.argv[0], systems=", ".join(systems), defaults=" ".join(words)), end="")
+        print(describe(defaults))
+        return 0
+    try:
+        return _run(defaults, systems, [*words, *typed])
+    except ValueError as error:
+        print(f"Cannot do that: {error}", file=sys.stderr)
+        return 2
+
+
+def _run(defaults: RunConfig, named: Mapping[str, str], words: Sequence[str]) -> int:
+    own, shared, more = _sorted(words)
+    import_plugins(_plugins(shared))
+    plan = _plan(own, shared, {**named, **more})
+    folder = Path(own.get("out", ["comparisons/" + "-".join(plan.worlds)])[-1])
+    configs = {cell: plan.config(cell, defaults) for cell in plan.cells()}
+    for cell, config in configs.items():
+        check_kept(folder, cell, config)
+    jobs = _one(own, "jobs", int, 1)
+    if jobs < 1:
+        raise ValueError(f"jobs: expected at least 1, got {jobs}")
+    plan.save(folder)
+    return _train_and_tell(folder, configs, jobs=jobs, retry=own.get("retry", ["false"])[-1].lower() == "true")
+
+
+def _train_and_tell(folder: Path, configs: Mapping[Cell, RunConfig], *, jobs: int, retry: bool) -> int:
+    """Run what is not done, keep the report up to date, end with tables and where things are."""
+    console = Console()
+    ended = {Status.DONE} if retry else {Status.DONE, Status.FAILED}
+    todo = {cell: config for cell, config in configs.items() if CellFiles.of(folder, cell).status() not in ended}
+    with Display(len(configs), len(configs) - len(todo), console) as display:
+        display.say(f"{folder}: {len(todo)} of {len(configs)} cells to run, {jobs} at a time")
+        number = run_cells(folder, todo, jobs=jobs, display=display, after_each=lambda: write_report(folder))
+    report = write_report(folder)
+    summary = read_summary(folder)
+    for world in summary.plan.worlds:
+        console.print(rich_table(summary, world))
+    print(f"Report: {report}", flush=True)
+    if number is not None and not summary.complete:
+        print("Stopped. The same command goes on where it stopped.", flush=True)
+        return 128 + number
+    if summary.count()[Status.FAILED]:
+        print("Some cells failed; retry=true runs them again from their last checkpoint.", flush=True)
+        return 1
+    return 0
+
+
+def _sorted(words: Sequence[str]) -> tuple[dict[str, list[str]], list[str], dict[str, str]]:
+    """The comparison's own words by key, those that every run gets, and the systems that are defined."""
+    own: dict[str, list[str]] = {}
+    shared: list[str] = []
+    systems: dict[str, str] = {}
+    for word in words:
+        key, _, value = word.partition("=")
+        if key.startswith("system.") and value:
+            systems[key.removeprefix("system.")] = value
+        elif key in OWN:
+            own[key] = _values(word)
+            own.pop({"steps": "minutes", "minutes": "steps"}.get(key, ""), None)  # the later budget counts
+        elif key in INSTEAD:
+            raise ValueError(f"{word}: a comparison sets {key} itself; say {INSTEAD[key]}")
+        elif "." not in key and (hint := closest(key, OWN)):
+            raise ValueError(f"{word}: unknown key {key!r}.{hint}")
+        else:
+            parse_overrides([word])
+            shared.append(word)
+    return own, shared, systems
+
+
+def _values(word: str) -> list[str]:
+    """`a,b` or `range(3)` as a list; a single value as a list of one."""
+    parsed = parse_overrides([word])[0]
+    return list(parsed.sweep_string_iterator()) if parsed.is_sweep_override() else [str(parsed.value())]
+
+
+def _plan(own: Mapping[str, list[str]], shared: Sequence[str], named: Mapping[str, str]) -> Plan:
+    steps, minutes = _one(own, "steps", int, None), _one(own, "minutes", float, None)
+    return Plan(
+        systems=tuple(find_system(label, named) for label in own["systems"]),
+        worlds=tuple(own["worlds"]),
+        seeds=tuple(_number("seeds", value, int) for value in own["seeds"]),
+        lrs=tuple(_number("lrs", value, float) for value in own["lrs"]),
+        steps=steps,
+        minutes=minutes,
+        words=tuple(shared),
+        command=shlex.join([Path(sys.executable).name, *sys.argv]),
+    )
+
+
+def _one(own: Mapping[str, list[str]], key: str, kind: type[Any], default: Any) -> Any:
+    return _number(key, own[key][-1], kind) if key in own else default
+
+
+def _number(key: str, text: str, kind: type[Any]) -> Any:
+    try:
+        return kind(text)
+    except ValueError as error:
+        raise ValueError(f"{key}: expected {'a whole number' if kind is int else 'a number'}, got {text!r}") from error
+
+
+def _plugins(words: Sequence[str]) -> list[str]:
+    found = [word.value() for word in parse_overrides(words) if word.key_or_group == "plugins"]
+    return [str(name) for value in found for name in (value if isinstance(value, list) else [value])]

@@ -1,0 +1,137 @@
+"""The figures of a report: accuracy by seed, curves against training time, error against the horizon."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from wmkit.comparison.chart import Dots, Series, dot_chart, line_chart
+from wmkit.comparison.result import CellResult, Validation
+from wmkit.comparison.summary import QUALITY, Summary, percent, spread
+
+BASELINES = ("mean image", "copy last context frame", "first map, true walk")
+Value = Callable[[Validation], float | None]
+
+
+def headline(summary: Summary, world: str) -> str:
+    """Imagination accuracy of each system, or its generation error where no reward is predicted."""
+    column = next((column for column in QUALITY if column in summary.columns(world, QUALITY)), None)
+    rows = []
+    for style, system in _systems(summary):
+        cells = summary.chosen(world, system)
+        values = [value for cell in cells if column and (value := column.value(cell)) is not None]
+        if column and values and (mean := spread(cells, column)):
+            rows.append(Dots(system, style, values, mean.mean, column.text(mean.mean)))
+    if column is None or not rows:
+        return ""
+    by_share = column.text is percent
+    top = max(value for row in rows for value in row.values)
+    low = min(0.4, *(value for row in rows for value in row.values)) if by_share else 0.0
+    title = f"{column.heading} on {world}: " + ", ".join(f"{row.label} {row.text}" for row in rows)
+    return dot_chart(
+        title,
+        rows,
+        x_label=f"{column.heading} on test episodes, one dot per seed, bar: mean",
+        x_range=(math.floor(low * 10) / 10, 1.0) if by_share else (0.0, 1.1 * top or 1.0),
+        format_x=_whole_percent if by_share else _plain,
+        reference=next((v for r in summary.results if r.cell.world == world and (v := r.accuracy("majority"))), None),
+    )
+
+
+def learning_curves(summary: Summary, world: str) -> str:
+    """Held-out accuracy of imagined rewards against minutes of training; the loss where no reward is predicted."""
+    cells = [cell for _, system in _systems(summary) for cell in summary.chosen(world, system)]
+    by_accuracy = bool(cells) and all(v.accuracy is not None for cell in cells for v in cell.validations)
+    what = "validation accuracy, imagination" if by_accuracy else "validation loss (nats per observation)"
+    series = [
+        line
+        for style, system in _systems(summary)
+        if (line := _over_time(system, style, summary.chosen(world, system), _accuracy if by_accuracy else _loss))
+    ]
+    if not series:
+        return ""
+    highest = max(value for line in series for value in line.high)
+    lowest = min(value for line in series for value in line.low)
+    y_range = (math.floor(min(0.4, lowest) * 10) / 10, 1.0) if by_accuracy else (min(0.0, lowest), 1.05 * highest)
+    return line_chart(
+        f"{what} against training time on {world}",
+        series,
+        x_label="minutes of training",
+        y_label=what,
+        y_range=y_range,
+        format_y=_whole_percent if by_accuracy else _plain,
+    )
+
+
+def error_curves(summary: Summary, world: str) -> str:
+    """Generation error at each step after the context: mean over seeds, band over them, baselines dashed."""
+    series = [
+        line
+        for style, system in _systems(summary)
+        if (line := _by_step(system, style, [c.curve("generation") for c in summary.chosen(world, system)]))
+    ]
+    if not series:
+        return ""
+    some = next(cell for _, system in _systems(summary) for cell in summary.chosen(world, system))
+    series += [line for name in BASELINES if (line := _by_step(name, "reference", [some.curve(name)]))]
+    top = max(value for line in series for value in line.high)
+    return line_chart(
+        f"generation error against steps after the context on {world}",
+        series,
+        x_label="steps after the context",
+        y_label="squared error per frame",
+        y_range=(0.0, 1.05 * top or 1.0),
+        format_y=_plain,
+    )
+
+
+def _systems(summary: Summary) -> list[tuple[str, str]]:
+    """Colour class and label of each system."""
+    return [(f"s{index % 8}", system.label) for index, system in enumerate(summary.plan.systems)]
+
+
+def _over_time(label: str, style: str, cells: Sequence[CellResult], value: Value) -> Series | None:
+    """Seeds validate at different times: all are read off at the times of all, where every one has a value."""
+    curves = []
+    for cell in cells:
+        points = [(v.minutes, y) for v in cell.validations if (y := value(v)) is not None]
+        if points:
+            curves.append(tuple(np.array(axis) for axis in zip(*points, strict=True)))
+    if not curves:
+        return None
+    begin, end = max(x[0] for x, _ in curves), max(x[-1] for x, _ in curves)
+    times = np.unique(np.concatenate([x for x, _ in curves]))
+    times = times[(times >= begin) & (times <= end)]
+    # Runs end within a step of each other: the last value of the shorter one is held for that long.
+    return _series(label, style, times, np.stack([np.interp(times, x, y) for x, y in curves]))
+
+
+def _by_step(label: str, style: str, curves: Sequence[list[float]]) -> Series | None:
+    if not any(curves):
+        return None
+    values = np.array([curve for curve in curves if curve])
+    return _series(label, style, np.arange(1, values.shape[1] + 1), values)
+
+
+def _series(label: str, style: str, x: np.ndarray, values: np.ndarray) -> Series:
+    """Mean and range over the first axis of values (seeds, x)."""
+    rows = (x, values.mean(axis=0), values.min(axis=0), values.max(axis=0))
+    return Series(label, style, *(row.tolist() for row in rows))
+
+
+def _accuracy(validation: Validation) -> float | None:
+    return validation.accuracy
+
+
+def _loss(validation: Validation) -> float | None:
+    return validation.loss
+
+
+def _whole_percent(value: float) -> str:
+    return f"{100 * value:.0f} %"
+
+
+def _plain(value: float) -> str:
+    return f"{value:,.6g}"

@@ -1,0 +1,104 @@
+"""The plan of a comparison: its grid, its budget, the order of its cells, and the config of each."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import json
+from pathlib import Path
+from typing import Any
+
+from wmkit.comparison.cell import Cell, CellFiles
+from wmkit.comparison.system import System
+from wmkit.config import RunConfig, differences, load_config
+from wmkit.data.worlds import find_world
+from wmkit.training.compose import compose
+from wmkit.training.data import check_query
+from wmkit.training.loop import HARMLESS
+from wmkit.training.run_folder import CONFIG, write_json
+
+PLAN = "plan.json"
+FREE = frozenset(key for key in HARMLESS if not key.startswith("eval."))
+"""Keys in which a cell on disk may differ from the plan: they enter neither its training nor its test."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Plan:
+    """systems x worlds x seeds x learning rates, the same budget for each."""
+
+    systems: tuple[System, ...]
+    worlds: tuple[str, ...]
+    seeds: tuple[int, ...]
+    lrs: tuple[float, ...]
+    minutes: float | None
+    """Minutes of training for each cell; None: `steps` are the budget."""
+    steps: int | None
+    words: tuple[str, ...] = ()
+    """Words of the command line that every cell shares."""
+    command: str = ""
+    """What was typed."""
+
+    def __post_init__(self) -> None:
+        for name in ("systems", "worlds", "seeds", "lrs"):
+            values = getattr(self, name)
+            if not values or len(set(values)) < len(values):
+                raise ValueError(f"{name}: expected at least one and none twice, got {list(values)}")
+        if (self.minutes is None) == (self.steps is None):
+            raise ValueError("The budget is either minutes=... or steps=..., one of the two")
+
+    def cells(self) -> list[Cell]:
+        """Every cell; all of the first seed come first, so that a part of the comparison already compares."""
+        grid = itertools.product(self.seeds, self.worlds, self.lrs, self.systems)
+        return [Cell(system.label, world, lr, seed) for seed, world, lr, system in grid]
+
+    def config(self, cell: Cell, defaults: RunConfig) -> RunConfig:
+        """The config of one cell; raises `ValueError`, naming the system, for words that do not fit it."""
+        system = next(system for system in self.systems if system.label == cell.system)
+        own = [f"world={cell.world}", f"seed={cell.seed}", f"train.lr={cell.lr}"]
+        budget = f"train.minutes={self.minutes}" if self.steps is None else f"train.steps={self.steps}"
+        try:
+            config = compose(defaults, [*_query(cell.world, self.words), *self.words, *system.words, *own, budget])
+            check_query(config)
+        except ValueError as error:
+            raise ValueError(f"{cell.system} on {cell.world}: {error}") from error
+        return config
+
+    def budget(self) -> str:
+        """The budget in words."""
+        return f"{self.steps:,} steps" if self.minutes is None else f"{self.minutes:g} minutes of training"
+
+    def save(self, folder: Path) -> None:
+        """Write `plan.json`."""
+        folder.mkdir(parents=True, exist_ok=True)
+        write_json(folder / PLAN, dataclasses.asdict(self))
+
+
+def load_plan(folder: Path) -> Plan:
+    """What `save` wrote; raises `ValueError` for a folder that holds no comparison."""
+    try:
+        values: dict[str, Any] = json.loads((folder / PLAN).read_text(encoding="utf-8"))
+        systems = tuple(System(system["label"], tuple(system["words"])) for system in values.pop("systems"))
+        lists: dict[str, Any] = {name: tuple(values.pop(name)) for name in ("worlds", "seeds", "lrs", "words")}
+        return Plan(systems=systems, **lists, **values)
+    except (OSError, json.JSONDecodeError, KeyError, TypeError) as error:
+        raise ValueError(f"{folder} is not the folder of a comparison: {type(error).__name__}: {error}") from error
+
+
+def check_kept(folder: Path, cell: Cell, config: RunConfig) -> None:
+    """Refuse to mix cells of another budget, data or test with those of the plan; `ValueError` names what differs."""
+    path = CellFiles.of(folder, cell).run / CONFIG
+    if not path.exists():
+        return
+    found = differences(load_config(path).to_dict(), config.to_dict())
+    lines = [f"  {key}: {old} there, {new} now" for key, (old, new) in found.items() if key not in FREE]
+    if lines:
+        text = [f"{path.parent} is of another comparison. Nothing was changed; name another out=.", *lines]
+        raise ValueError("\n".join(text))
+
+
+def _query(world: str, words: tuple[str, ...]) -> list[str]:
+    """The world's whole query as horizon, unless the words say how much of it."""
+    if any(word.startswith(("eval.horizon=", "eval.context=")) for word in words):
+        return []
+    found = find_world(world)
+    return [f"eval.horizon={found.episode_length - found.context_length}"]

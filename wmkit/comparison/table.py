@@ -1,0 +1,51 @@
+"""The comparison as tables for the terminal (rich)."""
+
+from __future__ import annotations
+
+from rich import box
+from rich.table import Table
+
+from wmkit.comparison.cell import Status
+from wmkit.comparison.choice import Spread
+from wmkit.comparison.summary import COST, QUALITY, Column, Summary, spread
+
+
+def rich_table(summary: Summary, world: str) -> Table:
+    """One column per system at its chosen learning rate, one row per figure: mean over seeds, range below it."""
+    table = Table(title=f"{world}, {summary.plan.budget()}", caption=caption(summary), box=box.SIMPLE, pad_edge=False)
+    systems = [system.label for system in summary.plan.systems]
+    choices = [summary.choice(world, system) for system in systems]
+    table.add_column("")
+    for system in systems:
+        table.add_column(system, justify="right")
+    table.add_row("learning rate", *(f"{choice.lr:g}" if choice else "-" for choice in choices))
+    table.add_row("seeds done", *(seeds_text(summary, world, system) for system in systems))
+    for column in (*summary.columns(world, QUALITY), *summary.columns(world, COST)):
+        cells = (_cell(spread(summary.chosen(world, system), column), column) for system in systems)
+        table.add_row(column.heading, *cells)
+    return table
+
+
+def seeds_text(summary: Summary, world: str, system: str) -> str:
+    """Seeds done at the chosen learning rate, of how many; failed ones are said."""
+    choice = summary.choice(world, system)
+    cells = summary.of(world, system, choice.lr) if choice else summary.of(world, system)
+    done = sum(result.status is Status.DONE for result in cells)
+    failed = sum(result.status is Status.FAILED for result in cells)
+    return f"{done} of {len(cells)}" + (f", {failed} failed" if failed else "")
+
+
+def caption(summary: Summary) -> str:
+    """How far it is and what the figures are."""
+    counts = ", ".join(f"{count} {status}" for status, count in sorted(summary.count().items()))
+    return (
+        f"{len(summary.results)} cells: {counts}. Test episodes, last checkpoint; learning rate chosen on validation; "
+        "mean over seeds, range below."
+    )
+
+
+def _cell(value: Spread | None, column: Column) -> str:
+    if value is None:
+        return "-"
+    low, high = column.text(value.low), column.text(value.high)
+    return column.text(value.mean) + (f"\n{low} .. {high}" if low != high else "")

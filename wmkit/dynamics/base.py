@@ -1,0 +1,114 @@
+"""The dynamics contract: what a world model needs of the part that carries latents through time."""
+
+from __future__ import annotations
+
+import dataclasses
+from abc import ABC, abstractmethod
+
+import torch
+from torch import Tensor, nn
+
+from wmkit.backbones.base import ParameterGroup
+from wmkit.tree import State
+
+
+@dataclasses.dataclass(frozen=True)
+class Observed:
+    """What observing gives for each step."""
+
+    h: Tensor
+    """(B, T, D) backbone features: all the model knows of the past."""
+    z: Tensor
+    """(B, T, S) posterior samples."""
+    posterior: Tensor
+    """(B, T, P) raw parameters of q(z_t | ...)."""
+    prior: Tensor
+    """(B, T, P) raw parameters of p(z_t | h_t)."""
+
+    @property
+    def features(self) -> Tensor:
+        """(B, T, D + S): concat[h, z], what the heads read."""
+        return torch.cat([self.h, self.z], dim=-1)
+
+
+class Dynamics(nn.Module, ABC):
+    """Latents through time: reads embeddings and actions, imagines from actions alone, tells what its latents cost.
+
+    Laws, checked by `wmkit.testing.check_dynamics` in eval():
+
+     1. Observing in pieces equals observing whole, wherever the dynamics may be cut.
+     2. Nothing of a later frame enters an earlier step.
+     3. `is_first` at t makes everything from t on equal a fresh start; where the clock forbids it, `ValueError`.
+     4. Rows do not see their neighbours.
+     5. Gradients reach every parameter and flow through the incoming state.
+     6. Saving and loading gives the same output.
+     7. State: batch first, stable shapes and dtypes, indexable, repeatable, detachable, never changed in place.
+     8. Imagining in pieces equals imagining whole, and changes with nothing but actions, noise and state.
+     9. Every KL term and entropy is (B, T); works at any length, and a long call changes nothing for a later one.
+    10. Under bf16 autocast recurrent accumulators stay fp32.
+
+    Dynamics that are not `causal` read ahead inside windows of `period` steps; laws 1 and 2 then hold at multiples of
+    `period`, as law 3 does for all.
+    """
+
+    embed_dim: int
+    action_dim: int
+    memory_dim: int
+    """D, the width of h."""
+    feature_dim: int
+    """Width of concat[h, z]."""
+    noise_dim: int
+    """Numbers of noise per row and step."""
+    period: int = 1
+    """Steps after which every part of the dynamics ticks again: episodes may begin at its multiples."""
+    causal: bool = True
+    """Does each step know of frames up to its own only?"""
+    first_step: str = "model"
+    """Whether an episode's first step enters the loss, unless told otherwise: `model` or `condition`."""
+
+    @abstractmethod
+    def initialise(self) -> None:
+        """Initial weights of everything but the backbones, which bring their own."""
+
+    @abstractmethod
+    def initial_state(self, batch_size: int) -> State:
+        """The state before an episode's first step: a pytree of real tensors, batch first."""
+
+    @abstractmethod
+    def draw_noise(self, lead: tuple[int, ...], generator: torch.Generator | None = None) -> Tensor:
+        """Noise (*lead, noise_dim), on the CPU."""
+
+    @abstractmethod
+    def observe(
+        self,
+        embed: Tensor,
+        action: Tensor,
+        is_first: Tensor,
+        *,
+        noise: Tensor | None,
+        state: State | None = None,
+        inner_reset: bool = True,
+        is_context: bool = False,
+        return_state: bool = True,
+    ) -> tuple[Observed, State | None]:
+        """Read T steps: embed (B, T, E), action (B, T, A), is_first (B, T), noise (B, T, noise_dim) | None (modes).
+
+        `inner_reset=False` promises that `is_first` is False from column 1 on. `is_context=True` says that imagination
+        goes on from the last step: windows of frames, where there are any, then end with it.
+        """
+
+    @abstractmethod
+    def imagine(self, action: Tensor, *, noise: Tensor | None, state: State) -> tuple[Tensor, Tensor, State]:
+        """Prior samples: action (B, H, A), noise (B, H, noise_dim) -> (h (B, H, D), z (B, H, S), state after them)."""
+
+    @abstractmethod
+    def kl(self, seen: Observed, balance: float | None, free_bits: float) -> dict[str, Tensor]:
+        """KL terms in nats by name, each (B, T); see `balanced_kl`. `free_bits` are per step of time."""
+
+    @abstractmethod
+    def entropies(self, seen: Observed) -> dict[str, Tensor]:
+        """Entropies of priors and posteriors in nats by name, each (B, T)."""
+
+    def parameter_groups(self) -> list[ParameterGroup]:
+        """Parameters that want their own optimiser settings; all others follow the run's."""
+        return []

@@ -1,0 +1,111 @@
+"""Published systems by name: the S4WM paper's (Tables 7 and 8) and the Clockwork VAE's (its released configs)."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+
+@dataclasses.dataclass(frozen=True)
+class Preset:
+    """A published system: what to build, and the optimiser and batches it was trained with."""
+
+    backbone: str
+    size: str
+    model: dict[str, Any]
+    backbone_options: dict[str, Any]
+    train: dict[str, Any]
+    batch_size: int
+    tbtt: int | None = None
+    """Window length of truncated backpropagation; None: no state is carried."""
+    length: int | None = None
+    """Length of windows at random places; None: whole episodes (or `tbtt`)."""
+
+
+_S4_TRAIN = {"lr": 1e-3, "weight_decay": 1e-2, "warmup": 1000, "schedule": "cosine", "clip": 1000.0}
+_TSSM_TRAIN = {"lr": 1e-4, "weight_decay": 1e-2, "warmup": 0, "schedule": "constant", "clip": 1000.0}
+_RSSM_TRAIN = {"lr": 3e-4, "weight_decay": 1e-2, "warmup": 0, "schedule": "constant", "clip": 200.0}
+
+
+def _presets_of(size: str, tbtt: int) -> dict[str, Preset]:
+    factorized = {"posterior": "factorized", "first_step": "condition"}
+    full = {"posterior": "full", "first_step": "condition"}
+    filtering = {"posterior": "filtering", "first_step": "model"}
+    return {
+        f"s4wm-{size}": Preset("s4", size, factorized, {}, _S4_TRAIN, 8),
+        f"s4wm-full-posterior-{size}": Preset("s4", size, full, {}, _S4_TRAIN, 8),
+        f"s4wm-no-mlp-{size}": Preset("s4", size, factorized, {"mlp": False}, _S4_TRAIN, 8),
+        f"tssm-xl-{size}": Preset("transformer_xl", size, factorized, {}, _TSSM_TRAIN, 8),
+        f"rssm-tbtt-{size}": Preset("gru", size, filtering, {}, _RSSM_TRAIN, 32, tbtt),
+    }
+
+
+CWVAE_2021: tuple[dict[str, Any], dict[str, Any]] = (
+    {"image_output": "tanh", "kl_balance": None, "free_bits": 0.0},
+    {
+        "windows": "smoothing",
+        "cascade": True,
+        "std_shift": "input",
+        "min_std": 1e-4,
+        "top_context": True,
+        "sharp_start": False,
+    },
+)
+"""What the released CW-VAE is like, in the model's and in the hierarchy's keys: a plain ELBO per frame, unbounded below
+0, posteriors that see their whole window."""
+
+CORRECTED: tuple[dict[str, Any], dict[str, Any]] = (
+    {"image_output": "sigmoid", "kl_balance": 0.8},
+    {
+        "windows": "causal",
+        "cascade": False,
+        "std_shift": "none",
+        "min_std": 0.1,
+        "top_context": False,
+        "sharp_start": True,
+    },
+)
+"""The same networks without the quirks: pixels in [0, 1], filtering frame by frame, balanced KL, free bits if set."""
+
+_SMALL = {"latent_size": 20, "units": 200}
+_LARGE = {"latent_size": 100, "units": 800}
+
+
+def _clockwork(
+    variant: tuple[dict[str, Any], dict[str, Any]],
+    numbers: dict[str, int],
+    image_std: float,
+    lr: float,
+    *,
+    levels: int = 3,
+    factor: int = 6,
+) -> Preset:
+    """A CW-VAE for 64x64 video; its cells are as wide as the hidden layers around them."""
+    model, hierarchy = variant
+    both = {"depth": 32, "networks": "planet", "latent": "gaussian", "kl_scale": 1.0, "first_step": "model"}
+    image = {"image_loss": "gaussian", "image_std": image_std}
+    clock = {"levels": levels, "factor": factor, "core": "plain_gru", "width": numbers["units"], "level_units": 1000}
+    train = {"lr": lr, "weight_decay": 0.0, "warmup": 0, "schedule": "constant", "clip": 10000.0}
+    options = {**clock, **hierarchy}
+    return Preset("clockwork", "small", {**both, **image, **numbers, **model}, options, train, 50, length=100)
+
+
+def _video_presets(suffix: str, variant: tuple[dict[str, Any], dict[str, Any]]) -> dict[str, Preset]:
+    return {
+        f"cwvae-mmnist{suffix}": _clockwork(variant, _SMALL, 1.0, 3e-4),
+        f"cwvae-mazes{suffix}": _clockwork(variant, _SMALL, 0.1, 3e-4),
+        f"cwvae-minerl{suffix}": _clockwork(variant, _LARGE, 0.4, 1e-4),
+        f"tald-mmnist{suffix}": _clockwork(variant, _SMALL, 1.0, 5e-4),
+        f"rssm-video{suffix}": _clockwork(variant, _SMALL, 1.0, 3e-4, levels=1),
+        f"notmpabs{suffix}": _clockwork(variant, _SMALL, 1.0, 3e-4, factor=1),
+    }
+
+
+PRESETS: dict[str, Preset] = {
+    **_presets_of("3d", 48),
+    **_presets_of("2d", 50),
+    **_video_presets("", CWVAE_2021),
+    **_video_presets("-corrected", CORRECTED),
+}
+"""Systems of the S4WM paper (TBTT windows of 48 steps in 3D, 50 in 2D), and of CW-VAE = TALD as released and corrected:
+`rssm-video` has one level, `notmpabs` three that tick at every step."""

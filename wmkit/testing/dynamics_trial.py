@@ -1,0 +1,142 @@
+"""What a law of the dynamics contract is tried on: a copy of the dynamics, sequences, incoming states."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+import torch
+from torch import Tensor
+
+from wmkit import tree
+from wmkit.dynamics.base import Dynamics
+from wmkit.testing.compare import Tolerance
+from wmkit.testing.trial import jittered, noise, placement
+from wmkit.tree import State
+
+SHORTEST = 8
+"""Steps of the short sequences, at least; they hold two periods or more."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Sequence:
+    """Inputs of `observe`, each (B, T, ...)."""
+
+    embed: Tensor
+    action: Tensor
+    noise: Tensor
+
+    def window(self, start: int, stop: int) -> Sequence:
+        """Steps start..stop-1."""
+        return Sequence(*(getattr(self, field.name)[:, start:stop] for field in dataclasses.fields(self)))
+
+    def until(self, t: int, other: Sequence) -> Sequence:
+        """These steps before t, those of `other` from there on."""
+        names = [field.name for field in dataclasses.fields(self)]
+        return Sequence(*(torch.cat([getattr(self, n)[:, :t], getattr(other, n)[:, t:]], dim=1) for n in names))
+
+    def rows(self, rows: Tensor) -> Sequence:
+        """Rows by number."""
+        return Sequence(*(getattr(self, field.name)[rows] for field in dataclasses.fields(self)))
+
+
+Signals = dict[str, Tensor]
+"""What `observe` gives by name, each (B, T, ...): h, z, posterior, prior, KL terms, entropies."""
+
+
+class DynamicsTrial:
+    """A jittered copy in eval() with random inputs of unit scale, over whole periods and one step more."""
+
+    def __init__(self, dynamics: Dynamics, batch_size: int, tolerance: float | None) -> None:
+        self.dynamics: Dynamics = jittered(dynamics)
+        self.batch_size, self.period = batch_size, dynamics.period
+        self.dtype, self.device = placement(dynamics)
+        self.whole = self.period * max(2, math.ceil(SHORTEST / self.period))
+        """Steps of whole periods."""
+        self.length = self.whole + 1
+        self.sequence, self.other, self.earlier = (self.random(seed, batch_size, self.length) for seed in range(3))
+        floor = Tolerance.floor(self.dtype)
+        self.tolerance = floor if tolerance is None else Tolerance(tolerance, tolerance, tolerance)
+
+    @property
+    def boundaries(self) -> list[int]:
+        """Steps t >= 1 at which a sequence may be cut without loss."""
+        return list(range(1 if self.dynamics.causal else self.period, self.length, self._stride))
+
+    @property
+    def _stride(self) -> int:
+        return 1 if self.dynamics.causal else self.period
+
+    def random(self, seed: int, batch_size: int, length: int) -> Sequence:
+        """Embeddings and actions ~ N(0, 1) and the latents' own noise, the same for a seed in any precision."""
+        lead = (batch_size, length)
+        drawn = self.dynamics.draw_noise(lead, torch.Generator().manual_seed(seed))
+        embed = noise(10 + seed, (*lead, self.dynamics.embed_dim))
+        action = noise(20 + seed, (*lead, self.dynamics.action_dim))
+        return Sequence(*(x.to(self.device, self.dtype) for x in (embed, action, drawn)))
+
+    def carried(self, length: int) -> State:
+        """What the first `length` steps of an earlier sequence leave behind."""
+        with torch.no_grad():
+            return self.observe(self.earlier.window(0, length), None)[1]
+
+    @property
+    def aligned(self) -> State:
+        """An incoming state with a past, from which an episode may begin."""
+        return self.carried(self.whole)
+
+    @property
+    def running(self) -> State:
+        """An incoming state in the middle of a period, where there is one."""
+        return self.carried(self.length)
+
+    def first_column(self, length: int, begins: bool = True, batch_size: int | None = None) -> Tensor:
+        """is_first (B, T), True in column 0 only, or nowhere."""
+        rows = self.batch_size if batch_size is None else batch_size
+        is_first = torch.zeros(rows, length, dtype=torch.bool, device=self.device)
+        is_first[:, 0] = begins
+        return is_first
+
+    def observe(
+        self,
+        sequence: Sequence,
+        state: State | None,
+        is_first: Tensor | None = None,
+        dynamics: Dynamics | None = None,
+    ) -> tuple[Signals, State]:
+        """Signals and last state; without `is_first` an episode begins at column 0 where `state` is None."""
+        dynamics = self.dynamics if dynamics is None else dynamics
+        rows, length = sequence.embed.shape[:2]
+        inner = is_first is not None
+        marks = self.first_column(length, state is None, rows) if is_first is None else is_first
+        seen, last = dynamics.observe(
+            sequence.embed, sequence.action, marks, noise=sequence.noise, state=state, inner_reset=inner
+        )
+        parts = {name: getattr(seen, name) for name in ("h", "z", "posterior", "prior")}
+        return {**parts, **dynamics.kl(seen, None, 0.0), **dynamics.entropies(seen)}, last
+
+    def imagine(self, sequence: Sequence, state: State) -> tuple[Signals, State]:
+        """Imagined h and z, and the last state."""
+        h, z, last = self.dynamics.imagine(sequence.action, noise=sequence.noise, state=state)
+        return {"h": h, "z": z}, last
+
+    def in_pieces(self, sequence: Sequence, state: State | None, cuts: list[int]) -> tuple[Signals, State]:
+        """`observe` over a sequence cut before the steps `cuts`, the state carried from piece to piece."""
+        ends = [*cuts, sequence.embed.shape[1]]
+        parts = []
+        for start, stop in zip([0, *cuts], ends, strict=True):
+            signals, state = self.observe(sequence.window(start, stop), state)
+            parts.append(signals)
+        return join(parts), state
+
+
+def join(parts: list[Signals]) -> Signals:
+    """Signals of consecutive pieces, along time."""
+    return {name: torch.cat([part[name] for part in parts], dim=1) for name in parts[0]}
+
+
+def where_rows(rows: Tensor, yes: Sequence, no: Sequence) -> Sequence:
+    """Row-wise choice between two sequences: `rows` (B,) bool picks `yes`."""
+    return Sequence(
+        *(tree.where(rows, getattr(yes, field.name), getattr(no, field.name)) for field in dataclasses.fields(yes))
+    )
