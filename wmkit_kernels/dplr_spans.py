@@ -61,6 +61,12 @@ class Span:
         return y.view(channels, batch, length), states[-1]
 
 
+def bytes_per_channel(pairs: int, dtype: torch.dtype) -> int:
+    """What the spans of `pairs` conjugate pairs keep: the longest in full, and M^R of every one."""
+    longest, width = SPANS[0], 2 * pairs
+    return dtype.itemsize * (longest * (longest + 2 * width) + len(SPANS) * width**2)
+
+
 def spans_of(discrete: Discrete, inputs: Tensor, C: Tensor, D: Tensor, dtype: torch.dtype) -> tuple[Span, ...]:
     """One span for each of `SPANS`; input Bbar `inputs`, C (H, N), D (H,). Made in double precision and cast.
 

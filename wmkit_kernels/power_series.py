@@ -78,7 +78,7 @@ def _inverse(divisor: Tensor) -> Tensor:
     """
     inverse = torch.ones_like(divisor[..., :1])
     for wanted in _doublings(divisor.shape[-1]):
-        known, size = inverse.shape[-1], _smooth(wanted)
+        known, size = inverse.shape[-1], smooth(wanted)
         spectrum = torch.fft.rfft(inverse, size)
         residual = torch.fft.irfft(torch.fft.rfft(divisor[..., :wanted], size) * spectrum, size)[..., known:wanted]
         correction = torch.fft.irfft(torch.fft.rfft(residual, size) * spectrum, size)[..., : wanted - known]
@@ -111,11 +111,11 @@ def _correlate(x: Tensor, grad: Tensor, shape: torch.Size) -> Tensor:
 
 def fft_size(length: int) -> int:
     """A fast size that holds the product of two series of `length` without wrap-around."""
-    return _smooth(2 * length - 1)
+    return smooth(2 * length - 1)
 
 
 @functools.cache
-def _smooth(least: int) -> int:
+def smooth(least: int) -> int:
     """The smallest 2^i 3^j 5^k >= least: FFTs of such sizes are fast."""
     sizes = (2**i * 3**j * 5**k for i, j, k in itertools.product(range(least.bit_length() + 1), range(8), range(6)))
     return min(size for size in sizes if size >= least)

@@ -167,10 +167,12 @@ def test_scan_tables_are_kept_for_all_lengths_and_only_without_gradients():
     assert not ssm._kept
     with torch.inference_mode():
         whole, _ = backbone.scan(x, return_state=False)
-        kept = ssm._kept["scan"]
-        part, _ = backbone.scan(x[:, :9])
-    assert ssm._kept["scan"] is kept
-    assert error(part, whole[:, :9]) <= 5e-5
+        kept = ssm._kept["spans"]
+        part, _ = backbone.scan(x[:, :96])
+        assert ssm._kept["spans"] is kept
+        few, _ = backbone.scan(x[:, :9])
+    assert error(few, whole[:, :9]) <= 5e-5
+    assert error(part, whole[:, :96]) <= 5e-5
     frozen, leaf = copy.deepcopy(backbone).requires_grad_(False), x.clone().requires_grad_()
     of_kept, of_fresh = (torch.autograd.grad(b.scan(leaf)[0][..., 0].sum(), leaf)[0] for b in (frozen, backbone))
     assert error(of_kept, of_fresh) <= 1e-3
@@ -192,6 +194,72 @@ def test_scanning_without_gradients_takes_long_sequences_in_pieces_that_change_n
     assert error(pieces, whole) <= tolerance
     for a, b in zip(last_of_pieces, last, strict=True):
         assert error(a, b) <= 2 * tolerance
+
+
+@pytest.mark.parametrize(
+    ("path", "length", "given"),
+    [
+        ("step", 1, {}),
+        ("step", 1, {"state": True, "resets": True}),
+        ("convolution", 2, {"return_state": False}),
+        ("convolution", 1000, {"return_state": False}),
+        ("recurrence", 1000, {}),
+        ("recurrence", 1000, {"state": True, "return_state": False}),
+        ("recurrence", 1000, {"resets": True, "return_state": False}),
+    ],
+)
+def test_the_path_of_training_follows_from_what_is_given_and_has_a_reason(path, length, given):
+    plan = build().plan(length, **given)
+    assert (plan.path, plan.engine) == (path, "PyTorch")
+    assert plan.why
+
+
+@pytest.mark.parametrize(
+    ("size", "path", "length", "given"),
+    [
+        ("small", "spans", 1000, {}),
+        ("small", "spans", 32, {"state": True, "return_state": False}),
+        ("small", "recurrence", 31, {"return_state": False}),
+        ("small", "recurrence", 1000, {"resets": True}),
+        ("3d", "convolution", 1000, {"return_state": False}),
+        ("3d", "recurrence", 1000, {"state": True}),
+    ],
+)
+def test_the_path_of_reading_keeps_no_matrices_that_are_too_many_or_too_long(size, path, length, given):
+    config = S4Config.for_size(size)
+    config.mlp = False
+    backbone = S4(config.input_dim, config)
+    with torch.no_grad():
+        assert backbone.plan(length, **given).path == path
+
+
+@pytest.mark.parametrize("gradients", [True, False])
+@pytest.mark.parametrize("length", [1, 9, 40])
+def test_what_is_planned_is_what_runs(length, gradients, monkeypatch):
+    """Where matrices of many steps do not fit, short and long sequences give the same by other paths."""
+    backbone, x = build(), torch.randn(2, length, 12)
+    with torch.set_grad_enabled(gradients):
+        expected = [backbone.scan(x, return_state=False)[0], backbone.scan(x)[0]]
+        for layer in backbone.layers[:2]:
+            layer.ssm.kept_bytes = 0
+            layer.ssm._kept.clear()
+        path = backbone.plan(length, return_state=False).path
+        assert path == ("step" if length == 1 else "convolution" if gradients or length == 40 else "recurrence")
+        found = [backbone.scan(x, return_state=False)[0], backbone.scan(x)[0]]
+        assert not any("spans" in layer.ssm._kept for layer in backbone.layers[:2])
+    assert all(error(a, b) <= 5e-5 for a, b in zip(found, expected, strict=True))
+
+
+def test_the_kept_kernel_grows_with_the_sequence_and_serves_shorter_ones():
+    backbone, x = build(), torch.randn(2, 90, 12)
+    expected = backbone.scan(x, return_state=False)[0]
+    with torch.no_grad():
+        for layer in backbone.layers[:2]:
+            layer.ssm.kept_bytes = 0
+        for length in (40, 90, 50):
+            found, _ = backbone.scan(x[:, :length], return_state=False)
+            assert error(found, expected[:, :length]) <= 5e-5
+    assert backbone.layers[0].ssm._kept["kernel"].value.shape[1] == 90
 
 
 def test_inference_mode_steps_with_parameters_born_inside_or_outside():

@@ -11,6 +11,8 @@ from torch import Tensor, nn
 from wmkit.backbones.hippo import legs_dplr
 from wmkit.backbones.stack import Recurrence, Stack, StackConfig
 from wmkit.registry import register_backbone
+from wmkit.tree import State
+from wmkit_kernels.dispatch import use_triton, why_not_here, why_not_pairs
 from wmkit_kernels.dplr_kernel import dplr_kernel
 from wmkit_kernels.dplr_scan import (
     ScanTables,
@@ -21,7 +23,26 @@ from wmkit_kernels.dplr_scan import (
     prepare_scan,
     prepare_step,
 )
+from wmkit_kernels.dplr_spans import SPANS, bytes_per_channel
 from wmkit_kernels.fft_conv import fft_conv
+
+KEPT_BYTES = 150_000_000
+"""The most that a backbone keeps as matrices of many steps. `small` takes 61 MB, `3d` would take 491."""
+
+SHORT = 64
+"""Steps from which on, on a GPU, a convolution is chosen over a recurrence: a guess, never measured on one. On a CPU
+the convolution was faster at every length from 2 to 128 (batch 16 x 192 channels, and 8 x 512)."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """How an S4 layer takes a sequence."""
+
+    path: str
+    """`step`, `convolution`, `recurrence`, or `spans`: the recurrence by kept matrices of 64 and 32 steps."""
+    engine: str
+    """`Triton` or `PyTorch`."""
+    why: str
 
 
 @dataclasses.dataclass(kw_only=True)
@@ -46,9 +67,9 @@ class S4(Stack):
 
     The state is a tuple with one (B, H, N, 2) tensor per S4 layer, H = `input_dim` channels and N conjugate pairs.
     With gradients, a `scan` that starts from zeros and returns no state, as in training on whole episodes, is a
-    convolution; with a state to take in or hand out, or with resets, it is a recurrence in chunks of steps. Without
-    gradients it is a recurrence in longer spans, whose matrices are kept. `step` is the O(N) recurrence. All are the
-    same map.
+    convolution; with a state to take in or hand out, or with resets, it is a recurrence. Without gradients, on a CPU,
+    it is a recurrence in longer spans, whose matrices are kept. `step` is the O(N) recurrence. All are the same map;
+    `plan` says which one is taken, and why.
 
     Sources: Deng, Park, Ahn, Facing Off World Model Backbones, 2023 (S4WM); Gu et al., S4, 2022.
     """
@@ -56,6 +77,21 @@ class S4(Stack):
     def __init__(self, input_dim: int, config: S4Config | None = None) -> None:
         numbers = config or S4Config(input_dim=input_dim)
         super().__init__(input_dim, numbers, lambda: StateSpace(input_dim, numbers))
+
+    def plan(self, length: int, state: bool = False, resets: bool = False, return_state: bool = True) -> Plan:
+        """How `scan` would take a sequence of `length` steps, given a state, resets, or asked for the last state."""
+        (first, *_) = self._recurrences()
+        assert isinstance(first, StateSpace), f"S4 is made of state spaces, not of {type(first).__name__}"
+        return first.plan(length, state, resets, return_state)
+
+    def scan(
+        self, x: Tensor, state: State | None = None, is_first: Tensor | None = None, return_state: bool = True
+    ) -> tuple[Tensor, State | None]:
+        """All steps; a convolution takes them in one piece."""
+        plan = self.plan(x.shape[1], state is not None, is_first is not None, return_state)
+        if plan.path == "convolution":
+            return self._scan(x, None, None, return_state=False)
+        return super().scan(x, state, is_first, return_state)
 
 
 class StateSpace(Recurrence):
@@ -78,6 +114,7 @@ class StateSpace(Recurrence):
         self.C = nn.Parameter(torch.randn(channels, pairs, 2) * math.sqrt(0.5))
         self.log_dt = nn.Parameter(torch.rand(channels) * span + math.log(config.dt_min))
         self.D = nn.Parameter(torch.randn(channels))
+        self.kept_bytes = KEPT_BYTES // (2 * config.layers)
 
     def initial_state(self, batch_size: int) -> Tensor:
         """Zeros (B, H, N, 2)."""
@@ -97,6 +134,9 @@ class StateSpace(Recurrence):
         """One step: u (B, H), state (B, H, N, 2) -> (y (B, H), state)."""
         with torch.autocast(u.device.type, enabled=False):
             u = u.to(self.dtype)
+            if torch.compiler.is_compiling():
+                y, state = dplr_scan(*self.system(), u.unsqueeze(1), state)
+                return y[:, 0] + self.D * u, state
             y, state = dplr_step(self._step_tables(), u, state)
             return y + self.D * u, state
 
@@ -104,20 +144,70 @@ class StateSpace(Recurrence):
         self, u: Tensor, state: Tensor | None, is_first: Tensor | None, return_state: bool
     ) -> tuple[Tensor, Tensor | None]:
         """All steps: u (B, T, H), state (B, H, N, 2) or None for zeros -> (y (B, T, H), last state or None)."""
+        plan = self.plan(u.shape[1], state is not None, is_first is not None, return_state)
         with torch.autocast(u.device.type, enabled=False):
             u = u.to(self.dtype)
-            if not self._wants_gradient():
-                y, last = dplr_prepared_scan(self._scan_tables(), u, state, is_first)
+            if plan.path == "convolution":
+                return fft_conv(self._kernel(u.shape[1]), u) + self.D * u, None
+            if plan.path == "step":
+                y, last = self.step(u[:, 0], self._start(u, state, is_first))
+                return y.unsqueeze(1), last if return_state else None
+            if self._keeps():
+                y, last = dplr_prepared_scan(self._scan_tables(plan.path == "spans"), u, state, is_first)
                 return y, last if return_state else None
-            if state is None and is_first is None and not return_state:
-                return fft_conv(dplr_kernel(*self.system(), u.shape[1]), u) + self.D * u, None
             y, last = dplr_scan(*self.system(), u, state, is_first)
             return y + self.D * u, last if return_state else None
+
+    def plan(self, length: int, state: bool, resets: bool, return_state: bool) -> Plan:
+        """The fastest way for what is given; nothing of it depends on values."""
+        triton = use_triton("auto", why_not_here(self.C) or why_not_pairs(self.C.shape[1]))
+        engine, reading = "Triton" if triton else "PyTorch", self._keeps() and not triton
+        if length == 1:
+            return Plan("step", engine, "there is one step")
+        if reading and not resets and length >= SPANS[-1] and self._spans_fit():
+            return Plan("spans", engine, "no gradient is wanted, so that matrices of many steps can be kept")
+        why = self._why_states(state, resets, return_state)
+        short = SHORT if triton else SPANS[-1] if reading else 0
+        if why is None and length < short:
+            why = f"it is shorter than {short} steps"
+        if why is None:
+            return Plan("convolution", engine, "it starts from zeros, nothing resets and nobody wants the last state")
+        return Plan("recurrence", engine, why)
+
+    @staticmethod
+    def _why_states(state: bool, resets: bool, return_state: bool) -> str | None:
+        """Why the states between the steps matter, or None."""
+        if resets:
+            return "rows may reset inside"
+        return "a state comes in" if state else "the last state is wanted" if return_state else None
+
+    def _start(self, u: Tensor, state: Tensor | None, is_first: Tensor | None) -> Tensor:
+        """The state before a single step."""
+        state = self.initial_state(u.shape[0]) if state is None else state
+        return state if is_first is None else torch.where(is_first[:, 0, None, None, None], 0, state)
+
+    def _keeps(self) -> bool:
+        """Can tables be kept from call to call?"""
+        return not self._wants_gradient() and not torch.compiler.is_compiling()
+
+    def _spans_fit(self) -> bool:
+        return self.C.shape[0] * bytes_per_channel(self.C.shape[1], self.dtype) <= self.kept_bytes
+
+    def _kernel(self, length: int) -> Tensor:
+        """What an input adds to later outputs, but for D: (H, >= length). Kept for the longest sequence seen."""
+        if not self._keeps():
+            return dplr_kernel(*self.system(), length)
+        kept: Tensor = self._keep("kernel", lambda: dplr_kernel(*self.system(), length))
+        if kept.shape[1] < length:
+            del self._kept["kernel"]
+            kept = self._keep("kernel", lambda: dplr_kernel(*self.system(), length))
+        return kept
 
     def _step_tables(self) -> StepTables:
         """The discretised system for single steps."""
         return self._keep("step", lambda: prepare_step(*self.system(), dtype=self.dtype))
 
-    def _scan_tables(self) -> ScanTables:
-        """The matrices of many steps."""
-        return self._keep("scan", lambda: prepare_scan(*self.system(), self.D, dtype=self.dtype))
+    def _scan_tables(self, spans: bool) -> ScanTables:
+        """The matrices of many steps; those of spans take most of the time to make, and of the memory to keep."""
+        name = "spans" if spans else "chunks"
+        return self._keep(name, lambda: prepare_scan(*self.system(), self.D, dtype=self.dtype, spans=spans))

@@ -118,8 +118,8 @@ class Stack(Backbone):
     def scan(
         self, x: Tensor, state: State | None = None, is_first: Tensor | None = None, return_state: bool = True
     ) -> tuple[Tensor, State | None]:
-        """All steps; without gradients in pieces of time, as law 2 allows, so that no layer holds all steps at once."""
-        if torch.is_grad_enabled():
+        """All steps; without gradients, on a CPU, in pieces of time, so that no layer holds all steps at once."""
+        if torch.is_grad_enabled() or x.device.type != "cpu":
             return self._scan(x, state, is_first, return_state)
         sizes, features = _pieces(*x.shape[:2]), []
         resets = [None] * len(sizes) if is_first is None else torch.split(is_first, sizes, dim=1)

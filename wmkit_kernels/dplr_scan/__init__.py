@@ -1,6 +1,7 @@
 """The DPLR recurrence: step by step and over time."""
 
 from wmkit_kernels.dplr_scan.op import dplr_scan as dplr_scan
+from wmkit_kernels.dplr_scan.op import why_not_triton as why_not_triton
 from wmkit_kernels.dplr_scan.prepared import ScanTables as ScanTables
 from wmkit_kernels.dplr_scan.prepared import dplr_prepared_scan as dplr_prepared_scan
 from wmkit_kernels.dplr_scan.prepared import prepare_scan as prepare_scan

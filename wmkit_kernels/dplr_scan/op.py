@@ -1,12 +1,13 @@
-"""The DPLR recurrence over time, with resets, in chunks."""
+"""The DPLR recurrence over time, with resets."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
-from wmkit_kernels.dplr import check, check_sequence, discretise, discretise_input, inner
-from wmkit_kernels.dplr_chunks import CHUNK, Chunk, by_channel, chunk_of, first_state, pairs_of
+from wmkit_kernels.dispatch import use_triton, why_not_here, why_not_pairs
+from wmkit_kernels.dplr import check, check_sequence, discretise, discretise_input
+from wmkit_kernels.dplr_scan.recurrence import in_chunks, recurrence, table_of
 
 
 def dplr_scan(
@@ -18,60 +19,38 @@ def dplr_scan(
     u: Tensor,
     state: Tensor | None = None,
     is_first: Tensor | None = None,
+    *,
+    backend: str = "auto",
 ) -> tuple[Tensor, Tensor]:
     """s_t = Abar s_{t-1} + Bbar u_t, y_t = 2 Re(C s_t), with s_{t-1} := 0 where is_first_t; returns (y, s_{T-1}).
 
     `u` (B, T, H), `state` = s_{-1} (B, H, N, 2) or None for zeros, `is_first` (B, T) bool or None for no reset ->
     y (B, T, H), last state (B, H, N, 2), in the precision of `u`, at least float32, under autocast too. The system as
     in `dplr_kernel`: `Lambda`, `P`, `B` (N,), `C` (H, N) complex, `dt` (H,) real. Differentiable in all but the mask,
-    whose values are never read on the host. Raises `ValueError` for shapes or dtypes other than these.
+    whose values are never read on the host. `backend`: "auto" (Triton on a GPU where it can run), "torch", "triton".
+    Raises `ValueError` for shapes or dtypes other than these, and where Triton is asked for and cannot run.
     """
     check(Lambda, P, dt, B, C)
     check_sequence(Lambda.shape[0], dt.shape[0], u, state)
     check_reset(u, is_first)
+    triton = use_triton(backend, why_not_triton(u, state, is_first, Lambda.shape[0]))
     with torch.autocast(u.device.type, enabled=False):
-        return _in_chunks(Lambda, P, B, C, dt, u.to(torch.promote_types(u.dtype, torch.float32)), state, is_first)
+        u = u.to(torch.promote_types(u.dtype, torch.float32))
+        if not triton and not torch.compiler.is_compiling():
+            discrete, inputs = discretise(Lambda, P, dt), discretise_input(Lambda, P, B, dt)
+            return in_chunks(discrete, inputs, C, u, state, is_first)
+        table = table_of(Lambda, P, B, C, dt)
+        return recurrence(table.float() if triton else table, u, as_inputs(state, u), is_first, triton)
 
 
-def _in_chunks(
-    Lambda: Tensor,
-    P: Tensor,
-    B: Tensor,
-    C: Tensor,
-    dt: Tensor,
-    u: Tensor,
-    state: Tensor | None,
-    is_first: Tensor | None,
-) -> tuple[Tensor, Tensor]:
-    """`dplr_scan` of checked arguments, in the precision of `u`."""
-    discrete, inputs = discretise(Lambda, P, dt), discretise_input(Lambda, P, B, dt)
-    chunk = chunk_of(discrete, inputs, C, min(u.shape[1], CHUNK), u.dtype)
-    seen, last = in_chunks(chunk, by_channel(u), first_state(u, Lambda.shape[0], state), is_first)
-    y = seen.permute(1, 2, 0) + inner(C.to(inputs.dtype), inputs)[:, 0].to(u.dtype) * u
-    return y, pairs_of(last)
+def why_not_triton(u: Tensor, state: Tensor | None, is_first: Tensor | None, pairs: int) -> str | None:
+    """Why Triton cannot run a recurrence of `pairs` conjugate pairs on these tensors, or None."""
+    return why_not_here(u, state, is_first) or why_not_pairs(pairs)
 
 
-def in_chunks(chunk: Chunk, u: Tensor, state: Tensor, is_first: Tensor | None) -> tuple[Tensor, Tensor]:
-    """Chunk after chunk: u (H, B, T), state (H, B, 2N) -> (outputs (H, B, T) but for C Bbar u, last state)."""
-    outputs = []
-    for start in range(0, u.shape[2], CHUNK):
-        steps = slice(start, start + CHUNK)
-        seen, state = _through(chunk, u[..., steps], state, None if is_first is None else is_first[:, steps])
-        outputs.append(seen)
-    return torch.cat(outputs, dim=2), state
-
-
-def _through(chunk: Chunk, u: Tensor, state: Tensor, is_first: Tensor | None) -> tuple[Tensor, Tensor]:
-    """One chunk: u (H, B, R), state (H, B, 2N) -> (outputs (H, B, R) but for C Bbar u, last state)."""
-    chunk = chunk.shortened(u.shape[2])
-    if is_first is None:
-        alpha, seen = chunk.rows(u, state).chunk(2, dim=-1)
-        return seen, chunk.leave(state, u, alpha)
-    segment = is_first.cumsum(1)
-    alpha, seen = chunk.rows_within(segment, u, state).chunk(2, dim=-1)
-    lasting = segment == segment[:, -1:]
-    remaining = torch.where(segment[:, -1:] == 0, state, 0)
-    return seen, chunk.leave(remaining, torch.where(lasting, u, 0), torch.where(lasting, alpha, 0))
+def as_inputs(state: Tensor | None, u: Tensor) -> Tensor | None:
+    """The state in the precision of the inputs."""
+    return None if state is None else state.to(u.dtype)
 
 
 def check_reset(u: Tensor, is_first: Tensor | None) -> None:

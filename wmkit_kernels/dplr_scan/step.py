@@ -7,8 +7,10 @@ import dataclasses
 import torch
 from torch import Tensor
 
+from wmkit_kernels.dispatch import use_triton, why_not_here, why_not_pairs
 from wmkit_kernels.dplr import check, discretise, discretise_input, inner
 from wmkit_kernels.dplr_chunks import column, row
+from wmkit_kernels.dplr_scan.recurrence import recurrence, table_of
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,6 +29,8 @@ class StepTables:
     """(H,) real: 2 Re C g."""
     input_through: Tensor
     """(H,) real: 2 Re C Bbar."""
+    table: Tensor
+    """(5, H, N, 2) real: the coefficients as Triton takes them."""
 
 
 def prepare_step(
@@ -37,16 +41,21 @@ def prepare_step(
     discrete, inputs = discretise(Lambda, P, dt), discretise_input(Lambda, P, B, dt)
     C = C.to(inputs.dtype)
     readout = torch.stack([row(discrete.row), row(C * discrete.ratio)], dim=-1)
-    real = (readout, column(discrete.gain), column(inputs), inner(C, discrete.gain)[:, 0], inner(C, inputs)[:, 0])
+    through = inner(C, discrete.gain)[:, 0], inner(C, inputs)[:, 0]
+    real = (readout, column(discrete.gain), column(inputs), *through, table_of(Lambda, P, B, C, dt))
     return StepTables(discrete.ratio.to(dtype.to_complex()), *(x.to(dtype) for x in real))
 
 
-def dplr_step(tables: StepTables, u: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+def dplr_step(tables: StepTables, u: Tensor, state: Tensor, *, backend: str = "auto") -> tuple[Tensor, Tensor]:
     """One step, s' = Abar s + Bbar u and y = 2 Re(C s'): u (B, H), state (B, H, N, 2) -> (y (B, H), s').
 
     One pass over the state reduces it to alpha = 2 Re q s and 2 Re C a s; then
     s' = a s - g alpha + Bbar u and y = (2 Re C a s) - (2 Re C g) alpha + (2 Re C Bbar) u.
+    In Triton one kernel does both, as a scan of one step; `backend` as in `dplr_scan`.
     """
+    if use_triton(backend, why_not_here(tables.table, u, state) or why_not_pairs(state.shape[2])):
+        y, state = recurrence(tables.table, u.unsqueeze(1), state, None, triton=True)
+        return y[:, 0], state
     alpha, kept = torch.einsum("bhn,hnk->kbh", state.flatten(-2), tables.readout).unbind(0)
     turned = torch.view_as_real(torch.view_as_complex(state.contiguous()) * tables.ratio).flatten(-2)
     turned = torch.addcmul(turned, tables.gain, alpha.unsqueeze(-1), value=-1)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
+from wmkit_kernels.opaque import apart, vector_jacobian
 from wmkit_kernels.power_series import multiply
 
 
@@ -20,5 +23,43 @@ def fft_conv(k: Tensor, u: Tensor) -> Tensor:
         )
     dtype = torch.promote_types(torch.promote_types(k.dtype, u.dtype), torch.float32)
     with torch.autocast(u.device.type, enabled=False):
-        y = multiply(k[:, : u.shape[1]].to(dtype), u.mT.to(dtype))
-    return y.mT
+        k, u = k[:, : u.shape[1]].to(dtype), u.to(dtype)
+        return _opaque(k, u) if torch.compiler.is_compiling() else _convolve(k, u)
+
+
+def _convolve(k: Tensor, u: Tensor) -> Tensor:
+    return multiply(k, u.mT).mT
+
+
+@torch.library.custom_op("wmkit::fft_conv", mutates_args=())
+def _opaque(k: Tensor, u: Tensor) -> Tensor:
+    """`_convolve`, for PyTorch's compiler, which makes no code for complex numbers."""
+    return apart(u.device, _convolve, k, u).contiguous()
+
+
+@_opaque.register_fake
+def _(k: Tensor, u: Tensor) -> Tensor:
+    return u.new_empty(u.shape)
+
+
+@torch.library.custom_op("wmkit::fft_conv_backward", mutates_args=())
+def _opaque_backward(k: Tensor, u: Tensor, grad: Tensor) -> tuple[Tensor, Tensor]:
+    of_k, of_u = vector_jacobian(_convolve, (k, u), (grad,))
+    return of_k, of_u
+
+
+@_opaque_backward.register_fake
+def _(k: Tensor, u: Tensor, grad: Tensor) -> tuple[Tensor, Tensor]:
+    return k.new_empty(k.shape), u.new_empty(u.shape)
+
+
+def _remember(ctx: Any, inputs: tuple[Tensor, Tensor], output: Tensor) -> None:
+    ctx.save_for_backward(*inputs)
+
+
+def _differentiate(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor]:
+    of_k, of_u = _opaque_backward(*ctx.saved_tensors, grad)
+    return of_k, of_u
+
+
+_opaque.register_autograd(_differentiate, setup_context=_remember)
