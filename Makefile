@@ -1,7 +1,7 @@
 # make demo   set everything up and run the main job: train, imagine, draw, print the table
 # make test   set everything up, check style and types, run the tests with coverage
 # make lint   style and types only
-# make bench  speeds, as ratios measured in one run
+# make bench  speeds, as ratios measured in one run; make bench-gpu checks and times the Triton kernels on a GPU
 
 PYTHON ?= $(shell for p in python3 python3.12 python3.11; do \
 	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))' 2>/dev/null && echo $$p && break; done)
@@ -9,7 +9,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test test-long lint bench clean
+.PHONY: demo test test-long lint bench bench-gpu clean
 
 demo: $(VENV)/base
 	$(BIN)/python recipes/memory_maze.py backbone=s4
@@ -30,6 +30,9 @@ bench: $(VENV)/base
 	$(BIN)/python -m benchmarks.grid
 	$(BIN)/python -m benchmarks.data
 	$(BIN)/python -m benchmarks.s4
+
+bench-gpu: $(VENV)/base
+	$(BIN)/python -m benchmarks.gpu
 
 $(VENV)/python:
 	@test -n "$(PYTHON)" || { echo "wmkit needs Python 3.11 or 3.12; none was found. Name one: make PYTHON=/path/to/python"; exit 2; }
