@@ -12,12 +12,10 @@ from numpy.typing import NDArray
 from wmkit_envs.observation import constant_truth, pictures, step_truth
 from wmkit_envs.ray_worlds import RayWorld
 from wmkit_envs.simulation import Simulation
-from wmkit_envs.world import Draw, checked_options
+from wmkit_envs.world import METADATA, Draw, check_render_mode, checked_options, next_draw
 from wmkit_envs.worlds import find_world
 
 Picture = NDArray[np.uint8]
-
-_METADATA: dict[str, Any] = {"render_modes": ["rgb_array"], "render_fps": 4}
 
 
 class RayEnv(gymnasium.Env[Picture, np.int64]):
@@ -31,11 +29,10 @@ class RayEnv(gymnasium.Env[Picture, np.int64]):
     ray caster does not draw.
     """
 
-    metadata = _METADATA
+    metadata = METADATA
 
     def __init__(self, world: str, image_size: int = 64, render_mode: str | None = None) -> None:
-        if render_mode not in (None, "rgb_array"):
-            raise ValueError(f'render_mode: expected None or "rgb_array", got {render_mode!r}')
+        check_render_mode(render_mode)
         found = find_world(world)
         if not isinstance(found, RayWorld):
             raise ValueError(f"world: expected a ray-cast one, got {world!r}")
@@ -50,7 +47,7 @@ class RayEnv(gymnasium.Env[Picture, np.int64]):
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Picture, dict[str, NDArray[Any]]]:
         """Begin an episode; see the class for seeds and options."""
-        self._draw = self._next_draw(seed, checked_options(options))
+        self._draw = next_draw(self._draw, seed, checked_options(options), self.np_random)
         super().reset(seed=seed)
         self._simulation = self._world.begin(self._draw)
         return self._look(), self._truth()
@@ -63,11 +60,6 @@ class RayEnv(gymnasium.Env[Picture, np.int64]):
     def render(self) -> Picture | None:
         """The present picture in render mode "rgb_array", else None."""
         return self._look() if self.render_mode == "rgb_array" else None
-
-    def _next_draw(self, seed: int | None, options: dict[str, Any]) -> Draw:
-        if seed is None and self._draw is not None:
-            return self._draw.following(options)
-        return Draw(int(self.np_random.integers(2**31)) if seed is None else seed, **options)
 
     def _running(self) -> Simulation:
         if self._simulation is None:

@@ -10,6 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 Episode = dict[str, NDArray[Any]]
+
+METADATA: dict[str, Any] = {"render_modes": ["rgb_array"], "render_fps": 4}
+"""What every environment tells Gymnasium: only what is tested without a screen."""
 SPLITS = {"train": 0, "valid": 1, "test": 2}
 """Number of each split in the seed's spawn key."""
 
@@ -37,6 +40,19 @@ class Draw:
     def following(self, options: dict[str, Any]) -> Draw:
         """The next episode of the same seed and split, unless `options` say otherwise."""
         return dataclasses.replace(dataclasses.replace(self, index=self.index + 1), **options)
+
+
+def next_draw(last: Draw | None, seed: int | None, options: dict[str, Any], random: np.random.Generator) -> Draw:
+    """The episode that a `reset` begins: of `seed`, else the one after `last`, else of a seed from `random`."""
+    if seed is None and last is not None:
+        return last.following(options)
+    return Draw(int(random.integers(2**31)) if seed is None else seed, **options)
+
+
+def check_render_mode(mode: str | None) -> None:
+    """Raise `ValueError` for a render mode that is not in `METADATA`."""
+    if mode not in (None, *METADATA["render_modes"]):
+        raise ValueError(f'render_mode: expected None or "rgb_array", got {mode!r}')
 
 
 def checked_options(options: dict[str, Any] | None) -> dict[str, Any]:

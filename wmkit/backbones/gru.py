@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from typing import ClassVar, Self
+from typing import Self
 
 import torch
 from torch import Tensor, nn
 
-from wmkit import tree
-from wmkit.backbones.base import Backbone, BackboneConfig, PosteriorName
+from wmkit.backbones.base import BackboneConfig
+from wmkit.backbones.gated import GatedUnit
 from wmkit.registry import register_backbone
 from wmkit.tree import State
 
@@ -31,7 +31,7 @@ class GRUConfig(BackboneConfig):
 
 
 @register_backbone("gru", GRUConfig)
-class GRU(Backbone):
+class GRU(GatedUnit):
     """A GRU cell with one LayerNorm over its three gates together.
 
         [r, c, u] = LN(W_x x_t + W_h h_{t-1})                    (3 * hidden), no bias, eps 1e-3
@@ -42,8 +42,6 @@ class GRU(Backbone):
 
     Source: Hafner et al., Mastering Diverse Domains through World Models, 2023 (the cell of its released code).
     """
-
-    default_posterior: ClassVar[PosteriorName] = "filtering"
 
     def __init__(self, input_dim: int, config: GRUConfig | None = None) -> None:
         super().__init__()
@@ -65,27 +63,6 @@ class GRU(Backbone):
     def initial_state(self, batch_size: int) -> State:
         """{"h": (B, hidden)}: the learned initial h in every row."""
         return {"h": torch.tanh(self.initial).repeat(batch_size, 1)}
-
-    def step(self, x: Tensor, state: State) -> tuple[Tensor, State]:
-        """One step: x (B, input_dim) -> (h (B, hidden), state)."""
-        h = self._cell(self.from_input(x), state["h"])
-        return h, {"h": h}
-
-    def scan(
-        self, x: Tensor, state: State | None = None, is_first: Tensor | None = None, return_state: bool = True
-    ) -> tuple[Tensor, State | None]:
-        """All steps; what the inputs contribute is one product for the whole sequence, the rest is a loop."""
-        batch_size, length, _ = x.shape
-        fresh = self.initial_state(batch_size)
-        state = fresh if state is None else state
-        projected = self.from_input(x)
-        features = []
-        for t in range(length):
-            if is_first is not None:
-                state = tree.where(is_first[:, t], fresh, state)
-            state = {"h": self._cell(projected[:, t], state["h"])}
-            features.append(state["h"])
-        return torch.stack(features, dim=1), state if return_state else None
 
     def _cell(self, projected: Tensor, h: Tensor) -> Tensor:
         """h_t from W_x x_t (B, 3 * hidden) and h_{t-1}, in the precision of h whatever autocast makes of products."""

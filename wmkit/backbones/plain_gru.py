@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import ClassVar, Self
+from typing import Self
 
 import torch
 from torch import Tensor, nn
 
-from wmkit import tree
-from wmkit.backbones.base import Backbone, BackboneConfig, PosteriorName
+from wmkit.backbones.base import BackboneConfig
+from wmkit.backbones.gated import GatedUnit
 from wmkit.registry import register_backbone
 from wmkit.tree import State
 
@@ -29,7 +29,7 @@ class PlainGRUConfig(BackboneConfig):
 
 
 @register_backbone("plain_gru", PlainGRUConfig)
-class PlainGRU(Backbone):
+class PlainGRU(GatedUnit):
     """A GRU cell with the reset gate behind the product, as in `torch.nn.GRUCell` and Keras.
 
         r = sigmoid(W_r x_t + b_r + U_r h_{t-1} + c_r)       u = sigmoid(W_u x_t + b_u + U_u h_{t-1} + c_u)
@@ -39,8 +39,6 @@ class PlainGRU(Backbone):
 
     Source: Cho et al., Learning Phrase Representations using RNN Encoder-Decoder, 2014.
     """
-
-    default_posterior: ClassVar[PosteriorName] = "filtering"
 
     def __init__(self, input_dim: int, config: PlainGRUConfig | None = None) -> None:
         super().__init__()
@@ -56,25 +54,6 @@ class PlainGRU(Backbone):
     def initial_state(self, batch_size: int) -> State:
         """{"h": (B, hidden)}: zeros."""
         return {"h": self.from_state.weight.new_zeros(batch_size, self.feature_dim)}
-
-    def step(self, x: Tensor, state: State) -> tuple[Tensor, State]:
-        """One step: x (B, input_dim) -> (h (B, hidden), state)."""
-        h = self._cell(self.from_input(x), state["h"])
-        return h, {"h": h}
-
-    def scan(
-        self, x: Tensor, state: State | None = None, is_first: Tensor | None = None, return_state: bool = True
-    ) -> tuple[Tensor, State | None]:
-        """All steps; what the inputs contribute is one product for the whole sequence, the rest is a loop."""
-        fresh = self.initial_state(x.shape[0])
-        state = fresh if state is None else state
-        features = []
-        for t, projected in enumerate(self.from_input(x).unbind(1)):
-            if is_first is not None:
-                state = tree.where(is_first[:, t], fresh, state)
-            state = {"h": self._cell(projected, state["h"])}
-            features.append(state["h"])
-        return torch.stack(features, dim=1), state if return_state else None
 
     def _cell(self, projected: Tensor, h: Tensor) -> Tensor:
         """h_t from W x_t + b (B, 3 * hidden) and h_{t-1}, in the precision of h whatever autocast makes of products."""

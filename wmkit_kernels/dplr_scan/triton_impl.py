@@ -37,6 +37,17 @@ def _step(sr, si, seen, u, ar, ai, gr, gi, br, bi):
 
 
 @triton.jit
+def _system(table, size, here, inside):
+    """The five rows of the table, as real and imaginary parts: a, g, q, b and c of the recurrence."""
+    ar, ai = _load(table + here, inside)
+    gr, gi = _load(table + size + here, inside)
+    qr, qi = _load(table + 2 * size + here, inside)
+    br, bi = _load(table + 3 * size + here, inside)
+    cr, ci = _load(table + 4 * size + here, inside)
+    return ar, ai, gr, gi, qr, qi, br, bi, cr, ci
+
+
+@triton.jit
 def dplr_scan_forward(
     table, u, state, is_first, y, last, kept, channels, pairs, length, chunks,
     STATE: tl.constexpr, RESETS: tl.constexpr, KEEP: tl.constexpr, STEPS: tl.constexpr,
@@ -47,11 +58,7 @@ def dplr_scan_forward(
     h = tl.program_id(1) * H + tl.arange(0, H)
     real, size = h < channels, 2 * channels * pairs
     here, inside = 2 * (h[:, None] * pairs + n[None, :]), real[:, None] & (n < pairs)[None, :]
-    ar, ai = _load(table + here, inside)
-    gr, gi = _load(table + size + here, inside)
-    qr, qi = _load(table + 2 * size + here, inside)
-    br, bi = _load(table + 3 * size + here, inside)
-    cr, ci = _load(table + 4 * size + here, inside)
+    ar, ai, gr, gi, qr, qi, br, bi, cr, ci = _system(table, size, here, inside)
     sr, si = tl.zeros((H, N), tl.float32), tl.zeros((H, N), tl.float32)
     if STATE:
         sr, si = _load(state + row * size + here, inside)
@@ -82,11 +89,7 @@ def dplr_scan_backward(
     h = tl.program_id(1) * H + tl.arange(0, H)
     real, size = h < channels, 2 * channels * pairs
     here, inside = 2 * (h[:, None] * pairs + n[None, :]), real[:, None] & (n < pairs)[None, :]
-    ar, ai = _load(table + here, inside)
-    gr, gi = _load(table + size + here, inside)
-    qr, qi = _load(table + 2 * size + here, inside)
-    br, bi = _load(table + 3 * size + here, inside)
-    cr, ci = _load(table + 4 * size + here, inside)
+    ar, ai, gr, gi, qr, qi, br, bi, cr, ci = _system(table, size, here, inside)
     u += row * length * channels + h
     of_y += row * length * channels + h
     of_u += row * length * channels + h

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from wmkit_envs.grid.tiles import COLOR_NAMES, EMPTY, KEY, LOCKED, NUM_COLORS, OPEN, SQUARE, VIEW, WALL
 from wmkit_envs.grid.world import GridWorld, info_facts, pose_truth, resized
-from wmkit_envs.world import Draw, checked_options
+from wmkit_envs.world import METADATA, Draw, check_render_mode, checked_options, next_draw
 
 Picture = NDArray[np.uint8]
 
@@ -76,12 +76,10 @@ class GridEnv(MiniGridEnv):
 
     """
 
-    # only what is tested without a screen
-    metadata = {"render_modes": ["rgb_array"], "render_fps": 4}  # noqa: RUF012
+    metadata = METADATA
 
     def __init__(self, world: str | GridWorld, tile_size: int | None = None, render_mode: str | None = None) -> None:
-        if render_mode not in (None, "rgb_array"):
-            raise ValueError(f'render_mode: expected None or "rgb_array", got {render_mode!r}')
+        check_render_mode(render_mode)
         self.world = resized(world, tile_size)
         self.keys = np.zeros(NUM_COLORS, np.uint8)
         """Keys held, by colour."""
@@ -104,7 +102,7 @@ class GridEnv(MiniGridEnv):
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         """Begin an episode; see the class for seeds and options."""
-        self._draw = self._next_draw(seed, checked_options(options))
+        self._draw = next_draw(self._draw, seed, checked_options(options), self.np_random)
         self._scene = self.world.begin(self._draw)
         self.keys = np.zeros(NUM_COLORS, np.uint8)
         picture, _ = super().reset(seed=seed)
@@ -140,11 +138,6 @@ class GridEnv(MiniGridEnv):
         x, y, self.agent_dir = self._scene.start
         self.agent_pos = (x, y)
         self.mission = self.world.name
-
-    def _next_draw(self, seed: int | None, options: dict[str, Any]) -> Draw:
-        if seed is None and self._draw is not None:
-            return self._draw.following(options)
-        return Draw(int(self.np_random.integers(2**31)) if seed is None else seed, **options)
 
     def _check_reset(self) -> None:
         if self._draw is None:

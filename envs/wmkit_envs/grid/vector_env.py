@@ -15,7 +15,7 @@ from wmkit_envs.grid import engine
 from wmkit_envs.grid.atlas import render_tiles
 from wmkit_envs.grid.tiles import VIEW
 from wmkit_envs.grid.world import GridWorld, info_facts, pose_truth, resized
-from wmkit_envs.world import Draw, Episode, checked_options
+from wmkit_envs.world import Draw, Episode, checked_options, next_draw
 
 Pictures = NDArray[np.uint8]
 Rows = NDArray[np.bool_]
@@ -131,14 +131,9 @@ class GridVectorEnv(VectorEnv[Pictures, NDArray[np.int64], NDArray[Any]]):
     def _next_draws(self, rows: Rows, seeds: Sequence[int | None], options: dict[str, Any]) -> list[Draw]:
         draws: Sequence[Draw | None] = self._draws or [None] * self.num_envs
         return [
-            self._next_draw(draw, seed, options) if chosen or draw is None else draw
+            next_draw(draw, seed, options, self.np_random) if chosen or draw is None else draw
             for draw, seed, chosen in zip(draws, seeds, rows, strict=True)
         ]
-
-    def _next_draw(self, draw: Draw | None, seed: int | None, options: dict[str, Any]) -> Draw:
-        if seed is None and draw is not None:
-            return draw.following(options)
-        return Draw(int(self.np_random.integers(2**31)) if seed is None else seed, **options)
 
     def _checked_seeds(self, seed: int | Sequence[int | None] | None) -> Sequence[int | None]:
         seeds = [seed + row for row in range(self.num_envs)] if isinstance(seed, int) else seed
