@@ -1,6 +1,7 @@
 """A budget of minutes: the clock, here one that gives every step six seconds, ends the run and moves the rate."""
 
 import math
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -32,6 +33,15 @@ def test_steps_are_the_budget_unless_minutes_are_given() -> None:
     assert (by_steps.share(5), by_clock.share(5)) == (0.5, 0.5)
     by_steps.seconds = by_clock.seconds = 40.0
     assert (by_steps.spent(9), by_steps.spent(10), by_clock.spent(1)) == (False, True, True)
+
+
+def test_one_thread_of_a_cpu_is_charged_for_its_own_work_alone() -> None:
+    alone, shared = TrainConfig(device="cpu", threads=1), (TrainConfig(device="cpu"), TrainConfig(threads=1))
+    budget = Budget(alone)
+    started = budget.clock()
+    time.sleep(0.2)
+    assert budget.clock() - started < 0.1
+    assert [Budget(config).clock for config in shared] == [time.perf_counter] * 2
 
 
 @pytest.mark.parametrize("minutes", [0.0, -1.0, math.nan, math.inf])

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import time
+
 from wmkit.config import TrainConfig
 
 
 class Budget:
     """Counts the seconds of training and says which share of the budget is spent.
+
+    On one thread of a CPU a second is one of processor time: what the step would take on a core of its own, however busy
+    the machine is. Else it is one of wall time.
 
     With `train.minutes` the clock decides, without it the steps do. A second counts while a batch is awaited or a step
     is taken; validations, checkpoints and the time before a resume do not.
@@ -19,6 +24,8 @@ class Budget:
         """Seconds that end the run; None when the steps do."""
         self.seconds = 0.0
         """Seconds of training so far, those before a resume included."""
+        alone = config.device == "cpu" and config.threads == 1
+        self.clock = time.process_time if alone else time.perf_counter
 
     def share(self, step: int) -> float:
         """Share in [0, 1] that is spent after `step` steps."""

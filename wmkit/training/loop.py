@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import math
-import time
 from collections.abc import Iterator
 
 import torch
@@ -116,9 +115,9 @@ class Trainer:
     def run(self, stop: StopSignal) -> Summary:
         """Train until the budget is spent or a signal comes."""
         while not self.budget.spent(self.step) and not self._stopped(stop):
-            started = time.perf_counter()
+            started = self.budget.clock()
             self._train_step(next(self.sampler))
-            self._spend(time.perf_counter() - started)
+            self._spend(self.budget.clock() - started)
             if self._due(self.config.train.log_every):
                 self._log_training()
             improved = self._due(self.config.train.eval_every) and self._validate()
