@@ -10,8 +10,8 @@ from wmkit.config import TrainConfig
 class Budget:
     """Counts the seconds of training and says which share of the budget is spent.
 
-    On one thread of a CPU a second is one of processor time: what the step would take on a core of its own, however busy
-    the machine is. Else it is one of wall time.
+    On one thread of a CPU a second is one of processor time: what a step would take on a core of its own, however
+    busy the machine is. Else it is one of wall time.
 
     With `train.minutes` the clock decides, without it the steps do. A second counts while a batch is awaited or a step
     is taken; validations, checkpoints and the time before a resume do not.
