@@ -1,6 +1,6 @@
 """Compare backbones: who remembers the square at the other end of the corridor?
 
-    python recipes/compare_backbones.py                                    the comparison below: 2 h, 2 cores
+    python recipes/compare_backbones.py                                    the comparison below: 2 h of 2 cores
     python recipes/compare_backbones.py systems=s4,gru seeds=0 minutes=2   a first look
     python recipes/compare_backbones.py worlds=distracting_memory_16_4px,distracting_memory_32_4px minutes=15
     python recipes/compare_backbones.py "system.wide=backbone=s4 backbone.layers=8" systems=s4,wide out=comparisons/wide
@@ -34,7 +34,7 @@ DEFAULTS = (
     "worlds=distracting_memory_16_4px",
     "seeds=0,1,2",
     "lrs=3e-4,1e-3,3e-3",
-    "minutes=7",
+    "minutes=5.5",
     "jobs=2",
 )
 
@@ -47,7 +47,17 @@ def config() -> RunConfig:
         size="small",
         model=model,
         data=DataConfig(sampler="episodes", batch_size=16, workers=0),
-        train=TrainConfig(warmup=100, clip=100.0, threads=1, device="cpu", log_every=20, eval_every=100),
+        train=TrainConfig(
+            warmup=300,
+            schedule="constant",
+            clip=100.0,
+            decode_share=0.5,
+            precision="auto",
+            threads=1,
+            device="cpu",
+            log_every=50,
+            eval_every=250,
+        ),
         eval=EvalConfig(episodes=64, horizon=None, batches=4),
     )
 
