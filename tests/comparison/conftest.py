@@ -32,10 +32,12 @@ def tiny() -> RunConfig:
 def make_folder(tmp_path: Path) -> Callable[..., Path]:
     """Writes the files of a comparison of `s4` and `<gru>` at two rates and two seeds, without any run."""
 
-    def make(*, ended: int = 8, failed: tuple[int, ...] = (), rewards: bool = True) -> Path:
+    def make(
+        *, ended: int = 8, failed: tuple[int, ...] = (), rewards: bool = True, worlds: tuple[str, ...] = (WORLD,)
+    ) -> Path:
         plan = Plan(
             systems=(System("s4", ("backbone=s4",)), System("gru", ("backbone=gru", "plugins=[a<b]"))),
-            worlds=(WORLD,),
+            worlds=worlds,
             seeds=(0, 1),
             lrs=(1e-3, 3e-3),
             minutes=1.0,

@@ -1,15 +1,16 @@
-"""The figures of a report: accuracy by seed, curves against training time, error against the horizon."""
+"""The figures of a report: accuracy by seed and by size, curves against training time, error against the horizon."""
 
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from wmkit.comparison.chart import Dots, Series, dot_chart, line_chart
 from wmkit.comparison.result import CellResult, Validation
-from wmkit.comparison.summary import QUALITY, Summary, percent, spread
+from wmkit.comparison.summary import QUALITY, Column, Summary, percent, spread
 
 BASELINES = ("mean image", "copy last context frame", "first map, true walk")
 Value = Callable[[Validation], float | None]
@@ -38,6 +39,36 @@ def headline(summary: Summary, world: str) -> str:
         format_x=_whole_percent if by_share else _plain,
         reference=next((v for r in summary.results if r.cell.world == world and (v := r.accuracy("majority"))), None),
     )
+
+
+def size_curves(summary: Summary) -> str:
+    """What `headline` shows, against the number in which the worlds' names differ; empty where they differ in more."""
+    numbers = sizes(summary.plan.worlds)
+    column = next((c for c in QUALITY if all(c in summary.columns(world, QUALITY) for world in numbers)), None)
+    if len(numbers) < 2 or column is None:
+        return ""
+    series = [
+        line for style, system in _systems(summary) if (line := _by_size(summary, numbers, column, style, system))
+    ]
+    by_share = column.text is percent
+    top = max(value for line in series for value in line.high)
+    template = re.sub(r"\d+", "N", min(numbers), count=1)
+    return line_chart(
+        f"{column.heading} against N in {template}",
+        series,
+        x_label=f"N in {template}",
+        y_label=column.heading,
+        y_range=(min(0.4, *(v for line in series for v in line.low)), 1.0) if by_share else (0.0, 1.05 * top or 1.0),
+        format_y=_whole_percent if by_share else _plain,
+    )
+
+
+def sizes(worlds: Sequence[str]) -> dict[str, int]:
+    """Worlds by the first number in their names, smallest first; empty unless they differ in that number alone."""
+    parts = {world: re.split(r"(\d+)", world, maxsplit=1) for world in worlds}
+    alike = len({(part[0], part[-1]) for part in parts.values() if len(part) == 3}) == 1
+    found = {world: int(part[1]) for world, part in parts.items() if len(part) == 3}
+    return dict(sorted(found.items(), key=lambda item: item[1])) if alike and len(found) == len(parts) else {}
 
 
 def learning_curves(summary: Summary, world: str) -> str:
@@ -106,6 +137,16 @@ def _over_time(label: str, style: str, cells: Sequence[CellResult], value: Value
     times = times[(times >= begin) & (times <= end)]
     # Runs end within a step of each other: the last value of the shorter one is held for that long.
     return _series(label, style, times, np.stack([np.interp(times, x, y) for x, y in curves]))
+
+
+def _by_size(summary: Summary, numbers: dict[str, int], column: Column, style: str, system: str) -> Series | None:
+    """Mean over seeds and their range in each world that the system is tested in."""
+    found = {size: spread(summary.chosen(world, system), column) for world, size in numbers.items()}
+    known = {size: value for size, value in found.items() if value}
+    if not known:
+        return None
+    rows = zip(*((size, value.mean, value.low, value.high) for size, value in known.items()), strict=True)
+    return Series(system, style, *(list(row) for row in rows))
 
 
 def _by_step(label: str, style: str, curves: Sequence[list[float]]) -> Series | None:

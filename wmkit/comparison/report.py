@@ -48,6 +48,11 @@ def render(summary: Summary) -> str:
     plan = summary.plan
     title = f"{', '.join(system.label for system in plan.systems)} on {', '.join(plan.worlds)}"
     parts = [heading(1, title), paragraph(_what(summary), "lead"), _notice(summary)]
+    if across := figures.size_curves(summary):
+        parts += [
+            heading(2, "Across sizes"),
+            figure(across, "Test episodes: mean over seeds, the band is their range."),
+        ]
     for world in plan.worlds:
         parts += [heading(2, world), *_world(summary, world)]
     parts += [heading(2, "How it was made"), *_method(summary)]
