@@ -22,6 +22,7 @@ from wmkit.backbones.base import Backbone
 from wmkit.backbones.build import build_backbone
 from wmkit.data.worlds import find_world, list_worlds
 from wmkit.evaluation import imagine_cli
+from wmkit.machine import graphics, processor
 from wmkit.registry import Entry, all_entries, entry_of, get_entry
 from wmkit.testing import LawResult, examine_backbone
 from wmkit.testing.checker import refuse_other_kinds
@@ -84,15 +85,14 @@ def check(arguments: argparse.Namespace) -> int:
 def doctor(arguments: argparse.Namespace) -> int:
     """Say what this installation has; status 1 when an installed world cannot be loaded."""
     worlds = {name: _world(name) for name in list_worlds()}
-    gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
     rows = {
         "wmkit": metadata.version("wmkit"),
         "python": f"{platform.python_version()} on {platform.platform()}",
         "torch": str(torch.__version__),
         "triton": _version("triton"),
         "opt-einsum": "used by torch" if torch.backends.opt_einsum.is_available() else "not found",
-        "GPUs": ", ".join(gpus) or "none",
-        "threads": f"{torch.get_num_threads()} of {os.cpu_count()} cores",
+        "GPUs": ", ".join(graphics()) or "none",
+        "processor": f"{processor()}; {torch.get_num_threads()} threads",
         "backbones": ", ".join(sorted(all_entries())),
         **{f"world {name}": verdict for name, (_, verdict) in worlds.items()},
     }

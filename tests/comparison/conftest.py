@@ -70,7 +70,7 @@ def _write(files: CellFiles, cell: Cell, *, failed: bool, rewards: bool) -> None
         (files.run / f"{name}.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     (files.run / "finished.json").write_text(json.dumps({"step": 20, "seconds": 60.0, "skipped": cell.seed}))
     (files.run / "evaluation.json").write_text(json.dumps(_evaluation(good, rewards)))
-    (files.run / "versions.json").write_text(json.dumps({"starts": [{"torch": "2"}]}))
+    (files.run / "versions.json").write_text(json.dumps({"starts": [{"torch": "2", "processor": "Some CPU, 2 cores"}]}))
     files.config.write_text("{}")
     (files.run / "pictures").mkdir()
     Image.new("RGB", (4, 4)).save(files.run / "pictures" / "strip.png")

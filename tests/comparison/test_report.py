@@ -66,7 +66,17 @@ def test_the_page_can_be_read_aloud(make_folder: MakeFolder) -> None:
 
 def test_figures_of_the_chosen_rate_are_shown_with_their_range(make_folder: MakeFolder) -> None:
     page = Page(write_report(make_folder()))
-    for text in ("90.0 %", "50.0 %", "0.003chosen", "51.0 %", "1.50 M", "512 MiB", "1.0 min", "2 of 2"):
+    for text in (
+        "90.0 %",
+        "50.0 %",
+        "0.003chosen",
+        "51.0 %",
+        "1.50 M",
+        "512 MiB",
+        "1.0 min",
+        "2 of 2",
+        "on Some CPU, 2 cores",
+    ):
         assert text in page.text
     assert "not complete" not in page.text
     assert "gru on distracting_memory_8_4px, lr 0.001, seed 1: 1" in page.text  # steps that were skipped

@@ -93,7 +93,7 @@ def _world(summary: Summary, world: str) -> list[str]:
         heading(3, "At the chosen learning rate"),
         _system_table(summary, world, "Mean over seeds, range below; the best mean in bold.", QUALITY),
         heading(3, "What it cost"),
-        _system_table(summary, world, "Mean over seeds, range below; one process each.", COST),
+        _system_table(summary, world, _cost_caption(summary), COST),
         heading(3, "While training"),
         figure(
             figures.learning_curves(summary, world),
@@ -284,8 +284,20 @@ def _configs(summary: Summary) -> list[str]:
         if found is not None:
             text = found.config.read_text(encoding="utf-8")
             parts.append(details(f"Whole config of a cell of {system.label}", preformatted(text)))
-    versions = next(summary.folder.glob("cells/*/versions.json"), None)
-    if versions is not None:
-        start: dict[str, Any] = json.loads(versions.read_text(encoding="utf-8"))["starts"][-1]
+    if start := _start(summary):
         parts.append(details("Versions", preformatted(json.dumps(start, indent=2))))
     return parts
+
+
+def _start(summary: Summary) -> dict[str, Any]:
+    """Machine, versions and command of some cell; empty before one has begun."""
+    path = next(summary.folder.glob("cells/*/versions.json"), None)
+    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))["starts"][-1] if path else {}
+    return found
+
+
+def _cost_caption(summary: Summary) -> str:
+    """What the times are times of."""
+    start = _start(summary)
+    machine = "; ".join(text for text in (start.get("processor"), *start.get("gpus", [])) if text)
+    return f"Mean over seeds, range below; one process each{f', on {machine}' if machine else ''}."

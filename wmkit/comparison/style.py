@@ -31,7 +31,7 @@ p { margin: 6px 0 12px; max-width: 78ch; }
 .wide { overflow-x: auto; }
 table { border-collapse: collapse; width: 100%; font-size: 0.93rem; font-variant-numeric: tabular-nums; }
 caption { text-align: left; color: var(--soft); font-size: 0.9rem; padding: 0 0 8px; }
-th, td { padding: 8px 10px; text-align: right; border-bottom: 1px solid var(--line); vertical-align: top; }
+th, td { padding: 8px 7px; text-align: right; border-bottom: 1px solid var(--line); vertical-align: top; }
 thead th { border-bottom: 2px solid var(--line); color: var(--soft); font-weight: 600; vertical-align: bottom; }
 th:first-child, td:first-child { text-align: left; padding-left: 2px; white-space: nowrap; }
 tbody th { font-weight: 600; }

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 
 import torch
 
-CPU_INFO = Path("/proc/cpuinfo")
+from wmkit.machine import CPU_INFO
 
 
 def resolve_precision(name: str, device: torch.device) -> str:

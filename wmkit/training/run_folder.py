@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from wmkit.config import RunConfig
+from wmkit.machine import graphics, processor
 
 ROOT = Path("runs")
 CONFIG, SHAPES, VERSIONS, FINISHED, LOCK = "config.json", "shapes.json", "versions.json", "finished.json", "lock"
@@ -153,10 +154,12 @@ def _numbered(root: Path, name: str) -> dict[int, RunFolder]:
 
 
 def versions() -> dict[str, Any]:
-    """Versions of Python and of what decides the numbers, the git commit if there is one, and the command line."""
+    """Python, the machine, versions of what decides the numbers, the git commit if there is one, the command line."""
     return {
         "python": platform.python_version(),
         "platform": platform.platform(),
+        "processor": processor(),
+        "gpus": graphics(),
         **{name: _version(name) for name in PACKAGES},
         "commit": _commit(),
         "command": sys.argv,
