@@ -1,0 +1,115 @@
+"""The probe that reads frames: any model's predictions can be judged by it, for it knows nothing of models."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from wmkit.data import EpisodeSource, RandomWindows
+from wmkit.evaluation.digits.chart import CELLS, PLACES, joint_chart
+from wmkit.evaluation.digits.probe import Example, Probe, Reader, fit
+from wmkit.evaluation.digits.truth import CLASSES, KEYS, Digits
+from wmkit.networks import to_unit
+
+STEPS, RATE = 2000, 5e-3
+CLIPS, CLIP_LENGTH, EVERY = 8, 25, 8
+"""Of each training example: so many clips, of which every eighth frame is read."""
+TURN, STRETCH, SHEAR = 0.17, 0.12, 0.15
+"""Largest rotation in radians, relative change of size and shear of training frames."""
+NOISE = 0.1
+"""Largest standard deviation of the noise on training frames."""
+
+
+class FrameReader(Reader):
+    """Frames (N, C, H, W), averaged to 32x32 -> a belief about class and place together, (N, 10, 100).
+
+    Convolutions without padding over the 16x16 cells leave the inner 10x10: what is around a cell and nothing else
+    says what is in it, so that a digit is read alike wherever it is.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.PixelUnshuffle(2),
+            nn.Conv2d(4 * channels, 32, 5),
+            nn.ReLU(),
+            nn.Conv2d(32, 64, 3),
+            nn.ReLU(),
+            nn.Conv2d(64, 64, 1),
+            nn.ReLU(),
+            nn.Conv2d(64, CLASSES, 1),
+        )
+
+    def forward(self, frame: Tensor) -> Tensor:
+        """Log-probabilities (N, 1000) of class and place together, place by place within a class."""
+        small = F.adaptive_avg_pool2d(to_unit(frame).clamp(0, 1), 2 * CELLS)
+        small = small.contiguous(memory_format=torch.channels_last)  # a third of the time on a CPU
+        return self.layers(small).flatten(1).log_softmax(-1)
+
+    def beliefs(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """See `Reader.beliefs`."""
+        joint = self(x).exp().reshape(-1, CLASSES, PLACES)
+        return joint.sum(-1), joint.sum(-2)
+
+    def loss(self, x: Tensor, truth: Digits, side: int) -> Tensor:
+        """See `Reader.loss`."""
+        return -(joint_chart(truth, side).flatten(1).to(x.device) * self(x)).sum(-1).mean()
+
+
+def fit_frame_probe(
+    source: EpisodeSource, *, steps: int = STEPS, seed: int = 0, device: torch.device | str = "cpu"
+) -> Probe:
+    """Fit a probe to true frames of `source`, training episodes with `KEYS`, each turned, stretched, blurred and noisy.
+
+    A few frames of one clip, then of another: give generated episodes of `CLIP_LENGTH`, the rest would go unread. Half
+    a minute of one CPU core. How well it reads true frames of held-out episodes is the ceiling for any prediction, and
+    to be told with it.
+    """
+    channels, side, _ = source.image_shape
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        reader = FrameReader(channels)
+    examples = _examples(source, torch.Generator().manual_seed(seed), seed, torch.device(device))
+    return fit(reader.to(device), examples, side, steps=steps, rate=RATE)
+
+
+def _examples(source: EpisodeSource, generator: torch.Generator, seed: int, device: torch.device) -> Iterator[Example]:
+    length = min(CLIP_LENGTH, source.episode_length(0))
+    with RandomWindows(source, CLIPS, length, seed=seed, windows_per_episode=1, keys=KEYS) as clips:
+        for batch in clips:
+            frame = to_unit(batch.image[:, ::EVERY]).flatten(0, 1)
+            truth = Digits.of(batch)[:, ::EVERY]
+            flat = Digits(truth.identity.flatten(0, 1), truth.position.flatten(0, 1))
+            frame, flat = _disturbed(frame, flat, generator)
+            yield frame.to(device), flat
+
+
+def _disturbed(frame: Tensor, truth: Digits, generator: torch.Generator) -> Example:
+    """Frames turned, stretched and sheared about their middle, the truth with them; then blurred, faint and noisy."""
+    inward = _inward(len(frame), generator)
+    side = frame.shape[-1]
+    grid = F.affine_grid(F.pad(inward, (0, 1)), list(frame.shape), align_corners=False)
+    moved = F.grid_sample(frame, grid, align_corners=False)
+    middle = torch.einsum("nij,nkj->nki", torch.linalg.inv(inward), truth.position - side / 2) + side / 2
+    return _dimmed(moved, generator), Digits(truth.identity, middle)
+
+
+def _inward(number: int, generator: torch.Generator) -> Tensor:
+    """(number, 2, 2): where a pixel of the new frame comes from, both from the middle."""
+    turn, shear, *scale = torch.rand(4, number, generator=generator) * 2 - 1
+    cos, sin = (TURN * turn).cos(), (TURN * turn).sin()
+    rotation = torch.stack([cos, -sin, sin, cos], dim=-1).reshape(-1, 2, 2)
+    shape = torch.diag_embed(1 + STRETCH * torch.stack(scale, dim=-1))
+    shape[:, 0, 1] = SHEAR * shear
+    return rotation @ shape
+
+
+def _dimmed(frame: Tensor, generator: torch.Generator) -> Tensor:
+    """From none to all of a blur over 3x3 pixels (of 32x32), half to all of the brightness, none to all of `NOISE`."""
+    radius = frame.shape[-1] // 25
+    blur, gain, noise = torch.rand(3, len(frame), 1, 1, 1, generator=generator)
+    soft = frame + blur * (F.avg_pool2d(frame, 2 * radius + 1, stride=1, padding=radius) - frame)
+    return (1 + gain) / 2 * soft + NOISE * noise * torch.randn(frame.shape, generator=generator)
