@@ -1,4 +1,4 @@
-"""The `wmkit` command: list, check, doctor, imagine, report."""
+"""The `wmkit` command: list, check, doctor, imagine, levels, report."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ from wmkit.backbones.base import Backbone
 from wmkit.backbones.build import build_backbone
 from wmkit.data.worlds import find_world, list_worlds
 from wmkit.evaluation import imagine_cli
+from wmkit.evaluation.levels import command as levels_cli
 from wmkit.registry import Entry, all_entries, entry_of, get_entry
 from wmkit.testing import LawResult, examine_backbone
 from wmkit.testing.checker import refuse_other_kinds
@@ -123,6 +124,11 @@ VERBS = {
         "Truth beside imagination, for some held-out episodes of a run, as a GIF.",
         imagine_cli.imagine,
         imagine_cli.add_arguments,
+    ),
+    "levels": Verb(
+        "What the levels of a trained clockwork hierarchy hold: KL, entropy, resets, samples, speeds, times.",
+        levels_cli.levels,
+        levels_cli.add_arguments,
     ),
     "report": Verb(
         "The tables and the page of a comparison, from its folder.",

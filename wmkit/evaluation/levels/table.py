@@ -1,0 +1,119 @@
+"""The analyses as tables for the terminal (rich)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from rich import box
+from rich.table import Table
+
+from wmkit.evaluation.errors import Estimate
+from wmkit.evaluation.levels.entropy import LevelEntropy
+from wmkit.evaluation.levels.kl import LevelKL, scaled
+from wmkit.evaluation.levels.reading import name_of
+from wmkit.evaluation.levels.reset import LevelReset
+from wmkit.evaluation.levels.samples import PARTS, LevelSamples
+from wmkit.evaluation.levels.speeds import SpeedAdaptation
+from wmkit.evaluation.levels.times import TrainingTime
+
+
+def kl_table(found: Mapping[str, LevelKL]) -> Table:
+    """TALD's Table 1: one row per run, one column per level; bits per clip, below them nats per clip and per frame."""
+    first = next(iter(found.values()))
+    table = _table(
+        f"KL per level, {first.length} frames, {len(first.per_clip)} held-out clips",
+        "Bits per clip, in brackets nats per clip, nats per frame. ± 1.96 standard errors over clips.",
+        ["run", *(f"level {level}" for level in range(1, max(kl.levels for kl in found.values()) + 1))],
+    )
+    for label, kl in found.items():
+        table.add_row(label, *(_kl(kl, level) for level in range(1, kl.levels + 1)))
+    return table
+
+
+def entropy_table(found: LevelEntropy) -> Table:
+    """Means over the ticks of each curve, in the context and after it."""
+    table = _table(
+        f"Entropy per level in nats, context {found.context} | query {found.horizon}",
+        "Mean over ticks. In the query, prior and posterior see the frames, open loop does not.",
+        ["level", *(f"{name}, {part}" for name in found.levels[0] for part in ("context", "query"))],
+    )
+    for number, curves in enumerate(found.levels, start=1):
+        cells = []
+        for curve in curves.values():
+            means = list(zip(curve.steps, curve.nats.mean().tolist(), strict=True))
+            for inside in (True, False):
+                chosen = [mean for step, mean in means if (step < 1) == inside]
+                cells.append(f"{sum(chosen) / len(chosen):.2f}" if chosen else "-")
+        table.add_row(str(number), *cells)
+    return table
+
+
+def reset_table(found: LevelReset, last: int) -> Table:
+    """One row per subset of blind levels, one column per measure."""
+    steps = min(last, found.horizon)
+    table = _table(
+        f"Imagined from contexts that only some levels saw, steps 1-{steps}",
+        "± 1.96 standard errors over clips. None sees: the floor.",
+        ["context", *found.names],
+    )
+    for blind in found.measures:
+        cells = [_pm(found.over(blind, name, last)) for name in found.names]
+        table.add_row(name_of(blind, found.levels), *cells)
+    return table
+
+
+def samples_table(found: LevelSamples) -> Table:
+    """One row per condition."""
+    table = _table(
+        "Samples of one clip by which levels saw its context",
+        "Per frame, summed over pixels. Error: against the truth; spread: variance from draw to draw.",
+        ["context", *(f"{what}, {part}" for what in ("error", "spread") for part in PARTS)],
+    )
+    for name in found.frames:
+        table.add_row(name, *(f"{value:.2f}" for value in (*found.error(name), *found.spread(name))))
+    return table
+
+
+def speeds_table(found: SpeedAdaptation) -> Table:
+    """One row per speed, one column per level: mean over runs, and the runs."""
+    table = _table(
+        f"KL per level by speed, nats per clip of {found.runs[0].kl.length} frames",
+        "Mean over separately trained runs, in brackets each of them.",
+        ["speed", *(f"level {level}" for level in range(1, found.levels + 1))],
+    )
+    for place, speed in enumerate(found.speeds):
+        cells = []
+        for level in range(1, found.levels + 1):
+            runs = ", ".join(f"{nats:.3g}" for nats in found.at(speed, level))
+            cells.append(f"{found.means(level)[place]:.4g} ({runs})")
+        table.add_row(f"{speed:.3g}", *cells)
+    return table
+
+
+def times_table(found: Sequence[TrainingTime], base: TrainingTime) -> Table:
+    """CW-VAE's Table D.1, relative."""
+    table = _table(
+        f"Training time relative to {base.label}",
+        "Per frame; medians over the lines of the log, quartiles of frames/s.",
+        ["run", "relative", "ms a step", "frames/s", "quartiles"],
+    )
+    for time in found:
+        speed = f"{time.frames_per_second:,.0f}", f"{time.low:,.0f} .. {time.high:,.0f}"
+        table.add_row(time.label, f"{time.relative_to(base):.2f}", f"{time.milliseconds:.1f}", *speed)
+    return table
+
+
+def _table(title: str, caption: str, headings: Sequence[str]) -> Table:
+    table = Table(title=title, caption=caption, box=box.SIMPLE, pad_edge=False)
+    for column, heading in enumerate(headings):
+        table.add_column(heading, justify="right" if column else "left")
+    return table
+
+
+def _kl(kl: LevelKL, level: int) -> str:
+    nats = kl.nats(level)
+    return f"{_pm(kl.bits(level))}\n({_pm(nats)}; {scaled(nats, 1 / kl.length).mean:.3g})"
+
+
+def _pm(estimate: Estimate) -> str:
+    return f"{estimate.mean:.4g} ± {estimate.half_width:.2g}"
