@@ -10,7 +10,7 @@ from matplotlib import pyplot
 from numpy.typing import NDArray
 from PIL import Image
 
-from wmkit_envs import DISTRACTING_MEMORY_100, MULTI_DOORS_KEYS_5, RAY_MAZE_9X9, RAY_TWO_ROOMS, World
+from wmkit_envs import DISTRACTING_MEMORY_100, MULTI_DOORS_KEYS_5, RAY_MAZE_9X9, RAY_TWO_ROOMS, VIDEOS, World
 from wmkit_envs.grid.atlas import render_tiles
 from wmkit_envs.grid.tiles import AGENT
 from wmkit_envs.grid.world import GridWorld
@@ -24,11 +24,12 @@ FOLDER = Path(__file__).parent / "pictures"
 SEED, ZOOM, GAP = 3, 2, 4
 # to the end, back at the start room, back at the start, the end again
 MEMORY_TIMES = (0, 12, 24, 36, 46, 49, 147, 150, 160, 198, 210, 222, 234, 244, 248, 249)
+VIDEO_ROWS = ("moving_mnist_slow", "moving_mnist", "moving_mnist_fast")
 DOORS_TIMES = (0, 12, 22, 30, 60, 100, 140, 169, 181, 192, 210, 250, 300, 350, 420, 500)
 
 
 def main() -> None:
-    """One strip and one map for one world of each kind, and the eight wall styles."""
+    """One strip and one map for one world of each kind, the eight wall styles, and one video at three speeds."""
     mpl.use("Agg")
     FOLDER.mkdir(exist_ok=True)
     for world, times in ((RAY_MAZE_9X9, range(0, 96, 8)), (RAY_TWO_ROOMS, range(276, 372, 8))):
@@ -42,6 +43,9 @@ def main() -> None:
         images = grid_world.generate(seed=SEED)["image"]
         save(f"{grid_world.name}_strip", tile(images[list(times)], columns=len(times) // 2))
         save(f"{grid_world.name}_map", draw_grid(grid_world))
+    videos = [VIDEOS[name].generate(seed=SEED, length=36)["image"] for name in VIDEO_ROWS]
+    frames = np.concatenate([video[::3] for video in videos]).repeat(3, axis=-1)
+    save("moving_mnist_strip", tile(frames, columns=len(videos[0][::3])))
 
 
 def tile(images: NDArray[np.uint8], columns: int) -> NDArray[np.uint8]:

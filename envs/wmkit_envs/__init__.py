@@ -1,4 +1,4 @@
-"""Memory worlds as Gymnasium environments and as scripted episode generators."""
+"""Memory worlds as Gymnasium environments and as scripted episode generators, and videos."""
 
 from __future__ import annotations
 
@@ -10,9 +10,13 @@ from wmkit_envs.worlds import (
     DISTRACTING_MEMORY_100,
     DISTRACTING_MEMORY_200,
     DISTRACTING_MEMORY_400,
+    MOVING_MNIST,
+    MOVING_MNIST_FAST,
+    MOVING_MNIST_SLOW,
     MULTI_DOORS_KEYS_3,
     MULTI_DOORS_KEYS_5,
     MULTI_DOORS_KEYS_7,
+    VIDEOS,
     WORLDS,
     find_world,
 )
@@ -21,6 +25,9 @@ __all__ = [
     "DISTRACTING_MEMORY_100",
     "DISTRACTING_MEMORY_200",
     "DISTRACTING_MEMORY_400",
+    "MOVING_MNIST",
+    "MOVING_MNIST_FAST",
+    "MOVING_MNIST_SLOW",
     "MULTI_DOORS_KEYS_3",
     "MULTI_DOORS_KEYS_5",
     "MULTI_DOORS_KEYS_7",
@@ -29,6 +36,7 @@ __all__ = [
     "RAY_MAZE_13X13",
     "RAY_MAZE_15X15",
     "RAY_TWO_ROOMS",
+    "VIDEOS",
     "WORLDS",
     "Episode",
     "World",
@@ -46,7 +54,8 @@ def generate(world: str, *, seed: int, split: str = "train", index: int = 0, len
 def register(name: str) -> str:
     """Make a world known to Gymnasium, if it is not yet, and return its id; the worlds in `WORLDS` already are.
 
-    `gymnasium.make(wmkit_envs.register("distracting_memory_16"))`. Raises `ValueError` for an unknown world.
+    `gymnasium.make(wmkit_envs.register("distracting_memory_16"))`. Raises `ValueError` for an unknown world and for a
+    video, in which nothing acts.
     """
     world = find_world(name)
     if world.id not in gymnasium.registry:

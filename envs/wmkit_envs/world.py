@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import abc
 import dataclasses
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -67,6 +67,8 @@ def checked_options(options: dict[str, Any] | None) -> dict[str, Any]:
 class World(abc.ABC):
     """A kind of episode."""
 
+    channels: ClassVar[int] = 3
+    """Of its pictures."""
     name: str
     """Short name, as in `world=ray_maze_9x9`."""
     id: str
@@ -80,19 +82,19 @@ class World(abc.ABC):
     action_dim: int = 6
 
     def __post_init__(self) -> None:
-        if len(self.image_shape) != 3 or self.image_shape[0] != 3:
-            raise ValueError(f"image_shape: expected (3, height, width), got {self.image_shape}")
+        if len(self.image_shape) != 3 or self.image_shape[0] != self.channels:
+            raise ValueError(f"image_shape: expected ({self.channels}, height, width), got {self.image_shape}")
 
     @property
     @abc.abstractmethod
     def registration(self) -> dict[str, Any]:
-        """What `gymnasium.register` is told besides the id."""
+        """What `gymnasium.register` is told besides the id; raises `ValueError` where there is no environment."""
 
     @abc.abstractmethod
     def generate(self, *, seed: int, split: str = "train", index: int = 0, length: int | None = None) -> Episode:
         """One episode of the world's own policy, a function of (seed, split, index) alone.
 
-        `image` (T, H, W, 3) uint8; `action` (T, A) one-hot float32 that led to each image, zeros at the first; `reward`
+        `image` (T, H, W, C) uint8; `action` (T, A) one-hot float32 that led to each image, zeros at the first; `reward`
         (T,) float32; `is_first`, `is_terminal` (T,) bool; `context_length` () int64; and the world's ground truth. T is
         `episode_length`, or `length` for the first `length` observations of the same episode (the context is then at
         most that long).

@@ -11,10 +11,12 @@ from wmkit_envs.grid.multi_doors_keys import multi_doors_keys
 from wmkit_envs.grid.tiles import VIEW
 from wmkit_envs.grid.world import GridWorld
 from wmkit_envs.ray_worlds import RAY_WORLDS
+from wmkit_envs.video.moving_mnist import MovingMnist, find_moving_mnist, moving_mnist
 from wmkit_envs.world import World
 
 DISTRACTING_MEMORY_100, DISTRACTING_MEMORY_200, DISTRACTING_MEMORY_400 = map(distracting_memory, (100, 200, 400))
 MULTI_DOORS_KEYS_3, MULTI_DOORS_KEYS_5, MULTI_DOORS_KEYS_7 = map(multi_doors_keys, (3, 5, 7))
+MOVING_MNIST, MOVING_MNIST_SLOW, MOVING_MNIST_FAST = map(moving_mnist, ("", "slow", "fast"))
 
 GRID_WORLDS: tuple[GridWorld, ...] = (
     DISTRACTING_MEMORY_100,
@@ -25,7 +27,9 @@ GRID_WORLDS: tuple[GridWorld, ...] = (
     MULTI_DOORS_KEYS_7,
 )
 WORLDS: dict[str, World] = {world.name: world for world in (*RAY_WORLDS, *GRID_WORLDS)}
-"""The published sizes; `find_world` knows the tile worlds of every size."""
+"""Those that are environments, in the published sizes; `find_world` knows the tile worlds of every size."""
+VIDEOS: dict[str, MovingMnist] = {world.name: world for world in (MOVING_MNIST, MOVING_MNIST_SLOW, MOVING_MNIST_FAST)}
+"""Those that are watched only."""
 
 _Family = Callable[..., GridWorld]
 _FAMILIES: tuple[tuple[str, _Family], ...] = (
@@ -40,19 +44,22 @@ def find_world(name: str) -> World:
     """The world of a short name or a Gymnasium id.
 
     Tile worlds come in every size, and their short names can end in the size of a tile: `distracting_memory_16_4px` has
-    pictures of 20x20. Raises `ValueError` for a size that cannot be, and for an unknown name with the closest match and
-    the list of names.
+    pictures of 20x20. Moving MNIST's can end in the size of the picture: `moving_mnist_fast_32px`. Raises `ValueError`
+    for a size that cannot be, and for an unknown name with the closest match and the list of names.
     """
-    known = WORLDS | {world.id: world for world in WORLDS.values()}
+    named = WORLDS | VIDEOS
+    known = named | {world.id: world for world in named.values()}
     if name in known:
         return known[name]
+    if video := find_moving_mnist(name):
+        return video
     for pattern, family in _FAMILIES:
         if match := re.fullmatch(pattern, name):
             return _sized(family, *match.groups())
     close = difflib.get_close_matches(name, known, n=1)
     hint = f" Did you mean {close[0]!r}?" if close else ""
     raise ValueError(
-        f"Unknown world {name!r}.{hint} Known: {', '.join(sorted(known))}, and other sizes of the tile worlds."
+        f"Unknown world {name!r}.{hint} Known: {', '.join(sorted(known))}, and other sizes of tile worlds and videos."
     )
 
 

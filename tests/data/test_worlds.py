@@ -41,6 +41,14 @@ def _points():
     return worlds._entry_points()
 
 
+@pytest.mark.parametrize("name", ["moving_mnist_32px", "wmkit/MovingMNISTFast-32px-v0", "moving_mnist_slow"])
+def test_videos_of_any_speed_and_size_are_found(name):
+    world = find_world(name)
+    assert name in (world.name, world.id)
+    assert (world.image_shape[0], world.action_dim) == (1, 0)
+    assert find_world(entry_point_of(world) and world.name) == world
+
+
 @pytest.mark.parametrize(
     ("name", "shape", "length"),
     [

@@ -11,6 +11,7 @@ from wmkit.evaluation import protocol
 from wmkit.evaluation.errors import frame_error
 from wmkit.evaluation.protocol import evaluate, make_film
 from wmkit.evaluation.report import COPY_LAST, GENERATION, MEAN_IMAGE, MISLED, OTHER_FRAME, RECONSTRUCTION, ROWS
+from wmkit.evaluation.table import error_sheet
 from wmkit.world_model import Imagined
 
 
@@ -185,3 +186,13 @@ def test_a_single_episode_is_refused_because_others_are_needed(model, batch):
     with pytest.raises(ValueError, match="at least 2 episodes"):
         evaluate(model, protocol.rows_of(batch, slice(0, 1)), context=5, horizon=7)
     assert OTHER_FRAME in evaluate(model, protocol.rows_of(batch, slice(0, 2)), context=5, horizon=7).on_query
+
+
+def test_without_actions_there_are_no_wrong_ones(batch):
+    model = build_world_model("gru", "tiny", image_shape=(3, 8, 8), action_dim=0)
+    video = dataclasses.replace(batch, action=batch.action[..., :0])
+    result = evaluate(model, video, context=6, horizon=8)
+    assert set(result.on_query) == set(ROWS) - {MISLED}
+    assert not any("actions" in verdict.claim for verdict in result.verdicts())
+    assert "action_ratio" not in result.to_json()
+    assert MISLED not in error_sheet(result).rows

@@ -135,7 +135,9 @@ def span(index: Index, key: str, episode: int) -> tuple[int, int]:
 
 
 def chunk_files(folder: Path, chunks: tuple[int, ...], start: int, stop: int) -> list[Path]:
-    """The files that hold places start..stop-1 of the array in `folder`."""
+    """The files that hold places start..stop-1 of the array in `folder`; none where a place holds no number."""
+    if 0 in chunks:  # the actions of a world without any
+        return []
     rest = ["0"] * (len(chunks) - 1)
     numbers = range(start // chunks[0], -(-stop // chunks[0]))
     return [folder.joinpath("c", str(number), *rest) for number in numbers]

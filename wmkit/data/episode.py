@@ -20,6 +20,7 @@ CONSTANT_KEYS = frozenset(
     {
         *("context_length", "maze_layout", "map_tiles", "atlas", "targets_pos", "target_colors"),
         *("sample_pos", "sample_color", "answer", "doors_pos", "door_colors", "keys_pos", "key_colors"),
+        *("digit_identity", "digit_source"),
     }
 )
 """Keys that hold one value per episode even where their first axis happens to equal T."""

@@ -64,7 +64,8 @@ def evaluate(
     (M, T, C, H, W) uint8, of which the mean-image baseline is the mean; None takes the contexts of the episodes
     themselves. atlas: (K, ts, ts, C) uint8 when the frames are made of tiles and the batch has `tiles.KEYS` as extras:
     tiles and doors are then judged too. Latents are samples, drawn from `seed`; `generation, wrong actions` gives row i
-    the actions of row i - 1 and its own noise. Raises `ValueError` for too few or too short episodes.
+    the actions of row i - 1 and its own noise, where there are actions. Raises `ValueError` for too few or too short
+    episodes.
     """
     check_lengths(batch, context, horizon)
     batch = batch.window(0, context + horizon)
@@ -169,11 +170,11 @@ def _futures(
 ) -> dict[str, Tensor]:
     """The model's features for one group: reconstruction (B, C + H, F), the others (B, H, F)."""
     observed = observe(model, batch, context, generator)
-    return {
-        RECONSTRUCTION: observed.features,
-        GENERATION: imagine(model, observed, batch.action[:, context:]),
-        MISLED: imagine(model, observed, other_action[:, context:]),
-    }
+    actions = {GENERATION: batch.action, MISLED: other_action}
+    if not batch.action.shape[-1]:
+        del actions[MISLED]
+    imagined = {name: imagine(model, observed, action[:, context:]) for name, action in actions.items()}
+    return {RECONSTRUCTION: observed.features} | imagined
 
 
 def _model_errors(model: WorldModel, futures: dict[str, Tensor], image: Tensor, context: int) -> dict[str, Tensor]:

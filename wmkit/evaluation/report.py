@@ -30,7 +30,7 @@ COPY_LAST = "copy last context frame"
 FIRST_MAP = "first map, true walk"
 """What a walker sees that knows its way and the map as it was at first, but not that anything changes."""
 ROWS = (RECONSTRUCTION, GENERATION, MISLED, MEAN_IMAGE, OTHER_FRAME, COPY_LAST)
-"""Those of every world; `FIRST_MAP` comes to them in worlds with doors."""
+"""Those of every world, but `MISLED` where there are no actions; `FIRST_MAP` comes to them in worlds with doors."""
 
 RECONSTRUCTION_SHARE = 0.40
 ACTION_COST = 1.15
@@ -84,8 +84,9 @@ class Evaluation:
             self._beats(COPY_LAST, MIDDLE),
             self._beats(OTHER_FRAME, FAR),
             self._beats(MEAN_IMAGE, MIDDLE),
-            self._uses_actions(),
         ]
+        if MISLED in self.on_query:
+            verdicts.append(self._uses_actions())
         if FIRST_MAP in self.on_query:
             verdicts.append(self._beats(FIRST_MAP, (1, self.horizon)))
         for part in (self.tiles, self.rewards):
@@ -128,7 +129,7 @@ class Evaluation:
             },
             "context_curves": {name: _curve(errors) for name, errors in self.on_context.items()},
             "query_curves": {name: _curve(errors) for name, errors in self.on_query.items()},
-            "action_ratio": self.action_ratio(),
+            **({"action_ratio": self.action_ratio()} if MISLED in self.on_query else {}),
             **({} if self.tiles is None else {"tile_accuracy": self.tiles.to_json()}),
             **({} if self.rewards is None else {"reward_accuracy": self.rewards.to_json()}),
             "verdicts": [dataclasses.asdict(verdict) for verdict in self.verdicts()],

@@ -68,7 +68,8 @@ def markdown(evaluation: Evaluation, ranges: tuple[Range, ...] = RANGES) -> str:
 def error_sheet(evaluation: Evaluation, ranges: tuple[Range, ...] = RANGES) -> Sheet:
     """One row per predictor, one column for the context and one per range of query steps."""
     steps = evaluation.columns(ranges)
-    names = [*ROWS, *(name for name in evaluation.on_query if name not in ROWS)]
+    others = [name for name in evaluation.on_query if name not in ROWS]
+    names = [name for name in ROWS if name in evaluation.on_query] + others
     return Sheet(
         f"Error per frame on {evaluation.episodes} held-out episodes, "
         f"context {evaluation.context} | query {evaluation.horizon} steps",

@@ -1,0 +1,1 @@
+"""Worlds that are watched only: Moving MNIST."""
