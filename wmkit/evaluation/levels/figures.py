@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -20,10 +21,22 @@ from wmkit.evaluation.levels.reset import LevelReset
 from wmkit.evaluation.levels.samples import LevelSamples
 from wmkit.evaluation.levels.speeds import SpeedAdaptation
 from wmkit.evaluation.levels.times import TrainingTime
+from wmkit.evaluation.video.report import (
+    BLACK,
+    COPY_LAST,
+    FLOORS,
+    GENERATION,
+    MEAN_IMAGE,
+    OTHER_CLIP,
+    TITLES,
+    TRUE_FRAMES,
+    VideoEvaluation,
+)
 
 COLOURS = ("tab:blue", "tab:orange", "tab:green", "tab:red", "tab:purple", "tab:brown")
 """Of levels, bottom first."""
 LINES = {PRIOR: ("0.45", "-"), POSTERIOR: ("tab:blue", "-"), OPEN_LOOP: ("tab:orange", "-")}
+REFERENCES = {TRUE_FRAMES: (0, (1, 1)), BLACK: "-", MEAN_IMAGE: "--", COPY_LAST: "-.", OTHER_CLIP: ":"}
 NO_NATS = 0.01
 """Where the logarithmic axis of nats becomes linear, so that a collapsed level still has a place on it."""
 
@@ -34,9 +47,9 @@ def draw_kl(found: Mapping[str, LevelKL], path: Path) -> None:
     axes = figure.subplots()
     most = max(kl.levels for kl in found.values())
     for level in range(1, most + 1):
-        having = [(group, kl.nats(level)) for group, kl in enumerate(found.values()) if level <= kl.levels]
-        places = [group + (level - (most + 1) / 2) * 0.8 / most for group, _ in having]
-        heights, halves = [nats.mean for _, nats in having], [nats.half_width for _, nats in having]
+        having = [(group, kl) for group, kl in enumerate(found.values()) if level <= kl.levels]
+        places = [group + (level - (kl.levels + 1) / 2) * 0.8 / most for group, kl in having]
+        heights, halves = [kl.nats(level).mean for _, kl in having], [kl.nats(level).half_width for _, kl in having]
         axes.bar(places, heights, 0.8 / most, yerr=halves, color=COLOURS[level - 1], label=f"level {level}", capsize=2)
         for place, height in zip(places, heights, strict=True):
             axes.annotate(f"{height:.3g}", (place, height), (0, 4), textcoords="offset points", ha="center", fontsize=7)
@@ -92,7 +105,9 @@ def draw_reset(found: LevelReset, path: Path, title: str, last: int) -> None:
 def draw_samples(found: LevelSamples, path: Path, title: str) -> None:
     """The truth, then for each condition its draws, at several times."""
     times = _times(found.context, len(found.truth) - found.context)
-    rows = [("truth", found.truth / 255), *((name, draw) for name, draws in found.frames.items() for draw in draws)]
+    rows = [("truth", found.truth / 255)]
+    for name, draws in found.frames.items():
+        rows += [(name if number == 0 else "", draw) for number, draw in enumerate(draws)]
     figure = Figure(figsize=(1.9 + 0.62 * len(times), 0.8 + 0.62 * len(rows)), dpi=DOTS_PER_INCH)
     figure.set_layout_engine("constrained", h_pad=0.01, w_pad=0.01)
     grid = figure.subplots(len(rows), len(times), squeeze=False)
@@ -127,6 +142,31 @@ def draw_speeds(found: SpeedAdaptation, path: Path) -> None:
     figure.savefig(path)
 
 
+def draw_horizon(found: Mapping[str, VideoEvaluation], path: Path, title: str) -> None:
+    """One panel per metric: a line for each run, and in grey what needs no model."""
+    first = next(iter(found.values()))
+    figure = Figure(figsize=(11.0, 3.0 * -(-len(first.curves) // 2) + 0.6), dpi=DOTS_PER_INCH, layout="constrained")
+    panels = figure.subplots(-(-len(first.curves) // 2), 2, squeeze=False).flatten()
+    steps = range(1, first.horizon + 1)
+    for axes, metric in zip(panels, first.curves, strict=False):
+        for number, (label, evaluation) in enumerate(found.items()):
+            _line(axes, steps, evaluation.curves[metric][GENERATION], label, f"C{number}")
+        for name, style in REFERENCES.items():
+            if name in first.curves[metric]:
+                _line(axes, steps, first.curves[metric][name], name, "0.55" if name in FLOORS else "0.2", style)
+        axes.set_title(TITLES[metric], fontsize=9)
+        axes.set_xlabel("frames after the context", fontsize=8)
+        axes.grid(alpha=0.25)
+    for axes in panels[len(first.curves) :]:
+        axes.axis("off")
+    handles = {line.get_label(): line for axes in panels for line in axes.get_lines()}
+    figure.legend(handles.values(), handles.keys(), loc="outside right", fontsize=8, frameon=False)
+    figure.suptitle(
+        f"{title}, {first.clips} held-out clips, {first.context} frames seen; bands: 95 % over clips", fontsize=9
+    )
+    figure.savefig(path)
+
+
 def draw_times(found: Sequence[TrainingTime], base: TrainingTime, path: Path) -> None:
     """Training time of as many frames, relative to `base`."""
     figure = Figure(figsize=(6.0, 1.0 + 0.4 * len(found)), dpi=DOTS_PER_INCH, layout="constrained")
@@ -141,11 +181,11 @@ def draw_times(found: Sequence[TrainingTime], base: TrainingTime, path: Path) ->
     figure.savefig(path)
 
 
-def _line(axes: Axes, steps: Sequence[int], errors: Errors, label: str, colour: str, style: str = "-") -> None:
+def _line(axes: Axes, steps: Sequence[int], errors: Errors, label: str, colour: str, style: Any = "-") -> None:
     """Mean with its 95 % interval; marked where there are few ticks."""
     mean, half = errors.mean().numpy(), errors.half_width().numpy()
     marker = "o" if len(steps) < 40 else ""
-    axes.plot(steps, mean, style, marker=marker, markersize=2.5, color=colour, label=label, linewidth=1.4)
+    axes.plot(steps, mean, linestyle=style, marker=marker, markersize=2.5, color=colour, label=label, linewidth=1.4)
     axes.fill_between(steps, mean - half, mean + half, color=colour, alpha=0.15, linewidth=0)
 
 
@@ -174,7 +214,7 @@ def _means(axes: Axes, found: LevelReset, name: str, last: int) -> None:
         axes.axvline(end, color="0.5", linewidth=0.8, linestyle=":")
     axes.set_ylim(len(found.measures) - 0.5, -0.5)
     axes.set_yticks([])
-    axes.set_title(f"{name}, steps 1-{min(last, found.horizon)}", fontsize=9)
+    axes.set_title(f"{name.replace('_', ' ')}, steps 1-{min(last, found.horizon)}", fontsize=9)
     axes.grid(axis="x", alpha=0.25)
 
 
@@ -189,6 +229,7 @@ def _curves(axes: Axes, found: LevelReset, name: str) -> None:
     blind = _none_sees(found)
     _line(axes, steps, found.measures[blind][name], name_of(blind, found.levels), "0.5", ":")
     axes.set_xlabel("imagined step")
+    axes.set_ylabel(name.replace("_", " "), fontsize=8)
     axes.grid(alpha=0.25)
 
 

@@ -15,6 +15,8 @@ from wmkit.evaluation.levels.reset import LevelReset
 from wmkit.evaluation.levels.samples import PARTS, LevelSamples
 from wmkit.evaluation.levels.speeds import SpeedAdaptation
 from wmkit.evaluation.levels.times import TrainingTime
+from wmkit.evaluation.report import label
+from wmkit.evaluation.video.report import GENERATION, VideoEvaluation
 
 
 def kl_table(found: Mapping[str, LevelKL]) -> Table:
@@ -25,8 +27,8 @@ def kl_table(found: Mapping[str, LevelKL]) -> Table:
         "Bits per clip, in brackets nats per clip, nats per frame. ± 1.96 standard errors over clips.",
         ["run", *(f"level {level}" for level in range(1, max(kl.levels for kl in found.values()) + 1))],
     )
-    for label, kl in found.items():
-        table.add_row(label, *(_kl(kl, level) for level in range(1, kl.levels + 1)))
+    for run, kl in found.items():
+        table.add_row(run, *(_kl(kl, level) for level in range(1, kl.levels + 1)))
     return table
 
 
@@ -87,6 +89,22 @@ def speeds_table(found: SpeedAdaptation) -> Table:
             runs = ", ".join(f"{nats:.3g}" for nats in found.at(speed, level))
             cells.append(f"{found.means(level)[place]:.4g} ({runs})")
         table.add_row(f"{speed:.3g}", *cells)
+    return table
+
+
+def horizon_table(found: Mapping[str, VideoEvaluation]) -> Table:
+    """One row per metric and run; floors and ceiling below the runs."""
+    first = next(iter(found.values()))
+    table = _table(
+        f"Open loop on {first.clips} held-out clips, {first.context} frames seen",
+        "Means over frames and clips, ± 1.96 standard errors over clips.",
+        ["metric", "predictor", *(f"frame {label(steps)}" for steps in first.columns())],
+    )
+    for metric, rows in first.curves.items():
+        runs = {name: (evaluation, GENERATION) for name, evaluation in found.items()}
+        for name, (evaluation, row) in (runs | {x: (first, x) for x in rows if x != GENERATION}).items():
+            cells = [_pm(evaluation.at(metric, row, steps)) for steps in first.columns()]
+            table.add_row(metric, name, *cells)
     return table
 
 
