@@ -1,4 +1,4 @@
-"""The `wmkit` command: list, check, doctor, imagine, levels, report."""
+"""The `wmkit` command: list, check, doctor, imagine, video, levels, report."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ from wmkit.backbones.build import build_backbone
 from wmkit.data.worlds import find_world, list_worlds
 from wmkit.evaluation import imagine_cli
 from wmkit.evaluation.levels import command as levels_cli
+from wmkit.evaluation.video import cli as video_cli
 from wmkit.registry import Entry, all_entries, entry_of, get_entry
 from wmkit.testing import LawResult, examine_backbone
 from wmkit.testing.checker import refuse_other_kinds
@@ -124,6 +125,11 @@ VERBS = {
         "Truth beside imagination, for some held-out episodes of a run, as a GIF.",
         imagine_cli.imagine,
         imagine_cli.add_arguments,
+    ),
+    "video": Verb(
+        "Open-loop frames of a run against the horizon: SSIM, PSNR, digits, beside floors that know nothing.",
+        video_cli.video,
+        video_cli.add_arguments,
     ),
     "levels": Verb(
         "What the levels of a trained clockwork hierarchy hold: KL, entropy, resets, samples, speeds, times.",

@@ -34,3 +34,18 @@ def other_random_frame(image: Tensor, horizon: int, generator: torch.Generator) 
     other = (torch.arange(rows)[:, None] + shift) % rows
     time = torch.randint(length, (rows, horizon), generator=generator)
     return image[other.to(image.device), time.to(image.device)]
+
+
+def black(image: Tensor) -> Tensor:
+    """(C, H, W) of zeros: on black ground hard to beat, for a digit drawn at the wrong place costs twice."""
+    return image.new_zeros(image.shape[-3:])
+
+
+def other_clip(image: Tensor, context: int, horizon: int) -> Tensor:
+    """For each row the query of the row before: a true video, of something else; (B, horizon, C, H, W).
+
+    Raises `ValueError` for a single row.
+    """
+    if len(image) < 2:
+        raise ValueError("The other-clip baseline needs at least 2 episodes, got 1")
+    return image.roll(1, dims=0)[:, context : context + horizon]

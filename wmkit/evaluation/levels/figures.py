@@ -160,7 +160,7 @@ def draw_horizon(found: Mapping[str, VideoEvaluation], path: Path, title: str) -
     for axes in panels[len(first.curves) :]:
         axes.axis("off")
     handles = {line.get_label(): line for axes in panels for line in axes.get_lines()}
-    figure.legend(handles.values(), handles.keys(), loc="outside right", fontsize=8, frameon=False)
+    figure.legend(handles.values(), handles.keys(), loc="outside right upper", fontsize=8, frameon=False)
     figure.suptitle(
         f"{title}, {first.clips} held-out clips, {first.context} frames seen; bands: 95 % over clips", fontsize=9
     )

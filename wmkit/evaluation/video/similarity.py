@@ -23,8 +23,8 @@ def ssim_skimage_l2(prediction: Tensor, target: Tensor) -> Tensor:
     """SSIM as CW-VAE's released code has it: uniform 7x7 window, sample covariance, data range L = 2 -> (B, T) float64.
 
     What scikit-image 0.18 does when it is given floats and no range; only windows inside the picture count. Pixels in
-    [0, 1] have range 1: with L = 2 noise on a black ground costs little, and no figure of this mode may stand beside one
-    with L = 1. Predictions are not clipped. Arguments and errors as in `psnr`; frames of at least 7x7.
+    [0, 1] have range 1: with L = 2 noise on a black ground costs little, and no figure of this mode may stand beside
+    one with L = 1. Predictions are not clipped. Arguments and errors as in `psnr`; frames of at least 7x7.
     """
     weight = torch.full((7,), 1 / 7, dtype=torch.float64)
     return _framewise(lambda x, y: _ssim(x, y, weight, span=2.0, sample=49 / 48), prediction, target)
@@ -102,6 +102,6 @@ def _framewise(function: Callable[[Tensor, Tensor], Tensor], prediction: Tensor,
         prediction = prediction.expand_as(target)
     except RuntimeError as error:
         raise ValueError(f"prediction: expected {tuple(target.shape)}, got {tuple(prediction.shape)}") from error
-    pairs = zip(*(x.flatten(0, 1).split(FRAMES_AT_ONCE) for x in (prediction, target)), strict=True)
+    pairs = zip(*(torch.split(x.flatten(0, 1), FRAMES_AT_ONCE) for x in (prediction, target)), strict=True)
     parts = [function(to_unit(x, torch.float64), to_unit(y, torch.float64)) for x, y in pairs]
     return torch.cat(parts).reshape(target.shape[:2])

@@ -1,0 +1,90 @@
+"""The open-loop evaluation of a run, from its checkpoint to its folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from rich.console import Console
+
+from wmkit.config import RunConfig
+from wmkit.data import EpisodeSource, open_source
+from wmkit.evaluation.digits.frames import CLIP_LENGTH, fit_frame_probe
+from wmkit.evaluation.digits.probe import Probe
+from wmkit.evaluation.digits.truth import KEYS
+from wmkit.evaluation.held_out import query_of, whole_episodes
+from wmkit.evaluation.run import TRAINING_EPISODES, device_for
+from wmkit.evaluation.video.open_loop import evaluate_video
+from wmkit.evaluation.video.report import VideoEvaluation
+from wmkit.loading import load, run_config
+from wmkit.training.checkpoints import BEST
+
+DIGIT_SOURCES = ("scikit-learn's", "MNIST's")
+
+
+def evaluate_video_run(
+    run: str | Path,
+    *,
+    context: int | None = None,
+    horizon: int | None = None,
+    clips: int = 100,
+    samples: int = 1,
+    seed: int = 0,
+    checkpoint: str | Path = BEST,
+    held_out: str | Path | None = None,
+    console: Console | None = None,
+) -> VideoEvaluation:
+    """Open-loop scores of a run on held-out clips; prints the tables, writes `video.json` and `pictures/video.png`.
+
+    context, horizon: None takes what the run or its world says. clips, samples: the papers' protocol has 100 and 1.
+    held_out: a world or an archive of split `test`; None: the run's world. In a world of moving digits a probe is
+    fitted to frames of the run's training split first. Raises `ValueError` as `wmkit.load` does, and for clips that
+    are too few, too short or of other shapes.
+    """
+    folder = Path(run)
+    config = run_config(folder)
+    model = load(folder, checkpoint, device=device_for(config))
+    context, horizon = query_of(config, context, horizon)
+    length = context + horizon
+    source = open_source(held_out or config.world, seed=config.data.seed, split="test")
+    has_digits = set(KEYS) <= source.episode(0).keys()
+    batch = whole_episodes(config, model, "test", clips, length, held_out, KEYS if has_digits else ())
+    frames = None if held_out else whole_episodes(config, model, "train", TRAINING_EPISODES, length).image
+    notes = {"mean image of": "the held-out contexts" if frames is None else "training frames"}
+    if has_digits:
+        notes["digits"] = DIGIT_SOURCES[int(source.episode(0)["digit_source"])]
+    evaluation = evaluate_video(
+        model,
+        batch,
+        context=context,
+        horizon=horizon,
+        samples=samples,
+        seed=seed,
+        training_frames=frames,
+        probe=_probe(config, source, seed) if has_digits else None,
+        notes=notes,
+    )
+    _write(evaluation, folder, f"{config.backbone_name} ({config.size}) on {config.world}")
+    _print(console or Console(), evaluation, folder)
+    return evaluation
+
+
+def _probe(config: RunConfig, held_out: EpisodeSource, seed: int) -> Probe:
+    """Fitted to the training split of the run's world."""
+    training = open_source(config.world, seed=config.data.seed, split="train", length=CLIP_LENGTH)
+    if tuple(training.image_shape) != tuple(held_out.image_shape):
+        raise ValueError(f"{config.world} has images {training.image_shape}, the held-out clips {held_out.image_shape}")
+    return fit_frame_probe(training, seed=seed)
+
+
+def _write(evaluation: VideoEvaluation, folder: Path, title: str) -> None:
+    from wmkit.evaluation.video.figures import draw_video_curves
+
+    (folder / "pictures").mkdir(exist_ok=True)
+    evaluation.save(folder / "video.json")
+    draw_video_curves(evaluation, folder / "pictures" / "video.png", title)
+
+
+def _print(console: Console, evaluation: VideoEvaluation, folder: Path) -> None:
+    for sheet in evaluation.sheets():
+        console.print(sheet.rich())
+    console.print(f"Curves in {folder / 'video.json'}, drawn in {folder / 'pictures' / 'video.png'}", highlight=False)
