@@ -8,7 +8,7 @@ from rich import box
 from rich.table import Table
 
 from wmkit.evaluation.errors import Estimate
-from wmkit.evaluation.levels.entropy import LevelEntropy
+from wmkit.evaluation.levels.entropy import OPEN_LOOP, POSTERIOR, PRIOR, Curve, LevelEntropy
 from wmkit.evaluation.levels.kl import LevelKL, scaled
 from wmkit.evaluation.levels.reading import name_of
 from wmkit.evaluation.levels.reset import LevelReset
@@ -34,19 +34,14 @@ def kl_table(found: Mapping[str, LevelKL]) -> Table:
 
 def entropy_table(found: LevelEntropy) -> Table:
     """Means over the ticks of each curve, in the context and after it."""
+    parts = [(name, part) for name in (PRIOR, POSTERIOR) for part in PARTS] + [(OPEN_LOOP, PARTS[1])]
     table = _table(
         f"Entropy per level in nats, context {found.context} | query {found.horizon}",
         "Mean over ticks. In the query, prior and posterior see the frames, open loop does not.",
-        ["level", *(f"{name}, {part}" for name in found.levels[0] for part in ("context", "query"))],
+        ["level", *(f"{name}, {part}" for name, part in parts)],
     )
     for number, curves in enumerate(found.levels, start=1):
-        cells = []
-        for curve in curves.values():
-            means = list(zip(curve.steps, curve.nats.mean().tolist(), strict=True))
-            for inside in (True, False):
-                chosen = [mean for step, mean in means if (step < 1) == inside]
-                cells.append(f"{sum(chosen) / len(chosen):.2f}" if chosen else "-")
-        table.add_row(str(number), *cells)
+        table.add_row(str(number), *(_mean_entropy(curves[name], part == PARTS[0]) for name, part in parts))
     return table
 
 
@@ -126,6 +121,12 @@ def _table(title: str, caption: str, headings: Sequence[str]) -> Table:
     for column, heading in enumerate(headings):
         table.add_column(heading, justify="right" if column else "left")
     return table
+
+
+def _mean_entropy(curve: Curve, in_context: bool) -> str:
+    pairs = zip(curve.steps, curve.nats.mean().tolist(), strict=True)
+    chosen = [mean for step, mean in pairs if (step < 1) == in_context]
+    return f"{sum(chosen) / len(chosen):.2f}" if chosen else "-"
 
 
 def _kl(kl: LevelKL, level: int) -> str:
