@@ -82,7 +82,7 @@ def test_entropy_reset_and_samples_of_one_run_go_to_its_folder(runs, capsys) -> 
     assert figure_of(run / "levels", "entropy")["horizon"] == 7
     conditions = figure_of(run / "levels", "reset")["conditions"]
     assert [condition["blind"] for condition in conditions] == [[], [1], [2], [1, 2]]
-    assert 0 <= conditions[0]["identity_accuracy"]["mean"] <= 1
+    assert 0 <= conditions[0]["identity_accuracy"]["imagined"]["mean"] <= 1
     assert set(figure_of(run / "levels", "samples")["conditions"]) == {
         "all levels see", "level 1 blind", "level 2 blind", "level 1 alone sees", "level 2 alone sees",
     }  # fmt: skip

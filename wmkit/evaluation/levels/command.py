@@ -106,7 +106,7 @@ def _steps(parser: argparse.ArgumentParser) -> None:
 
 def _clip(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--clip", type=int, default=0, help="number of the held-out clip (default: 0)")
-    parser.add_argument("--draws", type=int, default=3, help="samples of each condition (default: 3)")
+    parser.add_argument("--draws", type=int, default=2, help="samples of each condition (default: 2)")
 
 
 def _times(parser: argparse.ArgumentParser) -> None:

@@ -17,7 +17,7 @@ from wmkit.evaluation.figures import DOTS_PER_INCH, QUERY_STEPS
 from wmkit.evaluation.levels.entropy import OPEN_LOOP, POSTERIOR, PRIOR, LevelEntropy
 from wmkit.evaluation.levels.kl import LevelKL
 from wmkit.evaluation.levels.reading import Blind, name_of
-from wmkit.evaluation.levels.reset import LevelReset
+from wmkit.evaluation.levels.reset import IMAGINED, IN_CONTEXT, LevelReset
 from wmkit.evaluation.levels.samples import LevelSamples
 from wmkit.evaluation.levels.speeds import SpeedAdaptation
 from wmkit.evaluation.levels.times import TrainingTime
@@ -98,7 +98,7 @@ def draw_reset(found: LevelReset, path: Path, title: str, last: int) -> None:
         _curves(grid[1, column], found, name)
     grid[1, -1].legend(fontsize=7)
     clips = found.measures[()][names[0]].per_episode.shape[0]
-    figure.suptitle(f"{title}\nimagined from {found.context} frames of {clips} held-out clips", fontsize=9)
+    figure.suptitle(f"{title}\ncontexts of {found.context} frames, {clips} held-out clips", fontsize=9)
     figure.savefig(path)
 
 
@@ -205,30 +205,34 @@ def _who_sees(axes: Axes, found: LevelReset) -> None:
 
 
 def _means(axes: Axes, found: LevelReset, name: str, last: int) -> None:
-    """One row per condition; the lines are those of all and of none that see."""
-    for row, blind in enumerate(found.measures):
-        estimate = found.over(blind, name, last)
-        axes.errorbar(estimate.mean, row, xerr=estimate.half_width, fmt="o", color="0.2", markersize=4, capsize=2)
-    ends = [found.over(blind, name, last).mean for blind in (_all_see(), _none_sees(found))]
-    for end in ends:
-        axes.axvline(end, color="0.5", linewidth=0.8, linestyle=":")
+    """One row per condition; the dotted lines are those of all and of none that see, imagined."""
+    for part, face, shift in ((IN_CONTEXT, "none", -0.13), (IMAGINED, "0.2", 0.13)):
+        estimates = [found.over(blind, name, last)[part] for blind in found.measures]
+        means, halves = [x.mean for x in estimates], [x.half_width for x in estimates]
+        places = [row + shift for row in range(len(estimates))]
+        axes.errorbar(means, places, xerr=halves, fmt="o", color="0.2", mfc=face, markersize=4.5, capsize=2, label=part)
+    for blind in (_all_see(), _none_sees(found)):
+        axes.axvline(found.over(blind, name, last)[IMAGINED].mean, color="0.5", linewidth=0.8, linestyle=":")
     axes.set_ylim(len(found.measures) - 0.5, -0.5)
     axes.set_yticks([])
-    axes.set_title(f"{name.replace('_', ' ')}, steps 1-{min(last, found.horizon)}", fontsize=9)
+    axes.set_title(
+        f"{name.replace('_', ' ')}: the last {found.seen} frames seen, {min(last, found.horizon)} imagined", fontsize=8
+    )
     axes.grid(axis="x", alpha=0.25)
+    axes.legend(fontsize=7)
 
 
 def _curves(axes: Axes, found: LevelReset, name: str) -> None:
-    """Over the horizon: all see, each level blind in turn, none sees."""
-    steps = range(1, found.horizon + 1)
-    _line(axes, steps, found.measures[_all_see()][name], name_of(_all_see(), found.levels), "0.2")
+    """Over time: all see, each level blind in turn, none sees; the context lies to the left of the line."""
+    _line(axes, found.steps, found.measures[_all_see()][name], name_of(_all_see(), found.levels), "0.2")
     if found.levels > 1:
         for level in range(1, found.levels + 1):
             label = name_of((level,), found.levels)
-            _line(axes, steps, found.measures[(level,)][name], label, COLOURS[level - 1])
+            _line(axes, found.steps, found.measures[(level,)][name], label, COLOURS[level - 1])
     blind = _none_sees(found)
-    _line(axes, steps, found.measures[blind][name], name_of(blind, found.levels), "0.5", ":")
-    axes.set_xlabel("imagined step")
+    _line(axes, found.steps, found.measures[blind][name], name_of(blind, found.levels), "0.5", ":")
+    axes.axvline(0.5, color="0.2", linewidth=0.8)
+    axes.set_xlabel("frames after the context")
     axes.set_ylabel(name.replace("_", " "), fontsize=8)
     axes.grid(alpha=0.25)
 

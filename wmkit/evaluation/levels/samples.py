@@ -59,7 +59,7 @@ def conditions(levels: int) -> dict[str, Blind]:
 
 
 def level_samples(
-    model: WorldModel, clip: Batch, *, context: int, horizon: int, draws: int = 3, seed: int = 0
+    model: WorldModel, clip: Batch, *, context: int, horizon: int, draws: int = 2, seed: int = 0
 ) -> LevelSamples:
     """Decoded samples of one clip (a batch of one row) under every one of `conditions`.
 

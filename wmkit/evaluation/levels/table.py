@@ -11,7 +11,7 @@ from wmkit.evaluation.errors import Estimate
 from wmkit.evaluation.levels.entropy import OPEN_LOOP, POSTERIOR, PRIOR, Curve, LevelEntropy
 from wmkit.evaluation.levels.kl import LevelKL, scaled
 from wmkit.evaluation.levels.reading import name_of
-from wmkit.evaluation.levels.reset import LevelReset
+from wmkit.evaluation.levels.reset import IMAGINED, IN_CONTEXT, LevelReset
 from wmkit.evaluation.levels.samples import PARTS, LevelSamples
 from wmkit.evaluation.levels.speeds import SpeedAdaptation
 from wmkit.evaluation.levels.times import TrainingTime
@@ -46,15 +46,15 @@ def entropy_table(found: LevelEntropy) -> Table:
 
 
 def reset_table(found: LevelReset, last: int) -> Table:
-    """One row per subset of blind levels, one column per measure."""
-    steps = min(last, found.horizon)
+    """One row per subset of blind levels, two columns per measure."""
     table = _table(
-        f"Imagined from contexts that only some levels saw, steps 1-{steps}",
+        f"Digits by which levels saw the context: its last {found.seen} frames, "
+        f"then the first {min(last, found.horizon)} imagined ones",
         "± 1.96 standard errors over clips. None sees: the floor.",
-        ["context", *found.names],
+        ["context", *(f"{name.replace('_', ' ')}, {part}" for name in found.names for part in (IN_CONTEXT, IMAGINED))],
     )
     for blind in found.measures:
-        cells = [_pm(found.over(blind, name, last)) for name in found.names]
+        cells = [_pm(value) for name in found.names for value in found.over(blind, name, last).values()]
         table.add_row(name_of(blind, found.levels), *cells)
     return table
 
