@@ -11,7 +11,7 @@ from wmkit.evaluation.digits.chart import PLACES, chart
 from wmkit.evaluation.digits.probe import Example, Probe, Reader, fit
 from wmkit.evaluation.digits.truth import CLASSES, Digits
 
-STEPS, RATE, ROWS = 1500, 3e-3, 256
+STEPS, RATE, ROWS = 1500, 1e-2, 256
 
 
 class FeatureReader(Reader):

@@ -14,7 +14,7 @@ from wmkit.evaluation.digits.probe import Example, Probe, Reader, fit
 from wmkit.evaluation.digits.truth import CLASSES, KEYS, Digits
 from wmkit.networks import to_unit
 
-STEPS, RATE = 2500, 5e-3
+STEPS, RATE = 2000, 5e-3
 CLIPS, CLIP_LENGTH, EVERY = 8, 25, 8
 """Of each training example: so many clips, of which every eighth frame is read."""
 TURN, STRETCH, SHEAR = 0.17, 0.12, 0.15
@@ -62,7 +62,7 @@ class FrameReader(Reader):
 def fit_frame_probe(
     source: EpisodeSource, *, steps: int = STEPS, seed: int = 0, device: torch.device | str = "cpu"
 ) -> Probe:
-    """Fit a probe to true frames of `source`, training episodes with `KEYS`, each turned, stretched and noisy.
+    """Fit a probe to true frames of `source`, training episodes with `KEYS`, each turned, stretched, blurred and noisy.
 
     A few frames of one clip, then of another: give generated episodes of `CLIP_LENGTH`, the rest would go unread. Half
     a minute of one CPU core. How well it reads true frames of held-out episodes is the ceiling for any prediction, and
@@ -88,20 +88,28 @@ def _examples(source: EpisodeSource, generator: torch.Generator, seed: int, devi
 
 
 def _disturbed(frame: Tensor, truth: Digits, generator: torch.Generator) -> Example:
-    """Frames turned, stretched and sheared about their middle, with the positions that go with it; fainter, noisy."""
-    number, side = frame.shape[0], frame.shape[-1]
-
-    def draw(size: float, *shape: int) -> Tensor:
-        return size * (2 * torch.rand(number, *shape, generator=generator) - 1)
-
-    turn, scale = draw(TURN), 1 + draw(STRETCH, 2)
-    rotation = torch.stack([turn.cos(), -turn.sin(), turn.sin(), turn.cos()], dim=-1).reshape(-1, 2, 2)
-    shape = torch.diag_embed(scale)
-    shape[:, 0, 1] = draw(SHEAR)
-    inward = rotation @ shape  # where a pixel of the new frame comes from
+    """Frames turned, stretched and sheared about their middle, the truth with them; then blurred, faint and noisy."""
+    inward = _inward(len(frame), generator)
+    side = frame.shape[-1]
     grid = F.affine_grid(F.pad(inward, (0, 1)), list(frame.shape), align_corners=False)
     moved = F.grid_sample(frame, grid, align_corners=False)
     middle = torch.einsum("nij,nkj->nki", torch.linalg.inv(inward), truth.position - side / 2) + side / 2
-    gain, noise = 0.75 + draw(0.25, 1, 1, 1), (NOISE / 2) + draw(NOISE / 2, 1, 1, 1)
-    noisy = gain * moved + noise * torch.randn(moved.shape, generator=generator)
-    return noisy, Digits(truth.identity, middle)
+    return _dimmed(moved, generator), Digits(truth.identity, middle)
+
+
+def _inward(number: int, generator: torch.Generator) -> Tensor:
+    """(number, 2, 2): where a pixel of the new frame comes from, both from the middle."""
+    turn, shear, *scale = torch.rand(4, number, generator=generator) * 2 - 1
+    cos, sin = (TURN * turn).cos(), (TURN * turn).sin()
+    rotation = torch.stack([cos, -sin, sin, cos], dim=-1).reshape(-1, 2, 2)
+    shape = torch.diag_embed(1 + STRETCH * torch.stack(scale, dim=-1))
+    shape[:, 0, 1] = SHEAR * shear
+    return rotation @ shape
+
+
+def _dimmed(frame: Tensor, generator: torch.Generator) -> Tensor:
+    """From none to all of a blur over 3x3 pixels (of 32x32), half to all of the brightness, none to all of `NOISE`."""
+    radius = frame.shape[-1] // 25
+    blur, gain, noise = torch.rand(3, len(frame), 1, 1, 1, generator=generator)
+    soft = frame + blur * (F.avg_pool2d(frame, 2 * radius + 1, stride=1, padding=radius) - frame)
+    return (1 + gain) / 2 * soft + NOISE * noise * torch.randn(frame.shape, generator=generator)
