@@ -1,6 +1,7 @@
 """The Clockwork VAE as a world model: published totals, the RSSM inside it, contexts, losses, presets."""
 
 import dataclasses
+import itertools
 import math
 from typing import Any
 
@@ -20,10 +21,11 @@ from wmkit.testing import check_backbone, check_dynamics
 from wmkit.training.compose import compose
 
 VIDEO = [name for name, preset in PRESETS.items() if preset.backbone == "clockwork"]
-NUMBERS = {"depth", "units", "latent_size"}
 
 
-def small(name: str, action_dim: int = 0, **options: Any) -> WorldModel:
+def small(
+    name: str, action_dim: int = 0, *, units: int = 8, depth: int = 2, image_std: float | None = None, **options: Any
+) -> WorldModel:
     """A preset at a size for tests, on 16x16 pictures."""
     preset = PRESETS[name]
     config = dataclasses.replace(
@@ -31,8 +33,9 @@ def small(name: str, action_dim: int = 0, **options: Any) -> WorldModel:
         **{**preset.backbone_options, "width": 8, "level_units": 8, "factor": min(2, preset.backbone_options["factor"])}
         | options,
     )
-    model = {key: value for key, value in preset.model.items() if key not in NUMBERS}
-    return build_world_model(config, "tiny", (1, 16, 16), action_dim, **model, units=8, depth=2, latent_size=3)
+    numbers = {"units": units, "depth": depth, "latent_size": 3}
+    model = preset.model | numbers | ({} if image_std is None else {"image_std": image_std})
+    return build_world_model(config, "tiny", (1, 16, 16), action_dim, **model)
 
 
 def make_batch(length: int, rows: int = 2, action_dim: int = 0) -> Batch:
@@ -231,6 +234,31 @@ def test_every_video_preset_learns_by_gradients_that_reach_all_its_parameters(pr
     assert not missing
 
 
+def squares(ground: int) -> Batch:
+    """Eight clips of six frames, in each of which a white square flies another way over its ground."""
+    image = torch.full((8, 6, 1, 16, 16), ground, dtype=torch.uint8)
+    for clip, t in itertools.product(range(8), range(6)):
+        x, y = (3 * clip + t * (1 + clip % 2)) % 12, (5 * clip + t) % 12
+        image[clip, t, 0, y : y + 4, x : x + 4] = 255
+    return dataclasses.replace(make_batch(6, rows=8), image=image)
+
+
+@pytest.mark.parametrize("preset", VIDEO)
+def test_every_video_preset_overfits_eight_clips(preset: str) -> None:
+    """On the ground that its decoder starts from, with the deviation that lets small pictures outweigh the KL."""
+    model = small(preset, units=16, depth=8, image_std=0.1, width=16, level_units=16)
+    batch = squares(0 if model.config.image_output == "tanh" else 127)
+    truth = to_unit(batch.image)
+    of_mean_image = (truth - truth.mean((0, 1))).square().sum((2, 3, 4)).mean()
+    adam, generator = torch.optim.Adam(model.parameters(), lr=1e-2), torch.Generator().manual_seed(0)
+    for _ in range(80):
+        out = model(batch, None, model.draw_noise(8, 6, generator))
+        adam.zero_grad()
+        out.total.backward()
+        adam.step()
+    assert out.metrics["squared_error"] < 0.5 * of_mean_image
+
+
 def test_clockwork_is_dynamics_by_name_class_and_config_and_no_backbone() -> None:
     assert get_entry("clockwork").kind == "dynamics"
     assert "clockwork" in list_backbones("dynamics")
@@ -282,7 +310,7 @@ def test_presets_bring_the_released_configs() -> None:
     rows = {
         name: (PRESETS[name].train["lr"], PRESETS[name].model["image_std"], PRESETS[name].model["latent_size"])
         for name in VIDEO
-        if not name.endswith("-corrected")
+        if not name.endswith(("-corrected", "-minutes"))
     }
     assert rows == {
         "cwvae-mmnist": (3e-4, 1.0, 20),

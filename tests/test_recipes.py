@@ -82,6 +82,43 @@ def test_a_tile_worlds_recipe_gives_a_preset_its_own_numbers(recipe: str) -> Non
     assert config.data.batch_size == 8
 
 
+SMALLEST = ["model.depth=2", "model.units=8", "backbone.width=8", "backbone.level_units=8", "eval.horizon=6"]
+
+
+@pytest.mark.parametrize("words", [["backbone.levels=3", "backbone.factor=6"], ["backbone.core=s4", "size=tiny"]])
+def test_moving_mnist_takes_two_steps(tmp_path: Path, words: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    config = runpy.run_path(str(RECIPES / "moving_mnist.py"))["config"]()
+    assert run_recipe(config, after=evaluate_run, words=["run_dir=run", *SMALLEST, *TWO_STEPS, *words]) == 0
+    assert "copy last context frame" in (tmp_path / "run" / "evaluation.md").read_text()
+
+
+def test_moving_mnist_gives_a_preset_its_own_numbers() -> None:
+    config = compose(runpy.run_path(str(RECIPES / "moving_mnist.py"))["config"](), ["preset=cwvae-mmnist"])
+    paper = get_preset("cwvae-mmnist")
+    assert {key: getattr(config.model, key) for key in paper.model} == paper.model
+    assert {key: getattr(config.backbone, key) for key in paper.backbone_options} == paper.backbone_options
+    assert {key: getattr(config.train, key) for key in paper.train} == paper.train
+    assert (config.data.length, config.data.batch_size, config.train.decode_share) == (100, 50, 1.0)
+
+
+def test_clockwork_figures_trains_and_draws(tmp_path: Path) -> None:
+    words = ["figure=10", "steps=2", "out=out", "eval.batches=1", "eval.episodes=4", "data.batch_size=2", *SMALLEST]
+    command = [sys.executable, str(RECIPES / "clockwork_figures.py"), *words]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "wmkit levels entropy k2=out/cells/moving_mnist_32px-k2-lr0.001-seed0" in done.stdout
+    assert (tmp_path / "out" / "figure-10" / "k2" / "entropy.png").stat().st_size > 0
+
+
+def test_clockwork_figures_names_its_figures(capsys: pytest.CaptureFixture[str]) -> None:
+    main = runpy.run_path(str(RECIPES / "clockwork_figures.py"))["main"]
+    assert main(["steps=2"]) == 2
+    assert "one of 1, 8, 10, 11, table1, tableD1" in capsys.readouterr().err
+    assert main(["--help"]) == 0
+    assert "backbone choices" in capsys.readouterr().out
+
+
 def test_recipes_are_named_like_no_module_and_are_no_package() -> None:
     # A script's folder comes first on sys.path, so recipes/minigrid.py would hide MiniGrid.
     names = {path.stem for path in RECIPES.glob("*.py")}

@@ -1,4 +1,4 @@
-"""The `wmkit` command: list, check, doctor, imagine, video, report."""
+"""The `wmkit` command: list, check, doctor, imagine, video, levels, report."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ from wmkit.backbones.base import Backbone
 from wmkit.backbones.build import build_backbone
 from wmkit.data.worlds import find_world, list_worlds
 from wmkit.evaluation import imagine_cli
+from wmkit.evaluation.levels import command as levels_cli
 from wmkit.evaluation.video import cli as video_cli
 from wmkit.machine import graphics, processor
 from wmkit.registry import Entry, all_entries, entry_of, get_entry
@@ -129,6 +130,11 @@ VERBS = {
         "Open-loop frames of a run against the horizon: SSIM, PSNR, digits, beside floors that know nothing.",
         video_cli.video,
         video_cli.add_arguments,
+    ),
+    "levels": Verb(
+        "What the levels of a trained clockwork hierarchy hold: KL, entropy, resets, samples, speeds, times.",
+        levels_cli.levels,
+        levels_cli.add_arguments,
     ),
     "report": Verb(
         "The tables and the page of a comparison, from its folder.",

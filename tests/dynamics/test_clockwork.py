@@ -15,7 +15,7 @@ from wmkit.backbones import PlainGRU
 from wmkit.dynamics import ClockworkConfig, ClockworkDynamics
 from wmkit.dynamics.level import STD_SHIFT
 from wmkit.presets import CORRECTED, CWVAE_2021
-from wmkit.testing import check_dynamics
+from wmkit.testing import check_dynamics, examine_dynamics
 
 VARIANTS = {"2021": CWVAE_2021[1], "corrected": CORRECTED[1]}
 B, E, A = 2, 7, 2
@@ -322,3 +322,60 @@ def test_bad_options_are_refused_with_advice(options: dict[str, Any], message: s
 def test_a_core_takes_options_by_name() -> None:
     core = make(core={"name": "s4", "layers": 3}).levels[2].core
     assert core.config.layers == 3
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_blind_levels_alone_follow_their_priors(variant: str) -> None:
+    """The others infer from the same frames, given what the blind ones made up; nothing blind is the ordinary pass."""
+    dynamics = make(levels=3, **VARIANTS[variant])
+    part = inputs(dynamics, 9)
+    plain, _ = dynamics.observe(**part)
+    none, _ = dynamics.observe(**part, blind=[])
+    assert torch.equal(none.features, plain.features)
+    seen, _ = dynamics.observe(**part, blind=[2])
+    kl = dynamics.kl(seen, None, 0.0)
+    assert not kl["kl_2"].any()
+    assert bool((kl["kl_1"] > 0).all())
+    assert torch.equal(seen.levels[2].z, plain.levels[2].z)
+    assert not torch.equal(seen.levels[0].posterior, plain.levels[0].posterior)
+    other = part | {"embed": torch.randn_like(part["embed"])}
+    top_down, _ = dynamics.observe(**other, blind=[2, 3])
+    again, _ = dynamics.observe(**part, blind=[2, 3])
+    for i in (1, 2):
+        assert torch.equal(top_down.levels[i].z, again.levels[i].z)
+    assert not torch.equal(top_down.levels[0].z, again.levels[0].z)
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_with_every_level_blind_observing_is_imagining_from_the_start(variant: str) -> None:
+    dynamics = make(levels=3, **VARIANTS[variant])
+    part = inputs(dynamics, 11)
+    seen, state = dynamics.observe(**part, blind=[1, 2, 3])
+    action = part["action"] * ~part["is_first"].unsqueeze(-1)
+    h, z, imagined = dynamics.imagine(action, noise=part["noise"], state=dynamics.initial_state(B))
+    torch.testing.assert_close(seen.h, h)
+    torch.testing.assert_close(seen.z, z)
+    for name in ("phase", "levels", "above"):
+        for a, b in zip(tree.leaves(state[name]), tree.leaves(imagined[name]), strict=True):
+            torch.testing.assert_close(a, b)
+
+
+class HalfBlind(ClockworkDynamics):
+    def observe(self, *args: Any, **kwargs: Any) -> Any:
+        return super().observe(*args, **kwargs, blind=[2])
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_a_blind_level_breaks_no_law_but_leaves_its_posterior_without_a_gradient(variant: str) -> None:
+    """Cuts, resets, causality, rows, state and imagination are as for levels that see."""
+    dynamics = make(levels=3, **VARIANTS[variant] | {"top_context": False})
+    dynamics.__class__ = HalfBlind
+    broken = {law.number: law for law in examine_dynamics(dynamics) if not law.kept}
+    assert set(broken) == {5}
+    assert "posterior" in str(broken[5].shown)
+
+
+def test_a_blind_level_that_is_not_there_is_refused() -> None:
+    dynamics = make(levels=2)
+    with pytest.raises(ValueError, match=r"blind: expected levels from 1, the bottom one, to 2, got \[0, 3\]"):
+        dynamics.observe(**inputs(dynamics, 4), blind=[0, 3])

@@ -55,7 +55,9 @@ def end_with_parent() -> None:
     """Send this process SIGTERM when its standard input ends, as it does when the parent dies."""
 
     def wait() -> None:
-        sys.stdin.buffer.read()
+        # Not through sys.stdin: whoever closes that when the interpreter ends would wait for the lock held in here.
+        while os.read(0, 1):
+            pass
         os.kill(os.getpid(), signal.SIGTERM)
 
     threading.Thread(target=wait, daemon=True).start()

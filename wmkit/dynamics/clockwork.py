@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, cast
 
 import torch
@@ -132,12 +132,16 @@ class ClockworkDynamics(Dynamics):
         inner_reset: bool = True,
         is_context: bool = False,
         return_state: bool = True,
+        blind: Collection[int] = (),
     ) -> tuple[HierarchyObserved, ClockworkState | None]:
         """Read T steps, level after level from the top; see `Dynamics.observe`.
 
-        `is_context` has an effect where every row begins an episode at column 0. Raises `ValueError` where a row begins
-        an episode out of step with the clock, or rows of the state are at different phases.
+        `is_context` has an effect where every row begins an episode at column 0. `blind`: levels, 1 the bottom one,
+        that see no frames and follow their priors, which then stand for their posteriors (TALD, section 4.6). Raises
+        `ValueError` where a row begins an episode out of step with the clock, rows of the state are at different
+        phases, or a blind level does not exist.
         """
+        self._check_levels(blind)
         action = action * ~is_first.unsqueeze(-1)
         state, timing = self._begin(state, is_first, is_context)
         columns = self._inner_resets(is_first, timing) if inner_reset else set()
@@ -152,7 +156,11 @@ class ClockworkDynamics(Dynamics):
         for i, level in reversed(list(enumerate(self.levels))):
             resets = [is_first[:, t] if t in columns else None for t in timing.ticks[i]]
             driven = level.drive(context, timing.parents(i), actions[i])
-            part, after = level.observe(driven, embeds[i], noises[i], resets, timing.ticks[i], state["levels"][i])
+            ticks, before = timing.ticks[i], state["levels"][i]
+            if i + 1 in blind:
+                part, after = level.follow(driven, noises[i], resets, ticks, before)
+            else:
+                part, after = level.observe(driven, embeds[i], noises[i], resets, ticks, before)
             passes, levels = [part, *passes], [after, *levels]
             if i > 0:
                 context = above[str(i + 1)] = _outputs(part.h, part.z, state["above"].get(str(i + 1)))
@@ -209,6 +217,11 @@ class ClockworkDynamics(Dynamics):
         if begins and is_context:
             phase = -length % self.period
         return fresh if state is None else state, self.clock.timing(length, phase, begins)
+
+    def _check_levels(self, blind: Collection[int]) -> None:
+        unknown = sorted(set(blind) - set(range(1, len(self.cells) + 1)))
+        if unknown:
+            raise ValueError(f"blind: expected levels from 1, the bottom one, to {len(self.cells)}, got {unknown}")
 
     def _inner_resets(self, is_first: Tensor, timing: Timing) -> set[int]:
         """Columns from 1 on where some row begins an episode; all levels must tick there."""

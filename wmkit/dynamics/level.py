@@ -160,14 +160,32 @@ class Level(nn.Module):
         h, z, posterior = self._stack(hs, zs, posteriors, embed.shape[0])
         return LevelPass(h, z, posterior, self.prior(h), tuple(ticks)), state
 
+    def follow(
+        self,
+        driven: Tensor,
+        noise: Sequence[Tensor | None],
+        resets: Sequence[Tensor | None],
+        ticks: Sequence[int],
+        state: LevelState,
+    ) -> tuple[LevelPass, LevelState]:
+        """Prior samples in the place of `observe`: what was inferred is what was expected."""
+        h, z, state = self.imagine(driven, noise, state, resets)
+        prior = self.prior(h)
+        return LevelPass(h, z, prior, prior, tuple(ticks)), state
+
     def imagine(
-        self, driven: Tensor, noise: Sequence[Tensor | None], state: LevelState
+        self,
+        driven: Tensor,
+        noise: Sequence[Tensor | None],
+        state: LevelState,
+        resets: Sequence[Tensor | None] | None = None,
     ) -> tuple[Tensor, Tensor, LevelState]:
-        """Prior samples: driven (B, n, I), per tick noise -> (h (B, n, D), z (B, n, S), state)."""
+        """Prior samples: driven (B, n, I), per tick noise, rows to reset -> (h (B, n, D), z (B, n, S), state)."""
         hs, zs = [], []
         batch_size = state["z"].shape[0]
-        for x, epsilon in zip(driven.unbind(1), noise, strict=True):
-            h, core = self._advance(x, state, None)
+        resets = [None] * len(noise) if resets is None else resets
+        for x, epsilon, reset in zip(driven.unbind(1), noise, resets, strict=True):
+            h, core = self._advance(x, state, reset)
             z = self.latent.sample(self.prior(h), epsilon).to(state["z"].dtype)
             state = {"core": core, "z": z}
             hs.append(h)

@@ -1,0 +1,130 @@
+r"""The tables and figures of TALD and CW-VAE on Moving MNIST, at a size that a CPU trains: first the runs, then these.
+
+    python recipes/clockwork_figures.py figure=8 seeds=0,1,2 jobs=2    KL per level at three speeds
+    python recipes/clockwork_figures.py figure=1                       SSIM and digits by horizon, k in 1..8
+    python recipes/clockwork_figures.py figure=10                      entropy per level in the context and after it
+    python recipes/clockwork_figures.py figure=11                      which level holds what: level reset, samples
+    python recipes/clockwork_figures.py figure=table1                  KL in bits, one to four levels
+    python recipes/clockwork_figures.py figure=tableD1                 training time relative to the RSSM's
+    python recipes/clockwork_figures.py figure=8 preset=cwvae-mmnist lrs=3e-4 \
+        worlds=moving_mnist_slow,moving_mnist,moving_mnist_fast steps=120000 train.threads=null out=figures/paper
+
+Numbers are those of the papers: 1, 8, 10, 11 and table 1 of TALD, table D.1 of CW-VAE. Runs go to `out=`, a comparison
+(docs/comparing.md), and are shared: what one figure has trained the next one takes, and the same command goes on where
+it was stopped. One run takes one thread, so jobs=2 fills two cores; times are worth little unless jobs=1 and nothing
+else runs. The figure and its JSON are in `out=`/figure-NAME. `--help` lists every key.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from wmkit import cli
+from wmkit.comparison.cell import Cell, CellFiles, Status
+from wmkit.comparison.command import run_comparison
+from wmkit.comparison.plan import Plan, load_plan
+from wmkit.config import DataConfig, EvalConfig, RunConfig, TrainConfig
+from wmkit.training.compose import compose
+
+OUT = "figures/clockwork"
+SYSTEMS = {
+    "rssm": "backbone.levels=1",
+    "levels2": "backbone.levels=2",
+    "levels4": "backbone.levels=4 backbone.factor=3",
+    **{f"k{factor}": f"backbone.factor={factor}" for factor in (1, 2, 4, 6, 8)},
+}
+"""By name; `k1` is NoTmpAbs, `k4` the CW-VAE of the small preset. Four levels tick faster, as in TALD's Table 1."""
+DEFAULTS = ("worlds=moving_mnist_32px", "seeds=0", "lrs=1e-3", "steps=3000", "jobs=1", f"out={OUT}", "eval.horizon=64")
+
+
+@dataclasses.dataclass(frozen=True)
+class Picture:
+    """A table or figure: the runs it needs and the analyses it shows."""
+
+    words: tuple[str, ...]
+    """Of the comparison."""
+    together: tuple[tuple[str, ...], ...] = ()
+    """Words after `wmkit levels` for all runs in one."""
+    apart: tuple[tuple[str, ...], ...] = ()
+    """The same for each run by itself."""
+
+
+FIGURES = {
+    "1": Picture(("systems=rssm,k1,k2,k4,k6,k8",), together=(("horizon",),)),
+    "8": Picture(
+        ("systems=k4", "worlds=moving_mnist_slow_32px,moving_mnist_32px,moving_mnist_fast_32px"),
+        together=(("speeds",),),
+    ),
+    "10": Picture(("systems=k2",), apart=(("entropy",),)),
+    "11": Picture(("systems=k4",), apart=(("reset",), ("samples",))),
+    "table1": Picture(("systems=rssm,levels2,k4,levels4",), together=(("kl",),)),
+    "tableD1": Picture(("systems=rssm,k4,k1",), together=(("times",),)),
+}
+
+
+def config() -> RunConfig:
+    """What every run has in common: the recipe moving_mnist."""
+    run = RunConfig(
+        world="moving_mnist_32px",
+        backbone="clockwork",
+        data=DataConfig(episode_length=100, workers=0),
+        train=TrainConfig(threads=1, log_every=50, eval_every=500, checkpoint_every=500),
+        eval=EvalConfig(episodes=64, context=36, horizon=64, batches=4),
+    )
+    return compose(run, ["preset=cwvae-minutes"])
+
+
+def main(words: Sequence[str]) -> int:
+    """Train what the figure needs, then draw it; returns the exit status."""
+    if {"-h", "--help"} & set(words):
+        print(__doc__)
+        return run_comparison(config(), SYSTEMS, DEFAULTS, words)
+    names = [word.removeprefix("figure=") for word in words if word.startswith("figure=")]
+    if len(names) != 1 or names[0] not in FIGURES:
+        print(f"Cannot do that: say which, figure=..., one of {', '.join(FIGURES)}", file=sys.stderr)
+        return 2
+    picture, rest = FIGURES[names[0]], [word for word in words if not word.startswith("figure=")]
+    status = run_comparison(config(), SYSTEMS, [*DEFAULTS, *picture.words], rest)
+    folder = Path([word for word in [*DEFAULTS, *rest] if word.startswith("out=")][-1].removeprefix("out="))
+    return status or draw(picture, folder, folder / f"figure-{names[0]}")
+
+
+def draw(picture: Picture, folder: Path, out: Path) -> int:
+    """Call `wmkit levels` on the runs in `folder`, saying how; returns the first status that is not 0."""
+    plan = load_plan(folder)
+    runs = [f"{label(cell, plan)}={CellFiles.of(folder, cell).run}" for cell in plan.cells() if done(folder, cell)]
+    status = 0
+    for words in picture.together:
+        status = status or show([*words, *runs, "--out", str(out)])
+    for words in picture.apart:
+        for run in runs:
+            status = status or show([*words, run, "--out", str(out / run.partition("=")[0])])
+    return status
+
+
+def show(words: Sequence[str]) -> int:
+    """One analysis, after its command."""
+    print("wmkit levels", *words, flush=True)
+    return cli.main(["levels", *words])
+
+
+def done(folder: Path, cell: Cell) -> bool:
+    """Whether the run has ended well."""
+    return CellFiles.of(folder, cell).status() is Status.DONE
+
+
+def label(cell: Cell, plan: Plan) -> str:
+    """What tells the run from the others of its plan."""
+    parts = {
+        cell.system: len(plan.systems) > 1,
+        cell.world: len(plan.worlds) > 1,
+        f"seed{cell.seed}": len(plan.seeds) > 1,
+    }
+    return "-".join(name for name, tells in parts.items() if tells) or cell.system
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

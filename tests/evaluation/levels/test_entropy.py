@@ -1,0 +1,56 @@
+"""Entropy over time: of what was read, and of what is expected when nothing is read any more."""
+
+import torch
+
+from wmkit.evaluation.levels.entropy import OPEN_LOOP, POSTERIOR, PRIOR, level_entropy
+from wmkit.evaluation.levels.reading import go_on, read
+from wmkit.evaluation.protocol import evaluating
+
+
+def test_ticks_meet_at_the_contexts_end(either, clips) -> None:
+    found = level_entropy(either, clips, context=6, horizon=5)
+    bottom, middle, top = found.levels
+    assert bottom[PRIOR].steps == tuple(range(-5, 6))
+    assert bottom[OPEN_LOOP].steps == (1, 2, 3, 4, 5)
+    assert middle[POSTERIOR].steps == (-5, -3, -1, 1, 3, 5)
+    assert top[PRIOR].steps == (-5, -3, 1, 5)
+    assert top[OPEN_LOOP].steps == (1, 5)
+    assert found.levels[0][PRIOR].nats.per_episode.shape == (5, 11)
+
+
+def test_entropies_in_the_context_are_those_that_training_logs(either, clips) -> None:
+    noise = either.draw_noise(5, 12, torch.Generator().manual_seed(0))
+    found = level_entropy(either, clips, context=8, horizon=4)
+    with evaluating(either):
+        seen, _ = read(either, clips.window(0, 8), noise[:, :8], is_context=True)
+        want = either.dynamics.entropies(seen)
+    for level, (curves, ticks) in enumerate(zip(found.levels, ([*range(8)], [0, 2, 4, 6], [0, 4]), strict=True), 1):
+        for name in (PRIOR, POSTERIOR):
+            inside = curves[name].nats.per_episode[:, : len(ticks)]
+            torch.testing.assert_close(inside, want[f"{name}_entropy_{level}"][:, ticks])
+
+
+def test_the_tops_first_open_loop_tick_is_what_a_reader_expects_and_nothing_later_is(model, clips) -> None:
+    found = level_entropy(model, clips, context=4, horizon=8)
+    reading, alone = (found.levels[2][name].nats.per_episode for name in (PRIOR, OPEN_LOOP))
+    torch.testing.assert_close(reading[:, 1], alone[:, 0])
+    assert not torch.equal(reading[:, 2], alone[:, 1])
+    reading, alone = (found.levels[0][name].nats.per_episode for name in (PRIOR, OPEN_LOOP))
+    assert not torch.equal(reading[:, 4], alone[:, 0])
+
+
+def test_going_on_draws_what_imagining_draws(either, clips) -> None:
+    noise = either.draw_noise(5, 12)
+    with evaluating(either):
+        _, state = read(either, clips.window(0, 7), noise[:, :7], is_context=True)
+        seen = go_on(either, clips.action[:, 7:], noise[:, 7:], state)
+        imagined = either.imagine(clips.action[:, 7:], state, noise=noise[:, 7:])
+    torch.testing.assert_close(seen.features, imagined.features)
+
+
+def test_json_holds_one_list_per_curve(model, clips) -> None:
+    values = level_entropy(model, clips, context=6, horizon=5).to_json()
+    assert (values["clips"], values["context"], values["horizon"]) == (5, 6, 5)
+    curve = values["levels"][2][OPEN_LOOP]
+    assert curve["step"] == [1, 5]
+    assert len(curve["mean"]) == len(curve["half_width"]) == 2

@@ -1,0 +1,94 @@
+"""How sure is each level of what comes next, while it sees frames and when it sees no more? (TALD, Figure 10)"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from wmkit.batch import Batch
+from wmkit.dynamics.latents import Latent
+from wmkit.dynamics.level import LevelPass
+from wmkit.evaluation.errors import Errors
+from wmkit.evaluation.levels.reading import go_on, groups_of, hierarchy_of, read
+from wmkit.evaluation.protocol import evaluating
+from wmkit.world_model import WorldModel
+
+PRIOR, POSTERIOR, OPEN_LOOP = "prior", "posterior", "open loop"
+"""Of a model that sees every frame: before and after looking; and the prior of one that sees the context only."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Curve:
+    """Entropies at the ticks of one level."""
+
+    steps: tuple[int, ...]
+    """Frames after the context's last one: up to 0 in the context, from 1 on in the query."""
+    nats: Errors
+    """(N, ticks)."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Mean and interval over clips at every tick."""
+        means, halves = self.nats.mean().tolist(), self.nats.half_width().tolist()
+        return {"step": list(self.steps), "mean": means, "half_width": halves}
+
+
+@dataclasses.dataclass(frozen=True)
+class LevelEntropy:
+    """Entropies in nats, summed over the numbers of a latent, one dictionary of curves per level, bottom first."""
+
+    context: int
+    horizon: int
+    levels: tuple[dict[str, Curve], ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values."""
+        curves = [{name: curve.to_json() for name, curve in level.items()} for level in self.levels]
+        clips = self.levels[0][PRIOR].nats.per_episode.shape[0]
+        return {"unit": "nats", "clips": clips, "context": self.context, "horizon": self.horizon, "levels": curves}
+
+
+def level_entropy(model: WorldModel, batch: Batch, *, context: int, horizon: int, seed: int = 0) -> LevelEntropy:
+    """Entropies of each level's prior and posterior while it reads all frames, and of its prior once it sees no more.
+
+    In open loop it is the prior's entropy along one imagined sample, which says how uncertain the next tick is, not how
+    far samples have spread. Raises `ValueError` for a model without levels and for too short clips.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    parts: list[list[dict[str, Curve]]] = []
+    with evaluating(model):
+        for group in groups_of(batch, model, context + horizon):
+            parts.append(_curves(model, group, context, model.draw_noise(*group.shape, generator)))
+    levels = tuple(_joined([part[i] for part in parts]) for i in range(len(parts[0])))
+    return LevelEntropy(context, horizon, levels)
+
+
+def _curves(model: WorldModel, group: Batch, context: int, noise: Tensor) -> list[dict[str, Curve]]:
+    """Of one group of clips, level by level."""
+    query, later = group.window(context, group.shape[1]), noise[:, context:]
+    seen, state = read(model, group.window(0, context), noise[:, :context], is_context=True)
+    rest, _ = read(model, query, later, state=state)
+    alone = go_on(model, query.action, later, state)
+    curves = []
+    for i, level in enumerate(hierarchy_of(model).levels):
+        whole = [(seen.levels[i], 1 - context), (rest.levels[i], 1)]
+        both = {name: _curve(level.latent, name, whole) for name in (PRIOR, POSTERIOR)}
+        curves.append(both | {OPEN_LOOP: _curve(level.latent, PRIOR, [(alone.levels[i], 1)])})
+    return curves
+
+
+def _curve(latent: Latent, name: str, passes: list[tuple[LevelPass, int]]) -> Curve:
+    """Entropies of `prior` or `posterior` over consecutive passes, each with the step of its first column."""
+    steps = [first + tick for part, first in passes for tick in part.ticks]
+    nats = torch.cat([latent.entropy(getattr(part, name)) for part, _ in passes], dim=1)
+    return Curve(tuple(steps), Errors(nats.cpu()))
+
+
+def _joined(parts: list[dict[str, Curve]]) -> dict[str, Curve]:
+    """The clips of all groups."""
+    return {
+        name: Curve(curve.steps, Errors(torch.cat([part[name].nats.per_episode for part in parts])))
+        for name, curve in parts[0].items()
+    }

@@ -1,0 +1,266 @@
+"""Pictures of the analyses (matplotlib, without a display)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from wmkit.evaluation.errors import Errors
+from wmkit.evaluation.figures import DOTS_PER_INCH, QUERY_STEPS
+from wmkit.evaluation.levels.entropy import OPEN_LOOP, POSTERIOR, PRIOR, LevelEntropy
+from wmkit.evaluation.levels.kl import LevelKL
+from wmkit.evaluation.levels.reading import Blind, name_of
+from wmkit.evaluation.levels.reset import IMAGINED, IN_CONTEXT, LevelReset
+from wmkit.evaluation.levels.samples import LevelSamples
+from wmkit.evaluation.levels.speeds import SpeedAdaptation
+from wmkit.evaluation.levels.times import TrainingTime
+from wmkit.evaluation.video.report import (
+    BLACK,
+    COPY_LAST,
+    FLOORS,
+    GENERATION,
+    MEAN_IMAGE,
+    OTHER_CLIP,
+    TITLES,
+    TRUE_FRAMES,
+    VideoEvaluation,
+)
+
+COLOURS = ("tab:blue", "tab:orange", "tab:green", "tab:red", "tab:purple", "tab:brown")
+"""Of levels, bottom first."""
+LINES = {PRIOR: ("0.45", "-"), POSTERIOR: ("tab:blue", "-"), OPEN_LOOP: ("tab:orange", "-")}
+REFERENCES = {TRUE_FRAMES: (0, (1, 1)), BLACK: "-", MEAN_IMAGE: "--", COPY_LAST: "-.", OTHER_CLIP: ":"}
+NO_NATS = 0.01
+"""Where the logarithmic axis of nats becomes linear, so that a collapsed level still has a place on it."""
+
+
+def draw_kl(found: Mapping[str, LevelKL], path: Path) -> None:
+    """Nats per clip of every level, one group of bars for each run."""
+    figure = Figure(figsize=(2.6 + 1.5 * len(found), 4.0), dpi=DOTS_PER_INCH, layout="constrained")
+    axes = figure.subplots()
+    most = max(kl.levels for kl in found.values())
+    for level in range(1, most + 1):
+        having = [(group, kl) for group, kl in enumerate(found.values()) if level <= kl.levels]
+        places = [group + (level - (kl.levels + 1) / 2) * 0.8 / most for group, kl in having]
+        heights, halves = [kl.nats(level).mean for _, kl in having], [kl.nats(level).half_width for _, kl in having]
+        axes.bar(places, heights, 0.8 / most, yerr=halves, color=COLOURS[level - 1], label=f"level {level}", capsize=2)
+        for place, height in zip(places, heights, strict=True):
+            axes.annotate(f"{height:.3g}", (place, height), (0, 4), textcoords="offset points", ha="center", fontsize=7)
+    axes.set_yscale("symlog", linthresh=NO_NATS)
+    axes.set_ylim(bottom=0)
+    axes.set_xticks(range(len(found)), list(found), fontsize=8)
+    axes.set_ylabel("KL(q || p), nats per clip")
+    first = next(iter(found.values()))
+    axes.set_title(
+        f"{first.length} frames, mean and 95 % interval over {len(first.per_clip)} held-out clips", fontsize=9
+    )
+    axes.grid(axis="y", alpha=0.25)
+    axes.legend(fontsize=8)
+    figure.savefig(path)
+
+
+def draw_entropy(found: LevelEntropy, path: Path, title: str) -> None:
+    """One panel per level, the top one first: the context to the left of the line, the query to its right."""
+    figure = Figure(figsize=(8.0, 1.2 + 1.7 * len(found.levels)), dpi=DOTS_PER_INCH, layout="constrained")
+    panels = figure.subplots(len(found.levels), 1, sharex=True, squeeze=False)[::-1, 0]
+    for number, (axes, curves) in enumerate(zip(panels, found.levels, strict=True), start=1):
+        for name, (colour, style) in LINES.items():
+            _line(axes, curves[name].steps, curves[name].nats, name, colour, style)
+        axes.axvline(0.5, color="0.2", linewidth=0.8)
+        axes.set_ylabel(f"level {number}\nentropy, nats", fontsize=9)
+        axes.grid(alpha=0.25)
+    panels[0].set_xlabel(f"frames after the context of {found.context}")
+    panels[-1].legend(fontsize=8, loc="center left", bbox_to_anchor=(1.01, 0.5))
+    figure.suptitle(
+        f"{title}\nopen loop: the prior, with no frame seen after the line; the others go on seeing", fontsize=9
+    )
+    figure.savefig(path)
+
+
+def draw_reset(found: LevelReset, path: Path, title: str, last: int) -> None:
+    """Above: each subset of blind levels, which see (filled) and what comes of it. Below: some of them over time."""
+    names = found.names
+    figure = Figure(figsize=(1.4 + 3.4 * len(names), 3.2 + 0.32 * len(found.measures)), dpi=DOTS_PER_INCH)
+    figure.set_layout_engine("constrained")
+    ratios = [0.16 * found.levels, *(1.0 for _ in names)]
+    grid = figure.subplots(2, 1 + len(names), width_ratios=ratios, height_ratios=[0.32 * len(found.measures), 2.2])
+    _who_sees(grid[0, 0], found)
+    grid[1, 0].axis("off")
+    for column, name in enumerate(names, start=1):
+        _means(grid[0, column], found, name, last)
+        _curves(grid[1, column], found, name)
+    grid[1, -1].legend(fontsize=7)
+    clips = found.measures[()][names[0]].per_episode.shape[0]
+    figure.suptitle(f"{title}\ncontexts of {found.context} frames, {clips} held-out clips", fontsize=9)
+    figure.savefig(path)
+
+
+def draw_samples(found: LevelSamples, path: Path, title: str) -> None:
+    """The truth, then for each condition its draws, at several times."""
+    times = _times(found.context, len(found.truth) - found.context)
+    rows = [("truth", found.truth / 255)]
+    for name, draws in found.frames.items():
+        rows += [(name if number == 0 else "", draw) for number, draw in enumerate(draws)]
+    figure = Figure(figsize=(1.9 + 0.62 * len(times), 0.8 + 0.62 * len(rows)), dpi=DOTS_PER_INCH)
+    figure.set_layout_engine("constrained", h_pad=0.01, w_pad=0.01)
+    grid = figure.subplots(len(rows), len(times), squeeze=False)
+    for line, (name, frames) in zip(grid, rows, strict=True):
+        for axes, time in zip(line, times, strict=True):
+            _picture(axes, frames[time], time < found.context)
+        line[0].set_ylabel(name, fontsize=8, rotation=0, ha="right", va="center")
+    for axes, time in zip(grid[0], times, strict=True):
+        axes.set_title(f"{time + 1 - found.context:+d}" if time >= found.context else f"seen {time + 1}", fontsize=8)
+    figure.suptitle(f"{title}\nblue: in the context, orange: imagined", fontsize=9)
+    figure.savefig(path)
+
+
+def draw_speeds(found: SpeedAdaptation, path: Path) -> None:
+    """One panel per level: every run a dot, their mean at each speed a bar."""
+    figure = Figure(figsize=(1.0 + 2.6 * found.levels, 3.4), dpi=DOTS_PER_INCH, layout="constrained")
+    panels = figure.subplots(1, found.levels, squeeze=False)[0]
+    places = range(len(found.speeds))
+    for level, axes in enumerate(panels, start=1):
+        axes.bar(places, found.means(level), 0.6, color=COLOURS[level - 1], alpha=0.45)
+        for place, speed in zip(places, found.speeds, strict=True):
+            nats = found.at(speed, level)
+            axes.plot([place] * len(nats), nats, "o", color=COLOURS[level - 1], markersize=4)
+        axes.set_xticks(places, [_speed(speed) for speed in found.speeds])
+        axes.set_title(f"level {level}", fontsize=10)
+        axes.set_ylim(bottom=0)
+        axes.set_xlabel("speed of the digits")
+        axes.grid(axis="y", alpha=0.25)
+    panels[0].set_ylabel("KL(q || p), nats per clip")
+    length = found.runs[0].kl.length
+    figure.suptitle(f"clips of {length} frames; a dot is a run of its own, a bar their mean", fontsize=9)
+    figure.savefig(path)
+
+
+def draw_horizon(found: Mapping[str, VideoEvaluation], path: Path, title: str) -> None:
+    """One panel per metric: a line for each run, and in grey what needs no model."""
+    first = next(iter(found.values()))
+    figure = Figure(figsize=(11.0, 3.0 * -(-len(first.curves) // 2) + 0.6), dpi=DOTS_PER_INCH, layout="constrained")
+    panels = figure.subplots(-(-len(first.curves) // 2), 2, squeeze=False).flatten()
+    steps = range(1, first.horizon + 1)
+    for axes, metric in zip(panels, first.curves, strict=False):
+        for number, (label, evaluation) in enumerate(found.items()):
+            _line(axes, steps, evaluation.curves[metric][GENERATION], label, f"C{number}")
+        for name, style in REFERENCES.items():
+            if name in first.curves[metric]:
+                _line(axes, steps, first.curves[metric][name], name, "0.55" if name in FLOORS else "0.2", style)
+        axes.set_title(TITLES[metric], fontsize=9)
+        axes.set_xlabel("frames after the context", fontsize=8)
+        axes.grid(alpha=0.25)
+    for axes in panels[len(first.curves) :]:
+        axes.axis("off")
+    handles = {line.get_label(): line for axes in panels for line in axes.get_lines()}
+    figure.legend(handles.values(), handles.keys(), loc="outside right upper", fontsize=8, frameon=False)
+    figure.suptitle(
+        f"{title}, {first.clips} held-out clips, {first.context} frames seen; bands: 95 % over clips", fontsize=9
+    )
+    figure.savefig(path)
+
+
+def draw_times(found: Sequence[TrainingTime], base: TrainingTime, path: Path) -> None:
+    """Training time of as many frames, relative to `base`."""
+    figure = Figure(figsize=(6.0, 1.0 + 0.4 * len(found)), dpi=DOTS_PER_INCH, layout="constrained")
+    axes = figure.subplots()
+    relative = [time.relative_to(base) for time in found]
+    axes.barh([time.label for time in found], relative, color="tab:blue", alpha=0.6)
+    for place, (time, value) in enumerate(zip(found, relative, strict=True)):
+        axes.text(value, place, f" {value:.2f}  ({time.milliseconds:.0f} ms a step)", va="center", fontsize=8)
+    axes.set_xlim(0, 1.45 * max(relative))
+    axes.invert_yaxis()
+    axes.set_xlabel(f"training time per frame, relative to {base.label}")
+    figure.savefig(path)
+
+
+def _line(axes: Axes, steps: Sequence[int], errors: Errors, label: str, colour: str, style: Any = "-") -> None:
+    """Mean with its 95 % interval; marked where there are few ticks."""
+    mean, half = errors.mean().numpy(), errors.half_width().numpy()
+    marker = "o" if len(steps) < 40 else ""
+    axes.plot(steps, mean, linestyle=style, marker=marker, markersize=2.5, color=colour, label=label, linewidth=1.4)
+    axes.fill_between(steps, mean - half, mean + half, color=colour, alpha=0.15, linewidth=0)
+
+
+def _who_sees(axes: Axes, found: LevelReset) -> None:
+    """A dot for each level and condition, filled where the level sees the context."""
+    for row, blind in enumerate(found.measures):
+        for level in range(1, found.levels + 1):
+            face = "none" if level in blind else COLOURS[level - 1]
+            axes.plot(level, row, "o", markersize=7, markerfacecolor=face, markeredgecolor=COLOURS[level - 1])
+    axes.set_xlim(0.5, found.levels + 0.5)
+    axes.set_ylim(len(found.measures) - 0.5, -0.5)
+    axes.set_xticks(range(1, found.levels + 1))
+    axes.set_yticks([])
+    axes.set_xlabel("level sees", fontsize=8)
+    for side in ("top", "right", "left"):
+        axes.spines[side].set_visible(False)
+
+
+def _means(axes: Axes, found: LevelReset, name: str, last: int) -> None:
+    """One row per condition; the dotted lines are those of all and of none that see, imagined."""
+    for part, face, shift in ((IN_CONTEXT, "none", -0.13), (IMAGINED, "0.2", 0.13)):
+        estimates = [found.over(blind, name, last)[part] for blind in found.measures]
+        means, halves = [x.mean for x in estimates], [x.half_width for x in estimates]
+        places = [row + shift for row in range(len(estimates))]
+        axes.errorbar(means, places, xerr=halves, fmt="o", color="0.2", mfc=face, markersize=4.5, capsize=2, label=part)
+    for blind in (_all_see(), _none_sees(found)):
+        axes.axvline(found.over(blind, name, last)[IMAGINED].mean, color="0.5", linewidth=0.8, linestyle=":")
+    axes.set_ylim(len(found.measures) - 0.5, -0.5)
+    axes.set_yticks([])
+    axes.set_title(
+        f"{name.replace('_', ' ')}: the last {found.seen} frames seen, {min(last, found.horizon)} imagined", fontsize=8
+    )
+    axes.grid(axis="x", alpha=0.25)
+    axes.legend(fontsize=7)
+
+
+def _curves(axes: Axes, found: LevelReset, name: str) -> None:
+    """Over time: all see, each level blind in turn, none sees; the context lies to the left of the line."""
+    _line(axes, found.steps, found.measures[_all_see()][name], name_of(_all_see(), found.levels), "0.2")
+    if found.levels > 1:
+        for level in range(1, found.levels + 1):
+            label = name_of((level,), found.levels)
+            _line(axes, found.steps, found.measures[(level,)][name], label, COLOURS[level - 1])
+    blind = _none_sees(found)
+    _line(axes, found.steps, found.measures[blind][name], name_of(blind, found.levels), "0.5", ":")
+    axes.axvline(0.5, color="0.2", linewidth=0.8)
+    axes.set_xlabel("frames after the context")
+    axes.set_ylabel(name.replace("_", " "), fontsize=8)
+    axes.grid(alpha=0.25)
+
+
+def _all_see() -> Blind:
+    return ()
+
+
+def _none_sees(found: LevelReset) -> Blind:
+    return tuple(range(1, found.levels + 1))
+
+
+def _times(context: int, horizon: int) -> list[int]:
+    """The last three context steps, then growing steps of the query."""
+    query = sorted({*(step for step in QUERY_STEPS if step <= horizon), horizon})
+    return [*range(max(0, context - 3), context), *(context + step - 1 for step in query)]
+
+
+def _picture(axes: Axes, image: Tensor, in_context: bool) -> None:
+    pixels: npt.NDArray[np.float32] = image.permute(1, 2, 0).numpy()
+    axes.imshow(np.repeat(pixels, 3, axis=-1) if pixels.shape[-1] == 1 else pixels, interpolation="nearest")
+    axes.set_xticks([])
+    axes.set_yticks([])
+    for spine in axes.spines.values():
+        spine.set_color("tab:blue" if in_context else "tab:orange")
+        spine.set_linewidth(1.6)
+
+
+def _speed(speed: float) -> str:
+    """`x1/3`, `x1`, `x3`."""
+    return f"x{speed:g}" if speed >= 1 else f"x1/{1 / speed:g}"

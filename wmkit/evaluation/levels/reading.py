@@ -1,0 +1,87 @@
+"""A hierarchy reads clips, some levels blind, and goes on without frames: the two moves of every analysis."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Collection, Iterator
+
+import torch
+from torch import Tensor
+
+from wmkit.batch import Batch
+from wmkit.dynamics import ClockworkDynamics
+from wmkit.dynamics.clockwork import HierarchyObserved
+from wmkit.evaluation.protocol import FRAMES_AT_ONCE, check_lengths, device_of, rows_of
+from wmkit.tree import State
+from wmkit.world_model import WorldModel
+
+Blind = tuple[int, ...]
+"""Levels that see no frames, in rising order."""
+
+
+def hierarchy_of(model: WorldModel) -> ClockworkDynamics:
+    """The model's levels; raises `ValueError` for a model without."""
+    if not isinstance(model.dynamics, ClockworkDynamics):
+        raise ValueError(
+            f"Levels are those of a clockwork hierarchy, this model has a {type(model.dynamics).__name__}: "
+            "train one with backbone=clockwork (backbone.levels=1 is the RSSM)"
+        )
+    return model.dynamics
+
+
+def every_blindness(levels: int) -> list[Blind]:
+    """Every subset of the levels 1..levels, from none blind to all."""
+    numbers = range(1, levels + 1)
+    return [chosen for size in range(levels + 1) for chosen in itertools.combinations(numbers, size)]
+
+
+def name_of(blind: Blind, levels: int) -> str:
+    """`all see`, `level 2 blind`, `levels 1, 3 blind`, `none sees`."""
+    if len(blind) in (0, levels):
+        return "none sees" if blind else "all see"
+    return f"level{'s' if len(blind) > 1 else ''} {', '.join(map(str, blind))} blind"
+
+
+def groups_of(batch: Batch, model: WorldModel, length: int) -> Iterator[Batch]:
+    """Some rows at a time, on the model's device, cut to their first `length` steps: bounds memory."""
+    check_lengths(batch, 2, length - 2)
+    batch = batch.window(0, length)
+    together = max(1, FRAMES_AT_ONCE // length)
+    for start in range(0, batch.shape[0], together):
+        yield rows_of(batch, slice(start, start + together)).to(device_of(model))
+
+
+def read(
+    model: WorldModel,
+    batch: Batch,
+    noise: Tensor,
+    *,
+    blind: Collection[int] = (),
+    state: State | None = None,
+    is_context: bool = False,
+) -> tuple[HierarchyObserved, State]:
+    """Read all frames of `batch` (B, T) on noise (B, T, noise_dim), from `state` or from an episode's beginning."""
+    seen, after = hierarchy_of(model).observe(
+        model.encoder(batch.image),
+        batch.action,
+        batch.is_first,
+        noise=noise,
+        state=state,
+        inner_reset=False,
+        is_context=is_context,
+        blind=blind,
+    )
+    return seen, after
+
+
+def go_on(model: WorldModel, action: Tensor, noise: Tensor, state: State) -> HierarchyObserved:
+    """Imagine along action (B, H, A) and keep what every level expected: `imagine` gives samples only."""
+    dynamics = hierarchy_of(model)
+    lead = action.shape[:2]
+    no_frames = action.new_zeros(*lead, dynamics.embed_dim)
+    is_first = torch.zeros(lead, dtype=torch.bool, device=action.device)
+    every = range(1, len(dynamics.levels) + 1)
+    seen, _ = dynamics.observe(
+        no_frames, action, is_first, noise=noise, state=state, inner_reset=False, return_state=False, blind=every
+    )
+    return seen

@@ -1,0 +1,121 @@
+"""Which level holds what? Some see the context, some do not, and the ground truth judges what is imagined from there.
+
+A level that saw nothing of the context is reset: it followed its prior (TALD, section 4.6). What goes wrong in the
+frames is what it held, and nobody else. The papers look at pictures; here digits are recognised and located.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from wmkit.batch import Batch
+from wmkit.evaluation.errors import Errors, Estimate
+from wmkit.evaluation.levels.reading import Blind, every_blindness, groups_of, hierarchy_of, name_of, read
+from wmkit.evaluation.protocol import evaluating
+from wmkit.world_model import WorldModel
+
+Judge = Callable[[Tensor, Batch], Mapping[str, Tensor]]
+"""Frames (B, T, C, H, W) in [0, 1] and what was to be seen, with its ground truth -> measures (B, T) by name."""
+
+
+SEEN = 10
+"""Last frames of the context that are judged too, as the model reconstructs them."""
+IN_CONTEXT, IMAGINED = "in the context", "imagined"
+
+
+@dataclasses.dataclass(frozen=True)
+class LevelReset:
+    """What was measured, for every subset of blind levels."""
+
+    levels: int
+    context: int
+    seen: int
+    """How many of the context's last frames come first in every measure."""
+    measures: dict[Blind, dict[str, Errors]]
+    """(N, seen + H) by the levels that were blind and the name of the measure."""
+
+    @property
+    def horizon(self) -> int:
+        """H."""
+        return len(next(iter(self.measures[()].values()))) - self.seen
+
+    @property
+    def steps(self) -> range:
+        """Frames after the context's last one: up to 0 in the context, from 1 on imagined."""
+        return range(1 - self.seen, self.horizon + 1)
+
+    @property
+    def names(self) -> list[str]:
+        """Of the measures."""
+        return list(self.measures[()])
+
+    def over(self, blind: Blind, name: str, last: int) -> dict[str, Estimate]:
+        """Mean over the context's frames, and over the first `last` imagined ones; interval over clips."""
+        errors, first = self.measures[blind][name], self.seen + 1
+        return {
+            IN_CONTEXT: errors.over(1, self.seen),
+            IMAGINED: errors.over(first, self.seen + min(last, self.horizon)),
+        }
+
+    def to_json(self, last: int) -> dict[str, Any]:
+        """Plain values: means over both parts, and the curves."""
+        return {
+            "context": self.context,
+            "horizon": self.horizon,
+            "context_frames_judged": self.seen,
+            "imagined_frames_in_mean": min(last, self.horizon),
+            "clips": self.measures[()][self.names[0]].per_episode.shape[0],
+            "step": list(self.steps),
+            "conditions": [
+                {"name": name_of(blind, self.levels), "blind": list(blind), **self._entry(blind, last)}
+                for blind in self.measures
+            ],
+        }
+
+    def _entry(self, blind: Blind, last: int) -> dict[str, Any]:
+        return {
+            name: {
+                **{part: dataclasses.asdict(value) for part, value in self.over(blind, name, last).items()},
+                "curve": errors.mean().tolist(),
+                "curve_half_width": errors.half_width().tolist(),
+            }
+            for name, errors in self.measures[blind].items()
+        }
+
+
+def level_reset(
+    model: WorldModel, batch: Batch, judge: Judge, *, context: int, horizon: int, seed: int = 0
+) -> LevelReset:
+    """Read contexts that only some levels see, imagine on, and let `judge` measure the frames, for every subset.
+
+    Judged are the last frames of the context as the model reconstructs them, at most `SEEN`, and all imagined ones. All
+    conditions share their noise. Nobody blind is the ordinary prediction; all blind is one made up from nothing, what
+    `judge` says of which is the floor. Raises `ValueError` for a model without levels and for too short clips.
+    """
+    levels, seen = len(hierarchy_of(model).levels), min(SEEN, context)
+    generator = torch.Generator().manual_seed(seed)
+    found: dict[Blind, list[Mapping[str, Tensor]]] = {blind: [] for blind in every_blindness(levels)}
+    with evaluating(model):
+        for group in groups_of(batch, model, context + horizon):
+            noise = model.draw_noise(*group.shape, generator)
+            for blind, parts in found.items():
+                frames = decoded_frames(model, group, noise, context=context, seen=seen, blind=blind)
+                parts.append(judge(frames, group.window(context - seen, context + horizon)))
+    return LevelReset(levels, context, seen, {blind: _joined(parts) for blind, parts in found.items()})
+
+
+def decoded_frames(model: WorldModel, group: Batch, noise: Tensor, *, context: int, seen: int, blind: Blind) -> Tensor:
+    """Frames (B, seen + H, C, H, W) in [0, 1]: the last of a context that levels `blind` did not see, then imagined."""
+    passed, state = read(model, group.window(0, context), noise[:, :context], blind=blind, is_context=True)
+    future = model.imagine(group.action[:, context:], state, noise=noise[:, context:]).features
+    features = torch.cat([passed.features[:, context - seen :], future], dim=1)
+    return model.decode(features).float().clamp(0, 1)
+
+
+def _joined(parts: list[Mapping[str, Tensor]]) -> dict[str, Errors]:
+    return {name: Errors(torch.cat([part[name].float().cpu() for part in parts])) for name in parts[0]}

@@ -1,0 +1,69 @@
+"""A trained hierarchy with the held-out clips that its world has for it."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+
+from wmkit.batch import Batch
+from wmkit.config import RunConfig
+from wmkit.data import find_world, open_source
+from wmkit.evaluation.digits.frames import CLIP_LENGTH, fit_frame_probe
+from wmkit.evaluation.digits.probe import Probe
+from wmkit.evaluation.digits.truth import KEYS
+from wmkit.evaluation.held_out import whole_episodes
+from wmkit.evaluation.levels.reading import hierarchy_of
+from wmkit.evaluation.run import device_for
+from wmkit.loading import load, run_config
+from wmkit.world_model import WorldModel
+
+
+@dataclasses.dataclass(frozen=True)
+class Trained:
+    """A run, ready to be looked at."""
+
+    config: RunConfig
+    model: WorldModel
+    held_out: str | None
+    """A world or an archive of split `test`; None: the run's world."""
+
+    @classmethod
+    def of(cls, run: Path, checkpoint: str, held_out: str | None) -> Trained:
+        """Loaded from its folder; raises `ValueError` for a run without levels."""
+        config = run_config(run)
+        model = load(run, checkpoint, device=device_for(config))
+        hierarchy_of(model)
+        return cls(config, model, held_out)
+
+    @property
+    def title(self) -> str:
+        """What it is, for a figure."""
+        strides = ", ".join(map(str, hierarchy_of(self.model).clock.strides))
+        return f"{self.config.world}, levels that tick every {strides} frames"
+
+    @property
+    def length(self) -> int:
+        """Frames of a clip in training."""
+        data = self.config.data
+        whole = data.sampler == "episodes"
+        return (data.episode_length or find_world(self.config.world).episode_length) if whole else data.length
+
+    def clips(self, count: int, length: int, keys: Sequence[str] = ()) -> Batch:
+        """Held-out clips, `keys` as extras."""
+        return whole_episodes(self.config, self.model, "test", count, length, self.held_out, keys)
+
+    def digit_clips(self, count: int, length: int) -> Batch:
+        """Held-out clips with the truth about their digits; raises `ValueError` for a world without."""
+        episode = open_source(self.config.world, seed=self.config.data.seed, split="train", length=2).episode(0)
+        if missing := sorted(set(KEYS) - episode.keys()):
+            raise ValueError(
+                f"{self.config.world} does not tell {', '.join(missing)}; which digits a level holds can only be "
+                "measured in a world of moving digits"
+            )
+        return self.clips(count, length, KEYS)
+
+    def probe(self, seed: int) -> Probe:
+        """What reads digits from frames, fitted to true ones of the training split."""
+        source = open_source(self.config.world, seed=self.config.data.seed, split="train", length=CLIP_LENGTH)
+        return fit_frame_probe(source, seed=seed)
