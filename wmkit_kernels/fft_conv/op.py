@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from wmkit_kernels.fft_conv import blocks
 
@@ -23,12 +25,31 @@ def fft_conv(k: Tensor, u: Tensor) -> Tensor:
         )
     dtype = torch.promote_types(torch.promote_types(k.dtype, u.dtype), torch.float32)
     with torch.autocast(u.device.type, enabled=False):
-        return _conv(k[:, : u.shape[1]].to(dtype), u.to(dtype))[0]
+        k, u = k[:, : u.shape[1]].to(dtype), u.to(dtype)
+        return _conv(k, u)[0] if torch.compiler.is_compiling() else _convolve(k, u)
+
+
+class _Convolve(torch.autograd.Function):
+    """For everyday calls: the first one of a registered op loads PyTorch's compiler, which takes seconds."""
+
+    @staticmethod
+    def forward(ctx: Any, k: Tensor, u: Tensor) -> Tensor:
+        y, inputs = blocks.forward(k, u)
+        ctx.save_for_backward(k, inputs)
+        return y
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor]:
+        return blocks.backward(grad, *ctx.saved_tensors)
+
+
+_convolve: Callable[..., Tensor] = _Convolve.apply
 
 
 @torch.library.custom_op("wmkit::fft_conv", mutates_args=())
 def _conv(k: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
-    """y and what the backward pass needs: an op of its own, since PyTorch's compiler makes no code for complex numbers."""
+    """y and what the backward pass needs, for PyTorch's compiler, which makes no code for complex numbers."""
     return blocks.forward(k, u)
 
 
