@@ -1,7 +1,7 @@
 """`fft_conv` in plain PyTorch, channels in blocks: what lies between the transforms never leaves the cache.
 
-Channels come first while the transforms run, so that time is contiguous. The transpose into that order is one of a whole
-matrix, which PyTorch copies three times as fast as a permutation of three axes; the way back is written block by block.
+Channels come first while the transforms run, so that time is contiguous. The transpose into that order is one of a
+whole matrix, which PyTorch copies three times as fast as a permutation of axes; the way back is written by blocks.
 """
 
 from __future__ import annotations
