@@ -9,8 +9,8 @@ much kinder to the peer and what the bars are for; it wants a checkout:
 
 `ops` times every op beside its reference and the machine's limits, `curves` shows growth with T, H and N. What is not
 right is not timed, and the status is 1; a missed bar is said in its line. Every part runs in a process of its own.
-With `--out`, the measurements are kept as JSON and the curves as a picture. One thread is timed by processor time,
-more by the clock on the wall: run those on a machine with nothing else on it.
+With `--out`, what is printed is kept as text, the measurements as JSON and the curves as a picture. One thread is timed
+by processor time, more by the clock on the wall: run those on a machine with nothing else on it.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="tiny sizes: a test of this command, not of the kernels")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS), metavar="PART", help=" ".join(PARTS))
-    parser.add_argument("--out", type=Path, help="folder for measurements.json and curves.png")
+    parser.add_argument("--out", type=Path, help="folder for tables.txt, measurements.json, curves.png")
     parser.add_argument("--write", type=Path, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.write:
@@ -89,7 +89,7 @@ def run(part: str, quick: bool, threads: int) -> dict[str, Any]:
         if done.returncode:
             raise SystemExit(f"{part} failed:\n{done.stderr.decode()[-4000:]}")
         found: dict[str, Any] = json.loads(path.read_text())
-    show(part, found)
+    print("", *table(part, found), sep="\n", flush=True)
     return found
 
 
@@ -110,10 +110,10 @@ def measure(part: str, quick: bool, threads: int) -> dict[str, Any]:
     return {"machine": str(machine), "busy": company.processors(), "quick": quick, "rows": rows}
 
 
-def show(part: str, found: dict[str, Any]) -> None:
-    """The machine, whether the times can be trusted, and the table."""
+def table(part: str, found: dict[str, Any]) -> list[str]:
+    """The machine, whether the times can be trusted, and the rows."""
     lines = {"ops": report.ops, "curves": report.curves}.get(part, report.contests)
-    print(f"\n{part}: {found['machine']}\n{trust(found)}", *lines(found["rows"]), sep="\n", flush=True)
+    return [f"{part}: {found['machine']}", trust(found), *lines(found["rows"])]
 
 
 def trust(found: dict[str, Any]) -> str:
@@ -130,8 +130,10 @@ def is_wrong(verdict: str) -> bool:
 
 
 def keep(found: dict[str, Any], folder: Path) -> None:
-    """Everything as JSON, the curves as a picture."""
+    """The tables, everything as JSON, the curves as a picture."""
     folder.mkdir(parents=True, exist_ok=True)
+    tables = ("\n".join(table(part, rows)) + "\n" for part, rows in found.items() if rows["rows"])
+    (folder / "tables.txt").write_text("\n".join(tables))
     (folder / "measurements.json").write_text(json.dumps(found, indent=1))
     if any("ms" in row for row in found.get("curves", {"rows": []})["rows"]):
         caption = f"{found['curves']['machine']}\n{trust(found['curves'])}"
