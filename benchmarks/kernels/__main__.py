@@ -52,7 +52,7 @@ PARTS = {
     "peer": Part(150, TUNED),
     "peer-default": Part(120, {}),
     "ops": Part(90, TUNED),
-    "curves": Part(150, TUNED),
+    "curves": Part(180, TUNED),
 }
 
 

@@ -59,18 +59,20 @@ def draw_curves(rows: Sequence[Row], path: Path, caption: str) -> None:
     """Time above, memory below, against T, H and N, both axes logarithmic."""
     from matplotlib.figure import Figure
 
-    axes = list(dict.fromkeys(row["axis"] for row in rows))
+    axes, names = (list(dict.fromkeys(row[key] for row in rows)) for key in ("axis", "name"))
     figure = Figure(figsize=(11, 6.4), layout="constrained")
     panels = figure.subplots(2, len(axes), sharex="col", sharey="row")
     for row in (row for row in rows if "ms" in row):
         column = axes.index(row["axis"])
         for panel, key in zip(panels[:, column], ("ms", "mib"), strict=True):
             xs, ys = ([p[k] for p in row["points"]] for k in ("value", key))
-            panel.loglog(xs, ys, marker="o", markersize=3, linewidth=1.2, label=row["name"])
+            colour = f"C{names.index(row['name'])}"
+            panel.loglog(xs, ys, color=colour, marker="o", markersize=3, linewidth=1.2, label=row["name"])
     for column, axis in enumerate(axes):
         values = [p["value"] for row in rows if row["axis"] == axis for p in row["points"]]
         panels[1, column].set_xlabel(axis)
         panels[1, column].set_xticks(sorted(set(values)), [str(v) for v in sorted(set(values))], minor=False)
+        panels[1, column].tick_params(axis="x", labelsize=8)
         panels[1, column].minorticks_off()
         for panel in panels[:, column]:
             panel.grid(alpha=0.25, linewidth=0.5)

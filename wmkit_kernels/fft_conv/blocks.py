@@ -21,25 +21,50 @@ time is the same; all channels at once take twice as long."""
 def forward(k: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
     """k (H, T), u (B, T, H) real -> (y (B, T, H), u with channels first (H, B, T), which `backward` takes)."""
     y, inputs = torch.empty_like(u, memory_format=torch.contiguous_format), _channels_first(u)
-    size = fft_size(u.shape[1])
-    for channels in _blocks(inputs, size):
-        spectrum = torch.fft.rfft(inputs[channels], size).mul_(torch.fft.rfft(k[channels], size).unsqueeze(1))
-        y[..., channels] = _channels_last(spectrum, size, u.shape[1])
+    rows = _Rows(inputs)
+    for channels in rows.blocks():
+        spectrum = rows.transform(inputs[channels]).mul_(torch.fft.rfft(k[channels], rows.size).unsqueeze(1))
+        y[..., channels] = rows.channels_last(spectrum)
     return y, inputs
 
 
 def backward(grad: Tensor, k: Tensor, inputs: Tensor) -> tuple[Tensor, Tensor]:
     """Gradients in k and u, both correlations with `grad` (B, T, H), which is transformed once for the two."""
     of_k, of_u = torch.empty_like(k, memory_format=torch.contiguous_format), grad.new_empty(grad.shape)
-    length, outputs = grad.shape[1], _channels_first(grad)
-    size = fft_size(length)
-    for channels in _blocks(inputs, size):
-        spectrum = torch.fft.rfft(outputs[channels], size)
-        product = torch.fft.rfft(inputs[channels], size).conj_physical_().mul_(spectrum)
-        of_k[channels] = torch.fft.irfft(_sum_rows(product), size)[..., :length]
-        spectrum.mul_(torch.fft.rfft(k[channels], size).conj_physical_().unsqueeze(1))
-        of_u[..., channels] = _channels_last(spectrum, size, length)
+    length, outputs, rows = grad.shape[1], _channels_first(grad), _Rows(inputs)
+    for channels in rows.blocks():
+        spectrum = rows.transform(outputs[channels])
+        product = rows.transform(inputs[channels]).conj_physical_().mul_(spectrum)
+        of_k[channels] = torch.fft.irfft(_sum_rows(product), rows.size)[..., :length]
+        spectrum.mul_(torch.fft.rfft(k[channels], rows.size).conj_physical_().unsqueeze(1))
+        of_u[..., channels] = rows.channels_last(spectrum)
     return of_k, of_u
+
+
+class _Rows:
+    """Rows of (H, B, T), zero-padded to a fast size in one buffer that all blocks of channels use in turn."""
+
+    def __init__(self, inputs: Tensor) -> None:
+        self.channels, batch, self.length = inputs.shape
+        self.size = fft_size(self.length)
+        cached = WORKSPACE // max(1, batch * self.size) if inputs.device.type == "cpu" else self.channels
+        self.step = max(1, min(self.channels, cached))
+        self.padded = inputs.new_zeros(self.step, batch, self.size)
+
+    def blocks(self) -> Iterator[slice]:
+        """Channels whose padded rows fit the workspace; all of them where memory is not cached."""
+        starts = range(0, self.channels, self.step)
+        return (slice(start, min(start + self.step, self.channels)) for start in starts)
+
+    def transform(self, block: Tensor) -> Tensor:
+        """(C, B, T) -> the spectrum (C, B, F) of the padded rows."""
+        rows = self.padded[: block.shape[0]]
+        rows[..., : self.length] = block
+        return torch.fft.rfft(rows)
+
+    def channels_last(self, spectrum: Tensor) -> Tensor:
+        """The first T steps of what has this spectrum: (C, B, F) -> (B, T, C), a view."""
+        return torch.fft.irfft(spectrum, self.size)[..., : self.length].permute(1, 2, 0)
 
 
 def _channels_first(x: Tensor) -> Tensor:
@@ -48,18 +73,6 @@ def _channels_first(x: Tensor) -> Tensor:
     return matrix.clone(memory_format=torch.contiguous_format).view(x.shape[2], x.shape[0], x.shape[1])
 
 
-def _channels_last(spectrum: Tensor, size: int, length: int) -> Tensor:
-    """The first `length` steps of what has this spectrum: (C, B, F) -> (B, length, C), a view."""
-    return torch.fft.irfft(spectrum, size)[..., :length].permute(1, 2, 0)
-
-
 def _sum_rows(x: Tensor) -> Tensor:
     """(C, B, F) complex -> (C, F); as pairs of real numbers, which PyTorch adds up ten times as fast."""
     return torch.view_as_complex(torch.view_as_real(x).sum(1))
-
-
-def _blocks(inputs: Tensor, size: int) -> Iterator[slice]:
-    """Channels of (H, B, T) in blocks whose padded rows fit the workspace; one block where memory is not cached."""
-    count, batch, _ = inputs.shape
-    step = max(1, WORKSPACE // max(1, batch * size)) if inputs.device.type == "cpu" else max(1, count)
-    return (slice(start, start + step) for start in range(0, count, step))
