@@ -103,12 +103,15 @@ def verdict_of(check: Callable[[], None]) -> str:
 def check(case: Case, size: Size, device: torch.device) -> None:
     """Raise `AssertionError` naming what is off, by how much."""
     small = Size(2, 3, min(size.pairs, 16), 33)
-    _compare(case, case.make(small), small.length, device, against_reference=True)
-    _compare(case, case.make(size), size.length, device, against_reference=False)
+    compare(case, case.make(small), small.length, device, against_reference=True)
+    compare(case, case.make(size), size.length, device, against_reference=False)
 
 
-def _compare(case: Case, tensors: Tensors, length: int, device: torch.device, *, against_reference: bool) -> None:
-    found = outputs_and_gradients(lambda xs: case.run(xs, length, "triton"), on(tensors, device))
+def compare(
+    case: Case, tensors: Tensors, length: int, device: torch.device, backend: str = "triton", *, against_reference: bool
+) -> None:
+    """Raise `AssertionError` for an output or gradient that is off the reference, or PyTorch's path in double."""
+    found = outputs_and_gradients(lambda xs: case.run(xs, length, backend), on(tensors, device))
     double = {name: to_double(x) for name, x in tensors.items()}
     if against_reference:
         expected = outputs_and_gradients(lambda xs: case.reference(xs, length), double)

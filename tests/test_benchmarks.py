@@ -1,8 +1,16 @@
-"""`benchmarks/gpu.py` cannot be timed without a GPU, but what it checks and refuses can be tried on a CPU."""
+"""What the benchmarks of kernels check and refuse; `benchmarks/gpu.py` can be tried, not timed, on a CPU."""
 
+import dataclasses
+import json
+import os
 import subprocess
 import sys
+import time
 from pathlib import Path
+
+import pytest
+
+from benchmarks.kernels import clock, curves, ops, peer
 
 ROOT = Path(__file__).parents[1]
 
@@ -42,3 +50,43 @@ def test_a_wrong_op_gets_no_times_and_fails_the_run():
     assert "NOT RIGHT" in row
     assert "output 0 is off by 1.0e-03" in row
     assert row.count("nan") == 6
+
+
+def test_the_command_says_how_to_get_the_peer_and_keeps_what_it_measured(tmp_path):
+    command = [sys.executable, "-m", "benchmarks.kernels", "--quick", "--threads", "1", "--only", "peer", "ops"]
+    environment = {k: v for k, v in os.environ.items() if k != peer.VARIABLE}
+    done = subprocess.run(
+        [*command, "--out", str(tmp_path)], cwd=ROOT, env=environment, capture_output=True, text=True
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert "git clone https://github.com/state-spaces/s4" in done.stdout
+    kept = json.loads((tmp_path / "measurements.json").read_text())
+    rows = {row["name"]: row for row in kept["ops"]["rows"]}
+    assert set(rows) == {"dplr_kernel", "dplr_scan", "vandermonde", "diagonal_scan", "fft_conv"}
+    assert all(row["verdict"] == "right" and row["ms"] > 0 and row["mib"] > 0 for row in rows.values())
+
+
+def test_an_op_that_is_wrong_or_has_no_time_left_is_not_timed(monkeypatch):
+    (right,) = (case for case in ops.CASES if case.name == "fft_conv")
+    wrong = dataclasses.replace(right, run=lambda xs, length, backend: 1.001 * right.run(xs, length, backend))
+    machine = clock.Machine("none", 1, "", bandwidth=1e9, rate=1e9, double_rate=1e9)
+    monkeypatch.setattr(ops, "CASES", (wrong,))
+    (row,) = ops.rows(ops.QUICK, machine, end=time.monotonic() + 60)
+    assert set(row) == {"name", "verdict"}
+    assert "output 0 is off by 1.0e-03" in row["verdict"]
+    (row,) = ops.rows(ops.QUICK, machine, end=time.monotonic() - 1)
+    assert row == {"name": "fft_conv", "verdict": "left out: no time"}
+
+
+@pytest.mark.parametrize(("difference", "timed"), [(1e-5, True), (0.1, False), (float("nan"), False)])
+def test_a_contest_is_timed_only_where_both_give_the_same(difference, timed):
+    contest = peer.Contest("nothing", lambda: None, lambda: None, lambda: difference, bar=1e-9)
+    row = peer.measured(contest, judged=True)
+    assert ("ratio" in row) == timed
+    assert row["verdict"] == "met" if timed else row["verdict"].startswith("NOT THE SAME")
+
+
+def test_exponents_are_slopes_of_logarithms():
+    points = [{"value": n, "ms": 3e-4 * n**1.2, "mib": 5.0 * n} for n in (64, 256, 1024, 4096)]
+    assert curves.exponents(points, "H") == pytest.approx({"ms": 1.2, "mib": 1.0})
+    assert curves.exponents(points[:2], "T") == {}

@@ -59,6 +59,35 @@ def gradients() -> Callable[..., dict[str, Tensor]]:
     return of
 
 
+@pytest.fixture
+def close_to_definition(single, gradients) -> Callable[..., None]:
+    """Compares every output and each gradient, by name, of an op in single precision with its definition in double.
+
+    `definition(dtype, **tensors)` is called with complex128 and with complex64: allowed is twice its own error in
+    single precision, plus a floor relative to the norm, one for outputs and one for gradients. What comes in is rounded
+    to single precision first, so that all three see the same numbers.
+    """
+
+    def check(op, definition, tensors, floor, gradient_floor):
+        def wide(dtype):
+            return lambda **xs: definition(dtype, **xs)
+
+        lowered = single(tensors)
+        double = {name: x.to(tensors[name].dtype) for name, x in lowered.items()}
+        double = {n: x.to(torch.complex128 if x.is_complex() else torch.float64) for n, x in double.items()}
+        runs = (op, lowered), (wide(torch.complex64), lowered), (wide(torch.complex128), double)
+        outputs = (run(**xs) for run, xs in runs)
+        outputs = ((x,) if isinstance(x, Tensor) else x for x in outputs)
+        named = [{f"output {i}": x for i, x in enumerate(out)} for out in outputs]
+        for found, limit in ((named, floor), ([gradients(run, xs) for run, xs in runs], gradient_floor)):
+            for name, exact in found[2].items():
+                ours, rounded = found[0][name], found[1][name]
+                assert not torch.finfo(ours.dtype).eps < 1e-10, f"{name} is not in single precision"
+                assert (ours - exact).norm() <= 2 * (rounded - exact).norm() + limit * exact.norm(), name
+
+    return check
+
+
 @pytest.fixture(scope="session")
 def without_interpreter() -> Callable[..., str]:
     """Runs `python *arguments` in a process that compiles Triton kernels, and returns what it prints."""

@@ -69,4 +69,4 @@ def test_the_custom_ops_keep_the_rules_of_custom_ops(triton):
     table, u, state, is_first = leaf(5, 3, 4, 2), leaf(2, 5, 3), leaf(2, 3, 4, 2), torch.rand(2, 5) < 0.3
     for given in ((None, None), (state, is_first)):
         torch.library.opcheck(recurrence._opaque, (table, u, *given, triton, True))
-    torch.library.opcheck(conv._opaque, (leaf(3, 5), u))
+    torch.library.opcheck(conv._conv, (leaf(3, 5), u))

@@ -45,6 +45,20 @@ def test_equals_the_definition_in_both_precisions(relative_error, length, steps,
 
 
 @pytest.mark.parametrize("resets", [False, True])
+@pytest.mark.parametrize("length", [1, 7, 63, 64, 1000, 1024])
+def test_outputs_and_each_gradient_round_no_more_than_the_definition(close_to_definition, length, resets):
+    u, state = run(length)
+    mask = torch.rand(2, length) < 0.1 if resets else None
+
+    def read(u, state, **parameters):
+        return diagonal_readout(prepare_readout(**parameters, steps=8, dtype=torch.float32), u, state, mask)
+
+    close_to_definition(
+        read, lambda dtype, **xs: by_states(**xs, is_first=mask), system() | {"u": u, "state": state}, 5e-6, 1e-5
+    )
+
+
+@pytest.mark.parametrize("resets", [False, True])
 def test_each_gradient_equals_that_of_the_definition(gradients, relative_error, resets):
     tensors, (u, state) = system(), run(21)
     mask = torch.rand(2, 21) < 0.1 if resets else None

@@ -1,10 +1,14 @@
 import pytest
 import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from wmkit_kernels import dplr_kernel
 from wmkit_kernels.dplr_kernel import reference
 
-LENGTHS = (1, 2, 7, 64, 1000, 1024)
+LENGTHS = (1, 2, 7, 63, 64, 1000, 1024)
+FLOOR = 1e-6
+"""Relative error in single precision allowed beside twice the definition's own: what is inside is double."""
 
 
 @pytest.mark.parametrize("dt", [1e-3, 1e-2, 1e-1])
@@ -48,19 +52,56 @@ def test_each_gradient_equals_that_of_the_dense_definition(system, single, gradi
         assert relative_error(rounded[name], expected) <= 1e-4, name
 
 
+@pytest.fixture
+def compare(close_to_definition):
+    """Compares output and each gradient, by name, with the dense definition in single precision."""
+
+    def check(tensors, length):
+        close_to_definition(
+            lambda **xs: dplr_kernel(**xs, length=length),
+            lambda dtype, **xs: reference.dplr_kernel(**xs, length=length, dtype=dtype),
+            tensors, FLOOR, FLOOR,
+        )  # fmt: skip
+
+    return check
+
+
+@pytest.mark.parametrize("length", [1, 7, 63, 64, 1000, 1024])
+def test_output_and_each_gradient_round_no_more_than_the_dense_definition(system, compare, length):
+    compare(system(channels=2), length)
+
+
+def test_slow_decay_where_every_power_is_close_to_one(system, compare):
+    tensors = system(channels=2, size=8, dt=0.01)
+    tensors["Lambda"] = torch.complex(torch.full((4,), -(2.0**-10)), torch.arange(4.0)).to(torch.complex128)
+    tensors["P"] = tensors["P"] * 2**-8
+    compare(tensors, 130)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(channels=st.integers(1, 3), pairs=st.integers(1, 20), length=st.integers(1, 70), lead=st.integers(0, 2))
+def test_any_shape_equals_the_dense_definition(system, relative_error, channels, pairs, length, lead):
+    tensors = system(channels=channels, size=2 * pairs)
+    tensors["B"] = torch.randn(*[2] * lead, pairs, dtype=torch.complex128)
+    found = dplr_kernel(**tensors, length=length)
+    assert relative_error(found, reference.dplr_kernel(**tensors, length=length)) <= 1e-9
+
+
 def test_length_is_only_how_far_the_kernel_is_computed(system, relative_error):
     tensors = system()
     longer = dplr_kernel(**tensors, length=129)
     assert relative_error(dplr_kernel(**tensors, length=50), longer[:, :50]) <= 1e-12
 
 
-def test_inputs_need_not_be_contiguous_and_are_left_alone(system, relative_error):
+def test_inputs_need_not_be_contiguous_and_are_left_alone(system, gradients, relative_error, poisoned):
     tensors = system()
     strided = {name: torch.stack([x, x], dim=-1)[..., 0] for name, x in tensors.items()}
     before = {name: x.clone() for name, x in strided.items()}
     out = dplr_kernel(**strided, length=20)
     assert relative_error(out, dplr_kernel(**tensors, length=20)) <= 1e-14
     assert all(torch.equal(x, before[name]) for name, x in strided.items())
+    found, expected = (gradients(lambda **xs: dplr_kernel(**xs, length=20), xs) for xs in (strided, tensors))
+    assert all(relative_error(found[name], expected[name]) <= 1e-12 for name in expected)
 
 
 @pytest.mark.parametrize("dt", [0.0, 1e-12, 1e6])

@@ -28,27 +28,15 @@ def rounded_system(system, single):
 
 
 @pytest.fixture
-def compare(single, gradients):
+def compare(close_to_definition):
     """Compares output and each gradient, by name, with the dense definition."""
 
     def check(tensors, length):
-        def triton(**xs):
-            return dplr_kernel(**xs, length=length, backend="triton")
-
-        def dense(**xs):
-            return reference.dplr_kernel(**xs, length=length)
-
-        def dense_single(**xs):
-            return reference.dplr_kernel(**xs, length=length, dtype=torch.complex64)
-
-        lowered = single(tensors)
-        exact, rounded, ours = dense(**tensors), dense_single(**lowered), triton(**lowered)
-        assert ours.dtype == torch.float32
-        assert (ours - exact).norm() <= 2 * (rounded - exact).norm() + FLOOR * exact.norm(), "output"
-        exact, rounded, ours = gradients(dense, tensors), gradients(dense_single, lowered), gradients(triton, lowered)
-        for name, expected in exact.items():
-            allowed = 2 * (rounded[name] - expected).norm() + GRADIENT_FLOOR * expected.norm()
-            assert (ours[name] - expected).norm() <= allowed, name
+        close_to_definition(
+            lambda **xs: dplr_kernel(**xs, length=length, backend="triton"),
+            lambda dtype, **xs: reference.dplr_kernel(**xs, length=length, dtype=dtype),
+            tensors, FLOOR, GRADIENT_FLOOR,
+        )  # fmt: skip
 
     return check
 

@@ -1,5 +1,7 @@
 import pytest
 import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from wmkit_kernels import dplr_prepared_scan, dplr_scan, dplr_step, prepare_scan, prepare_step
 from wmkit_kernels.dplr_scan import reference
@@ -79,6 +81,46 @@ def test_each_gradient_equals_that_of_the_dense_definition(run, single, gradient
         assert relative_error(rounded[name], expected) <= 1e-4, name
 
 
+@pytest.fixture
+def compare(close_to_definition):
+    """Compares outputs, last state and each gradient, by name, with the dense definition in single precision."""
+
+    def check(tensors, is_first=None):
+        close_to_definition(
+            lambda **xs: dplr_scan(**xs, is_first=is_first),
+            lambda dtype, **xs: reference.dplr_scan(**xs, is_first=is_first, dtype=dtype),
+            tensors, 2e-6, 1e-5,
+        )  # fmt: skip
+
+    return check
+
+
+@pytest.mark.parametrize("resets", [False, True])
+@pytest.mark.parametrize("length", [1, 7, 63, 64, 1000, 1024])
+def test_outputs_and_each_gradient_round_no_more_than_the_dense_definition(run, compare, length, resets):
+    compare(run(length, batch=2, channels=2), torch.rand(2, length) < 0.1 if resets else None)
+
+
+def test_slow_decay_where_every_power_is_close_to_one(run, compare):
+    tensors = run(130, channels=2, size=8)
+    tensors["Lambda"] = torch.complex(torch.full((4,), -(2.0**-10)), torch.arange(4.0)).to(torch.complex128)
+    tensors["P"] = tensors["P"] * 2**-8
+    compare(tensors)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    batch=st.integers(1, 3), channels=st.integers(1, 3), pairs=st.integers(1, 20), length=st.integers(1, 40),
+    often=st.sampled_from([0.0, 0.1, 0.5, 1.0]),
+)  # fmt: skip
+def test_any_shape_and_any_reset(run, relative_error, batch, channels, pairs, length, often):
+    tensors, mask = run(length, batch, channels, 2 * pairs), torch.rand(batch, length) < often
+    for found, exact in zip(
+        dplr_scan(**tensors, is_first=mask), reference.dplr_scan(**tensors, is_first=mask), strict=True
+    ):
+        assert relative_error(found, exact) <= 1e-9
+
+
 @pytest.mark.parametrize("resets", [False, True])
 def test_autocast_and_half_precision_inputs_do_not_lower_the_recurrence(run, single, resets):
     tensors = single(run(40))
@@ -90,11 +132,13 @@ def test_autocast_and_half_precision_inputs_do_not_lower_the_recurrence(run, sin
     assert all(torch.equal(a, b) for a, b in zip(lowered, exact, strict=True))
 
 
-def test_inputs_need_not_be_contiguous(run, relative_error):
-    tensors = run(21)
+def test_inputs_need_not_be_contiguous_and_no_memory_is_left_unwritten(run, gradients, relative_error, poisoned):
+    tensors, mask = run(21), torch.rand(3, 42)[:, ::2] < 0.1
     strided = {name: torch.stack([x, x], dim=-1)[..., 0] for name, x in tensors.items()}
     for a, b in zip(dplr_scan(**strided), dplr_scan(**tensors), strict=True):
         assert relative_error(a, b) <= 1e-14
+    found, expected = (gradients(lambda **xs: dplr_scan(**xs, is_first=mask), xs) for xs in (strided, tensors))
+    assert all(relative_error(found[name], expected[name]) <= 1e-12 for name in expected)
 
 
 def test_steps_equal_the_dense_definition_in_both_precisions(run, single, relative_error):

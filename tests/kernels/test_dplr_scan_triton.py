@@ -29,28 +29,15 @@ def run(system, single):
 
 
 @pytest.fixture
-def compare(gradients):
+def compare(close_to_definition):
     """Compares outputs, last state and each gradient, by name, with the dense definition."""
 
     def check(tensors, is_first=None):
-        def triton(**xs):
-            return dplr_scan(**xs, is_first=is_first, backend="triton")
-
-        def dense(**xs):
-            return reference.dplr_scan(**xs, is_first=is_first)
-
-        def dense_single(**xs):
-            return reference.dplr_scan(**xs, is_first=is_first, dtype=torch.complex64)
-
-        double = {n: x.to(torch.complex128 if x.is_complex() else torch.float64) for n, x in tensors.items()}
-        for name, exact, rounded, ours in zip(
-            ("outputs", "last state"), dense(**double), dense_single(**tensors), triton(**tensors), strict=True
-        ):
-            assert (ours - exact).norm() <= 2 * (rounded - exact).norm() + FLOOR * exact.norm(), name
-        exact, rounded, ours = gradients(dense, double), gradients(dense_single, tensors), gradients(triton, tensors)
-        for name, expected in exact.items():
-            allowed = 2 * (rounded[name] - expected).norm() + GRADIENT_FLOOR * expected.norm()
-            assert (ours[name] - expected).norm() <= allowed, name
+        close_to_definition(
+            lambda **xs: dplr_scan(**xs, is_first=is_first, backend="triton"),
+            lambda dtype, **xs: reference.dplr_scan(**xs, is_first=is_first, dtype=dtype),
+            tensors, FLOOR, GRADIENT_FLOOR,
+        )  # fmt: skip
 
     return check
 

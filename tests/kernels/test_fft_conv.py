@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wmkit_kernels import fft_conv
-from wmkit_kernels.fft_conv import reference
+from wmkit_kernels.fft_conv import blocks, reference
 
 
 @given(batch=st.integers(1, 3), length=st.integers(1, 70), channels=st.integers(1, 4), longer=st.integers(0, 5))
@@ -13,6 +13,30 @@ def test_equals_the_toeplitz_product_at_any_shape(batch, length, channels, longe
     expected = reference.fft_conv(k[:, :length], u)
     assert (fft_conv(k, u) - expected).norm() <= 2e-6 * (1 + expected.norm())
     assert (fft_conv(k.double(), u.double()) - expected).norm() <= 1e-12 * (1 + expected.norm())
+
+
+@pytest.mark.parametrize("length", [1, 7, 63, 64, 1000, 1024])
+def test_output_and_each_gradient_round_no_more_than_the_toeplitz_product(close_to_definition, length):
+    tensors = {"k": torch.randn(2, length).double(), "u": torch.randn(3, length, 2).double()}
+    close_to_definition(fft_conv, lambda dtype, **xs: reference.fft_conv(**xs, dtype=dtype.to_real()), tensors,
+                        1e-6, 1e-6)  # fmt: skip
+
+
+def test_channels_worked_through_in_blocks_give_the_same(gradients, monkeypatch):
+    tensors = {"k": torch.randn(7, 12).double(), "u": torch.randn(2, 12, 7).double()}
+    whole, together = fft_conv(**tensors), gradients(fft_conv, tensors)
+    monkeypatch.setattr(blocks, "WORKSPACE", 100)
+    assert torch.equal(fft_conv(**tensors), whole)
+    assert all(torch.equal(x, together[name]) for name, x in gradients(fft_conv, tensors).items())
+
+
+def test_inputs_need_not_be_contiguous_and_no_memory_is_left_unwritten(gradients, poisoned):
+    tensors = {"k": torch.randn(3, 12), "u": torch.randn(2, 12, 3)}
+    strided = {"k": torch.randn(12, 3).t().copy_(tensors["k"]), "u": torch.randn(3, 12, 2).permute(2, 1, 0)}
+    strided["u"].copy_(tensors["u"])
+    assert torch.equal(fft_conv(**strided), fft_conv(**tensors))
+    found = gradients(fft_conv, strided)
+    assert all(torch.equal(x, found[name]) for name, x in gradients(fft_conv, tensors).items())
 
 
 def test_gradcheck():

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from wmkit.backbones.hippo import legs_dplr
-from wmkit.backbones.stack import Recurrence, Stack, StackConfig
+from wmkit.backbones.stack import Recurrence, Stack, StackConfig, with_skip
 from wmkit.registry import register_backbone
 from wmkit.tree import State
 from wmkit_kernels.dispatch import use_triton, why_not_here, why_not_pairs
@@ -148,7 +148,7 @@ class StateSpace(Recurrence):
         with torch.autocast(u.device.type, enabled=False):
             u = u.to(self.dtype)
             if plan.path == "convolution":
-                return fft_conv(self._kernel(u.shape[1]), u) + self.D * u, None
+                return fft_conv(self._kernel(u.shape[1]), u), None
             if plan.path == "step":
                 y, last = self.step(u[:, 0], self._start(u, state, is_first))
                 return y.unsqueeze(1), last if return_state else None
@@ -194,13 +194,17 @@ class StateSpace(Recurrence):
         return self.C.shape[0] * bytes_per_channel(self.C.shape[1], self.dtype) <= self.kept_bytes
 
     def _kernel(self, length: int) -> Tensor:
-        """What an input adds to later outputs, but for D: (H, >= length). Kept for the longest sequence seen."""
+        """What an input adds to its own and to later outputs: (H, >= length). Kept for the longest sequence seen."""
+
+        def make() -> Tensor:
+            return with_skip(dplr_kernel(*self.system(), length), self.D)
+
         if not self._keeps():
-            return dplr_kernel(*self.system(), length)
-        kept: Tensor = self._keep("kernel", lambda: dplr_kernel(*self.system(), length))
+            return make()
+        kept: Tensor = self._keep("kernel", make)
         if kept.shape[1] < length:
             del self._kept["kernel"]
-            kept = self._keep("kernel", lambda: dplr_kernel(*self.system(), length))
+            kept = self._keep("kernel", make)
         return kept
 
     def _step_tables(self) -> StepTables:

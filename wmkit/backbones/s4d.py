@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from wmkit.backbones.hippo import legs_normal
-from wmkit.backbones.stack import Recurrence, Stack, StackConfig
+from wmkit.backbones.stack import Recurrence, Stack, StackConfig, with_skip
 from wmkit.registry import register_backbone
 from wmkit_kernels.diagonal_scan.readout import (
     RESET_SPAN,
@@ -111,7 +111,7 @@ class DiagonalStateSpace(Recurrence):
         with torch.autocast(u.device.type, enabled=False):
             u = u.to(self.dtype)
             if self._wants_gradient() and state is None and is_first is None and not return_state:
-                return fft_conv(self.kernel(u.shape[1]), u) + self.D * u, None
+                return fft_conv(with_skip(self.kernel(u.shape[1]), self.D), u), None
             y, last = diagonal_readout(self._scan_tables(u.shape[1], is_first is not None), u, state, is_first)
             return y, last if return_state else None
 

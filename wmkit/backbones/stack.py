@@ -151,6 +151,14 @@ class Stack(Backbone):
         return [layer.ssm for layer in self.layers if isinstance(layer, Layer)]
 
 
+def with_skip(kernel: Tensor, D: Tensor) -> Tensor:
+    """The kernel of k * u + D u as one convolution: D is what an input adds at lag zero. (H, L), (H,) -> (H, L).
+
+    As a product of its own D u would take four passes over (B, T, H) in a training step.
+    """
+    return kernel + torch.nn.functional.pad(D.to(kernel.dtype).unsqueeze(1), (0, kernel.shape[1] - 1))
+
+
 def _pieces(batch_size: int, length: int) -> list[int]:
     """Lengths of pieces of about `PIECE` rows, in whole spans of the recurrence; what is left of a span comes last."""
     span = SPANS[0]

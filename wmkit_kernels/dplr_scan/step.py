@@ -20,7 +20,7 @@ class StepTables:
     ratio: Tensor
     """(H, N) complex: diagonal part a of Abar = diag(a) - g q^T."""
     readout: Tensor
-    """(H, 2N, 2) real: columns q and C a, for one reduction over the state."""
+    """(H, 2, 2N) real: rows q and C a, for one reduction over the state."""
     gain: Tensor
     """(H, 2N) real: g."""
     inputs: Tensor
@@ -40,7 +40,7 @@ def prepare_step(
     check(Lambda, P, dt, B, C)
     discrete, inputs = discretise(Lambda, P, dt), discretise_input(Lambda, P, B, dt)
     C = C.to(inputs.dtype)
-    readout = torch.stack([row(discrete.row), row(C * discrete.ratio)], dim=-1)
+    readout = torch.stack([row(discrete.row), row(C * discrete.ratio)], dim=1)
     through = inner(C, discrete.gain)[:, 0], inner(C, inputs)[:, 0]
     real = (readout, column(discrete.gain), column(inputs), *through, table_of(Lambda, P, B, C, dt))
     return StepTables(discrete.ratio.to(dtype.to_complex()), *(x.to(dtype) for x in real))
@@ -56,9 +56,8 @@ def dplr_step(tables: StepTables, u: Tensor, state: Tensor, *, backend: str = "a
     if use_triton(backend, why_not_here(tables.table, u, state) or why_not_pairs(state.shape[2])):
         y, state = recurrence(tables.table, u.unsqueeze(1), state, None, triton=True)
         return y[:, 0], state
-    alpha, kept = torch.einsum("bhn,hnk->kbh", state.flatten(-2), tables.readout).unbind(0)
-    turned = torch.view_as_real(torch.view_as_complex(state.contiguous()) * tables.ratio).flatten(-2)
-    turned = torch.addcmul(turned, tables.gain, alpha.unsqueeze(-1), value=-1)
-    turned = torch.addcmul(turned, tables.inputs, u.unsqueeze(-1))
+    alpha, kept = torch.bmm(tables.readout, state.flatten(-2).permute(1, 2, 0)).permute(1, 2, 0).contiguous().unbind(0)
+    turned = column(torch.view_as_complex(state.contiguous()) * tables.ratio)
+    turned.addcmul_(tables.gain, alpha.unsqueeze(-1), value=-1).addcmul_(tables.inputs, u.unsqueeze(-1))
     y = kept - tables.gain_through * alpha + tables.input_through * u
     return y, turned.view_as(state)

@@ -6,9 +6,9 @@ import torch
 from torch import Tensor
 
 
-def fft_conv(k: Tensor, u: Tensor) -> Tensor:
-    """See `wmkit_kernels.fft_conv.op.fft_conv`; the result is float64."""
+def fft_conv(k: Tensor, u: Tensor, dtype: torch.dtype = torch.float64) -> Tensor:
+    """See `wmkit_kernels.fft_conv.op.fft_conv`; works in `dtype`: single precision shows what rounding alone costs."""
     steps = torch.arange(u.shape[1], device=u.device)
     lag = steps[:, None] - steps
-    toeplitz = k.double()[:, lag.clamp(min=0)] * (lag >= 0)
-    return torch.einsum("hts,bsh->bth", toeplitz, u.double())
+    toeplitz = k.to(dtype)[:, lag.clamp(min=0)] * (lag >= 0)
+    return torch.einsum("hts,bsh->bth", toeplitz, u.to(dtype))
