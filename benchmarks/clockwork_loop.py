@@ -12,8 +12,6 @@ Source: Saxena, Ba, Hafner, Clockwork Variational Autoencoders, 2021.
 
 from __future__ import annotations
 
-import dataclasses
-import itertools
 from collections.abc import Iterator, Sequence
 
 import torch

@@ -6,13 +6,14 @@
 
 with c the output [z, h] of the level above at its last tick, a the actions and e the embedding of the level's window.
 Only the h of both are shared between prior and posterior. What the state does not enter is computed for all ticks at
-once: the shares of c, a and e in their layers, and after the loop every prior of `observe`.
+once: the shares of c, a and e in their layers, after the loop every prior of `observe`, and after its backward pass the
+gradients of the layers inside it (`UnrolledLinear`).
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -22,6 +23,8 @@ from torch.nn import functional as F
 from wmkit import tree
 from wmkit.backbones.base import Backbone
 from wmkit.dynamics.latents import Latent
+from wmkit.dynamics.windows import held
+from wmkit.unrolled import UnrolledLinear
 
 LevelState = dict[str, Any]
 """{`core`: the backbone's state, `z`: (B, S) the last sample}."""
@@ -125,7 +128,7 @@ class Level(nn.Module):
         _, of_context, of_action = torch.split(self.input.weight, self._widths, dim=1)
         driven = self.input.bias.expand(1, len(parents), -1)
         if context is not None:
-            driven = driven + F.linear(context, of_context)[:, list(parents)]
+            driven = driven + held(F.linear(context, of_context), parents)
         if action is not None:
             driven = driven + F.linear(action, of_action)
         return driven
@@ -144,14 +147,13 @@ class Level(nn.Module):
         state: LevelState,
     ) -> tuple[LevelPass, LevelState]:
         """Posterior samples: driven (B, n, I), embed (B, n, E); for each tick noise (B, noise_dim), rows to reset."""
-        of_h, of_embed = torch.split(self.posterior_hidden.weight, [self.core.feature_dim, embed.shape[-1]], dim=1)
-        seen = F.linear(embed, of_embed, self.posterior_hidden.bias)
-        head, bias = self.posterior_out.weight, self.posterior_out.shifted_bias()
+        advance, posterior_of = self._unroll_core(driven, embed.shape[0]), self._unroll_posterior(embed)
         hs, zs, posteriors = [], [], []
-        for x, e, epsilon, reset in zip(driven.unbind(1), seen.unbind(1), noise, resets, strict=True):
-            h, core = self._advance(x, state, reset)
-            y = F.relu(self.posterior_second(F.relu(F.linear(h, of_h) + e)))
-            posterior = F.linear(y, head, bias)
+        for epsilon, reset in zip(noise, resets, strict=True):
+            if reset is not None:
+                state = tree.where(reset, self.initial_state(reset.shape[0]), state)
+            h, core = advance(state)
+            posterior = posterior_of(h)
             z = self.latent.sample(posterior, epsilon).to(state["z"].dtype)
             state = {"core": core, "z": z}
             hs.append(h)
@@ -167,7 +169,7 @@ class Level(nn.Module):
         hs, zs = [], []
         batch_size = state["z"].shape[0]
         for x, epsilon in zip(driven.unbind(1), noise, strict=True):
-            h, core = self._advance(x, state, None)
+            h, core = self.core.step(F.relu(F.linear(state["z"], self._of_z) + x), state["core"])
             z = self.latent.sample(self.prior(h), epsilon).to(state["z"].dtype)
             state = {"core": core, "z": z}
             hs.append(h)
@@ -175,12 +177,26 @@ class Level(nn.Module):
         h, z, _ = self._stack(hs, zs, [], batch_size)
         return h, z, state
 
-    def _advance(self, driven: Tensor, state: LevelState, reset: Tensor | None) -> tuple[Tensor, Any]:
-        """One tick of the core, from z and what drives it; rows to reset begin anew."""
-        if reset is not None:
-            state = tree.where(reset, self.initial_state(reset.shape[0]), state)
-        of_z = self.input.weight[:, : self.latent.sample_dim]
-        return self.core.step(F.relu(F.linear(state["z"], of_z) + driven), state["core"])
+    @property
+    def _of_z(self) -> Tensor:
+        """The input layer's weights for z."""
+        return self.input.weight[:, : self.latent.sample_dim]
+
+    def _unroll_core(self, driven: Tensor, batch_size: int) -> Callable[[LevelState], tuple[Tensor, Any]]:
+        """The core's tick, for a loop over all n: state -> (h (B, D), the core's state)."""
+        lead = (driven.shape[1], batch_size)
+        enter, step = UnrolledLinear(self._of_z, driven.transpose(0, 1), lead), self.core.unroll(*lead)
+        return lambda state: step(F.relu(enter(state["z"])), state["core"])
+
+    def _unroll_posterior(self, embed: Tensor) -> Callable[[Tensor], Tensor]:
+        """The posterior's layers, for a loop over all n ticks: h (B, D) -> (B, P)."""
+        lead = (embed.shape[1], embed.shape[0])
+        of_h, of_embed = torch.split(self.posterior_hidden.weight, [self.core.feature_dim, embed.shape[-1]], dim=1)
+        seen = F.linear(embed, of_embed, self.posterior_hidden.bias)
+        first = UnrolledLinear(of_h, seen.transpose(0, 1), lead)
+        second = UnrolledLinear(self.posterior_second.weight, self.posterior_second.bias, lead)
+        out = UnrolledLinear(self.posterior_out.weight, self.posterior_out.shifted_bias(), lead)
+        return lambda h: out(F.relu(second(F.relu(first(h)))))
 
     def _stack(
         self, hs: list[Tensor], zs: list[Tensor], params: list[Tensor], batch_size: int

@@ -35,16 +35,39 @@ def sums_behind(
     return read, after
 
 
+def held(x: Tensor, numbers: Sequence[int]) -> Tensor:
+    """x (B, m, C) at `numbers`, n of them in rising order: (B, n, C).
+
+    What is held for equally long lies side by side, so that each run of it is one copy, and one sum in the gradient.
+    """
+    runs = _runs([numbers.count(i) for i in range(x.shape[1])])
+    pieces = torch.split(x, [n for _, n in runs], dim=1)
+    return torch.cat(
+        [
+            piece.unsqueeze(2).expand(-1, -1, times, -1).flatten(1, 2)
+            for piece, (times, _) in zip(pieces, runs, strict=True)
+        ],
+        dim=1,
+    )
+
+
 def _sums(x: Tensor, edges: Sequence[int]) -> Tensor:
     """Sum x (B, T, E) from each edge to before the next, 0 first and T last: (B, edges - 1, E), float32 or better.
 
     Windows of one width lie side by side, so that each run of them is one reduction.
     """
-    widths = [stop - start for start, stop in itertools.pairwise(edges)]
-    runs = [(width, len(list(run))) for width, run in itertools.groupby(widths)]
-    pieces = torch.split(x, [width * number for width, number in runs], dim=1)
-    dtype = torch.promote_types(x.dtype, torch.float32)
+    runs = _runs([stop - start for start, stop in itertools.pairwise(edges)])
+    pieces = torch.split(x, [steps * n for steps, n in runs], dim=1)
+    dtype, batch_size, width = torch.promote_types(x.dtype, torch.float32), x.shape[0], x.shape[2]
     return torch.cat(
-        [piece.unflatten(1, (n, width)).sum(2, dtype=dtype) for piece, (width, n) in zip(pieces, runs, strict=True)],
+        [
+            piece.reshape(batch_size, n, steps, width).sum(2, dtype=dtype)
+            for piece, (steps, n) in zip(pieces, runs, strict=True)
+        ],
         dim=1,
     )
+
+
+def _runs(numbers: Sequence[int]) -> list[tuple[int, int]]:
+    """Neighbours that are equal, as (number, how many)."""
+    return [(number, len(list(run))) for number, run in itertools.groupby(numbers)]
