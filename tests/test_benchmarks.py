@@ -1,8 +1,16 @@
-"""`benchmarks/gpu.py` cannot be timed without a GPU, but what it checks and refuses can be tried on a CPU."""
+"""What benchmarks check before they time it, and refuse to time; `benchmarks/gpu.py` too, tried on a CPU."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
+
+import pytest
+import torch
+
+from benchmarks import clockwork
+from wmkit import build_world_model
+from wmkit.dynamics import ClockworkConfig
 
 ROOT = Path(__file__).parents[1]
 
@@ -42,3 +50,32 @@ def test_a_wrong_op_gets_no_times_and_fails_the_run():
     assert "NOT RIGHT" in row
     assert "output 0 is off by 1.0e-03" in row
     assert row.count("nan") == 6
+
+
+def test_the_clockwork_is_checked_timed_and_taken_apart(capsys):
+    clockwork.main(["--quick"])
+    printed = capsys.readouterr().out
+    assert re.search(r"^loop / ours, both passes: [\d.]+ wall, [\d.]+ CPU$", printed, re.MULTILINE)
+    launches = {line.split()[0]: int(line.split()[-1].replace(",", "")) for line in printed.splitlines()[3:5]}
+    assert launches["ours"] < 0.6 * launches["loop"]
+    for part in (
+        "whole step",
+        "recurrent part",
+        "encoder",
+        "level MLPs",
+        "decoder and image loss",
+        "optimiser",
+        "rest",
+    ):
+        assert re.search(rf"^{part}.*%$", printed, re.MULTILINE)
+
+
+def test_a_clockwork_with_other_weights_than_its_loops_gets_no_times():
+    config = ClockworkConfig(core_size="tiny", levels=2, factor=2, level_units=8)
+    model = build_world_model(config, "tiny", (1, 16, 16), 0, latent="gaussian")
+    recurrent = clockwork.Recurrent(model, 2, 5, torch.float64)
+    clockwork.check(recurrent)
+    with torch.no_grad():
+        recurrent.loop.cells[1].prior.mean.bias.add_(1e-6)
+    with pytest.raises(SystemExit, match="the recurrent part is off by"):
+        clockwork.check(recurrent)
