@@ -53,31 +53,43 @@ def main(argv: Sequence[str] | None = None) -> None:
     whole_step(model, rows, length, both, rounds=min(rounds, 3))
 
 
+class Given(nn.Module):
+    """Stands for a level's MLP: what it would have made of the frames."""
+
+    def __init__(self, frames: Tensor) -> None:
+        super().__init__()
+        self.frames = frames
+
+    def forward(self, below: Tensor) -> Tensor:
+        """The embeddings (B, T, E), whatever those of the level below are."""
+        return self.frames
+
+
 class Recurrent:
-    """The recurrent part as it is and as a loop, with the same weights, on random embeddings of frames."""
+    """The recurrent part as it is and as a loop, with the same weights, on random embeddings for each level."""
 
     def __init__(self, model: WorldModel, rows: int, length: int, dtype: torch.dtype = torch.float32) -> None:
         dynamics = copy.deepcopy(model.dynamics).to(dtype)
         assert isinstance(dynamics, ClockworkDynamics), "the preset is a clockwork"
-        dynamics.embedders = nn.ModuleList(nn.Identity() for _ in dynamics.embedders)
+        lead = (rows, length, dynamics.embed_dim)
+        self.frames = [torch.randn(lead, dtype=dtype, requires_grad=True) for _ in dynamics.levels]
+        dynamics.embedders = nn.ModuleList(Given(frames) for frames in self.frames[1:])
         self.dynamics, self.loop = dynamics, ClockworkLoop(dynamics)
-        self.embed = torch.randn(rows, length, dynamics.embed_dim, dtype=dtype, requires_grad=True)
         self.noise = dynamics.draw_noise((rows, length)).to(dtype)
-        self.action = self.embed.new_zeros(rows, length, 0)
+        self.action = self.noise.new_zeros(rows, length, 0)
         self.is_first = torch.arange(length).expand(rows, length) == 0
 
     def ours(self) -> Tensor:
         """A functional of all KL terms and of what the decoder reads."""
         seen, _ = self.dynamics.observe(
-            self.embed, self.action, self.is_first, noise=self.noise, inner_reset=False, return_state=False
+            self.frames[0], self.action, self.is_first, noise=self.noise, inner_reset=False, return_state=False
         )
         kl = torch.stack([term.sum() for term in self.dynamics.kl(seen, None, 0.0).values()]).sum()
         return kl + seen.features.square().sum()
 
     def plain(self) -> Tensor:
         """The same by the loop."""
-        frames, noise = level_frames(self.dynamics, self.embed), level_noise(self.dynamics, self.noise)
-        levels = self.loop(frames, self.action, noise)
+        levels = self.loop(self.frames, self.action, level_noise(self.dynamics, self.noise))
         kl = torch.stack([level["kl"].sum() for level in levels]).sum()
         return kl + torch.cat([levels[0]["h"], levels[0]["z"]], -1).square().sum()
 
@@ -86,9 +98,10 @@ def check(recurrent: Recurrent) -> None:
     """Stop unless outputs and all gradients agree."""
     pairs = list(recurrent.loop.pairs(recurrent.dynamics))
     ours, plain = recurrent.ours(), recurrent.plain()
-    mine = torch.autograd.grad(ours, [recurrent.embed, *(source for source, _ in pairs)])
-    parts = iter(torch.autograd.grad(plain, [recurrent.embed, *(part for _, targets in pairs for part in targets)]))
-    theirs = [next(parts), *(torch.cat([next(parts) for _ in targets]) for _, targets in pairs)]
+    mine = torch.autograd.grad(ours, [*recurrent.frames, *(source for source, _ in pairs)])
+    parts = iter(torch.autograd.grad(plain, [*recurrent.frames, *(part for _, targets in pairs for part in targets)]))
+    theirs = [next(parts) for _ in recurrent.frames]
+    theirs += [torch.cat([next(parts) for _ in targets]) for _, targets in pairs]
     for x, y in zip([ours, *mine], [plain, *theirs], strict=True):
         error = float(((x - y).norm() / (y.norm() + 1e-30)).detach())
         if not error <= LIMIT:

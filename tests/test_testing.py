@@ -33,11 +33,6 @@ class Leaky(Backbone):
         return torch.tanh(h), (h,)
 
 
-class UnrollsWithoutGradient(Leaky):
-    def unroll(self, length, batch_size):
-        return lambda x, state: self.step(x.detach(), state)
-
-
 class IgnoresState(Leaky):
     def scan(self, x, state=None, is_first=None, return_state=True):
         return super().scan(x, None, is_first, return_state)
@@ -223,7 +218,6 @@ class SeesLastRow(Leaky):
 BROKEN: list[tuple[Callable[[], Backbone], int]] = [
     (AttendsAcrossRows, 5),
     (SeesLastRow, 5),
-    (UnrollsWithoutGradient, 1),
     (IgnoresState, 6),
     (IgnoresState, 2),
     (ResetsEarly, 4),
@@ -266,7 +260,6 @@ def test_its_healthy_twin_passes(make: Callable[[], Backbone], dtype: torch.dtyp
 @pytest.mark.parametrize(
     ("make", "laws"),
     [
-        (UnrollsWithoutGradient, [1]),
         (ResetsEarly, [4]),
         (ResetsLate, [4]),
         (UnusedParameter, [6]),

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from benchmarks.clockwork_loop import ClockworkLoop, level_frames, level_noise
 from wmkit import ModelConfig, build_world_model, tree
-from wmkit.backbones import PlainGRU
+from wmkit.backbones import GRU
 from wmkit.dynamics import ClockworkConfig, ClockworkDynamics
 from wmkit.presets import CORRECTED, CWVAE_2021
 from wmkit.testing import check_dynamics
@@ -118,13 +118,8 @@ def test_the_shift_at_the_output_starts_the_deviation_at_one() -> None:
 
 @pytest.mark.parametrize(("factor", "number"), [(6, 120), (1, 300)])
 def test_sequential_cell_steps_of_a_hundred_frames(factor: int, number: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    dynamics, calls = make(factor=factor), []
-
-    def counted(step: Callable[..., Any]) -> Callable[..., Any]:
-        return lambda *inputs: calls.append(1) or step(*inputs)
-
-    monkeypatch.setattr(PlainGRU, "unroll", lambda self, *lead, unroll=PlainGRU.unroll: counted(unroll(self, *lead)))
-    monkeypatch.setattr(PlainGRU, "step", counted(PlainGRU.step))
+    dynamics, calls, step = make(factor=factor, core="gru"), [], GRU.step
+    monkeypatch.setattr(GRU, "step", lambda self, x, state: calls.append(1) or step(self, x, state))
     part = inputs(dynamics, 100)
     _, state = dynamics.observe(**part)
     assert len(calls) == number

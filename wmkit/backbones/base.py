@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 from abc import ABC, abstractmethod
-from collections.abc import Callable
 from typing import ClassVar, Literal, Self
 
 import torch
@@ -14,9 +13,6 @@ from wmkit import tree
 from wmkit.tree import State
 
 PosteriorName = Literal["factorized", "filtering", "full"]
-
-Step = Callable[[Tensor, State], tuple[Tensor, State]]
-"""(x (B, input_dim), state) -> (features (B, feature_dim), state)."""
 
 
 @dataclasses.dataclass(kw_only=True)
@@ -51,7 +47,7 @@ class Backbone(nn.Module, ABC):
 
     Laws, checked by `wmkit.testing.check_backbone` in eval():
 
-     1. scan and unroll equal repeated step: outputs, final state, gradients.
+     1. scan equals repeated step: outputs, final state, gradients.
      2. Scanning in pieces equals scanning whole, wherever it is cut.
      3. Causality: changing x at t changes nothing before t.
      4. `is_first` at t makes everything from t on equal a fresh start.
@@ -101,14 +97,6 @@ class Backbone(nn.Module, ABC):
             feature, state = self.step(x[:, t], state)
             features.append(feature)
         return torch.stack(features, dim=1), state if return_state else None
-
-    def unroll(self, length: int, batch_size: int) -> Step:
-        """`step` for a loop of `length` calls with `batch_size` rows each, all of which are made.
-
-        The same map as `step`; a backbone may do for all calls at once what `step` does for each. This default is
-        `step`.
-        """
-        return self.step
 
     def parameter_groups(self) -> list[ParameterGroup]:
         """Parameters that want their own optimiser settings; all others follow the run's."""

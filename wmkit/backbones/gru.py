@@ -9,11 +9,10 @@ from typing import Self
 import torch
 from torch import Tensor, nn
 
-from wmkit.backbones.base import BackboneConfig, Step
+from wmkit.backbones.base import BackboneConfig
 from wmkit.backbones.gated import GatedUnit
 from wmkit.registry import register_backbone
 from wmkit.tree import State
-from wmkit.unrolled import UnrolledLinear
 
 
 @dataclasses.dataclass(kw_only=True)
@@ -67,22 +66,7 @@ class GRU(GatedUnit):
 
     def _cell(self, projected: Tensor, h: Tensor) -> Tensor:
         """h_t from W_x x_t (B, 3 * hidden) and h_{t-1}, in the precision of h whatever autocast makes of products."""
-        return self._mix(projected + self.from_state(h), h)
-
-    def unroll(self, length: int, batch_size: int) -> Step:
-        """`step` with one product for x and h, and the gradient of the weights gathered."""
-        weight = torch.cat([self.from_input.weight, self.from_state.weight], dim=1)
-        gates = UnrolledLinear(weight, weight.new_zeros(len(weight)), (length, batch_size))
-
-        def step(x: Tensor, state: State) -> tuple[Tensor, State]:
-            h = self._mix(gates(torch.cat([x, state["h"]], dim=-1)), state["h"])
-            return h, {"h": h}
-
-        return step
-
-    def _mix(self, gates: Tensor, h: Tensor) -> Tensor:
-        """h_t from the gates before their LayerNorm (B, 3 * hidden) and h_{t-1}."""
-        gates = self.norm(gates.to(h.dtype))
+        gates = self.norm((projected + self.from_state(h)).to(h.dtype))
         reset, candidate, update = gates.chunk(3, dim=-1)
         update = torch.sigmoid(update - 1)
         return torch.lerp(h, torch.tanh(torch.sigmoid(reset) * candidate), update)

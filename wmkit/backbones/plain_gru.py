@@ -8,11 +8,10 @@ from typing import Self
 import torch
 from torch import Tensor, nn
 
-from wmkit.backbones.base import BackboneConfig, Step
+from wmkit.backbones.base import BackboneConfig
 from wmkit.backbones.gated import GatedUnit
 from wmkit.registry import register_backbone
 from wmkit.tree import State
-from wmkit.unrolled import UnrolledLinear
 
 
 @dataclasses.dataclass(kw_only=True)
@@ -47,7 +46,6 @@ class PlainGRU(GatedUnit):
         self.input_dim, self.feature_dim = input_dim, config.hidden or input_dim
         self.from_input = nn.Linear(input_dim, 3 * self.feature_dim)
         self.from_state = nn.Linear(self.feature_dim, 3 * self.feature_dim)
-        self._widths = [2 * self.feature_dim, self.feature_dim]
         nn.init.xavier_uniform_(self.from_input.weight)
         nn.init.orthogonal_(self.from_state.weight)
         nn.init.zeros_(self.from_input.bias)
@@ -57,34 +55,21 @@ class PlainGRU(GatedUnit):
         """{"h": (B, hidden)}: zeros."""
         return {"h": self.from_state.weight.new_zeros(batch_size, self.feature_dim)}
 
-    def unroll(self, length: int, batch_size: int) -> Step:
-        """`step` with one product for r and u, and the gradients of all weights gathered."""
-        lead = (length, batch_size)
-        (w_gates, w_n), (b_gates, b_n) = self._split(self.from_input)
-        (u_gates, u_n), (c_gates, c_n) = self._split(self.from_state)
-        gates = UnrolledLinear(torch.cat([w_gates, u_gates], dim=1), b_gates + c_gates, lead)
-        entering, held = UnrolledLinear(w_n, b_n, lead), UnrolledLinear(u_n, c_n, lead)
-
-        def step(x: Tensor, state: State) -> tuple[Tensor, State]:
-            h = state["h"]
-            both = gates(torch.cat([x, h], dim=-1))
-            h = _mix(both.to(h.dtype), entering(x).to(h.dtype), held(h).to(h.dtype), h)
-            return h, {"h": h}
-
-        return step
+    def joint(self) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
+        """Weight and bias of r and u as one layer of [x, h], then W_n, b_n, U_n, c_n."""
+        widths = [2 * self.feature_dim, self.feature_dim]
+        (of_x, new), (x_bias, new_bias) = (
+            torch.split(x, widths) for x in (self.from_input.weight, self.from_input.bias)
+        )
+        (of_h, held), (h_bias, held_bias) = (
+            torch.split(x, widths) for x in (self.from_state.weight, self.from_state.bias)
+        )
+        return torch.cat([of_x, of_h], dim=1), x_bias + h_bias, new, new_bias, held, held_bias
 
     def _cell(self, projected: Tensor, h: Tensor) -> Tensor:
         """h_t from W x_t + b (B, 3 * hidden) and h_{t-1}, in the precision of h whatever autocast makes of products."""
-        gates, entering = torch.split(projected.to(h.dtype), self._widths, dim=-1)
-        recurrent, held = torch.split(self.from_state(h).to(h.dtype), self._widths, dim=-1)
-        return _mix(gates + recurrent, entering, held, h)
-
-    def _split(self, layer: nn.Linear) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
-        """Weight and bias of a layer, each for (r and u, n)."""
-        return torch.split(layer.weight, self._widths), torch.split(layer.bias, self._widths)
-
-
-def _mix(gates: Tensor, entering: Tensor, held: Tensor, h: Tensor) -> Tensor:
-    """(1 - u) n + u h, with r and u from `gates` (B, 2 * hidden) and n = tanh(entering + r held), each (B, hidden)."""
-    reset, update = torch.sigmoid(gates).chunk(2, dim=-1)
-    return torch.lerp(torch.tanh(torch.addcmul(entering, reset, held)), h, update)
+        width = 2 * self.feature_dim
+        projected, recurrent = projected.to(h.dtype), self.from_state(h).to(h.dtype)
+        reset, update = torch.sigmoid(projected[:, :width] + recurrent[:, :width]).chunk(2, dim=-1)
+        candidate = torch.tanh(torch.addcmul(projected[:, width:], reset, recurrent[:, width:]))
+        return torch.lerp(candidate, h, update)

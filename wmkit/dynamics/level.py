@@ -6,14 +6,14 @@
 
 with c the output [z, h] of the level above at its last tick, a the actions and e the embedding of the level's window.
 Only the h of both are shared between prior and posterior. What the state does not enter is computed for all ticks at
-once: the shares of c, a and e in their layers, after the loop every prior of `observe`, and after its backward pass the
-gradients of the layers inside it (`UnrolledLinear`).
+once: the shares of c, a and e in their layers, and after the loop every prior of `observe`. Over the plain GRU, with
+Gaussian latents and without resets inside the call, the rest of the loop is `gated_loop`'s.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -22,9 +22,10 @@ from torch.nn import functional as F
 
 from wmkit import tree
 from wmkit.backbones.base import Backbone
-from wmkit.dynamics.latents import Latent
+from wmkit.backbones.plain_gru import PlainGRU
+from wmkit.dynamics.gated_loop import Weights, gated_loop
+from wmkit.dynamics.latents import GaussianLatent, Latent
 from wmkit.dynamics.windows import held
-from wmkit.unrolled import UnrolledLinear
 
 LevelState = dict[str, Any]
 """{`core`: the backbone's state, `z`: (B, S) the last sample}."""
@@ -147,13 +148,22 @@ class Level(nn.Module):
         state: LevelState,
     ) -> tuple[LevelPass, LevelState]:
         """Posterior samples: driven (B, n, I), embed (B, n, E); for each tick noise (B, noise_dim), rows to reset."""
-        advance, posterior_of = self._unroll_core(driven, embed.shape[0]), self._unroll_posterior(embed)
+        of_h, of_embed = torch.split(self.posterior_hidden.weight, [self.core.feature_dim, embed.shape[-1]], dim=1)
+        seen = F.linear(embed, of_embed, self.posterior_hidden.bias)
+        core, latent = self.core, self.latent
+        if (
+            ticks
+            and type(core) is PlainGRU
+            and type(latent) is GaussianLatent
+            and all(reset is None for reset in resets)
+        ):
+            return self._observe_gated(core, latent, driven, seen, of_h, noise, ticks, state)
+        head, bias = self.posterior_out.weight, self.posterior_out.shifted_bias()
         hs, zs, posteriors = [], [], []
-        for epsilon, reset in zip(noise, resets, strict=True):
-            if reset is not None:
-                state = tree.where(reset, self.initial_state(reset.shape[0]), state)
-            h, core = advance(state)
-            posterior = posterior_of(h)
+        for x, e, epsilon, reset in zip(driven.unbind(1), seen.unbind(1), noise, resets, strict=True):
+            h, core = self._advance(x, state, reset)
+            y = F.relu(self.posterior_second(F.relu(F.linear(h, of_h) + e)))
+            posterior = F.linear(y, head, bias)
             z = self.latent.sample(posterior, epsilon).to(state["z"].dtype)
             state = {"core": core, "z": z}
             hs.append(h)
@@ -162,6 +172,36 @@ class Level(nn.Module):
         h, z, posterior = self._stack(hs, zs, posteriors, embed.shape[0])
         return LevelPass(h, z, posterior, self.prior(h), tuple(ticks)), state
 
+    def _observe_gated(
+        self,
+        core: PlainGRU,
+        latent: GaussianLatent,
+        driven: Tensor,
+        seen: Tensor,
+        of_h: Tensor,
+        noise: Sequence[Tensor | None],
+        ticks: Sequence[int],
+        state: LevelState,
+    ) -> tuple[LevelPass, LevelState]:
+        """`observe` by the loop that is written out; `seen` (B, n, U) is the share of the embeddings."""
+        second, out = self.posterior_second, self.posterior_out
+        rest = (of_h, second.weight, second.bias, out.weight, out.shifted_bias())
+        weights = Weights(self._of_z, *core.joint(), *rest)
+        drawn = [epsilon for epsilon in noise if epsilon is not None]
+        h, z, posterior = gated_loop(
+            driven.transpose(0, 1),
+            seen.transpose(0, 1),
+            torch.stack(drawn) if drawn else None,
+            state["z"],
+            state["core"]["h"],
+            weights,
+            latent.min_std,
+        )
+        after = {"core": {"h": h[-1].clone()}, "z": z[-1].clone()}  # views would keep the whole call alive
+        prior = self.prior(h)
+        h, z, posterior, prior = (x.transpose(0, 1) for x in (h, z, posterior, prior))
+        return LevelPass(h, z, posterior, prior, tuple(ticks)), after
+
     def imagine(
         self, driven: Tensor, noise: Sequence[Tensor | None], state: LevelState
     ) -> tuple[Tensor, Tensor, LevelState]:
@@ -169,7 +209,7 @@ class Level(nn.Module):
         hs, zs = [], []
         batch_size = state["z"].shape[0]
         for x, epsilon in zip(driven.unbind(1), noise, strict=True):
-            h, core = self.core.step(F.relu(F.linear(state["z"], self._of_z) + x), state["core"])
+            h, core = self._advance(x, state, None)
             z = self.latent.sample(self.prior(h), epsilon).to(state["z"].dtype)
             state = {"core": core, "z": z}
             hs.append(h)
@@ -177,26 +217,16 @@ class Level(nn.Module):
         h, z, _ = self._stack(hs, zs, [], batch_size)
         return h, z, state
 
+    def _advance(self, driven: Tensor, state: LevelState, reset: Tensor | None) -> tuple[Tensor, Any]:
+        """One tick of the core, from z and what drives it; rows to reset begin anew."""
+        if reset is not None:
+            state = tree.where(reset, self.initial_state(reset.shape[0]), state)
+        return self.core.step(F.relu(F.linear(state["z"], self._of_z) + driven), state["core"])
+
     @property
     def _of_z(self) -> Tensor:
         """The input layer's weights for z."""
         return self.input.weight[:, : self.latent.sample_dim]
-
-    def _unroll_core(self, driven: Tensor, batch_size: int) -> Callable[[LevelState], tuple[Tensor, Any]]:
-        """The core's tick, for a loop over all n: state -> (h (B, D), the core's state)."""
-        lead = (driven.shape[1], batch_size)
-        enter, step = UnrolledLinear(self._of_z, driven.transpose(0, 1), lead), self.core.unroll(*lead)
-        return lambda state: step(F.relu(enter(state["z"])), state["core"])
-
-    def _unroll_posterior(self, embed: Tensor) -> Callable[[Tensor], Tensor]:
-        """The posterior's layers, for a loop over all n ticks: h (B, D) -> (B, P)."""
-        lead = (embed.shape[1], embed.shape[0])
-        of_h, of_embed = torch.split(self.posterior_hidden.weight, [self.core.feature_dim, embed.shape[-1]], dim=1)
-        seen = F.linear(embed, of_embed, self.posterior_hidden.bias)
-        first = UnrolledLinear(of_h, seen.transpose(0, 1), lead)
-        second = UnrolledLinear(self.posterior_second.weight, self.posterior_second.bias, lead)
-        out = UnrolledLinear(self.posterior_out.weight, self.posterior_out.shifted_bias(), lead)
-        return lambda h: out(F.relu(second(F.relu(first(h)))))
 
     def _stack(
         self, hs: list[Tensor], zs: list[Tensor], params: list[Tensor], batch_size: int

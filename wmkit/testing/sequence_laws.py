@@ -9,22 +9,19 @@ import torch
 from torch import Tensor
 
 from wmkit import tree
-from wmkit.backbones.base import Backbone
 from wmkit.testing.compare import Tolerance, disagreement, disagreements
-from wmkit.testing.trial import Outcome, Trial, gradient_scales, loop, scan, unrolled
+from wmkit.testing.trial import Outcome, Trial, gradient_scales, loop, scan
 from wmkit.tree import State
 
 Breaches = Iterator[str]
 
 
 def scan_equals_step(trial: Trial) -> Breaches:
-    """1. `scan` and `unroll` equal repeated `step`: outputs, last state, gradients."""
+    """1. `scan` equals repeated `step`: outputs, last state, gradients."""
     yield from _shapes(trial)
     for start, state in trial.states:
         want = trial.outcome(loop, state)
         yield from _same_outcome(trial, f"scan against step {start}", trial.outcome(scan, state), want)
-        if type(trial.backbone).unroll is not Backbone.unroll:
-            yield from _same_outcome(trial, f"unroll against step {start}", trial.outcome(unrolled, state), want)
         with torch.no_grad():
             again = loop(trial.backbone, trial.x, state)[0]
         repeated = f"the same call twice in eval() {start}"

@@ -33,16 +33,6 @@ def loop(backbone: Backbone, x: Tensor, state: State | None, is_first: Tensor | 
     return Backbone.scan(backbone, x, state, is_first)
 
 
-def unrolled(backbone: Backbone, x: Tensor, state: State | None) -> tuple[Tensor, State]:
-    """The same by the step that `unroll` gives."""
-    step, features = backbone.unroll(x.shape[1], x.shape[0]), []
-    state = backbone.initial_state(x.shape[0]) if state is None else state
-    for t in range(x.shape[1]):
-        feature, state = step(x[:, t], state)
-        features.append(feature)
-    return torch.stack(features, dim=1), state
-
-
 @dataclasses.dataclass(frozen=True)
 class Outcome:
     """Features, last state and the gradients of one random functional of both."""
