@@ -82,10 +82,8 @@ class _Kept(NamedTuple):
         x_h, zs = (h.new_empty(n + 1, len(h), features) for features in (width + units, size))
         x_h[0, :, width:], zs[0] = h, z
         gates, held, new = (h.new_empty(n, len(h), times * units) for times in (2, 1, 1))
-        return cls(
-            noise, x_h, zs, gates, held, new, torch.empty_like(seen), torch.empty_like(seen),
-            h.new_empty(n, len(h), 2 * size),
-        )  # fmt: skip
+        first, second = (h.new_empty(seen.shape) for _ in range(2))
+        return cls(noise, x_h, zs, gates, held, new, first, second, h.new_empty(n, len(h), 2 * size))
 
     def x_and_h(self) -> tuple[Tensor, Tensor]:
         """x (n + 1, B, I) and h (n + 1, B, D), as views."""
