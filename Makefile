@@ -31,6 +31,7 @@ bench: $(VENV)/base
 	$(BIN)/python -m benchmarks.data
 	$(BIN)/python -m benchmarks.s4
 	$(BIN)/python -m benchmarks.kernels
+	$(BIN)/python -m benchmarks.clockwork
 
 bench-gpu: $(VENV)/base
 	$(BIN)/python -m benchmarks.gpu

@@ -1,16 +1,21 @@
-"""What the benchmarks of kernels check and refuse; `benchmarks/gpu.py` can be tried, not timed, on a CPU."""
+"""What benchmarks check before they time it, and refuse to time; `benchmarks/gpu.py` too, tried on a CPU."""
 
 import dataclasses
 import json
 import os
+import re
 import subprocess
 import sys
 import time
 from pathlib import Path
 
 import pytest
+import torch
 
+from benchmarks import clockwork
 from benchmarks.kernels import clock, curves, ops, peer
+from wmkit import build_world_model
+from wmkit.dynamics import ClockworkConfig
 
 ROOT = Path(__file__).parents[1]
 
@@ -90,3 +95,32 @@ def test_exponents_are_slopes_of_logarithms():
     points = [{"value": n, "ms": 3e-4 * n**1.2, "mib": 5.0 * n} for n in (64, 256, 1024, 4096)]
     assert curves.exponents(points, "H") == pytest.approx({"ms": 1.2, "mib": 1.0})
     assert curves.exponents(points[:2], "T") == {}
+
+
+def test_the_clockwork_is_checked_timed_and_taken_apart(capsys):
+    clockwork.main(["--quick"])
+    printed = capsys.readouterr().out
+    assert re.search(r"^loop / ours, both passes: [\d.]+ wall, [\d.]+ CPU$", printed, re.MULTILINE)
+    launches = {line.split()[0]: int(line.split()[-1].replace(",", "")) for line in printed.splitlines()[3:5]}
+    assert launches["ours"] < 0.6 * launches["loop"]
+    for part in (
+        "whole step",
+        "recurrent part",
+        "encoder",
+        "level MLPs",
+        "decoder and image loss",
+        "optimiser",
+        "rest",
+    ):
+        assert re.search(rf"^{part}.*%$", printed, re.MULTILINE)
+
+
+def test_a_clockwork_with_other_weights_than_its_loops_gets_no_times():
+    config = ClockworkConfig(core_size="tiny", levels=2, factor=2, level_units=8)
+    model = build_world_model(config, "tiny", (1, 16, 16), 0, latent="gaussian")
+    recurrent = clockwork.Recurrent(model, 2, 5, torch.float64)
+    clockwork.check(recurrent)
+    with torch.no_grad():
+        recurrent.loop.cells[1].prior.mean.bias.add_(1e-6)
+    with pytest.raises(SystemExit, match="the recurrent part is off by"):
+        clockwork.check(recurrent)

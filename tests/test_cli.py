@@ -1,13 +1,16 @@
 """`wmkit list | check | doctor`: what they print and with which status they end."""
 
+import dataclasses
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import torch
 from torch import nn
 
-from wmkit import BackboneConfig, cli, register_backbone, registry
+from wmkit import BackboneConfig, build_world_model, cli, register_backbone, registry, tree
+from wmkit.dynamics import ClockworkConfig, ClockworkDynamics
 from wmkit.registry import all_entries
 
 HEALTHY = """
@@ -62,6 +65,10 @@ def test_list_names_every_registered_part(capsys: pytest.CaptureFixture[str], mo
     gru = next(line for line in printed.splitlines() if " gru " in line)
     assert "1,183,232" in gru
     assert "2,048" in gru
+    clockwork = next(line for line in printed.splitlines() if " clockwork " in line)
+    dynamics = build_world_model("clockwork", "small").dynamics
+    assert f"{sum(p.numel() for p in dynamics.parameters()):,}" in clockwork
+    assert f"{sum(leaf.nbytes for leaf in tree.leaves(dynamics.initial_state(1))):,}" in clockwork
     s5 = next(line for line in printed.splitlines() if " s5 " in line)
     assert "4,096" in s5
     assert "no" in gru.split()
@@ -84,12 +91,73 @@ def test_list_names_the_part_that_cannot_be_built(capsys: pytest.CaptureFixture[
 
 @pytest.mark.usefixtures("own_registry")
 def test_check_sends_other_kinds_to_their_own_checker(capsys: pytest.CaptureFixture[str]) -> None:
+    class VideoConfig(BackboneConfig):
+        pass
+
+    register_backbone("video", VideoConfig, kind="video_model")(nn.Identity)
+    assert cli.main(["check", "video"]) == 2
+    assert "'video' is a video_model, which has laws of its own" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("own_registry")
+def test_check_says_that_a_class_is_registered_as_dynamics_and_is_none(capsys: pytest.CaptureFixture[str]) -> None:
     class ClockConfig(BackboneConfig):
         pass
 
     register_backbone("clock", ClockConfig, kind="dynamics")(nn.Identity)
     assert cli.main(["check", "clock"]) == 2
-    assert "'clock' is a dynamics, which has laws of its own" in capsys.readouterr().err
+    assert "make it a subclass of wmkit.dynamics.Dynamics" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("own_registry")
+def test_check_shows_the_law_that_dynamics_break(capsys: pytest.CaptureFixture[str]) -> None:
+    @dataclasses.dataclass(kw_only=True)
+    class HastyConfig(ClockworkConfig):
+        pass
+
+    @register_backbone("hasty", HastyConfig, kind="dynamics")
+    class Hasty(ClockworkDynamics):
+        def imagine(self, action, *, noise, state):
+            return super().imagine(action, noise=torch.zeros_like(noise), state=self.initial_state(len(action)))
+
+    assert cli.main(["check", "hasty", "levels=1"]) == 1
+    printed = capsys.readouterr().out
+    assert printed.count("broken") == 2
+    assert "law 8, float64: " in printed
+
+
+@pytest.mark.parametrize("options", [[], ["core=s4", "strides=[1,2]"], ["core={name: gru, hidden: 5}", "levels=2"]])
+def test_check_tries_the_laws_of_dynamics_with_options_of_the_user(
+    options: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    assert cli.main(["check", "clockwork", *options]) == 0
+    printed = capsys.readouterr().out
+    assert " ".join(["clockwork", *options]) in printed
+    assert "imagination in pieces" in printed
+    assert printed.count("kept") == 20
+
+
+def test_check_takes_options_of_a_backbone_too(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["check", "plain_gru", "hidden=5"]) == 0
+    assert capsys.readouterr().out.count("kept") == 20
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["clockwork", "cores=s4"], "ClockworkConfig: Key 'cores' not in 'ClockworkConfig'"),
+        (["clockwork", "levels=many"], "ClockworkConfig: Value 'many' of type 'str' could not be converted to Integer"),
+        (["clockwork", "levels"], "options are key=value, got 'levels'"),
+        (["clockwork", "windows=both"], "ClockworkConfig.windows: expected one of causal, smoothing"),
+        (["clockwork", "core=s9"], "Unknown backbone 's9'"),
+        (["wmkit.dynamics:LatentDynamics"], 'is not registered: @register_backbone(..., kind="dynamics")'),
+        (["torch.nn:Identity", "size=3"], "torch.nn:Identity is not registered, so that it has no options"),
+    ],
+)
+def test_check_refuses_options_with_advice(words: list[str], sentence: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["check", *words]) == 2
+    assert sentence in capsys.readouterr().err
 
 
 def test_check_passes_a_healthy_class_from_the_current_folder(

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import importlib
-import os
 import platform
 import sys
 from collections.abc import Callable, Sequence
 from importlib import metadata
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from rich.console import Console
@@ -20,14 +18,15 @@ from rich.table import Column, Table
 from wmkit import tree
 from wmkit.backbones.base import Backbone
 from wmkit.backbones.build import build_backbone
+from wmkit.build import build_world_model
 from wmkit.data.worlds import find_world, list_worlds
+from wmkit.dynamics import Dynamics
 from wmkit.evaluation import imagine_cli
 from wmkit.evaluation.levels import command as levels_cli
 from wmkit.evaluation.video import cli as video_cli
 from wmkit.machine import graphics, processor
-from wmkit.registry import Entry, all_entries, entry_of, get_entry
-from wmkit.testing import LawResult, examine_backbone
-from wmkit.testing.checker import refuse_other_kinds
+from wmkit.registry import Entry, all_entries
+from wmkit.testing import check_cli
 
 
 class Verb(NamedTuple):
@@ -58,30 +57,14 @@ def list_parts(arguments: argparse.Namespace) -> int:
     table = Table(Column("name", no_wrap=True), "kind", "parameters", "state", "training", "parallel")
     table.add_column("origin", overflow="fold")
     for entry in sorted(all_entries().values(), key=lambda entry: entry.name):
-        cost = _cost(entry) if entry.kind == "backbone" else ("-", "-", "-", "-")
-        table.add_row(entry.name, entry.kind, *cost, entry.origin)
+        table.add_row(entry.name, entry.kind, *_cost(entry), entry.origin)
     table.caption = (
-        "at size=small: parameters; bytes of state per row, which imagining from every step keeps for every step; "
+        "at size=small (dynamics: with 64x64 images and 6 actions, without encoder and decoder): parameters; "
+        "bytes of state per row, which imagining from every step keeps for every step; "
         "bytes that a training scan keeps per row and step; parallel: does it observe without a loop?"
     )
     Console().print(table)
     return 0
-
-
-def check(arguments: argparse.Namespace) -> int:
-    """Try the laws of the contract on a backbone, in both precisions."""
-    build = _builder(arguments.backbone)
-    single, double = (examine_backbone(build().to(dtype), rebuild=build) for dtype in (torch.float32, torch.float64))
-    table = Table("law", "", "float32", "float64", title=escape(arguments.backbone))
-    for one, other in zip(single, double, strict=True):
-        table.add_row(str(one.number), one.title, _verdict(one), _verdict(other))
-    console = Console()
-    console.print(table)
-    for precision, results in (("float32", single), ("float64", double)):
-        for law in results:
-            for text in law.shown:
-                console.print(f"law {law.number}, {precision}: {text}", markup=False, soft_wrap=True)
-    return 0 if all(law.kept for law in single + double) else 1
 
 
 def doctor(arguments: argparse.Namespace) -> int:
@@ -116,9 +99,7 @@ def report(arguments: argparse.Namespace) -> int:
 VERBS = {
     "list": Verb("What `backbone=` can be, and what it costs.", list_parts),
     "check": Verb(
-        "Try the ten laws of the backbone contract.",
-        check,
-        lambda parser: parser.add_argument("backbone", help="package.module:Class, or a registered name"),
+        "Try the ten laws of the contract, of a backbone or of dynamics.", check_cli.check, check_cli.add_arguments
     ),
     "doctor": Verb("What this installation has.", doctor),
     "imagine": Verb(
@@ -146,11 +127,15 @@ VERBS = {
 
 def _cost(entry: Entry) -> tuple[str, str, str, str]:
     """Parameters, bytes of state per row and of training per step, whether observing needs no loop, at size small."""
-    backbone = _build(entry, "small")
-    parameters = sum(parameter.numel() for parameter in backbone.parameters())
-    state = sum(leaf.nbytes for leaf in tree.leaves(backbone.initial_state(1)))
-    parallel = "no" if backbone.default_posterior == "filtering" else "yes"
-    return f"{parameters:,}", f"{state:,}", _training_bytes(backbone), parallel
+    if entry.kind == "video_model":
+        return "-", "-", "-", "-"
+    part = _build(entry, "small") if entry.kind == "backbone" else build_world_model(entry.cls, "small").dynamics
+    parameters = sum(parameter.numel() for parameter in part.parameters())
+    state = sum(leaf.nbytes for leaf in tree.leaves(part.initial_state(1)))
+    if isinstance(part, Dynamics):
+        return f"{parameters:,}", f"{state:,}", "-", "-"
+    parallel = "no" if part.default_posterior == "filtering" else "yes"
+    return f"{parameters:,}", f"{state:,}", _training_bytes(part), parallel
 
 
 def _training_bytes(backbone: Backbone) -> str:
@@ -180,42 +165,6 @@ def _build(entry: Entry, size: str) -> Backbone:
     except Exception as error:  # a user's code may raise anything
         how = f'cls(config.input_dim, config.for_size("{size}"))'
         raise ValueError(f"{entry.name} cannot be built by {how}: {type(error).__name__}: {error}") from error
-
-
-def _builder(name: str) -> Callable[[], Backbone]:
-    """What makes the backbone to check: of size tiny when it is registered, `Class(16)` when it is not.
-
-    Raises `ValueError` when there is no such backbone, or it cannot be built.
-    """
-    part: Any = _find(name) if ":" in name else get_entry(name).cls
-    refuse_other_kinds(part)
-    entry = entry_of(part)
-    if entry:
-        _build(entry, "tiny")
-        return lambda: _build(entry, "tiny")
-    try:
-        part(16)
-    except Exception as error:  # a user's code may raise anything
-        raise ValueError(f"{name} cannot be built by cls(16): {type(error).__name__}: {error}") from error
-    return lambda: part(16)
-
-
-def _find(name: str) -> Any:
-    """The class at `package.module:Class`; modules in the current folder count."""
-    module_name, _, class_name = name.partition(":")
-    if os.getcwd() not in sys.path:
-        sys.path.insert(0, os.getcwd())
-    try:
-        part = getattr(importlib.import_module(module_name), class_name)
-    except Exception as error:  # importing runs a user's code
-        raise ValueError(f"cannot import {name}: {type(error).__name__}: {error}") from error
-    if not isinstance(part, type):
-        raise ValueError(f"expected a class at {name}, found {part!r}")
-    return part
-
-
-def _verdict(law: LawResult) -> str:
-    return "[green]kept[/]" if law.kept else "[red]broken[/]"
 
 
 def _version(package: str) -> str:

@@ -8,12 +8,11 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
-from torch.nn import functional as F
 
+from benchmarks.clockwork_loop import ClockworkLoop, level_frames, level_noise
 from wmkit import ModelConfig, build_world_model, tree
-from wmkit.backbones import PlainGRU
+from wmkit.backbones import GRU
 from wmkit.dynamics import ClockworkConfig, ClockworkDynamics
-from wmkit.dynamics.level import STD_SHIFT
 from wmkit.presets import CORRECTED, CWVAE_2021
 from wmkit.testing import check_dynamics, examine_dynamics
 
@@ -47,63 +46,11 @@ def window(part: dict[str, Tensor], start: int, stop: int) -> dict[str, Tensor]:
     return {name: x[:, start:stop] for name, x in part.items()}
 
 
-def plain_loop(dynamics: ClockworkDynamics, part: dict[str, Tensor], phase: int = 0) -> list[dict[str, Tensor]]:
-    """The definition, one frame after the other: for each level h, z, prior, posterior and KL (B, T, ...), copied."""
-    config, strides = dynamics.config, dynamics.clock.strides
-    embed, action = part["embed"], part["action"] * ~part["is_first"].unsqueeze(-1)
-    rows, length = embed.shape[:2]
-    frames = frame_embeddings(dynamics, embed)
-    states = [level.core.initial_state(rows) for level in dynamics.levels]
-    last: list[dict[str, Tensor]] = [{"z": level.initial_state(rows)["z"]} for level in dynamics.levels]
-    seen: list[list[dict[str, Tensor]]] = [[] for _ in strides]
-    offsets = [sum(level.latent.noise_dim for level in dynamics.levels[:i]) for i in range(len(strides))]
-
-    def active(i: int, t: int) -> bool:
-        return t == 0 or (phase + t) % strides[i] == 0
-
-    for t in range(length):
-        for i in reversed(range(len(strides))):
-            level = dynamics.levels[i]
-            if not active(i, t):
-                seen[i].append(last[i] | {"kl": torch.zeros(rows, dtype=torch.float64)})
-                continue
-            if config.windows == "smoothing":
-                stop = next((s for s in range(t + 1, length) if active(i, s)), length)
-                e = frames[i][:, t:stop].sum(1)
-            else:
-                start = next((s + 1 for s in reversed(range(t)) if active(i, s)), 0)
-                e = frames[i][:, start : t + 1].sum(1)
-            top = i == len(strides) - 1
-            h_above = torch.zeros(rows, level.core.feature_dim) if top else last[i + 1]["h"]
-            z_above = torch.zeros(rows, 3) if top else last[i + 1]["z"]
-            context = [] if top and not config.top_context else [h_above.double(), z_above.double()]
-            actions = [action[:, t]] if i == 0 else []
-            x = F.relu(level.input(torch.cat([last[i]["z"], *context, *actions], -1)))
-            h, states[i] = level.core.step(x, states[i])
-            prior = head(level.prior_out, F.relu(level.prior_hidden(h)))
-            y = F.relu(level.posterior_second(F.relu(level.posterior_hidden(torch.cat([h, e], -1)))))
-            posterior = head(level.posterior_out, y)
-            mean, std = level.latent.moments(posterior)
-            z = mean + std * part["noise"][:, t, offsets[i] : offsets[i] + 3]
-            last[i] = {"h": h, "z": z, "prior": prior, "posterior": posterior}
-            p, q = (torch.distributions.Normal(*level.latent.moments(x)) for x in (posterior, prior))
-            seen[i].append(last[i] | {"kl": torch.distributions.kl_divergence(p, q).sum(-1)})
-    return [{name: torch.stack([step[name] for step in steps], 1) for name in steps[0]} for steps in seen]
-
-
-def frame_embeddings(dynamics: ClockworkDynamics, embed: Tensor) -> list[Tensor]:
-    frames = [embed]
-    for embedder in dynamics.embedders:
-        frames.append(embedder(frames[-1] if dynamics.config.cascade else embed))
-    return frames
-
-
-def head(layer: Any, y: Tensor) -> Tensor:
-    """Two layers, mean and raw deviation, the shift before or behind the second."""
-    (mean_w, raw_w), (mean_b, raw_b) = layer.weight.chunk(2), layer.bias.chunk(2)
-    before = STD_SHIFT if layer.shift == "input" else 0.0
-    behind = STD_SHIFT if layer.shift == "output" else 0.0
-    return torch.cat([F.linear(y, mean_w, mean_b), F.linear(y + before, raw_w, raw_b) + behind], -1)
+def plain_loop(dynamics: ClockworkDynamics, part: dict[str, Tensor], phase: int = 0) -> tuple[ClockworkLoop, Any]:
+    """The definition, one frame after the other, with the weights of `dynamics`; and what each level gives."""
+    loop, action = ClockworkLoop(dynamics), part["action"] * ~part["is_first"].unsqueeze(-1)
+    frames, noise = level_frames(dynamics, part["embed"]), level_noise(dynamics, part["noise"])
+    return loop, loop(frames, action, noise, phase)
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
@@ -111,8 +58,11 @@ def head(layer: Any, y: Tensor) -> Tensor:
 def test_observing_equals_the_definition_frame_by_frame(variant: str, strides: list[int]) -> None:
     dynamics = make(strides=strides, **VARIANTS[variant])
     part = inputs(dynamics, 13)
+    part["embed"].requires_grad_()
     seen, _ = dynamics.observe(**part)
-    assert_equals_definition(dynamics, seen, plain_loop(dynamics, part), 13)
+    loop, want = plain_loop(dynamics, part)
+    assert_equals_definition(dynamics, seen, want)
+    assert_equal_gradients(dynamics, loop, part["embed"], functional(dynamics, seen), plain_functional(want))
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
@@ -121,20 +71,43 @@ def test_a_contexts_windows_end_with_it_and_the_first_takes_the_remainder(varian
     dynamics = make(factor=2, **VARIANTS[variant])
     part = inputs(dynamics, context)
     seen, state = dynamics.observe(**part, is_context=True)
-    want = plain_loop(dynamics, part, phase=-context % 4)
-    assert_equals_definition(dynamics, seen, want, context, -context % 4)
+    assert_equals_definition(dynamics, seen, plain_loop(dynamics, part, phase=-context % 4)[1])
     assert state["phase"].tolist() == [0] * B
 
 
-def assert_equals_definition(
-    dynamics: ClockworkDynamics, seen: Any, want: list[dict[str, Tensor]], length: int, phase: int = 0
+def assert_equals_definition(dynamics: ClockworkDynamics, seen: Any, want: list[dict[str, Tensor]]) -> None:
+    kl = dynamics.kl(seen, None, 0.0)
+    for i, (part, steps) in enumerate(zip(seen.levels, want, strict=True)):
+        moments = {name: dynamics.levels[i].latent.moments(getattr(part, name)) for name in ("prior", "posterior")}
+        found = {
+            f"{name}_{what}": x for name, pair in moments.items() for what, x in zip(("mean", "std"), pair, strict=True)
+        }
+        for name, x in {"h": part.h, "z": part.z, "kl": kl[f"kl_{i + 1}"][:, list(part.ticks)], **found}.items():
+            torch.testing.assert_close(x, steps[name], msg=lambda text, name=name, i=i: f"{name} {i}: {text}")
+        p, q = (torch.distributions.Normal(*moments[name]) for name in ("posterior", "prior"))
+        torch.testing.assert_close(steps["kl"], torch.distributions.kl_divergence(p, q).sum(-1))
+
+
+def functional(dynamics: ClockworkDynamics, seen: Any) -> Tensor:
+    kl = sum(term.sum() for term in dynamics.kl(seen, None, 0.0).values())
+    return kl + seen.features.square().sum()
+
+
+def plain_functional(want: list[dict[str, Tensor]]) -> Tensor:
+    kl = sum(level["kl"].sum() for level in want)
+    return kl + want[0]["h"].square().sum() + want[0]["z"].square().sum()
+
+
+def assert_equal_gradients(
+    dynamics: ClockworkDynamics, loop: ClockworkLoop, embed: Tensor, total: Tensor, want: Tensor
 ) -> None:
-    timing, kl = dynamics.clock.timing(length, phase), dynamics.kl(seen, None, 0.0)
-    for i, part in enumerate(seen.levels):
-        copies = [n - 1 for n in timing.copied(i)]
-        for name in ("h", "z", "prior", "posterior"):
-            torch.testing.assert_close(getattr(part, name)[:, copies], want[i][name])
-        torch.testing.assert_close(kl[f"kl_{i + 1}"], want[i]["kl"])
+    pairs = list(loop.pairs(dynamics))
+    mine = torch.autograd.grad(total, [embed, *(source for source, _ in pairs)])
+    theirs = torch.autograd.grad(want, [embed, *(target for _, targets in pairs for target in targets)])
+    parts = iter(theirs)
+    torch.testing.assert_close(mine[0], next(parts))
+    for gradient, (_, targets) in zip(mine[1:], pairs, strict=True):
+        torch.testing.assert_close(gradient, torch.cat([next(parts) for _ in targets]))
 
 
 def test_the_shift_at_the_output_starts_the_deviation_at_one() -> None:
@@ -145,8 +118,8 @@ def test_the_shift_at_the_output_starts_the_deviation_at_one() -> None:
 
 @pytest.mark.parametrize(("factor", "number"), [(6, 120), (1, 300)])
 def test_sequential_cell_steps_of_a_hundred_frames(factor: int, number: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    dynamics, calls, step = make(factor=factor), [], PlainGRU.step
-    monkeypatch.setattr(PlainGRU, "step", lambda self, x, state: calls.append(1) or step(self, x, state))
+    dynamics, calls, step = make(factor=factor, core="gru"), [], GRU.step
+    monkeypatch.setattr(GRU, "step", lambda self, x, state: calls.append(1) or step(self, x, state))
     part = inputs(dynamics, 100)
     _, state = dynamics.observe(**part)
     assert len(calls) == number
@@ -157,7 +130,7 @@ def test_sequential_cell_steps_of_a_hundred_frames(factor: int, number: int, mon
 
 
 @pytest.mark.parametrize("windows", ["causal", "smoothing"])
-@pytest.mark.parametrize("core", ["plain_gru", "gru", "s4", "transformer_xl"])
+@pytest.mark.parametrize("core", ["plain_gru", "gru", "s4", "s4d", "s5", "lru", "transformer_xl"])
 def test_levels_over_every_backbone_keep_the_laws(core: str, windows: str) -> None:
     check_dynamics(make(strides=[1, 2, 4], core=core, windows=windows))
 

@@ -122,9 +122,10 @@ class GaussianLatent(Latent):
         return mean if noise is None else mean + std * noise
 
     def kl(self, left: Tensor, right: Tensor) -> Tensor:
-        """KL = sum ln(s_q / s_p) + (s_p^2 + (m_p - m_q)^2) / (2 s_q^2) - 1/2."""
+        """KL = sum (r^2 + d^2 - 1) / 2 - ln r, r = s_p / s_q, d = (m_p - m_q) / s_q."""
         (m_p, s_p), (m_q, s_q) = self.moments(left), self.moments(right)
-        return ((s_q / s_p).log() + (s_p**2 + (m_p - m_q) ** 2) / (2 * s_q**2) - 0.5).sum(-1)
+        ratio, distance = s_p / s_q, (m_p - m_q) / s_q
+        return (0.5 * (ratio.square() + distance.square() - 1) - ratio.log()).sum(-1)
 
     def entropy(self, params: Tensor) -> Tensor:
         """H = sum ln s + (1 + ln 2 pi) / 2."""

@@ -6,7 +6,8 @@
 
 with c the output [z, h] of the level above at its last tick, a the actions and e the embedding of the level's window.
 Only the h of both are shared between prior and posterior. What the state does not enter is computed for all ticks at
-once: the shares of c, a and e in their layers, and after the loop every prior of `observe`.
+once: the shares of c, a and e in their layers, and after the loop every prior of `observe`. Over the plain GRU, with
+Gaussian latents and without resets inside the call, the rest of the loop is `gated_loop`'s.
 """
 
 from __future__ import annotations
@@ -21,7 +22,10 @@ from torch.nn import functional as F
 
 from wmkit import tree
 from wmkit.backbones.base import Backbone
-from wmkit.dynamics.latents import Latent
+from wmkit.backbones.plain_gru import PlainGRU
+from wmkit.dynamics.gated_loop import Weights, gated_loop
+from wmkit.dynamics.latents import GaussianLatent, Latent
+from wmkit.dynamics.windows import held
 
 LevelState = dict[str, Any]
 """{`core`: the backbone's state, `z`: (B, S) the last sample}."""
@@ -125,7 +129,7 @@ class Level(nn.Module):
         _, of_context, of_action = torch.split(self.input.weight, self._widths, dim=1)
         driven = self.input.bias.expand(1, len(parents), -1)
         if context is not None:
-            driven = driven + F.linear(context, of_context)[:, list(parents)]
+            driven = driven + held(F.linear(context, of_context), parents)
         if action is not None:
             driven = driven + F.linear(action, of_action)
         return driven
@@ -146,6 +150,14 @@ class Level(nn.Module):
         """Posterior samples: driven (B, n, I), embed (B, n, E); for each tick noise (B, noise_dim), rows to reset."""
         of_h, of_embed = torch.split(self.posterior_hidden.weight, [self.core.feature_dim, embed.shape[-1]], dim=1)
         seen = F.linear(embed, of_embed, self.posterior_hidden.bias)
+        core, latent = self.core, self.latent
+        if (
+            ticks
+            and type(core) is PlainGRU
+            and type(latent) is GaussianLatent
+            and all(reset is None for reset in resets)
+        ):
+            return self._observe_gated(core, latent, driven, seen, of_h, noise, ticks, state)
         head, bias = self.posterior_out.weight, self.posterior_out.shifted_bias()
         hs, zs, posteriors = [], [], []
         for x, e, epsilon, reset in zip(driven.unbind(1), seen.unbind(1), noise, resets, strict=True):
@@ -173,6 +185,36 @@ class Level(nn.Module):
         prior = self.prior(h)
         return LevelPass(h, z, prior, prior, tuple(ticks)), state
 
+    def _observe_gated(
+        self,
+        core: PlainGRU,
+        latent: GaussianLatent,
+        driven: Tensor,
+        seen: Tensor,
+        of_h: Tensor,
+        noise: Sequence[Tensor | None],
+        ticks: Sequence[int],
+        state: LevelState,
+    ) -> tuple[LevelPass, LevelState]:
+        """`observe` by the loop that is written out; `seen` (B, n, U) is the share of the embeddings."""
+        second, out = self.posterior_second, self.posterior_out
+        rest = (of_h, second.weight, second.bias, out.weight, out.shifted_bias())
+        weights = Weights(self._of_z, *core.joint(), *rest)
+        drawn = [epsilon for epsilon in noise if epsilon is not None]
+        h, z, posterior = gated_loop(
+            driven.transpose(0, 1),
+            seen.transpose(0, 1),
+            torch.stack(drawn) if drawn else None,
+            state["z"],
+            state["core"]["h"],
+            weights,
+            latent.min_std,
+        )
+        after = {"core": {"h": h[-1].clone()}, "z": z[-1].clone()}  # views would keep the whole call alive
+        prior = self.prior(h)
+        h, z, posterior, prior = (x.transpose(0, 1) for x in (h, z, posterior, prior))
+        return LevelPass(h, z, posterior, prior, tuple(ticks)), after
+
     def imagine(
         self,
         driven: Tensor,
@@ -197,8 +239,12 @@ class Level(nn.Module):
         """One tick of the core, from z and what drives it; rows to reset begin anew."""
         if reset is not None:
             state = tree.where(reset, self.initial_state(reset.shape[0]), state)
-        of_z = self.input.weight[:, : self.latent.sample_dim]
-        return self.core.step(F.relu(F.linear(state["z"], of_z) + driven), state["core"])
+        return self.core.step(F.relu(F.linear(state["z"], self._of_z) + driven), state["core"])
+
+    @property
+    def _of_z(self) -> Tensor:
+        """The input layer's weights for z."""
+        return self.input.weight[:, : self.latent.sample_dim]
 
     def _stack(
         self, hs: list[Tensor], zs: list[Tensor], params: list[Tensor], batch_size: int
