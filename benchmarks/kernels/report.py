@@ -79,6 +79,6 @@ def draw_curves(rows: Sequence[Row], path: Path, caption: str) -> None:
             panel.spines[["top", "right"]].set_visible(False)
     panels[0, 0].set_ylabel("forward + backward, ms")
     panels[1, 0].set_ylabel("peak memory, MiB")
-    panels[0, 0].legend(frameon=False, fontsize=8)
+    figure.legend(*panels[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=7, frameon=False)
     figure.suptitle(caption, fontsize=9)
     figure.savefig(path, dpi=110)
