@@ -111,10 +111,9 @@ def diagonal_readout(
         rest, last = by_channel(u), first_state(u, pairs, state)
         outputs: list[Tensor] = []
         if is_first is not None:
-            for start in range(0, u.shape[1], RESET_SPAN):
-                part = slice(start, min(start + RESET_SPAN, u.shape[1]))
-                span = tables.shortened(part.stop - start)
-                y, last = span.scan_with_resets(rest[..., part], last, is_first[:, part])
+            pieces = torch.split(rest, RESET_SPAN, dim=2)  # one gradient for all of them, not one for each as long as u
+            for piece, reset in zip(pieces, torch.split(is_first, RESET_SPAN, dim=1), strict=True):
+                y, last = tables.shortened(piece.shape[2]).scan_with_resets(piece, last, reset)
                 outputs.append(y)
             return torch.cat(outputs, dim=2).permute(1, 2, 0), pairs_of(last)
         whole = u.shape[1] // tables.steps * tables.steps

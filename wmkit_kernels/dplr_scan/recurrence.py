@@ -46,9 +46,12 @@ def in_chunks(
 def chunk_after_chunk(chunk: Chunk, u: Tensor, state: Tensor, is_first: Tensor | None) -> tuple[Tensor, Tensor]:
     """u (H, B, T), state (H, B, 2N) -> (outputs (H, B, T) but for C Bbar u, last state)."""
     outputs = []
-    for start in range(0, u.shape[2], CHUNK):
-        steps = slice(start, start + CHUNK)
-        seen, state = _through(chunk, u[..., steps], state, None if is_first is None else is_first[:, steps])
+    pieces = torch.split(
+        u, CHUNK, dim=2
+    )  # one gradient for all of them; that of a slice is as long as u, for each chunk
+    resets = [None] * len(pieces) if is_first is None else torch.split(is_first, CHUNK, dim=1)
+    for piece, reset in zip(pieces, resets, strict=True):
+        seen, state = _through(chunk, piece, state, reset)
         outputs.append(seen)
     return torch.cat(outputs, dim=2), state
 
