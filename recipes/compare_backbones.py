@@ -1,6 +1,6 @@
 """Compare backbones: who remembers the square at the other end of the corridor?
 
-    python recipes/compare_backbones.py                                    the comparison below: 2 h of 2 cores
+    python recipes/compare_backbones.py                                    the comparison below: 2 h 20 min of 2 cores
     python recipes/compare_backbones.py systems=s4,gru seeds=0 minutes=2   a first look
     python recipes/compare_backbones.py worlds=distracting_memory_16_4px,distracting_memory_32_4px minutes=15
     python recipes/compare_backbones.py "system.wide=backbone=s4 backbone.layers=8" systems=s4,wide out=comparisons/wide
@@ -34,7 +34,7 @@ DEFAULTS = (
     "worlds=distracting_memory_16_4px",
     "seeds=0,1,2",
     "lrs=3e-4,1e-3,3e-3",
-    "minutes=5.5",
+    "minutes=7",
     "jobs=2",
 )
 
