@@ -122,6 +122,7 @@ def label(cell: Cell, plan: Plan) -> str:
         cell.system: len(plan.systems) > 1,
         cell.world: len(plan.worlds) > 1,
         f"seed{cell.seed}": len(plan.seeds) > 1,
+        f"lr{cell.lr:g}": len(plan.lrs) > 1,
     }
     return "-".join(name for name, tells in parts.items() if tells) or cell.system
 

@@ -11,6 +11,8 @@ import pytest
 
 from wmkit.backbones.s4 import S4Config
 from wmkit.build import get_preset
+from wmkit.comparison.plan import Plan
+from wmkit.comparison.system import System
 from wmkit.evaluation.run import evaluate_run
 from wmkit.sizes import ModelConfig
 from wmkit.training.command import run_recipe
@@ -109,6 +111,15 @@ def test_clockwork_figures_trains_and_draws(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
     assert "wmkit levels entropy k2=out/cells/moving_mnist_32px-k2-lr0.001-seed0" in done.stdout
     assert (tmp_path / "out" / "figure-10" / "k2" / "entropy.png").stat().st_size > 0
+
+
+def test_runs_of_a_figure_have_names_of_their_own() -> None:
+    recipe = runpy.run_path(str(RECIPES / "clockwork_figures.py"))
+    runs = {"systems": (System("k4", ()),), "worlds": ("moving_mnist_32px",), "seeds": (0,), "lrs": (1e-3,)}
+    one = Plan(**runs, minutes=None, steps=3)
+    grid = dataclasses.replace(one, seeds=(0, 1), lrs=(1e-3, 3e-4))
+    assert [recipe["label"](cell, one) for cell in one.cells()] == ["k4"]
+    assert len({recipe["label"](cell, grid) for cell in grid.cells()}) == 4
 
 
 def test_clockwork_figures_names_its_figures(capsys: pytest.CaptureFixture[str]) -> None:

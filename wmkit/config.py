@@ -65,8 +65,8 @@ class TrainConfig:
     """The run's budget in optimiser steps, unless `minutes` is given."""
     minutes: float | None = None
     """The run's budget in minutes of training, validations and checkpoints not counted, instead of `steps`. With
-    `device=cpu threads=1` they are minutes of processor time, else of wall time. How many steps that makes depends on
-    the machine: such a run cannot be repeated to the last bit."""
+    `device=cpu threads=1` and `data.workers=0` they are minutes of processor time, else of wall time. How many steps
+    that makes depends on the machine: such a run cannot be repeated to the last bit."""
     lr: float = 3e-4
     """Peak learning rate; parameters with a hint of their own (S4) keep theirs."""
     weight_decay: float = 1e-2

@@ -28,7 +28,7 @@ def slow_clock(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_steps_are_the_budget_unless_minutes_are_given() -> None:
-    by_steps, by_clock = Budget(TrainConfig(steps=10)), Budget(TrainConfig(steps=10, minutes=0.5))
+    by_steps, by_clock = Budget(TrainConfig(steps=10), 0), Budget(TrainConfig(steps=10, minutes=0.5), 0)
     by_clock.seconds = 15.0
     assert (by_steps.share(5), by_clock.share(5)) == (0.5, 0.5)
     by_steps.seconds = by_clock.seconds = 40.0
@@ -37,11 +37,12 @@ def test_steps_are_the_budget_unless_minutes_are_given() -> None:
 
 def test_one_thread_of_a_cpu_is_charged_for_its_own_work_alone() -> None:
     alone, shared = TrainConfig(device="cpu", threads=1), (TrainConfig(device="cpu"), TrainConfig(threads=1))
-    budget = Budget(alone)
+    budget = Budget(alone, workers=0)
     started = budget.clock()
     time.sleep(0.2)
     assert budget.clock() - started < 0.1
-    assert [Budget(config).clock for config in shared] == [time.perf_counter] * 2
+    assert [Budget(config, workers=0).clock for config in shared] == [time.perf_counter] * 2
+    assert Budget(alone, workers=1).clock == time.perf_counter  # work that others do, and waiting for it, count
 
 
 @pytest.mark.parametrize("minutes", [0.0, -1.0, math.nan, math.inf])

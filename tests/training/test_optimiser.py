@@ -46,7 +46,7 @@ def test_a_parameter_in_two_groups_is_refused() -> None:
 def test_every_group_follows_the_schedule_from_its_own_rate() -> None:
     config = TrainConfig(lr=0.5, steps=4, warmup=2)
     optimiser = build_optimiser(hinted(), config)
-    schedule = build_schedule(optimiser, config, Budget(config))
+    schedule = build_schedule(optimiser, config, Budget(config, workers=0))
     seen = []
     for _ in range(4):
         seen.append([group["lr"] for group in optimiser.param_groups])

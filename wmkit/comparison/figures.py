@@ -50,6 +50,8 @@ def size_curves(summary: Summary) -> str:
     series = [
         line for style, system in _systems(summary) if (line := _by_size(summary, numbers, column, style, system))
     ]
+    if not series:
+        return ""
     by_share = column.text is percent
     top = max(value for line in series for value in line.high)
     template = re.sub(r"\d+", "N", min(numbers), count=1)

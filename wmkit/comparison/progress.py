@@ -59,7 +59,7 @@ class Display:
 
 def share_spent(config: RunConfig, files: CellFiles) -> float:
     """Share of its budget that a cell under way has spent, by its newest line of timing."""
-    budget, step = Budget(config.train), 0
+    budget, step = Budget(config.train, config.data.workers), 0
     for line in read_lines(files.run / "timing.jsonl"):
         if line["split"] == "train":
             step = line["step"]

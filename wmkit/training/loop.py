@@ -87,7 +87,7 @@ class Trainer:
         self.model = build_model(config, source.image_shape, source.action_dim)
         self.forward: nn.Module = self.accelerator.prepare_model(self.model)
         self.optimiser = build_optimiser(self.model, config.train)
-        self.budget = Budget(config.train)
+        self.budget = Budget(config.train, config.data.workers)
         self.schedule = build_schedule(self.optimiser, config.train, self.budget)
         self.guard = StepGuard(config.train.clip)
         self.mean = RunningMean()

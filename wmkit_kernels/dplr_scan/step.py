@@ -56,7 +56,9 @@ def dplr_step(tables: StepTables, u: Tensor, state: Tensor, *, backend: str = "a
     if use_triton(backend, why_not_here(tables.table, u, state) or why_not_pairs(state.shape[2])):
         y, state = recurrence(tables.table, u.unsqueeze(1), state, None, triton=True)
         return y[:, 0], state
-    alpha, kept = torch.bmm(tables.readout, state.flatten(-2).permute(1, 2, 0)).permute(1, 2, 0).contiguous().unbind(0)
+    with torch.autocast(state.device.type, enabled=False):
+        seen = torch.bmm(tables.readout, state.flatten(-2).permute(1, 2, 0))
+    alpha, kept = seen.permute(1, 2, 0).contiguous().unbind(0)
     turned = column(torch.view_as_complex(state.contiguous()) * tables.ratio)
     turned.addcmul_(tables.gain, alpha.unsqueeze(-1), value=-1).addcmul_(tables.inputs, u.unsqueeze(-1))
     y = kept - tables.gain_through * alpha + tables.input_through * u

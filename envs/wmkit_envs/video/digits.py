@@ -9,6 +9,7 @@ import dataclasses
 import functools
 import gzip
 import os
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -91,7 +92,7 @@ def _read_idx(path: Path, axes: int) -> NDArray[np.uint8]:
     """The array of an idx file: 0, 0, 8 (bytes), the number of axes, their sizes (big-endian, 4 bytes each), data."""
     try:
         data = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
-    except (OSError, EOFError) as error:
+    except (OSError, EOFError, zlib.error) as error:
         raise ValueError(f"{path}: cannot be read ({error})") from error
     head = 4 + 4 * axes
     sizes = [int.from_bytes(data[i : i + 4], "big") for i in range(4, head, 4)]

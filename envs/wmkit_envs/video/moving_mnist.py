@@ -3,7 +3,7 @@
     left(t) = fold(left(0) + v t),   fold(u) = R - |R - (u mod 2R)|,   R = side of the picture - side of a digit
 
 on each axis: between the walls a digit keeps its velocity, at a wall the rest of its way is reflected. The classic
-script lets a digit overshoot by up to its speed and turns it around at the next frame, so that where it is depends on
+script lets a digit overshoot by up to two pixels and turns it around at the next frame, so that where it is depends on
 when it was looked at. Exact reflection has a closed form, with which any frame can be drawn without those before it,
 and the same motion at another speed is the same path.
 

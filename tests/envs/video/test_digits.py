@@ -55,9 +55,11 @@ def test_a_folder_without_the_files_and_a_damaged_file_are_named(root):
     path.write_bytes(path.read_bytes()[:-1])
     with pytest.raises(ValueError, match="not an idx file of bytes with 1 axes, or cut off"):
         load_digits(str(root), "train", 28)
-    (root / "MNIST" / "raw" / "t10k-labels-idx1-ubyte.gz").write_bytes(b"no gzip")
-    with pytest.raises(ValueError, match="cannot be read"):
-        load_digits(str(root), "test", 28)
+    packed = root / "MNIST" / "raw" / "t10k-labels-idx1-ubyte.gz"
+    for damaged in (b"no gzip", packed.read_bytes()[:10] + b"\xff" * 20):
+        packed.write_bytes(damaged)
+        with pytest.raises(ValueError, match="cannot be read"):
+            load_digits(str(root), "test", 28)
 
 
 def test_labels_that_do_not_belong_to_the_pictures_are_refused(root):

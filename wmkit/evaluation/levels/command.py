@@ -14,7 +14,7 @@ from wmkit.evaluation.levels import analyses
 from wmkit.loading import LAST
 
 FOLDER = "levels"
-LEAST = {"clips": 2, "length": 2, "context": 2, "horizon": 1, "draws": 2, "steps": 1, "clip": 0}
+LEAST = {"clips": 2, "length": 3, "context": 2, "horizon": 1, "draws": 2, "steps": 1, "clip": 0}
 """The smallest value of every number that can be asked for."""
 
 

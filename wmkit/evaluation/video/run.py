@@ -46,12 +46,13 @@ def evaluate_video_run(
     context, horizon = query_of(config, context, horizon)
     length = context + horizon
     source = open_source(held_out or config.world, seed=config.data.seed, split="test")
-    has_digits = set(KEYS) <= source.episode(0).keys()
+    first = source.episode(0)
+    has_digits = set(KEYS) <= first.keys()
     batch = whole_episodes(config, model, "test", clips, length, held_out, KEYS if has_digits else ())
     frames = None if held_out else whole_episodes(config, model, "train", TRAINING_EPISODES, length).image
     notes = {"mean image of": "the held-out contexts" if frames is None else "training frames"}
-    if has_digits:
-        notes["digits"] = DIGIT_SOURCES[int(source.episode(0)["digit_source"])]
+    if "digit_source" in first:
+        notes["digits"] = DIGIT_SOURCES[int(first["digit_source"])]
     evaluation = evaluate_video(
         model,
         batch,
