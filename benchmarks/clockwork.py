@@ -23,9 +23,9 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from benchmarks.clockwork_loop import ClockworkLoop, level_frames, level_noise
-from benchmarks.s4 import cpu
 from wmkit import Batch, WorldModel, build_world_model
 from wmkit.dynamics import ClockworkDynamics
+from wmkit.machine import processor_name
 from wmkit.networks import to_unit
 from wmkit.training.allocator import keep_freed_memory
 
@@ -47,7 +47,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     torch.manual_seed(0)
     model = build_world_model(preset="cwvae-mmnist", image_shape=(1, 64, 64), action_dim=0)
     check(Recurrent(model, 3, 40, torch.float64))
-    print(f"{cpu()}, {torch.get_num_threads()} threads, torch {torch.__version__}, float32, {rows} x {length} frames")
+    machine = f"{processor_name()}, {torch.get_num_threads()} threads, torch {torch.__version__}"
+    print(f"{machine}, float32, {rows} x {length} frames")
     recurrent = Recurrent(model, rows, length)
     both = against_the_loop(recurrent, rounds)
     whole_step(model, rows, length, both, rounds=min(rounds, 3))

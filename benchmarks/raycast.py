@@ -5,22 +5,15 @@ Both wall-clock and CPU time are shown: on a machine that is busy with other thi
 
 from __future__ import annotations
 
-import platform
 import time
 from collections.abc import Callable
-from pathlib import Path
 
+from wmkit.machine import processor_name
 from wmkit_envs import RAY_MAZE_9X9
 from wmkit_envs.observation import pictures
 from wmkit_envs.world import Draw
 
 EPISODES = 10
-
-
-def cpu_name() -> str:
-    info = Path("/proc/cpuinfo")
-    names = [line.split(": ", 1)[1] for line in info.read_text().splitlines() if line.startswith("model name")]
-    return names[0] if names else platform.processor()
 
 
 def report(what: str, frames: int, work: Callable[[], None]) -> None:
@@ -43,7 +36,7 @@ def main() -> None:
         for index in range(EPISODES):
             RAY_MAZE_9X9.generate(seed=1, index=index)
 
-    print(f"{cpu_name()}, one core, {RAY_MAZE_9X9.name}, {frames} frames")
+    print(f"{processor_name()}, one core, {RAY_MAZE_9X9.name}, {frames} frames")
     started = time.perf_counter()
     RAY_MAZE_9X9.generate(seed=0, length=1)
     print(f"first picture (compiled or loaded from the cache): {time.perf_counter() - started:.1f} s")

@@ -6,7 +6,6 @@ A benchmark of wrong results is worthless: each op is first compared with its re
 from __future__ import annotations
 
 import argparse
-import platform
 import statistics
 import time
 from collections.abc import Callable
@@ -17,6 +16,7 @@ import torch
 
 from wmkit.backbones import S4, Backbone, S4Config
 from wmkit.backbones.s4 import StateSpace
+from wmkit.machine import processor_name
 from wmkit_kernels import dplr_kernel, dplr_scan, fft_conv
 from wmkit_kernels.dplr_kernel import reference as kernel_reference
 from wmkit_kernels.dplr_scan import reference as scan_reference
@@ -28,7 +28,8 @@ def main() -> None:
     sizes = [(16, 192, 64), (16, 192, 128)] + ([] if parser.parse_args().quick else [(8, 512, 1000)])
     torch.manual_seed(0)
     check()
-    print(f"{cpu()}, {torch.get_num_threads()} threads, torch {torch.__version__}, float32, milliseconds (median)")
+    machine = f"{processor_name()}, {torch.get_num_threads()} threads, torch {torch.__version__}"
+    print(f"{machine}, float32, milliseconds (median)")
     print(f"\n{'op':<34}{'B':>4}{'H':>5}{'T':>6}{'forward':>10}{'+ backward':>12}")
     for batch, channels, length in sizes:
         for name, run in ops(batch, channels, length).items():
@@ -123,15 +124,6 @@ def once_ms(run: Callable[[], Any]) -> float:
 def median_ms(run: Callable[[], Any], repeats: int = 7) -> float:
     run()
     return statistics.median(once_ms(run) for _ in range(repeats))
-
-
-def cpu() -> str:
-    """The processor's name, where the system tells."""
-    try:
-        with open("/proc/cpuinfo") as lines:
-            return next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        return platform.processor() or platform.machine()
 
 
 if __name__ == "__main__":

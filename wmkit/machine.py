@@ -12,10 +12,15 @@ CPU_INFO = Path("/proc/cpuinfo")
 
 
 def processor() -> str:
-    """`Intel(R) Xeon(R) Processor, 2 cores`: the name as far as the system tells it."""
+    """`Intel(R) Xeon(R) Processor, 2 cores`."""
+    return f"{processor_name()}, {os.cpu_count()} cores"
+
+
+def processor_name() -> str:
+    """The processor's name, as far as the system tells it."""
     lines = CPU_INFO.read_text(encoding="utf-8").splitlines() if CPU_INFO.exists() else []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return f"{names[0] if names else platform.processor() or platform.machine()}, {os.cpu_count()} cores"
+    return names[0] if names else platform.processor() or platform.machine()
 
 
 def graphics() -> list[str]:

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch.profiler import ProfilerActivity, profile
 
-from benchmarks.s4 import cpu
+from wmkit.machine import processor_name
 
 Run = Callable[[], Any]
 
@@ -70,8 +70,8 @@ class Machine:
         ms = interleaved(runs, rounds=9)
         moved, operations = 8 * source.numel(), 2 * edge**3
         return cls(
-            cpu(), torch.get_num_threads(), torch.__version__, moved / ms["copy"] * 1e3, operations / ms["32"] * 1e3,
-            operations / ms["64"] * 1e3,
+            processor_name(), torch.get_num_threads(), torch.__version__,
+            moved / ms["copy"] * 1e3, operations / ms["32"] * 1e3, operations / ms["64"] * 1e3,
         )  # fmt: skip
 
     def __str__(self) -> str:

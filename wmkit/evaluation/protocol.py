@@ -33,7 +33,7 @@ from wmkit.tree import State
 from wmkit.world_model import WorldModel
 
 FRAMES_AT_ONCE = 3200
-"""Frames that the encoder reads at a time, as many whole episodes as that is: bounds memory."""
+"""Frames that a model reads or decodes at a time, as many whole episodes as that is: bounds memory."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,9 +75,7 @@ def evaluate(
     baselines = _baselines(batch.image, mean_image(reference), context, horizon, generator)
     groups, tiles = [], []
     with evaluating(model):
-        together = max(1, FRAMES_AT_ONCE // batch.shape[1])
-        for start in range(0, batch.shape[0], together):
-            rows = slice(start, start + together)
+        for rows in groups_of_rows(batch):
             futures = _futures(model, rows_of(batch, rows), other_action[rows], context, generator)
             groups.append(_model_errors(model, futures, batch.image[rows], context))
             if atlas is not None:
@@ -151,6 +149,13 @@ def device_of(model: WorldModel) -> torch.device:
 def rows_of(batch: Batch, rows: slice) -> Batch:
     """Some rows of a batch."""
     return batch.map(lambda x: x[rows])
+
+
+def groups_of_rows(batch: Batch) -> Iterator[slice]:
+    """All rows in order, so many at a time that they have at most `FRAMES_AT_ONCE` frames, or one."""
+    rows, length = batch.shape
+    together = max(1, FRAMES_AT_ONCE // length)
+    return (slice(start, start + together) for start in range(0, rows, together))
 
 
 @contextlib.contextmanager

@@ -9,9 +9,9 @@ from torch import nn
 
 from wmkit.build import build_world_model
 from wmkit.data import GeneratedEpisodes, WholeEpisodes
+from wmkit.evaluation import protocol
 from wmkit.evaluation.digits.frames import CLIP_LENGTH, fit_frame_probe
 from wmkit.evaluation.digits.truth import IDENTITY, KEYS, POSITION, Digits, judge
-from wmkit.evaluation.video import open_loop
 from wmkit.evaluation.video.figures import draw_video_curves
 from wmkit.evaluation.video.open_loop import evaluate_video, futures
 from wmkit.evaluation.video.report import (
@@ -115,7 +115,7 @@ def test_nothing_after_the_context_changes_a_prediction(model, video):
 def test_clips_in_groups_give_the_same_futures(video, monkeypatch):
     model = Repeater(0.1)
     whole = evaluate_video(model, video, context=CONTEXT, horizon=HORIZON).curves["psnr"][GENERATION].per_episode
-    monkeypatch.setattr(open_loop, "FRAMES_AT_ONCE", 2 * (CONTEXT + HORIZON))
+    monkeypatch.setattr(protocol, "FRAMES_AT_ONCE", 2 * (CONTEXT + HORIZON))
     parts = evaluate_video(model, video, context=CONTEXT, horizon=HORIZON).curves["psnr"][GENERATION].per_episode
     torch.testing.assert_close(parts, whole)
 

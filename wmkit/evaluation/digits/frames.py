@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from wmkit.data import EpisodeSource, RandomWindows
+from wmkit.config import RunConfig
+from wmkit.data import EpisodeSource, RandomWindows, open_source
 from wmkit.evaluation.digits.chart import CELLS, PLACES, joint_chart
 from wmkit.evaluation.digits.probe import Example, Probe, Reader, fit
 from wmkit.evaluation.digits.truth import CLASSES, KEYS, Digits
@@ -74,6 +75,12 @@ def fit_frame_probe(
         reader = FrameReader(channels)
     examples = _examples(source, torch.Generator().manual_seed(seed), seed, torch.device(device))
     return fit(reader.to(device), examples, side, steps=steps, rate=RATE)
+
+
+def fit_probe_of_run(config: RunConfig, seed: int = 0) -> Probe:
+    """`fit_frame_probe` to the training split of a run's world."""
+    source = open_source(config.world, seed=config.data.seed, split="train", length=CLIP_LENGTH)
+    return fit_frame_probe(source, seed=seed)
 
 
 def _examples(source: EpisodeSource, generator: torch.Generator, seed: int, device: torch.device) -> Iterator[Example]:

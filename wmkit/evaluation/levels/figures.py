@@ -21,22 +21,14 @@ from wmkit.evaluation.levels.reset import IMAGINED, IN_CONTEXT, LevelReset
 from wmkit.evaluation.levels.samples import LevelSamples
 from wmkit.evaluation.levels.speeds import SpeedAdaptation
 from wmkit.evaluation.levels.times import TrainingTime
-from wmkit.evaluation.video.report import (
-    BLACK,
-    COPY_LAST,
-    FLOORS,
-    GENERATION,
-    MEAN_IMAGE,
-    OTHER_CLIP,
-    TITLES,
-    TRUE_FRAMES,
-    VideoEvaluation,
-)
+from wmkit.evaluation.video import figures as video_figures
+from wmkit.evaluation.video.report import FLOORS, GENERATION, TITLES, TRUE_FRAMES, VideoEvaluation
 
 COLOURS = ("tab:blue", "tab:orange", "tab:green", "tab:red", "tab:purple", "tab:brown")
 """Of levels, bottom first."""
 LINES = {PRIOR: ("0.45", "-"), POSTERIOR: ("tab:blue", "-"), OPEN_LOOP: ("tab:orange", "-")}
-REFERENCES = {TRUE_FRAMES: (0, (1, 1)), BLACK: "-", MEAN_IMAGE: "--", COPY_LAST: "-.", OTHER_CLIP: ":"}
+REFERENCES: dict[str, Any] = {TRUE_FRAMES: (0, (1, 1))} | {name: video_figures.LINES[name][1] for name in FLOORS}
+"""Dashes of what is in the figure of one run too: floors as there."""
 NO_NATS = 0.01
 """Where the logarithmic axis of nats becomes linear, so that a collapsed level still has a place on it."""
 

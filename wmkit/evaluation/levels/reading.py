@@ -11,7 +11,7 @@ from torch import Tensor
 from wmkit.batch import Batch
 from wmkit.dynamics import ClockworkDynamics
 from wmkit.dynamics.clockwork import HierarchyObserved
-from wmkit.evaluation.protocol import FRAMES_AT_ONCE, check_lengths, device_of, rows_of
+from wmkit.evaluation.protocol import check_lengths, device_of, groups_of_rows, rows_of
 from wmkit.tree import State
 from wmkit.world_model import WorldModel
 
@@ -46,9 +46,8 @@ def groups_of(batch: Batch, model: WorldModel, length: int) -> Iterator[Batch]:
     """Some rows at a time, on the model's device, cut to their first `length` steps: bounds memory."""
     check_lengths(batch, 2, length - 2)
     batch = batch.window(0, length)
-    together = max(1, FRAMES_AT_ONCE // length)
-    for start in range(0, batch.shape[0], together):
-        yield rows_of(batch, slice(start, start + together)).to(device_of(model))
+    for rows in groups_of_rows(batch):
+        yield rows_of(batch, rows).to(device_of(model))
 
 
 def read(

@@ -9,7 +9,7 @@ from pathlib import Path
 from wmkit.batch import Batch
 from wmkit.config import RunConfig
 from wmkit.data import find_world, open_source
-from wmkit.evaluation.digits.frames import CLIP_LENGTH, fit_frame_probe
+from wmkit.evaluation.digits.frames import fit_probe_of_run
 from wmkit.evaluation.digits.probe import Probe
 from wmkit.evaluation.digits.truth import KEYS
 from wmkit.evaluation.held_out import whole_episodes
@@ -65,5 +65,4 @@ class Trained:
 
     def probe(self, seed: int) -> Probe:
         """What reads digits from frames, fitted to true ones of the training split."""
-        source = open_source(self.config.world, seed=self.config.data.seed, split="train", length=CLIP_LENGTH)
-        return fit_frame_probe(source, seed=seed)
+        return fit_probe_of_run(self.config, seed)

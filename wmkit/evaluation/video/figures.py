@@ -8,6 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from wmkit.evaluation.figures import DOTS_PER_INCH
 from wmkit.evaluation.video.report import (
     BLACK,
     COPY_LAST,
@@ -29,7 +30,6 @@ LINES = {
     OTHER_CLIP: ("0.45", ":"),
 }
 COLUMNS = 2
-DOTS_PER_INCH = 110
 
 
 def draw_video_curves(evaluation: VideoEvaluation, path: Path, title: str) -> None:

@@ -12,7 +12,7 @@ from wmkit.evaluation.baselines import black, copy_last_frame, mean_image, other
 from wmkit.evaluation.digits.probe import Probe
 from wmkit.evaluation.digits.truth import Digits, judge
 from wmkit.evaluation.errors import Errors
-from wmkit.evaluation.protocol import check_lengths, device_of, evaluating, rows_of
+from wmkit.evaluation.protocol import check_lengths, device_of, evaluating, groups_of_rows, rows_of
 from wmkit.evaluation.video.report import (
     BLACK,
     COPY_LAST,
@@ -26,9 +26,6 @@ from wmkit.evaluation.video.report import (
 )
 from wmkit.evaluation.video.similarity import SIMILARITIES
 from wmkit.world_model import WorldModel
-
-FRAMES_AT_ONCE = 3200
-"""Frames that a model reads or decodes at a time, as many whole clips as that is: bounds memory."""
 
 Scores = dict[str, Tensor]
 """Metric -> (B, H)."""
@@ -79,11 +76,9 @@ def evaluate_video(
 
 def futures(model: WorldModel, batch: Batch, context: int, generator: torch.Generator) -> Iterator[Tensor]:
     """One sampled future of every clip (b, H, C, H, W) on the CPU, some clips at a time; latents of the context too."""
-    rows, length = batch.shape
-    noise = model.draw_noise(rows, length, generator)
-    together = max(1, FRAMES_AT_ONCE // length)
-    for start in range(0, rows, together):
-        part, own = rows_of(batch, slice(start, start + together)).to(device_of(model)), noise[start : start + together]
+    noise = model.draw_noise(*batch.shape, generator)
+    for rows in groups_of_rows(batch):
+        part, own = rows_of(batch, rows).to(device_of(model)), noise[rows]
         _, state = model.observe(
             part.image[:, :context], part.action[:, :context], noise=own[:, :context], is_context=True
         )

@@ -8,7 +8,7 @@ from rich.console import Console
 
 from wmkit.config import RunConfig
 from wmkit.data import EpisodeSource, open_source
-from wmkit.evaluation.digits.frames import CLIP_LENGTH, fit_frame_probe
+from wmkit.evaluation.digits.frames import fit_probe_of_run
 from wmkit.evaluation.digits.probe import Probe
 from wmkit.evaluation.digits.truth import KEYS
 from wmkit.evaluation.held_out import query_of, whole_episodes
@@ -70,11 +70,11 @@ def evaluate_video_run(
 
 
 def _probe(config: RunConfig, held_out: EpisodeSource, seed: int) -> Probe:
-    """Fitted to the training split of the run's world."""
-    training = open_source(config.world, seed=config.data.seed, split="train", length=CLIP_LENGTH)
-    if tuple(training.image_shape) != tuple(held_out.image_shape):
-        raise ValueError(f"{config.world} has images {training.image_shape}, the held-out clips {held_out.image_shape}")
-    return fit_frame_probe(training, seed=seed)
+    """Fitted to the training split of the run's world; frames of another shape it could not read."""
+    own = open_source(config.world, seed=config.data.seed, split="train").image_shape
+    if tuple(own) != tuple(held_out.image_shape):
+        raise ValueError(f"{config.world} has images {own}, the held-out clips {held_out.image_shape}")
+    return fit_probe_of_run(config, seed)
 
 
 def _write(evaluation: VideoEvaluation, folder: Path, title: str) -> None:
