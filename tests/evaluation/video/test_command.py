@@ -37,7 +37,8 @@ def short_probe(monkeypatch):
     from wmkit.evaluation.digits.frames import fit_frame_probe
 
     monkeypatch.setattr(
-        "wmkit.evaluation.digits.frames.fit_frame_probe", lambda source, seed: fit_frame_probe(source, steps=3, seed=seed)
+        "wmkit.evaluation.digits.frames.fit_frame_probe",
+        lambda source, seed: fit_frame_probe(source, steps=3, seed=seed),
     )
 
 
