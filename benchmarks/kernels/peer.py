@@ -233,7 +233,7 @@ def one_step(name: str, layer: Layer, block: Any, shape: Shape, bar: float) -> C
 def prepared(mode: str, ssm: Any) -> Any:
     """What our steps need to know of the system."""
     if mode == "dplr":
-        return prepare_step(*ssm.system())
+        return prepare_step(*ssm.system(), ssm.D)
     log_a, b, C = ssm.system()
     return prepare_readout_step(torch.exp(log_a), b, C, ssm.D)
 

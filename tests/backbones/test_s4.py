@@ -233,6 +233,14 @@ def test_the_path_of_reading_keeps_no_matrices_that_are_too_many_or_too_long(siz
         assert backbone.plan(length, **given).path == path
 
 
+def test_a_step_without_gradients_is_one_compiled_pass_in_single_precision_alone():
+    backbone = build()
+    with torch.no_grad():
+        assert backbone.plan(1).engine == "Numba"
+        assert backbone.plan(2).engine == "PyTorch"
+        assert backbone.double().plan(1).engine == "PyTorch"
+
+
 @pytest.mark.parametrize("gradients", [True, False])
 @pytest.mark.parametrize("length", [1, 9, 40])
 def test_what_is_planned_is_what_runs(length, gradients, monkeypatch):

@@ -104,3 +104,29 @@ def test_it_starts_from_zeros_stays_in_its_precision_and_names_wrong_arguments()
         diagonal_readout(tables, u, state[:, :2])
     with pytest.raises(ValueError, match="bool"):
         diagonal_readout(tables, u, state, torch.zeros(2, 20))
+
+
+@pytest.mark.parametrize("resets", [False, True])
+def test_inputs_need_not_be_contiguous_and_no_memory_is_left_unwritten(gradients, relative_error, poisoned, resets):
+    u, state = run(21)
+    tensors, mask = system() | {"u": u, "state": state}, torch.rand(2, 21) < 0.1 if resets else None
+    strided = {name: torch.stack([x, x], dim=-1)[..., 0] for name, x in tensors.items()}
+
+    def read(u, state, **parameters):
+        return diagonal_readout(prepare_readout(**parameters, steps=8, dtype=torch.float64), u, state, mask)
+
+    for a, b in zip(read(**strided), read(**tensors), strict=True):
+        assert relative_error(a, b) <= 1e-14
+    found, expected = gradients(read, strided), gradients(read, tensors)
+    assert all(relative_error(found[name], expected[name]) <= 1e-12 for name in expected)
+
+
+def test_a_step_takes_strided_inputs_and_leaves_them_alone(poisoned, relative_error):
+    tables, (u, state) = prepare_readout_step(**system(), dtype=torch.float64), run(1)
+    strided = [torch.stack([x, x], dim=-1)[..., 0] for x in (u[:, 0], state)]
+    before = [x.clone() for x in strided]
+    for a, b in zip(
+        diagonal_readout_step(tables, *strided), diagonal_readout_step(tables, u[:, 0], state), strict=True
+    ):
+        assert relative_error(a, b) <= 1e-14
+    assert all(torch.equal(x, y) for x, y in zip(strided, before, strict=True))

@@ -3,7 +3,7 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from wmkit_kernels import dplr_prepared_scan, dplr_scan, dplr_step, prepare_scan, prepare_step
+from wmkit_kernels import dplr_prepared_scan, dplr_scan, prepare_scan
 from wmkit_kernels.dplr_scan import reference
 
 
@@ -139,32 +139,6 @@ def test_inputs_need_not_be_contiguous_and_no_memory_is_left_unwritten(run, grad
         assert relative_error(a, b) <= 1e-14
     found, expected = (gradients(lambda **xs: dplr_scan(**xs, is_first=mask), xs) for xs in (strided, tensors))
     assert all(relative_error(found[name], expected[name]) <= 1e-12 for name in expected)
-
-
-def test_steps_equal_the_dense_definition_in_both_precisions(run, single, relative_error):
-    for precision, tensors, tolerance in ((torch.float64, run(300), 1e-10), (torch.float32, single(run(300)), 5e-5)):
-        expected = reference.dplr_scan(**tensors)
-        state, u = tensors.pop("state"), tensors.pop("u")
-        tables, outputs = prepare_step(**tensors, dtype=precision), []
-        for t in range(300):
-            y, state = dplr_step(tables, u[:, t], state)
-            outputs.append(y)
-        assert relative_error(torch.stack(outputs, dim=1), expected[0]) <= tolerance
-        assert relative_error(state, expected[1]) <= tolerance
-
-
-def test_step_gradcheck(run):
-    tensors = run(1, batch=2, channels=2, size=6)
-    tensors["u"] = tensors["u"][:, 0]
-    leaves = [x.detach().requires_grad_() for x in tensors.values()]
-    names = list(tensors)
-
-    def step(*values):
-        given = dict(zip(names, values, strict=True))
-        u, state = given.pop("u"), given.pop("state")
-        return dplr_step(prepare_step(**given, dtype=torch.float64), u, state)
-
-    assert torch.autograd.gradcheck(step, leaves)
 
 
 @pytest.mark.parametrize("resets", [False, True])

@@ -29,7 +29,7 @@ class KeepsTables(nn.Module):
         Made outside inference mode, so that what is kept can serve a call that differentiates in its inputs.
         """
         parameters = tuple(self.parameters())
-        if self._wants_gradient() or any(p.is_inference() for p in parameters):  # inference tensors count no versions
+        if self._wants_gradient() or any(map(Tensor.is_inference, parameters)):  # inference tensors count no versions
             return make()
         kept = self._kept.get(name)
         if kept is None or not kept.is_current(parameters):
@@ -44,7 +44,7 @@ class _Cached:
     In-place changes (`load_state_dict`, most optimisers) raise a tensor's version; `.to()` and functional calls put
     another storage in its place; fused optimisers change values without a trace, so every optimiser step counts. A
     change through `parameter.data` is seen by none of these. Aliases are held, so that no freed address can come back
-    as another parameter's.
+    as another parameter's; another dtype or device is another address. Asked at every single step, so it is short.
     """
 
     optimiser_steps: ClassVar[int] = 0
@@ -59,8 +59,8 @@ class _Cached:
         return self._stamp_of(parameters) == self._stamp
 
     @classmethod
-    def _stamp_of(cls, tensors: tuple[Tensor, ...]) -> tuple[object, ...]:
-        return cls.optimiser_steps, *((t.data_ptr(), t.dtype, t.device, t._version) for t in tensors)
+    def _stamp_of(cls, tensors: tuple[Tensor, ...]) -> list[int]:
+        return [cls.optimiser_steps, *map(Tensor.data_ptr, tensors), *(t._version for t in tensors)]
 
     @classmethod
     def count_optimiser_step(cls, *_: object) -> None:

@@ -41,7 +41,7 @@ class Plan:
     path: str
     """`step`, `convolution`, `recurrence`, or `spans`: the recurrence by kept matrices of 64 and 32 steps."""
     engine: str
-    """`Triton` or `PyTorch`."""
+    """`Triton`, `PyTorch`, or `Numba`: a step in one pass over the state, unless its inputs want a gradient."""
     why: str
 
 
@@ -132,13 +132,12 @@ class StateSpace(Recurrence):
 
     def step(self, u: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
         """One step: u (B, H), state (B, H, N, 2) -> (y (B, H), state)."""
+        if not torch.compiler.is_compiling():
+            return dplr_step(self._step_tables(), u, state)
         with torch.autocast(u.device.type, enabled=False):
             u = u.to(self.dtype)
-            if torch.compiler.is_compiling():
-                y, state = dplr_scan(*self.system(), u.unsqueeze(1), state)
-                return y[:, 0] + self.D * u, state
-            y, state = dplr_step(self._step_tables(), u, state)
-            return y + self.D * u, state
+            y, state = dplr_scan(*self.system(), u.unsqueeze(1), state)
+            return y[:, 0] + self.D * u, state
 
     def scan(
         self, u: Tensor, state: Tensor | None, is_first: Tensor | None, return_state: bool
@@ -163,7 +162,8 @@ class StateSpace(Recurrence):
         triton = use_triton("auto", why_not_here(self.C) or why_not_pairs(self.C.shape[1]))
         engine, reading = "Triton" if triton else "PyTorch", self._keeps() and not triton
         if length == 1:
-            return Plan("step", engine, "there is one step")
+            one_pass = reading and self._step_tables().why_not_one_pass is None
+            return Plan("step", "Numba" if one_pass else engine, "there is one step")
         if reading and not resets and length >= SPANS[-1] and self._spans_fit():
             return Plan("spans", engine, "no gradient is wanted, so that matrices of many steps can be kept")
         why = self._why_states(state, resets, return_state)
@@ -209,7 +209,7 @@ class StateSpace(Recurrence):
 
     def _step_tables(self) -> StepTables:
         """The discretised system for single steps."""
-        return self._keep("step", lambda: prepare_step(*self.system(), dtype=self.dtype))
+        return self._keep("step", lambda: prepare_step(*self.system(), self.D, dtype=self.dtype))
 
     def _scan_tables(self, spans: bool) -> ScanTables:
         """The matrices of many steps; those of spans take most of the time to make, and of the memory to keep."""
