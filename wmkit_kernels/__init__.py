@@ -1,4 +1,4 @@
-"""Tensor functions with a backward and no parameters; knows nothing of wmkit, imports Triton and Numba only on first use."""
+"""Tensor functions with a backward and no parameters; knows nothing of wmkit, loads Triton and Numba on first use."""
 
 from wmkit_kernels.diagonal_scan import diagonal_scan as diagonal_scan
 from wmkit_kernels.dplr_kernel import dplr_kernel as dplr_kernel

@@ -50,6 +50,19 @@ def test_cells_differ_in_nothing_but_the_grid_and_their_systems_words(make_plan:
     assert one.eval.horizon == 5  # what the world leaves after its context
 
 
+def test_a_system_with_a_rate_of_its_own_runs_at_that_alone(make_plan: Callable[..., Plan], tmp_path: Path) -> None:
+    own = find_system("s4", {"s4": "backbone=s4 train.lr=2e-2"})
+    assert own == System("s4", ("backbone=s4",), 2e-2)
+    plan = make_plan(systems=(own, System("gru", ("backbone=gru",))), seeds=(0,))
+    assert [(cell.system, cell.lr) for cell in plan.cells()] == [("s4", 2e-2), ("gru", 1e-3), ("gru", 3e-3)]
+    assert [plan.rates(system) for system in plan.systems] == [(2e-2,), (1e-3, 3e-3)]
+    assert plan.config(plan.cells()[0], RunConfig(size="tiny")).train.lr == 2e-2
+    plan.save(tmp_path)
+    assert load_plan(tmp_path) == plan
+    with pytest.raises(ValueError, match=r"system\.s4: expected one number after train\.lr=, got '1e-3,2e-3'"):
+        find_system("s4", {"s4": "train.lr=1e-3,2e-3"})
+
+
 def test_minutes_are_a_budget_too(make_plan: Callable[..., Plan]) -> None:
     plan = make_plan(minutes=2.0, steps=None)
     assert plan.config(plan.cells()[0], RunConfig(size="tiny")).train.minutes == 2.0

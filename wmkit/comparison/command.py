@@ -36,7 +36,7 @@ INSTEAD = {
 HELP = """usage: python {script} [key=value ...]
 
   systems=a,b        what to compare: {systems}, or any registered backbone
-  "system.NAME=..."  one of your own: "system.wide=backbone=s4 backbone.layers=4"
+  "system.NAME=..."  one of your own: "system.wide=backbone=s4 backbone.layers=4"; with train.lr=... at that rate alone
   worlds=a,b  seeds=0,1,2  lrs=3e-4,1e-3      the grid, the same for every system
   minutes=7          the budget of a run in minutes of training, or steps=1000
   jobs=2             runs at a time, each in a process of its own

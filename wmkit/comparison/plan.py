@@ -49,7 +49,12 @@ class Plan:
     def cells(self) -> list[Cell]:
         """Every cell; all of the first seed come first, so that a part of the comparison already compares."""
         grid = itertools.product(self.seeds, self.worlds, self.lrs, self.systems)
-        return [Cell(system.label, world, lr, seed) for seed, world, lr, system in grid]
+        cells = [Cell(system.label, world, system.lr or lr, seed) for seed, world, lr, system in grid]
+        return list(dict.fromkeys(cells))
+
+    def rates(self, system: System) -> tuple[float, ...]:
+        """The learning rates at which a system runs: its own, or the grid's."""
+        return self.lrs if system.lr is None else (system.lr,)
 
     def config(self, cell: Cell, defaults: RunConfig) -> RunConfig:
         """The config of one cell; raises `ValueError`, naming the system, for words that do not fit it."""
@@ -77,7 +82,9 @@ def load_plan(folder: Path) -> Plan:
     """What `save` wrote; raises `ValueError` for a folder that holds no comparison."""
     try:
         values: dict[str, Any] = json.loads((folder / PLAN).read_text(encoding="utf-8"))
-        systems = tuple(System(system["label"], tuple(system["words"])) for system in values.pop("systems"))
+        systems = tuple(
+            System(system["label"], tuple(system["words"]), system.get("lr")) for system in values.pop("systems")
+        )
         lists: dict[str, Any] = {name: tuple(values.pop(name)) for name in ("worlds", "seeds", "lrs", "words")}
         return Plan(systems=systems, **lists, **values)
     except (OSError, json.JSONDecodeError, KeyError, TypeError) as error:

@@ -61,10 +61,15 @@ def render(summary: Summary) -> str:
 
 def _what(summary: Summary) -> str:
     plan = summary.plan
-    grid = f"{_counted(len(plan.lrs), 'learning rate')} x {_counted(len(plan.seeds), 'seed')}"
+    own = [f"{system.label} {system.lr:g}" for system in plan.systems if system.lr is not None]
+    rates, seeds = _counted(len(plan.lrs), "learning rate"), _counted(len(plan.seeds), "seed")
+    if own:
+        rates = (
+            f"{'' if len(own) == len(plan.systems) else rates + ' or '}a learning rate of its own ({', '.join(own)})"
+        )
     return (
-        f"The same data and {plan.budget()} for every run; every system at {grid}. The learning rate was chosen on the "
-        "validation split; figures are of test episodes."
+        f"The same data and {plan.budget()} for every run; every system at {rates} x {seeds}. "
+        "Of several learning rates one was chosen on the validation split; figures are of test episodes."
     )
 
 
@@ -180,7 +185,7 @@ def _grid_table(summary: Summary, world: str) -> str:
     rows = []
     for index, system in enumerate(summary.plan.systems):
         choice = summary.choice(world, system.label)
-        for lr in summary.plan.lrs:
+        for lr in summary.plan.rates(system):
             cells = summary.of(world, system.label, lr)
             done = [result for result in cells if result.status is Status.DONE]
             chosen = choice is not None and choice.lr == lr

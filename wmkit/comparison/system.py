@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from wmkit.config import closest
 from wmkit.registry import list_backbones
+
+RATE = "train.lr="
 
 
 @dataclasses.dataclass(frozen=True)
@@ -17,6 +19,8 @@ class System:
     label: str
     words: tuple[str, ...]
     """`("backbone=gru", "data.sampler=persistent")`; they win over the words that all systems share."""
+    lr: float | None = None
+    """Its learning rate, where it has one of its own; None: those of the grid."""
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[\w.+-]+", self.label):
@@ -26,10 +30,10 @@ class System:
 def find_system(label: str, named: Mapping[str, str]) -> System:
     """The system that `named` has under `label`, else the registered backbone of that name.
 
-    Raises `ValueError` with the closest match and all names.
+    A word `train.lr=` gives it a learning rate of its own. Raises `ValueError` with the closest match and all names.
     """
     if label in named:
-        return System(label, tuple(named[label].split()))
+        return _system(label, named[label].split())
     if label in list_backbones("backbone"):
         return System(label, (f"backbone={label}",))
     known = sorted({*named, *list_backbones("backbone")})
@@ -37,3 +41,12 @@ def find_system(label: str, named: Mapping[str, str]) -> System:
         f"Unknown system {label!r}.{closest(label, known)} Known: {', '.join(known)}. "
         f'Or say what it is: "system.{label}=backbone=s4 backbone.layers=4".'
     )
+
+
+def _system(label: str, words: Sequence[str]) -> System:
+    own = [word.removeprefix(RATE) for word in words if word.startswith(RATE)]
+    try:
+        lr = float(own[-1]) if own else None
+    except ValueError as error:
+        raise ValueError(f"system.{label}: expected one number after {RATE}, got {own[-1]!r}") from error
+    return System(label, tuple(word for word in words if not word.startswith(RATE)), lr)
