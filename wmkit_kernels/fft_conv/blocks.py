@@ -17,6 +17,10 @@ WORKSPACE = 1 << 19
 """Padded real numbers of one block (2 MiB in single precision) on the CPU. From a quarter of it to twice as many the
 time is the same; all channels at once take twice as long."""
 
+ROWS = 32
+"""At least so many rows in a block: every call of a transform makes its table of roots anew, which takes as long as
+ten rows."""
+
 
 def forward(k: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
     """k (H, T), u (B, T, H) real -> (y (B, T, H), u with channels first (H, B, T), which `backward` takes)."""
@@ -47,8 +51,8 @@ class _Rows:
     def __init__(self, inputs: Tensor) -> None:
         self.channels, batch, self.length = inputs.shape
         self.size = fft_size(self.length)
-        cached = WORKSPACE // max(1, batch * self.size) if inputs.device.type == "cpu" else self.channels
-        self.step = max(1, min(self.channels, cached))
+        cached = max(WORKSPACE // max(1, batch * self.size), ROWS // max(1, batch))
+        self.step = max(1, min(self.channels, cached if inputs.device.type == "cpu" else self.channels))
         self.padded = inputs.new_zeros(self.step, batch, self.size)
 
     def blocks(self) -> Iterator[slice]:
