@@ -79,6 +79,12 @@ def check(Lambda: Tensor, P: Tensor, dt: Tensor, B: Tensor, C: Tensor) -> None:
         raise ValueError(f"expected C (H, N) with H = {dt.shape[0]} as in dt, got {tuple(C.shape)}")
 
 
+def check_skip(D: Tensor, dt: Tensor) -> None:
+    """Raise `ValueError` unless D is (H,) real, as dt is."""
+    if D.shape != dt.shape or D.is_complex():
+        raise ValueError(f"expected D (H,) = {tuple(dt.shape)} real, got {tuple(D.shape)} of {D.dtype}")
+
+
 def check_sequence(pairs: int, channels: int, u: Tensor, state: Tensor | None) -> None:
     """Raise `ValueError` unless u is (B, T, H) real with T >= 1 and the state None or (B, H, N, 2) real."""
     if u.ndim != 3 or u.shape[1] < 1 or u.shape[2] != channels or not u.is_floating_point():

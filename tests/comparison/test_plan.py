@@ -59,8 +59,13 @@ def test_a_system_with_a_rate_of_its_own_runs_at_that_alone(make_plan: Callable[
     assert plan.config(plan.cells()[0], RunConfig(size="tiny")).train.lr == 2e-2
     plan.save(tmp_path)
     assert load_plan(tmp_path) == plan
-    with pytest.raises(ValueError, match=r"system\.s4: expected one number after train\.lr=, got '1e-3,2e-3'"):
-        find_system("s4", {"s4": "train.lr=1e-3,2e-3"})
+    assert find_system("s4", {"s4": "++train.lr='5e-3'"}) == System("s4", (), 5e-3)
+
+
+@pytest.mark.parametrize("rate", ["1e-3,2e-3", "0", "-1", "nan", "inf", "fast"])
+def test_a_rate_that_is_no_positive_number_is_refused(rate: str) -> None:
+    with pytest.raises(ValueError, match=rf"system\.s4: train\.lr: expected one positive number, got {rate}"):
+        find_system("s4", {"s4": f"train.lr={rate}"})
 
 
 def test_minutes_are_a_budget_too(make_plan: Callable[..., Plan]) -> None:

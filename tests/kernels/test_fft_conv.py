@@ -26,6 +26,9 @@ def test_channels_worked_through_in_blocks_give_the_same(gradients, monkeypatch)
     tensors = {"k": torch.randn(7, 12).double(), "u": torch.randn(2, 12, 7).double()}
     whole, together = fft_conv(**tensors), gradients(fft_conv, tensors)
     monkeypatch.setattr(blocks, "WORKSPACE", 100)
+    monkeypatch.setattr(blocks, "ROWS", 1)
+    sizes = [len(range(7)[piece]) for piece in blocks._Rows(torch.empty(7, 2, 12)).blocks()]
+    assert sizes == [2, 2, 2, 1]
     assert torch.equal(fft_conv(**tensors), whole)
     assert all(torch.equal(x, together[name]) for name, x in gradients(fft_conv, tensors).items())
 

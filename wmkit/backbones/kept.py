@@ -28,14 +28,28 @@ class KeepsTables(nn.Module):
 
         Made outside inference mode, so that what is kept can serve a call that differentiates in its inputs.
         """
-        parameters = tuple(self.parameters())
-        if self._wants_gradient() or any(map(Tensor.is_inference, parameters)):  # inference tensors count no versions
+        if self._wants_gradient():
+            return make()
+        parameters = self._tensors()
+        try:
+            stamp = _Cached.stamp_of(parameters)
+        except RuntimeError:  # inference tensors count no versions, those of vmap have no address
             return make()
         kept = self._kept.get(name)
-        if kept is None or not kept.is_current(parameters):
+        if kept is None or kept.stamp != stamp:
             with torch.inference_mode(False), torch.no_grad():
-                kept = self._kept[name] = _Cached(parameters, make())
+                kept = self._kept[name] = _Cached(parameters, stamp, make())
         return kept.value
+
+    def _tensors(self) -> tuple[Tensor, ...]:
+        """All parameters; asked at every step, so without a walk through modules where there are none inside."""
+        if self._modules:
+            return tuple(self.parameters())
+        return tuple(p for p in self._parameters.values() if p is not None)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without what is kept: a copy makes its own."""
+        return self.__dict__ | {"_kept": {}}
 
 
 class _Cached:
@@ -49,18 +63,14 @@ class _Cached:
 
     optimiser_steps: ClassVar[int] = 0
 
-    def __init__(self, parameters: tuple[Tensor, ...], value: Any) -> None:
-        self._aliases = tuple(p.detach() for p in parameters)
-        self._stamp = self._stamp_of(self._aliases)
-        self.value = value
-
-    def is_current(self, parameters: tuple[Tensor, ...]) -> bool:
-        """Are `parameters` the ones, and with the values, that the cached value came from?"""
-        return self._stamp_of(parameters) == self._stamp
+    def __init__(self, parameters: tuple[Tensor, ...], stamp: list[int], value: Any) -> None:
+        self.aliases = tuple(p.detach() for p in parameters)
+        self.stamp, self.value = stamp, value
 
     @classmethod
-    def _stamp_of(cls, tensors: tuple[Tensor, ...]) -> list[int]:
-        return [cls.optimiser_steps, *map(Tensor.data_ptr, tensors), *(t._version for t in tensors)]
+    def stamp_of(cls, parameters: tuple[Tensor, ...]) -> list[int]:
+        """What a value computed from `parameters` now is to be known by; `RuntimeError` where they do not say."""
+        return [cls.optimiser_steps, *map(Tensor.data_ptr, parameters), *(p._version for p in parameters)]
 
     @classmethod
     def count_optimiser_step(cls, *_: object) -> None:

@@ -23,6 +23,7 @@ from wmkit_kernels.dplr_scan import (
     prepare_scan,
     prepare_step,
 )
+from wmkit_kernels.dplr_scan.step import why_never_one_pass
 from wmkit_kernels.dplr_spans import SPANS, bytes_per_channel
 from wmkit_kernels.fft_conv import fft_conv
 
@@ -162,8 +163,9 @@ class StateSpace(Recurrence):
         triton = use_triton("auto", why_not_here(self.C) or why_not_pairs(self.C.shape[1]))
         engine, reading = "Triton" if triton else "PyTorch", self._keeps() and not triton
         if length == 1:
-            one_pass = reading and self._step_tables().why_not_one_pass is None
-            return Plan("step", "Numba" if one_pass else engine, "there is one step")
+            one_pass = reading and self.C.device.type == "cpu" and self.dtype == torch.float32
+            compiled = one_pass and why_never_one_pass() is None
+            return Plan("step", "Numba" if compiled else engine, "there is one step")
         if reading and not resets and length >= SPANS[-1] and self._spans_fit():
             return Plan("spans", engine, "no gradient is wanted, so that matrices of many steps can be kept")
         why = self._why_states(state, resets, return_state)

@@ -16,7 +16,7 @@ from wmkit.comparison.progress import Display
 from wmkit.comparison.report import write_report
 from wmkit.comparison.runner import run_cells
 from wmkit.comparison.summary import read_summary
-from wmkit.comparison.system import find_system
+from wmkit.comparison.system import find_system, learning_rate
 from wmkit.comparison.table import rich_table
 from wmkit.config import RunConfig, closest, import_plugins
 from wmkit.training.compose import describe, parse_overrides
@@ -140,7 +140,7 @@ def _plan(own: Mapping[str, list[str]], shared: Sequence[str], named: Mapping[st
         systems=tuple(find_system(label, named) for label in own["systems"]),
         worlds=tuple(own["worlds"]),
         seeds=tuple(_number("seeds", value, int) for value in own["seeds"]),
-        lrs=tuple(_number("lrs", value, float) for value in own["lrs"]),
+        lrs=tuple(learning_rate("lrs", value) for value in own["lrs"]),
         steps=steps,
         minutes=minutes,
         words=tuple(shared),

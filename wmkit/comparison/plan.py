@@ -48,9 +48,13 @@ class Plan:
 
     def cells(self) -> list[Cell]:
         """Every cell; all of the first seed come first, so that a part of the comparison already compares."""
-        grid = itertools.product(self.seeds, self.worlds, self.lrs, self.systems)
-        cells = [Cell(system.label, world, system.lr or lr, seed) for seed, world, lr, system in grid]
-        return list(dict.fromkeys(cells))
+        rates = max((self.rates(system) for system in self.systems), key=len)
+        grid = itertools.product(self.seeds, self.worlds, range(len(rates)), self.systems)
+        return [
+            Cell(system.label, world, self.rates(system)[number], seed)
+            for seed, world, number, system in grid
+            if number < len(self.rates(system))
+        ]
 
     def rates(self, system: System) -> tuple[float, ...]:
         """The learning rates at which a system runs: its own, or the grid's."""

@@ -64,9 +64,8 @@ def _what(summary: Summary) -> str:
     own = [f"{system.label} {system.lr:g}" for system in plan.systems if system.lr is not None]
     rates, seeds = _counted(len(plan.lrs), "learning rate"), _counted(len(plan.seeds), "seed")
     if own:
-        rates = (
-            f"{'' if len(own) == len(plan.systems) else rates + ' or '}a learning rate of its own ({', '.join(own)})"
-        )
+        alone = f"a learning rate of its own ({', '.join(own)})"
+        rates = alone if len(own) == len(plan.systems) else f"{rates} or {alone}"
     return (
         f"The same data and {plan.budget()} for every run; every system at {rates} x {seeds}. "
         "Of several learning rates one was chosen on the validation split; figures are of test episodes."

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import re
 from collections.abc import Mapping, Sequence
 
 from wmkit.config import closest
 from wmkit.registry import list_backbones
 
-RATE = "train.lr="
+RATE = "train.lr"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,10 +44,19 @@ def find_system(label: str, named: Mapping[str, str]) -> System:
     )
 
 
-def _system(label: str, words: Sequence[str]) -> System:
-    own = [word.removeprefix(RATE) for word in words if word.startswith(RATE)]
+def learning_rate(key: str, text: str) -> float:
+    """A positive number; raises `ValueError` naming `key` for anything else."""
     try:
-        lr = float(own[-1]) if own else None
-    except ValueError as error:
-        raise ValueError(f"system.{label}: expected one number after {RATE}, got {own[-1]!r}") from error
-    return System(label, tuple(word for word in words if not word.startswith(RATE)), lr)
+        rate = float(text.strip("'\""))
+    except ValueError:
+        rate = math.nan
+    if not 0 < rate < math.inf:
+        raise ValueError(f"{key}: expected one positive number, got {text}")
+    return rate
+
+
+def _system(label: str, words: Sequence[str]) -> System:
+    keys = {word: word.partition("=")[0].lstrip("+") for word in words}
+    own = [word.partition("=")[2] for word in words if keys[word] == RATE]
+    lr = learning_rate(f"system.{label}: {RATE}", own[-1]) if own else None
+    return System(label, tuple(word for word in words if keys[word] != RATE), lr)

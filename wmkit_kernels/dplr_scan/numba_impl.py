@@ -28,19 +28,24 @@ AHEAD = 2
 LINE = 8
 """Complex numbers in a cache line."""
 
+ALONE = 1 << 15
+"""Real numbers of state up to which other threads are left asleep, as PyTorch does."""
+
 ROUNDING = {"reassoc", "contract", "nsz", "arcp"}
 """Sums may be taken in any order; NaN and infinity stay what they are."""
 
 
 def one_pass(tables: StepTables, u: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
-    """`dplr_step` without gradients, float32 on a CPU: u (B, H), state (B, H, N, 2) -> (y (B, H), s')."""
+    """`dplr_step` where `why_not_one_pass` is None: u (B, H), state (B, H, N, 2) -> (y (B, H), s'), both new."""
     u, state = u.contiguous(), state.contiguous()
     y, after = torch.empty_like(u), torch.empty_like(state)
-    run_on_team(_step.address, [*tables.addresses, *(x.data_ptr() for x in (u, state, y, after)), *state.shape[:3]])
+    addresses = map(Tensor.data_ptr, (tables.numbers, u, state, y, after))
+    run_on_team(_step.address, (*addresses, *state.shape[:3]), alone=state.numel() <= ALONE)
     return y, after
 
 
 _thread = types.ExternalFunction("omp_get_thread_num", types.int32())
+_threads = types.ExternalFunction("omp_get_num_threads", types.int32())
 
 
 @njit(fastmath=ROUNDING, error_model="numpy")
@@ -69,20 +74,21 @@ def _rows(ratio, readout, gain, inputs, gain_through, input_through, u, state, p
 
 @cfunc(types.void(types.CPointer(types.int64)), cache=True, error_model="numpy")
 def _step(arguments):
-    """The share of `one_pass` that falls to the thread it runs on."""
-    given = carray(arguments, 14)
-    rows, channels, pairs, threads = given[10], given[11], given[12], given[13]
-    ratio = carray(pointer(given[0]), (channels, pairs), np.complex64)
-    readout = carray(pointer(given[1]), (channels, 2, 2 * pairs), np.float32)
-    gain = carray(pointer(given[2]), (channels, pairs), np.complex64)
-    inputs = carray(pointer(given[3]), (channels, pairs), np.complex64)
-    gain_through = carray(pointer(given[4]), (channels,), np.float32)
-    input_through = carray(pointer(given[5]), (channels,), np.float32)
-    u = carray(pointer(given[6]), (rows, channels), np.float32)
-    state = carray(pointer(given[7]), (rows, channels, pairs), np.complex64)
-    parts = carray(pointer(given[7]), (rows, channels, 2 * pairs), np.float32)
-    y = carray(pointer(given[8]), (rows, channels), np.float32)
-    after = carray(pointer(given[9]), (rows, channels, pairs), np.complex64)
-    shares, me = rows * ((channels + CHANNELS - 1) // CHANNELS), _thread()
+    """The share of `one_pass` that falls to the thread it runs on; an address of tables is four bytes a number."""
+    given = carray(arguments, 8)
+    rows, channels, pairs = given[5], given[6], given[7]
+    tables, a_table = given[0], 4 * 2 * channels * pairs
+    ratio = carray(pointer(tables), (channels, pairs), np.complex64)
+    readout = carray(pointer(tables + a_table), (channels, 2, 2 * pairs), np.float32)
+    gain = carray(pointer(tables + 3 * a_table), (channels, pairs), np.complex64)
+    inputs = carray(pointer(tables + 4 * a_table), (channels, pairs), np.complex64)
+    gain_through = carray(pointer(tables + 5 * a_table), (channels,), np.float32)
+    input_through = carray(pointer(tables + 5 * a_table + 4 * channels), (channels,), np.float32)
+    u = carray(pointer(given[1]), (rows, channels), np.float32)
+    state = carray(pointer(given[2]), (rows, channels, pairs), np.complex64)
+    parts = carray(pointer(given[2]), (rows, channels, 2 * pairs), np.float32)
+    y = carray(pointer(given[3]), (rows, channels), np.float32)
+    after = carray(pointer(given[4]), (rows, channels, pairs), np.complex64)
+    shares, me, threads = rows * ((channels + CHANNELS - 1) // CHANNELS), _thread(), _threads()
     start, stop = shares * me // threads, shares * (me + 1) // threads
     _rows(ratio, readout, gain, inputs, gain_through, input_through, u, state, parts, y, after, start, stop)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from wmkit_kernels.dispatch import use_triton
-from wmkit_kernels.dplr import check, check_sequence, discretise, discretise_input, inner
+from wmkit_kernels.dplr import check, check_sequence, check_skip, discretise, discretise_input, inner
 from wmkit_kernels.dplr_chunks import CHUNK, Chunk, by_channel, chunk_of, first_state, pairs_of
 from wmkit_kernels.dplr_scan.op import as_inputs, check_reset, why_not_triton
 from wmkit_kernels.dplr_scan.recurrence import chunk_after_chunk, recurrence, table_of
@@ -47,6 +47,7 @@ def prepare_scan(
     those for 64 and 32 steps at once, eight times the memory and most of the work.
     """
     check(Lambda, P, dt, B, C)
+    check_skip(D, dt)
     discrete, inputs = discretise(Lambda, P, dt), discretise_input(Lambda, P, B, dt)
     through = inner(C.to(inputs.dtype), inputs)[:, 0] + D
     longer = spans_of(discrete, inputs, C.to(inputs.dtype), D, dtype) if spans else ()

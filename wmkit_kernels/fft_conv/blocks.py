@@ -14,12 +14,12 @@ from torch import Tensor
 from wmkit_kernels.power_series import fft_size
 
 WORKSPACE = 1 << 19
-"""Padded real numbers of one block (2 MiB in single precision) on the CPU. From a quarter of it to twice as many the
-time is the same; all channels at once take twice as long."""
+"""Padded real numbers of one block (2 MiB in single precision) on the CPU, where `ROWS` does not ask for more. From a
+quarter of it to twice as many the time is the same; all channels at once take twice as long."""
 
 ROWS = 32
-"""At least so many rows in a block: every call of a transform makes its table of roots anew, which takes as long as
-ten rows."""
+"""At least so many rows are in a block (4 MiB of them at 16,384 steps): every call of a transform makes its table of
+roots anew, which takes as long as ten rows."""
 
 
 def forward(k: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
@@ -51,7 +51,7 @@ class _Rows:
     def __init__(self, inputs: Tensor) -> None:
         self.channels, batch, self.length = inputs.shape
         self.size = fft_size(self.length)
-        cached = max(WORKSPACE // max(1, batch * self.size), ROWS // max(1, batch))
+        cached = max(WORKSPACE // max(1, batch * self.size), -(-ROWS // max(1, batch)))
         self.step = max(1, min(self.channels, cached if inputs.device.type == "cpu" else self.channels))
         self.padded = inputs.new_zeros(self.step, batch, self.size)
 
