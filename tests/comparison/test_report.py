@@ -1,5 +1,6 @@
 """The page: what it says of whole and partial comparisons, and that it needs nothing beside it."""
 
+import dataclasses
 import json
 from collections.abc import Callable
 from html.parser import HTMLParser
@@ -8,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from wmkit import cli
+from wmkit.comparison.plan import load_plan
 from wmkit.comparison.report import write_report
 from wmkit.comparison.summary import read_summary
 
@@ -80,6 +82,21 @@ def test_figures_of_the_chosen_rate_are_shown_with_their_range(make_folder: Make
         assert text in page.text
     assert "not complete" not in page.text
     assert "gru on distracting_memory_8_4px, lr 0.001, seed 1: 1" in page.text  # steps that were skipped
+
+
+def test_own_rates_are_named_and_the_workers_command_is_not(make_folder: MakeFolder) -> None:
+    folder = make_folder()
+    plan = load_plan(folder)
+    s4, gru = plan.systems
+    dataclasses.replace(plan, systems=(s4, dataclasses.replace(gru, lr=3e-3))).save(folder)
+    start = {"torch": "2", "command": ["somewhere/worker.py", "cell.json"]}
+    for path in folder.glob("cells/*/versions.json"):
+        path.write_text(json.dumps({"starts": [start]}))
+    page = Page(write_report(folder))
+    assert "every system at 2 learning rates or a learning rate of its own (gru 0.003) x 2 seeds" in page.text
+    assert "backbone=gru plugins=[a<b] train.lr=0.003" in page.text
+    assert '"torch": "2"' in page.text
+    assert "worker.py" not in page.text
 
 
 def test_what_comes_from_outside_is_escaped(make_folder: MakeFolder) -> None:

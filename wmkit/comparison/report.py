@@ -23,6 +23,7 @@ from wmkit.comparison.page import (
 )
 from wmkit.comparison.result import CellResult
 from wmkit.comparison.summary import COST, QUALITY, Column, Summary, number, percent, read_summary, spread
+from wmkit.comparison.system import System
 from wmkit.comparison.table import seeds_text
 
 REPORT = "report.html"
@@ -260,7 +261,7 @@ def _strips(summary: Summary, world: str) -> str:
 def _method(summary: Summary) -> list[str]:
     """Commands, systems, the shared config, versions."""
     plan = summary.plan
-    systems = [(s.label, " ".join(s.words)) for s in plan.systems]
+    systems = [(system.label, _words(system)) for system in plan.systems]
     rows = [("", [named(f"s{i % 8}", label), cell(words, style="text")]) for i, (label, words) in enumerate(systems)]
     every = " ".join(plan.words) or "nothing"
     rule = (
@@ -276,6 +277,11 @@ def _method(summary: Summary) -> list[str]:
         paragraph(f"Words that all systems share on the command line: {every}."),
         *_configs(summary),
     ]
+
+
+def _words(system: System) -> str:
+    """What makes it, as on the command line."""
+    return " ".join(system.words if system.lr is None else [*system.words, f"train.lr={system.lr:g}"])
 
 
 def _configs(summary: Summary) -> list[str]:
@@ -294,10 +300,10 @@ def _configs(summary: Summary) -> list[str]:
 
 
 def _start(summary: Summary) -> dict[str, Any]:
-    """Machine, versions and command of some cell; empty before one has begun."""
+    """Machine and versions of some cell; empty before one has begun. Its command is that of a worker: left out."""
     path = next(summary.folder.glob("cells/*/versions.json"), None)
     found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))["starts"][-1] if path else {}
-    return found
+    return {key: value for key, value in found.items() if key != "command"}
 
 
 def _cost_caption(summary: Summary) -> str:
