@@ -102,7 +102,7 @@ def test_one_pass_equals_pytorch_for_any_shape_and_any_number_of_threads(ready, 
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
-        found = one_pass(tables, u, state)
+        found = one_pass(tables.numbers, u, state)
     finally:
         torch.set_num_threads(before)
     for got, want in zip(found, dplr_step(tables, u, state, backend="torch"), strict=True):
@@ -115,7 +115,7 @@ def test_one_pass_takes_strided_inputs_leaves_them_alone_and_writes_all_memory(r
     tables, u, state = ready(batch=17, channels=33)
     strided = [torch.stack([x, x], dim=-1)[..., 0] for x in (u, state)]
     before = [x.clone() for x in strided]
-    for got, want in zip(one_pass(tables, *strided), one_pass(tables, u, state), strict=True):
+    for got, want in zip(one_pass(tables.numbers, *strided), one_pass(tables.numbers, u, state), strict=True):
         assert torch.equal(got, want)
         assert got.isfinite().all()
     assert all(torch.equal(x, y) for x, y in zip(strided, before, strict=True))
@@ -146,9 +146,9 @@ def test_a_team_that_is_smaller_than_asked_for_does_all_of_the_work():
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
 def test_one_pass_keeps_what_is_not_finite_to_its_row_and_channel(ready, bad):
     tables, u, state = ready(batch=4, channels=20)
-    clean_y, clean_state = one_pass(tables, u, state)
+    clean_y, clean_state = one_pass(tables.numbers, u, state)
     state[1, 17, 3, 0] = bad
-    y, after = one_pass(tables, u, state)
+    y, after = one_pass(tables.numbers, u, state)
     assert not y[1, 17].isfinite()
     assert not after[1, 17].isfinite().any()
     others = torch.ones_like(y, dtype=torch.bool)

@@ -13,7 +13,6 @@ import torch
 from numba import carray, cfunc, njit, types
 from torch import Tensor
 
-from wmkit_kernels.dplr_scan.step import StepTables
 from wmkit_kernels.intrinsics import pointer, prefetch
 from wmkit_kernels.team import run_on_team
 
@@ -35,11 +34,14 @@ ROUNDING = {"reassoc", "contract", "nsz", "arcp"}
 """Sums may be taken in any order; NaN and infinity stay what they are."""
 
 
-def one_pass(tables: StepTables, u: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
-    """`dplr_step` where `why_not_one_pass` is None: u (B, H), state (B, H, N, 2) -> (y (B, H), s'), both new."""
+def one_pass(numbers: Tensor, u: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+    """`dplr_step` where `why_not_one_pass` is None: u (B, H), state (B, H, N, 2) -> (y (B, H), s'), both new.
+
+    `numbers` are those of `StepTables`. Nothing is checked.
+    """
     u, state = u.contiguous(), state.contiguous()
     y, after = torch.empty_like(u), torch.empty_like(state)
-    addresses = map(Tensor.data_ptr, (tables.numbers, u, state, y, after))
+    addresses = map(Tensor.data_ptr, (numbers, u, state, y, after))
     run_on_team(_step.address, (*addresses, *state.shape[:3]), alone=state.numel() <= ALONE)
     return y, after
 

@@ -41,7 +41,7 @@ class StepTables:
     """(H (10 N + 2),) real: the first six, one behind the other, as one pass reads them."""
 
 
-OnePass = Callable[[StepTables, Tensor, Tensor], tuple[Tensor, Tensor]]
+OnePass = Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
 
 
 def prepare_step(
@@ -80,7 +80,7 @@ def dplr_step(tables: StepTables, u: Tensor, state: Tensor, *, backend: str = "a
     if backend == "auto" and why_not_one_pass(tables, u, state) is None:
         one_pass = _compiled()[0]
         assert one_pass, "why_not_one_pass has asked for it"
-        return one_pass(tables, u, state)
+        return one_pass(tables.numbers, u, state)
     if use_triton(backend, why_not_here(tables.table, u, state) or why_not_pairs(state.shape[2])):
         y, state = recurrence(tables.table, u.unsqueeze(1), state, None, triton=True)
         return torch.addcmul(y[:, 0], tables.skip, u), state
