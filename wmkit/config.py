@@ -124,7 +124,7 @@ class EvalConfig:
     horizon: int | None = 50
     """Imagined steps; None: to the end of the world's episodes."""
     batches: int = 2
-    """Batches of a validation during training."""
+    """Batches of a validation during training; with the persistent sampler, one whole episode for each row instead."""
     reward_episodes: int = 1000
     """Held-out episodes of the final reward accuracy, where the model predicts the reward that ends an episode."""
     valid_reward_episodes: int = 128

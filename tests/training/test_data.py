@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from wmkit.config import EvalConfig, RunConfig
-from wmkit.data import GeneratedEpisodes, write_archive
+from wmkit.data import GeneratedEpisodes, WholeEpisodes, write_archive
 from wmkit.training.data import (
     build_sampler,
     check_query,
@@ -78,10 +78,22 @@ def test_validation_batches_are_the_same_each_time_and_of_the_held_out_split(
             yield batch.image.numpy()
 
     first, again = list(frames()), list(frames())
-    assert len(first) == config.eval.batches
+    assert len(first) == (3 if sampler == "persistent" else config.eval.batches)
     assert all(np.array_equal(a, b) for a, b in zip(first, again, strict=True))
     seen = {image.tobytes() for index in range(4) for image in np.moveaxis(like.episode(index)["image"], -1, 1)}
     assert not any(image.tobytes() in seen for batch in first for row in batch for image in row)
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_where_rows_persist_validation_walks_whole_episodes(make_config: MakeConfig, processes: int) -> None:
+    config = make_config(data={"sampler": "persistent", "length": 6, "batch_size": 4, "episode_length": 17})
+    source = validation_source(config, training_source(config))
+    ranks = [validation_batches(config, source, rank, processes) for rank in range(processes)]
+    whole = next(WholeEpisodes(source, 4, seed=config.seed))
+    for number, windows in enumerate(zip(*ranks, strict=True)):
+        assert torch.equal(torch.cat([w.image for w in windows]), whole.image[:, 6 * number : 6 * number + 6])
+        assert all(bool(w.is_first.any()) == (number == 0) for w in windows)
+    assert number == 2
 
 
 @pytest.mark.parametrize("key", ["source", "valid_source"])

@@ -211,6 +211,24 @@ def test_persistent_rows_carry_their_state_detached(
     assert not any(leaf.requires_grad for leaf in tree.leaves(second))
 
 
+def test_validation_of_persistent_rows_goes_on_from_window_to_window(
+    make_config: MakeConfig, trainer_of: Callable[[RunConfig], Trainer]
+) -> None:
+    trainer = trainer_of(make_config(data={"sampler": "persistent"}))
+    states = []
+    loss = trainer._loss
+
+    def spy(batch: Batch, state: Any, generator: torch.Generator) -> Any:
+        output = loss(batch, state, generator)
+        states.append((state, output.state))
+        return output
+
+    trainer._loss = spy
+    trainer._validate()
+    assert [given is before for (given, _), (_, before) in zip(states[1:], states, strict=False)] == [True, True]
+    assert states[0][0] is trainer.carried is None
+
+
 def test_windows_carry_nothing(make_config: MakeConfig, trainer_of: Callable[[RunConfig], Trainer]) -> None:
     trainer = trainer_of(make_config())
     trainer._train_step(next(trainer.sampler))

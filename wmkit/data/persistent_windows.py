@@ -18,6 +18,10 @@ class PersistentWindows(Sampler):
     carried from batch to batch is the state of the same episode. An episode's last window may be short: it is padded
     and masked, and the next episode begins with `is_first` at column 0 of the next batch. No reset falls inside a
     window.
+
+    Rows are staggered: of its first episode row b reads the first (b + 1) / B only, so that a batch holds windows
+    from everywhere in an episode. Were all rows at the same place, step after step would pull the model towards one
+    part of the episode and away from the others.
     """
 
     def __init__(
@@ -56,7 +60,8 @@ class PersistentWindows(Sampler):
         """Know the beginnings beyond batch `number`: all rows together, so that each epoch is shuffled once."""
         while min(begins[-1] for begins in self._begins) <= number:
             for row, begins in enumerate(self._begins):
-                begins.append(begins[-1] + self._windows_of(self._episode(row, len(begins) - 1)))
+                windows = self._windows_of(self._episode(row, len(begins) - 1))
+                begins.append(begins[-1] + (windows if len(begins) > 1 else -(-windows * (row + 1) // self.batch_size)))
 
     def _piece(self, row: int, number: int) -> Piece:
         nth = bisect.bisect_right(self._begins[row], number) - 1

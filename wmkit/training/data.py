@@ -82,12 +82,24 @@ def build_sampler(config: RunConfig, source: EpisodeSource) -> Sampler:
 
 
 def validation_batches(config: RunConfig, source: EpisodeSource, rank: int = 0, processes: int = 1) -> Sequence[Batch]:
-    """The same `eval.batches` batches at every validation, held in memory."""
+    """The same batches at every validation, held in memory: `eval.batches` of them.
+
+    Where rows persist in training, one whole episode for each row in consecutive windows, to be read with the state
+    carried on: a window from the middle of an episode alone would begin without the state that training has there.
+    """
     data, number = config.data, config.eval.batches
     sampler: Sampler
-    if data.sampler == "episodes":
-        sampler = WholeEpisodes(source, data.batch_size, seed=config.seed)
-    else:
+    if data.sampler == "windows":
         sampler = RandomWindows(source, data.batch_size, data.length, seed=config.seed, windows_per_episode=number)
+    else:
+        sampler = WholeEpisodes(source, data.batch_size, seed=config.seed)
     with sampler.shard(rank, processes):
+        if data.sampler == "persistent":
+            return _windows(next(sampler), data.length)
         return list(islice(sampler, number))
+
+
+def _windows(batch: Batch, length: int) -> list[Batch]:
+    """`batch` in windows of `length` steps, the last one of what is left."""
+    total = batch.shape[1]
+    return [batch.window(start, min(start + length, total)) for start in range(0, total, length)]

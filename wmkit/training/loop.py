@@ -189,9 +189,11 @@ class Trainer:
         """Held-out losses and answers, with the same noise each time; returns whether the loss is the best so far."""
         self.model.eval()
         mean = RunningMean()
+        state: State | None = None
         for number, batch in enumerate(self.validation):
-            output = self._loss(batch, None, step_generator(self.config.seed, number, VALID))
+            output = self._loss(batch, state, step_generator(self.config.seed, number, VALID))
             mean.add({"loss": output.total, **output.metrics})
+            state = output.state if self.persistent else None
         values = self._over_processes(mean.take()) | self.answers.values(self.model)
         self.model.train()
         if self.log is not None:
