@@ -39,7 +39,7 @@ class PersistentWindows(Sampler):
         super().__init__(source, batch_size, seed=seed, keys=keys, workers=workers)
         self.length = length
         self._order = EpisodeOrder(source.num_episodes, seed, shuffle=True)
-        self._begins: list[list[int]] = [[0] for _ in range(batch_size)]
+        self._begins: list[list[int]] = [[0, self._share(row)] for row in range(batch_size)]
         """For each row, the batch at which its n-th episode begins; grows as far as it is asked about."""
         self.lookahead = self._windows_of(self._order(0))
 
@@ -60,8 +60,7 @@ class PersistentWindows(Sampler):
         """Know the beginnings beyond batch `number`: all rows together, so that each epoch is shuffled once."""
         while min(begins[-1] for begins in self._begins) <= number:
             for row, begins in enumerate(self._begins):
-                windows = self._windows_of(self._episode(row, len(begins) - 1))
-                begins.append(begins[-1] + (windows if len(begins) > 1 else -(-windows * (row + 1) // self.batch_size)))
+                begins.append(begins[-1] + self._windows_of(self._episode(row, len(begins) - 1)))
 
     def _piece(self, row: int, number: int) -> Piece:
         nth = bisect.bisect_right(self._begins[row], number) - 1
@@ -71,6 +70,10 @@ class PersistentWindows(Sampler):
 
     def _episode(self, row: int, nth: int) -> int:
         return self._order(nth * self.batch_size + row)
+
+    def _share(self, row: int) -> int:
+        """How many windows the row reads of its first episode: a share of (row + 1) / B, rounded up."""
+        return -(-self._windows_of(self._episode(row, 0)) * (row + 1) // self.batch_size)
 
     def _windows_of(self, index: int) -> int:
         return -(-self.source.episode_length(index) // self.length)

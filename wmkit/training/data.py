@@ -95,11 +95,6 @@ def validation_batches(config: RunConfig, source: EpisodeSource, rank: int = 0, 
         sampler = WholeEpisodes(source, data.batch_size, seed=config.seed)
     with sampler.shard(rank, processes):
         if data.sampler == "persistent":
-            return _windows(next(sampler), data.length)
+            whole = next(sampler)
+            return [whole.window(start, start + data.length) for start in range(0, whole.shape[1], data.length)]
         return list(islice(sampler, number))
-
-
-def _windows(batch: Batch, length: int) -> list[Batch]:
-    """`batch` in windows of `length` steps, the last one of what is left."""
-    total = batch.shape[1]
-    return [batch.window(start, min(start + length, total)) for start in range(0, total, length)]
