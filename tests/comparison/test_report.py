@@ -99,6 +99,15 @@ def test_own_rates_are_named_and_the_workers_command_is_not(make_folder: MakeFol
     assert "worker.py" not in page.text
 
 
+def test_every_machine_is_named_and_several_are_warned_of(make_folder: MakeFolder) -> None:
+    folder = make_folder()
+    assert "Several machines" not in Page(write_report(folder)).text
+    path = sorted(folder.glob("cells/*/versions.json"))[-1]
+    path.write_text(json.dumps({"starts": [{"torch": "2", "processor": "Another CPU"}]}))
+    text = Page(write_report(folder)).text
+    assert "one process each, on Some CPU, 2 cores and on Another CPU. Several machines" in text
+
+
 def test_what_comes_from_outside_is_escaped(make_folder: MakeFolder) -> None:
     page = Page(write_report(make_folder(failed=(0,))))
     assert "'a<b>'" in page.text

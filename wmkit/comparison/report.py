@@ -294,20 +294,26 @@ def _configs(summary: Summary) -> list[str]:
         if found is not None:
             text = found.config.read_text(encoding="utf-8")
             parts.append(details(f"Whole config of a cell of {system.label}", preformatted(text)))
-    if start := _start(summary):
+    for start in _starts(summary):
         parts.append(details("Versions", preformatted(json.dumps(start, indent=2))))
     return parts
 
 
-def _start(summary: Summary) -> dict[str, Any]:
-    """Machine and versions of some cell; empty before one has begun. Its command is that of a worker: left out."""
-    path = next(summary.folder.glob("cells/*/versions.json"), None)
-    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))["starts"][-1] if path else {}
-    return {key: value for key, value in found.items() if key != "command"}
+def _starts(summary: Summary) -> list[dict[str, Any]]:
+    """Machines and versions that cells had, each once. Their commands are those of workers: left out."""
+    found: list[dict[str, Any]] = []
+    for path in sorted(summary.folder.glob("cells/*/versions.json")):
+        last = json.loads(path.read_text(encoding="utf-8"))["starts"][-1]
+        start = {key: value for key, value in last.items() if key != "command"}
+        if start not in found:
+            found.append(start)
+    return found
 
 
 def _cost_caption(summary: Summary) -> str:
-    """What the times are times of."""
-    start = _start(summary)
-    machine = "; ".join(text for text in (start.get("processor"), *start.get("gpus", [])) if text)
-    return f"Mean over seeds, range below; one process each{f', on {machine}' if machine else ''}."
+    """What the times are times of, and whether they are of one machine."""
+    names = ["; ".join(filter(None, (start.get("processor"), *start.get("gpus", [])))) for start in _starts(summary)]
+    machines = list(dict.fromkeys(filter(None, names)))
+    where = f", on {' and on '.join(machines)}" if machines else ""
+    warning = " Several machines: their times do not compare." if len(machines) > 1 else ""
+    return f"Mean over seeds, range below; one process each{where}.{warning}"
