@@ -173,9 +173,25 @@ def test_no_frame_after_the_context_changes_a_prediction(preset: str) -> None:
             features = []
             for clip in clips:
                 seen = protocol.observe(model, clip, context, torch.Generator().manual_seed(0))
-                assert seen.state["phase"].tolist() == [0]
+                assert seen.state["phase"].tolist() == [int(model.dynamics.causal)]
                 features.append(protocol.imagine(model, seen, clip.action[:, context:]))
         assert torch.equal(*features)
+
+
+@pytest.mark.parametrize("preset", ["cwvae-mmnist", "cwvae-mmnist-corrected"])
+@torch.inference_mode()
+def test_later_frames_of_a_call_change_nothing_that_was_read_before_them(preset: str) -> None:
+    """Causal windows: nothing before them. Smoothing ones: nothing in the periods that ended before them."""
+    model = small(preset, levels=3, factor=3).eval()
+    image, nothing = make_batch(82, rows=1).image, torch.zeros(1, 82, 0)
+    plain = model.observe(image, nothing)[0].features
+    for context in range(1, 81):
+        changed = image.clone()
+        changed[:, context:] = 255 - changed[:, context:]
+        safe = context if model.dynamics.causal else context - context % 9
+        features = model.observe(changed, nothing)[0].features
+        assert torch.equal(features[:, :safe], plain[:, :safe])
+        assert not torch.equal(features[:, context:], plain[:, context:])
 
 
 @torch.inference_mode()
@@ -234,9 +250,9 @@ def test_every_video_preset_learns_by_gradients_that_reach_all_its_parameters(pr
     assert not missing
 
 
-def squares(ground: int) -> Batch:
-    """Eight clips of six frames, in each of which a white square flies another way over its ground."""
-    image = torch.full((8, 6, 1, 16, 16), ground, dtype=torch.uint8)
+def squares() -> Batch:
+    """Eight clips of six frames, in each of which a white square flies another way over black ground."""
+    image = torch.zeros(8, 6, 1, 16, 16, dtype=torch.uint8)
     for clip, t in itertools.product(range(8), range(6)):
         x, y = (3 * clip + t * (1 + clip % 2)) % 12, (5 * clip + t) % 12
         image[clip, t, 0, y : y + 4, x : x + 4] = 255
@@ -245,18 +261,20 @@ def squares(ground: int) -> Batch:
 
 @pytest.mark.parametrize("preset", VIDEO)
 def test_every_video_preset_overfits_eight_clips(preset: str) -> None:
-    """On the ground that its decoder starts from, with the deviation that lets small pictures outweigh the KL."""
-    model = small(preset, units=16, depth=8, image_std=0.1, width=16, level_units=16)
-    batch = squares(0 if model.config.image_output == "tanh" else 127)
+    """With its own output and deviation, within 600 steps; most need some 100."""
+    model = small(preset, units=16, depth=8, width=16, level_units=16)
+    batch = squares()
     truth = to_unit(batch.image)
     of_mean_image = (truth - truth.mean((0, 1))).square().sum((2, 3, 4)).mean()
     adam, generator = torch.optim.Adam(model.parameters(), lr=1e-2), torch.Generator().manual_seed(0)
-    for _ in range(80):
+    for _ in range(600):
         out = model(batch, None, model.draw_noise(8, 6, generator))
+        if out.metrics["squared_error"] < 0.3 * of_mean_image:
+            return
         adam.zero_grad()
         out.total.backward()
         adam.step()
-    assert out.metrics["squared_error"] < 0.5 * of_mean_image
+    pytest.fail(f"squared error {out.metrics['squared_error']:.2f}, of the mean image {of_mean_image:.2f}")
 
 
 def test_clockwork_is_dynamics_by_name_class_and_config_and_no_backbone() -> None:

@@ -123,12 +123,21 @@ class ImageEncoder(FrameEncoder):
         return x.permute(0, 2, 3, 1).reshape(*image.shape[:-3], self.embed_dim)
 
 
+def stretched_sigmoid(x: Tensor) -> Tensor:
+    """1.2 sigmoid(x - ln 11) - 0.1: from -0.1 to 1.1, black at 0 and white at ln 121, with a slope at both.
+
+    A plain sigmoid has none left at black: on black ground it is there before it has seen anything else, and stays.
+    The stretch is that of the hard concrete distribution (Louizos, Welling, Kingma 2018, eq. 11).
+    """
+    return 1.2 * torch.sigmoid(x - math.log(11)) - 0.1
+
+
 OUTPUTS: dict[str, Callable[[Tensor], Tensor]] = {
     "linear": lambda x: x + 0.5,
-    "sigmoid": torch.sigmoid,
+    "stretched_sigmoid": stretched_sigmoid,
     "tanh": torch.tanh,
 }
-"""What makes pixels of a decoder's last layer; its zero is grey, but black for `tanh` (CW-VAE)."""
+"""What makes pixels of a decoder's last layer; its zero is grey for `linear`, else black; `tanh` is CW-VAE's."""
 
 
 class ImageDecoder(FrameDecoder):

@@ -55,7 +55,7 @@ CWVAE_2021: tuple[dict[str, Any], dict[str, Any]] = (
 0, posteriors that see their whole window."""
 
 CORRECTED: tuple[dict[str, Any], dict[str, Any]] = (
-    {"image_output": "sigmoid", "kl_balance": 0.8},
+    {"image_output": "stretched_sigmoid", "kl_balance": 0.8},
     {
         "windows": "causal",
         "cascade": False,
@@ -65,7 +65,8 @@ CORRECTED: tuple[dict[str, Any], dict[str, Any]] = (
         "sharp_start": True,
     },
 )
-"""The same networks without the quirks: pixels in [0, 1], filtering frame by frame, balanced KL, free bits if set."""
+"""The same networks without the quirks: pixels bounded on both sides, filtering frame by frame, balanced KL, free bits
+if set."""
 
 _SMALL = {"latent_size": 20, "units": 200}
 _LARGE = {"latent_size": 100, "units": 800}
@@ -105,7 +106,7 @@ def _for_minutes() -> Preset:
     """A CW-VAE for 32x32 video that one CPU thread trains within minutes: TALD's claims about levels need no more.
 
     Half a million parameters, frames at half the deviation, plain ELBO, windows as published; of 32 frames of a clip
-    half are decoded at each step. No MLP cascade; tanh, because a sigmoid learns late that pictures are not all black.
+    half are decoded at each step. No MLP cascade.
     """
     numbers = {"depth": 8, "latent_size": 20, "units": 96}
     model = {

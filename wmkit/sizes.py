@@ -33,7 +33,7 @@ class ModelConfig:
     networks: str = "dreamerv3"
     """Encoder and decoder: `dreamerv3` (normalised), or `planet` (plain convolutions; CW-VAE)."""
     image_output: str = "linear"
-    """What makes pixels of the decoder's last layer: `linear`, `sigmoid`, or `tanh` (CW-VAE, for pixels in [0, 1])."""
+    """What makes pixels of the decoder's last layer: `linear`, `stretched_sigmoid` (-0.1 to 1.1), `tanh` (CW-VAE)."""
     image_loss: str = "nll"
     """`nll`: 0.5 * squared error, the unit-variance Gaussian's (S4WM, eq. 5); `sse`: squared error (DreamerV3);
     `gaussian`: the whole -ln N(x; decoded, image_std) with its constant (CW-VAE)."""
@@ -59,7 +59,7 @@ class ModelConfig:
         _one_of("model.posterior", self.posterior, (None, "factorized", "filtering", "full"))
         _one_of("model.first_step", self.first_step, (None, "condition", "model"))
         _one_of("model.networks", self.networks, ("dreamerv3", "planet"))
-        _one_of("model.image_output", self.image_output, ("linear", "sigmoid", "tanh"))
+        _one_of("model.image_output", self.image_output, ("linear", "stretched_sigmoid", "tanh"))
         _one_of("model.image_loss", self.image_loss, ("nll", "sse", "gaussian"))
         for name in ("kl_balance", "unimix"):
             if getattr(self, name) is not None and not 0 <= getattr(self, name) <= 1:

@@ -1,5 +1,7 @@
 """Which level ticks when, against the definition in 1-based time."""
 
+import itertools
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -47,6 +49,15 @@ def test_a_call_in_the_middle_ticks_as_the_whole_does(strides: list[int], cut: i
         ticks = part.ticks[level]
         above = part.copied(level + 1) if level + 1 < len(steps) else [0] * length
         assert part.parents(level) == [above[t] for t in ticks]
+
+
+@given(context=st.integers(1, 80), factor=st.integers(1, 6), levels=st.integers(1, 3))
+def test_causal_windows_anchored_at_the_end_let_every_level_tick_last(context: int, factor: int, levels: int) -> None:
+    clock = Clock.regular(levels, factor)
+    timing = clock.timing(context, (1 - context) % clock.period, begins=True)
+    for ticks, stride in zip(timing.ticks, clock.strides, strict=True):
+        assert (ticks[0], ticks[-1]) == (0, context - 1)
+        assert all(later - tick == stride for tick, later in itertools.pairwise(ticks[1:]))
 
 
 @given(context=st.integers(1, 80), factor=st.integers(1, 6), levels=st.integers(1, 3))

@@ -71,8 +71,22 @@ def test_a_contexts_windows_end_with_it_and_the_first_takes_the_remainder(varian
     dynamics = make(factor=2, **VARIANTS[variant])
     part = inputs(dynamics, context)
     seen, state = dynamics.observe(**part, is_context=True)
-    assert_equals_definition(dynamics, seen, plain_loop(dynamics, part, phase=-context % 4)[1])
-    assert state["phase"].tolist() == [0] * B
+    phase = int(dynamics.causal)  # of the step after the context: causal windows end at a tick, smoothing ones before
+    assert_equals_definition(dynamics, seen, plain_loop(dynamics, part, phase=(phase - context) % 4)[1])
+    assert state["phase"].tolist() == [phase] * B
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("factor", [1, 2, 3, 6])
+def test_every_frame_of_a_context_of_any_length_reaches_every_level(variant: str, factor: int) -> None:
+    dynamics = make(factor=factor, units=16, **VARIANTS[variant])
+    for context in (1, 2, 5, 12, 36, 37):
+        part = inputs(dynamics, context, rows=16)
+        part["embed"].requires_grad_()
+        seen, _ = dynamics.observe(**part, is_context=True)
+        for level in seen.levels:
+            [reached] = torch.autograd.grad(level.z[:, -1].sum(), [part["embed"]], retain_graph=True)
+            assert bool(reached.abs().sum((0, 2)).gt(0).all())
 
 
 def assert_equals_definition(dynamics: ClockworkDynamics, seen: Any, want: list[dict[str, Tensor]]) -> None:
@@ -282,6 +296,12 @@ def test_the_published_variant_starts_from_kerass_weights_and_the_corrected_one_
         ({"level_units": 0}, "ClockworkConfig.level_units"),
         ({"strides": [1, 2, 3]}, "a multiple of the one below"),
         ({"levels": 0}, "levels >= 1"),
+        ({"levels": 2, "strides": [1, 2, 12]}, "levels=2, but strides=.* are those of 3 levels; drop one"),
+        ({"width": 0}, "ClockworkConfig.width: expected a positive integer"),
+        ({"core_size": "huge"}, "core_size: expected one of tiny, small"),
+        ({"core": None}, "core: expected a backbone's name, or a mapping"),
+        ({"core": {"layers": 2}}, "core: expected a backbone's name, or a mapping"),
+        ({"core": {"name": 3}}, "core: expected a backbone's name, or a mapping"),
         ({"core": "s5x"}, "Unknown backbone 's5x'"),
         ({"core": "clockwork"}, "core: 'clockwork' is a dynamics"),
         ({"core": {"name": "s4", "leyers": 2}}, "core: S4Config does not take"),

@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 import torch
 
-from wmkit.config import EvalConfig, RunConfig
+from wmkit.config import DataConfig, EvalConfig, RunConfig
 from wmkit.data import GeneratedEpisodes, WholeEpisodes, write_archive
 from wmkit.training.data import (
     build_sampler,
     check_query,
+    check_windows,
     training_source,
     validation_batches,
     validation_source,
@@ -101,6 +102,19 @@ def test_a_missing_folder_is_not_taken_for_a_world(make_config: MakeConfig, key:
     config = make_config(data={key: "/no/such/archive"})
     with pytest.raises(ValueError, match=f"data.{key}=/no/such/archive: there is no such folder"):
         validation_source(config, training_source(config))
+
+
+def test_windows_that_persist_hold_whole_periods_of_a_clock() -> None:
+    data = DataConfig(sampler="persistent", length=10)
+    assert check_windows(data, 10, 5) == check_windows(data, 10, 1) == []
+    with pytest.raises(ValueError, match=r"data\.length=10 .* Take a multiple of 4"):
+        check_windows(data, 10, 4)
+
+
+def test_windows_without_a_second_tick_of_the_slowest_level_are_pointed_out() -> None:
+    assert check_windows(DataConfig(length=32), 32, 16) == []
+    [note] = check_windows(DataConfig(length=32), 32, 36)
+    assert "32 steps hold one tick of the slowest level, which has one every 36" in note
 
 
 def test_an_evaluation_beyond_the_episodes_is_refused_before_training(make_config: MakeConfig) -> None:

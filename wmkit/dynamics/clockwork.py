@@ -9,7 +9,8 @@ Windows are either
     smoothing   t .. t + s_l - 1       the posterior sees its whole window, as published
     causal      t - s_l + 1 .. t       an agent can filter frame by frame
 With smoothing windows a call must hold whole windows to equal a longer one: they start where the episode does and the
-last one may be cut off (training), or with `is_context` they end with the call and the first one takes the remainder.
+last one may be cut off (training). With `is_context` the last window of every level ends with the call, and the first
+one takes the remainder: each level has then read every frame of the context.
 
 Sources: Saxena, Ba, Hafner, Clockwork Variational Autoencoders, 2021 (CW-VAE), which is the same model as Variational
 Temporal Hierarchies (TALD), 2020; its released code where the texts leave choices open.
@@ -136,10 +137,11 @@ class ClockworkDynamics(Dynamics):
     ) -> tuple[HierarchyObserved, ClockworkState | None]:
         """Read T steps, level after level from the top; see `Dynamics.observe`.
 
-        `is_context` has an effect where every row begins an episode at column 0. `blind`: levels, 1 the bottom one,
-        that see no frames and follow their priors, which then stand for their posteriors (TALD, section 4.6). Raises
-        `ValueError` where a row begins an episode out of step with the clock, rows of the state are at different
-        phases, or a blind level does not exist.
+        `is_context` has an effect where every row begins an episode at column 0: the clock is then set so that every
+        level ticks at the last column (causal windows), or would at the one after it (smoothing). `blind`: levels, 1
+        the bottom one, that see no frames and follow their priors, which then stand for their posteriors (TALD, section
+        4.6). Raises `ValueError` where a row begins an episode out of step with the clock, rows of the state are at
+        different phases, or a blind level does not exist.
         """
         self._check_levels(blind)
         action = action * ~is_first.unsqueeze(-1)
@@ -215,7 +217,7 @@ class ClockworkDynamics(Dynamics):
             phase, begins = _common([0 if f else p for p, f in zip(phases, first, strict=True)]), all(first)
             state = tree.where(is_first[:, 0], fresh, state)
         if begins and is_context:
-            phase = -length % self.period
+            phase = (int(self.causal) - length) % self.period
         return fresh if state is None else state, self.clock.timing(length, phase, begins)
 
     def _check_levels(self, blind: Collection[int]) -> None:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Mapping
 from typing import Any, Self
 
 from wmkit.dynamics.clock import Clock
+from wmkit.sizes import SIZES
 
 
 @dataclasses.dataclass(kw_only=True)
@@ -48,6 +50,15 @@ class ClockworkConfig:
             raise ValueError(f"ClockworkConfig.min_std: expected a positive number, got {self.min_std}")
         if self.level_units < 1:
             raise ValueError(f"ClockworkConfig.level_units: expected a positive integer, got {self.level_units}")
+        if self.width is not None and self.width < 1:
+            raise ValueError(f"ClockworkConfig.width: expected a positive integer or null, got {self.width}")
+        _one_of("core_size", self.core_size, SIZES)
+        _check_core(self.core)
+        if self.strides is not None and self.levels not in (type(self).levels, len(self.strides)):
+            raise ValueError(
+                f"ClockworkConfig: levels={self.levels}, but strides={list(self.strides)} are those of "
+                f"{len(self.strides)} levels; drop one of the two"
+            )
         _ = self.clock
 
     @property
@@ -67,6 +78,16 @@ class ClockworkConfig:
             "3d": {},
         }
         return cls(core_size=size, **sizes[size])
+
+
+def _check_core(core: object) -> None:
+    """A backbone's name, or a mapping that has one."""
+    name = core.get("name") if isinstance(core, Mapping) else core
+    if not isinstance(name, str):
+        raise ValueError(
+            f"ClockworkConfig.core: expected a backbone's name, or a mapping with one such as {{name: s4, layers: 2}}, "
+            f"got {core!r}"
+        )
 
 
 def _one_of(name: str, value: str, choices: tuple[str, ...]) -> None:

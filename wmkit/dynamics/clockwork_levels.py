@@ -40,7 +40,7 @@ def _build_core(config: ClockworkConfig) -> Backbone:
     options = {"name": config.core} if isinstance(config.core, str) else dict(config.core)
     if config.width is not None:
         options["input_dim"] = config.width
-    entry = get_entry(options.pop("name", ""))
+    entry = get_entry(options.pop("name"))
     if entry.kind != "backbone":
         raise ValueError(f"core: {entry.name!r} is a {entry.kind}; the levels of a clockwork have a backbone")
     try:

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from wmkit.config import RunConfig
 from wmkit.data import EpisodeSource, open_source
+from wmkit.data.local import check_local_data
 from wmkit.evaluation.film import Film, write_gif
 from wmkit.evaluation.held_out import in_batches, query_of, whole_episodes
 from wmkit.evaluation.protocol import evaluate, make_film, rows_of
@@ -43,6 +44,8 @@ def evaluate_run(
     """
     folder = Path(run)
     config = run_config(folder)
+    if held_out is None:
+        check_local_data(folder, config.world)
     model = load(folder, checkpoint, device=device_for(config))
     context, horizon = query_of(config)
     length = context + horizon

@@ -7,7 +7,7 @@ from itertools import islice
 from pathlib import Path
 
 from wmkit.batch import Batch
-from wmkit.config import RunConfig
+from wmkit.config import DataConfig, RunConfig
 from wmkit.data import EpisodeSource, PersistentWindows, RandomWindows, Sampler, WholeEpisodes, find_world, open_source
 
 
@@ -79,6 +79,24 @@ def build_sampler(config: RunConfig, source: EpisodeSource) -> Sampler:
         windows_per_episode=data.windows_per_episode,
         workers=data.workers,
     )
+
+
+def check_windows(data: DataConfig, length: int, period: int) -> list[str]:
+    """What a person should know of batches of `length` steps for dynamics of which all parts tick every `period` steps.
+
+    Raises `ValueError` where rows that persist would come to different phases of that clock.
+    """
+    if data.sampler == "persistent" and data.length % period:
+        raise ValueError(
+            f"data.length={data.length} with data.sampler=persistent: rows begin their episodes whole windows apart, "
+            f"and all levels tick together every {period} steps only. Take a multiple of {period}."
+        )
+    if length > period or period == 1:
+        return []
+    return [
+        f"Sequences of {length} steps hold one tick of the slowest level, which has one every {period}: it learns no "
+        f"transition. Take at least {period + 1} (data.length, data.episode_length), or a smaller backbone.factor."
+    ]
 
 
 def validation_batches(config: RunConfig, source: EpisodeSource, rank: int = 0, processes: int = 1) -> Sequence[Batch]:

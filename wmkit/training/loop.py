@@ -26,7 +26,13 @@ from wmkit.training.allocator import keep_freed_memory
 from wmkit.training.answers import HeldOutAnswers
 from wmkit.training.budget import Budget
 from wmkit.training.checkpoints import Checkpoint, CheckpointFolder
-from wmkit.training.data import build_sampler, training_source, validation_batches, validation_source
+from wmkit.training.data import (
+    build_sampler,
+    check_windows,
+    training_source,
+    validation_batches,
+    validation_source,
+)
 from wmkit.training.logs import RunLog
 from wmkit.training.metrics import RunningMean
 from wmkit.training.noise import TRAIN, VALID, draw_frames, step_generator
@@ -99,10 +105,12 @@ class Trainer:
         self.step = self.saved_step = 0
         self.carried: State | None = None
         self.best_loss = math.inf
-        notes = self._restore()
+        whole = config.data.sampler == "episodes"
+        length = source.episode_length(0) if whole else config.data.length
+        notes = [*check_windows(config.data, length, self.model.dynamics.period), *self._restore()]
         self.log: RunLog | None = None
         if self.accelerator.is_main_process:
-            folder.describe(config, source.image_shape, source.action_dim)
+            folder.describe(config, source)
             self.log = RunLog(folder, self.budget.steps, self.step)
         for note in notes:
             self._say(note)

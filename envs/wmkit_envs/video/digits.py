@@ -21,6 +21,7 @@ SIDE = 28
 """Of a picture, blank margin included; the digit fills 20."""
 SKLEARN, MNIST = 0, 1
 """Where digits come from, as episodes say it (`digit_source`)."""
+NAMES = ("scikit-learn's", "MNIST's")
 _FOLDERS = ("", "raw", "MNIST/raw")
 _FILES = {"train": "train", "valid": "train", "test": "t10k"}
 _MNIST_SPLITS = {"train": slice(0, 55_000), "valid": slice(55_000, 60_000), "test": slice(0, 10_000)}

@@ -23,7 +23,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from wmkit_envs.video.digits import SIDE, Digits, load_digits
+from wmkit_envs.video.digits import NAMES, SIDE, Digits, load_digits
 from wmkit_envs.world import Draw, Episode, World
 
 PICTURE = 64
@@ -64,6 +64,11 @@ class MovingMnist(World):
     def registration(self) -> dict[str, Any]:
         """None: raises `ValueError`."""
         raise ValueError(f"{self.name} is a video, in which nothing acts: use generate(), there is no environment")
+
+    @property
+    def local_data(self) -> dict[str, Any]:
+        """Which pictures of digits this machine has for it."""
+        return {"digits": NAMES[load_digits(self.mnist, "test", self.digit_side).source]}
 
     @property
     def digit_side(self) -> int:

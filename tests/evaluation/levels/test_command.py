@@ -1,5 +1,6 @@
 """`wmkit levels` on small trained runs: tables, JSON and figures."""
 
+import dataclasses
 import json
 
 import pytest
@@ -12,9 +13,11 @@ from wmkit.dynamics import ClockworkConfig
 from wmkit.evaluation.digits.frames import fit_frame_probe
 from wmkit.evaluation.levels.command import ANALYSES, labelled
 from wmkit.evaluation.levels.trained import Trained
+from wmkit.evaluation.video.similarity import SIMILARITIES
 from wmkit.sizes import ModelConfig
 from wmkit.training.command import train_in_folder
 from wmkit.training.run_folder import RunFolder
+from wmkit_envs.video.moving_mnist import MovingMnist
 
 
 def config(world, **clock) -> RunConfig:
@@ -91,12 +94,33 @@ def test_entropy_reset_and_samples_of_one_run_go_to_its_folder(runs, capsys) -> 
     assert "level 1 alone sees" in printed
 
 
+def test_clips_of_different_lengths_do_not_stand_in_one_table(runs, tmp_path, capsys) -> None:
+    short = config("moving_mnist_32px")
+    train_in_folder(
+        dataclasses.replace(short, data=dataclasses.replace(short.data, length=4)), RunFolder(tmp_path / "short")
+    )
+    words = ("kl", runs / "usual", tmp_path / "short", "--out", tmp_path, *FEW)
+    assert levels(*words) == 2
+    assert "different lengths (usual: 6, short: 4 frames): say one with --length" in capsys.readouterr().err
+    assert levels(*words, "--length", 4) == 0
+
+
+def test_a_run_is_judged_on_the_digits_that_it_was_trained_on(runs, capsys, monkeypatch) -> None:
+    monkeypatch.setattr(MovingMnist, "local_data", {"digits": "MNIST's"})
+    assert levels("kl", runs / "usual", *FEW) == 2
+    assert "with {'digits': \"scikit-learn's\"}, which now has {'digits': \"MNIST's\"}" in capsys.readouterr().err
+    with pytest.raises(ValueError, match="WMKIT_MNIST"):
+        train_in_folder(config("moving_mnist_32px"), RunFolder(runs / "usual"))
+
+
 def test_speeds_are_those_of_the_worlds(runs, tmp_path, capsys) -> None:
     assert levels("speeds", *(runs / name for name in ("fast", "slow", "usual")), "--out", tmp_path, *FEW) == 0
     values = figure_of(tmp_path, "speeds")
     assert values["speeds"] == [pytest.approx(1 / 3), 1, 3]
     assert [run["run"] for run in values["runs"]] == ["fast", "slow", "usual"]
-    assert "0.333" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "0.333" in printed
+    assert "KL at level 1 rises with speed" in " ".join(printed.split())
 
 
 def test_runs_stand_beside_each_other_against_the_horizon(runs, tmp_path, capsys) -> None:
@@ -104,6 +128,7 @@ def test_runs_stand_beside_each_other_against_the_horizon(runs, tmp_path, capsys
     values = figure_of(tmp_path, "horizon")
     assert set(values) == {"rssm", "usual"}
     assert {"ssim_skimage_l2", "identity_accuracy"} <= set(values["rssm"]["curves"])
+    assert values["rssm"]["notes"] == {"mean image of": "training frames", "digits": "scikit-learn's"}
     assert "another clip" in capsys.readouterr().out
     assert levels("horizon", runs / "rssm", runs / "fast", "--out", tmp_path, *FEW) == 2
     assert "for runs of one world only" in capsys.readouterr().err
@@ -117,6 +142,18 @@ def test_times_are_relative_to_the_run_that_is_named(runs, tmp_path, capsys) -> 
     assert "relative to rssm" in capsys.readouterr().out
     assert levels(*words, "--base", "vta") == 2
     assert "--base: expected one of usual, rssm, got vta" in capsys.readouterr().err
+
+
+def test_similarity_of_a_world_without_digits_has_no_probe(tmp_path, capsys) -> None:
+    plain = dataclasses.replace(config("ray_maze_9x9"), eval=EvalConfig(episodes=3, context=5, horizon=7))
+    train_in_folder(plain, RunFolder(tmp_path / "run"))
+    assert levels("horizon", tmp_path / "run", *FEW) == 0
+    assert set(figure_of(tmp_path / "run" / "levels", "horizon")["run"]["curves"]) == set(SIMILARITIES)
+
+
+def test_nothing_is_made_for_a_run_that_is_not_there(tmp_path, capsys) -> None:
+    assert levels("kl", tmp_path / "nowhere", "--out", tmp_path / "out") == 2
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize(

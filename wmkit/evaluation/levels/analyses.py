@@ -23,6 +23,7 @@ from wmkit.evaluation.levels.speeds import SpeedAdaptation, SpeedRun
 from wmkit.evaluation.levels.times import TrainingTime, training_times
 from wmkit.evaluation.levels.trained import Trained
 from wmkit.evaluation.video.open_loop import evaluate_video
+from wmkit.evaluation.video.run import notes_on
 from wmkit.loading import run_config
 from wmkit.training.run_folder import write_json
 
@@ -32,6 +33,7 @@ def kl(arguments: argparse.Namespace, out: Path) -> Table:
     from wmkit.evaluation.levels.figures import draw_kl
 
     found = {label: _kl_of(run, arguments) for label, run in arguments.runs.items()}
+    _check_lengths(found)
     write_json(out / "kl.json", {label: kl.to_json() for label, kl in found.items()})
     draw_kl(found, out / "kl.png")
     return table.kl_table(found)
@@ -84,6 +86,7 @@ def speeds(arguments: argparse.Namespace, out: Path) -> Table:
     from wmkit.evaluation.levels.figures import draw_speeds
 
     runs = [SpeedRun(label, _speed_of(run), _kl_of(run, arguments)) for label, run in arguments.runs.items()]
+    _check_lengths({run.label: run.kl for run in runs})
     found = SpeedAdaptation(tuple(runs))
     write_json(out / "speeds.json", found.to_json())
     draw_speeds(found, out / "speeds.png")
@@ -100,8 +103,16 @@ def horizon(arguments: argparse.Namespace, out: Path) -> Table:
         raise ValueError(f"Curves stand beside each other for runs of one world only, got {', '.join(sorted(worlds))}")
     first = next(iter(runs.values()))
     context, steps = query_of(first.config, arguments.context, arguments.horizon)
-    batch, probe = first.digit_clips(arguments.clips, context + steps), first.probe(arguments.seed)
-    options: dict[str, Any] = {"context": context, "horizon": steps, "seed": arguments.seed, "probe": probe}
+    frames, digits = first.training_frames(context + steps), first.has_digits
+    batch = (first.digit_clips if digits else first.clips)(arguments.clips, context + steps)
+    options: dict[str, Any] = {
+        "context": context,
+        "horizon": steps,
+        "seed": arguments.seed,
+        "training_frames": frames,
+        "probe": first.probe(arguments.seed) if digits else None,
+        "notes": notes_on(first.held_out or first.config.world, frames is not None),
+    }
     found = {label: evaluate_video(trained.model, batch, **options) for label, trained in runs.items()}
     write_json(out / "horizon.json", {label: evaluation.to_json() for label, evaluation in found.items()})
     draw_horizon(found, out / "horizon.png", first.config.world)
@@ -124,6 +135,13 @@ def _kl_of(run: Path, arguments: argparse.Namespace) -> LevelKL:
     trained = Trained.of(run, arguments.checkpoint, arguments.held_out)
     length = arguments.length or trained.length
     return level_kl(trained.model, trained.clips(arguments.clips, length), length=length, seed=arguments.seed)
+
+
+def _check_lengths(found: Mapping[str, LevelKL]) -> None:
+    """Sums over a clip stand beside each other only where clips are equally long."""
+    if len({kl.length for kl in found.values()}) > 1:
+        lengths = ", ".join(f"{label}: {kl.length}" for label, kl in found.items())
+        raise ValueError(f"Runs were trained on clips of different lengths ({lengths} frames): say one with --length")
 
 
 def _speed_of(run: Path) -> float:

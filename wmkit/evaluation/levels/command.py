@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from wmkit.evaluation.levels import analyses
-from wmkit.loading import LAST
+from wmkit.loading import LAST, run_config
 
 FOLDER = "levels"
 LEAST = {"clips": 2, "length": 3, "context": 2, "horizon": 1, "draws": 2, "steps": 1, "clip": 0}
@@ -46,6 +46,8 @@ def levels(arguments: argparse.Namespace) -> int:
     """Run one analysis and print its table; raises `ValueError` for what cannot be."""
     arguments.runs = labelled(arguments.runs)
     _check(arguments)
+    for run in arguments.runs.values():
+        run_config(run)
     out: Path = arguments.out or next(iter(arguments.runs.values())) / FOLDER
     _make(out)
     console = Console()
@@ -73,8 +75,6 @@ def _check(arguments: argparse.Namespace) -> None:
 
 
 def _make(out: Path) -> None:
-    if not out.parent.is_dir() and out.name == FOLDER:
-        raise ValueError(f"{out.parent} does not exist: expected the folder of a run")
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:

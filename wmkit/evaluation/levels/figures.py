@@ -34,21 +34,21 @@ NO_NATS = 0.01
 
 
 def draw_kl(found: Mapping[str, LevelKL], path: Path) -> None:
-    """Nats per clip of every level, one group of bars for each run."""
+    """Bits per clip of every level, the unit of TALD's Table 1, one group of bars for each run."""
     figure = Figure(figsize=(2.6 + 1.5 * len(found), 4.0), dpi=DOTS_PER_INCH, layout="constrained")
     axes = figure.subplots()
     most = max(kl.levels for kl in found.values())
     for level in range(1, most + 1):
         having = [(group, kl) for group, kl in enumerate(found.values()) if level <= kl.levels]
         places = [group + (level - (kl.levels + 1) / 2) * 0.8 / most for group, kl in having]
-        heights, halves = [kl.nats(level).mean for _, kl in having], [kl.nats(level).half_width for _, kl in having]
+        heights, halves = [kl.bits(level).mean for _, kl in having], [kl.bits(level).half_width for _, kl in having]
         axes.bar(places, heights, 0.8 / most, yerr=halves, color=COLOURS[level - 1], label=f"level {level}", capsize=2)
         for place, height in zip(places, heights, strict=True):
             axes.annotate(f"{height:.3g}", (place, height), (0, 4), textcoords="offset points", ha="center", fontsize=7)
     axes.set_yscale("symlog", linthresh=NO_NATS)
     axes.set_ylim(bottom=0)
     axes.set_xticks(range(len(found)), list(found), fontsize=8)
-    axes.set_ylabel("KL(q || p), nats per clip")
+    axes.set_ylabel("KL(q || p), bits per clip")
     first = next(iter(found.values()))
     axes.set_title(
         f"{first.length} frames, mean and 95 % interval over {len(first.per_clip)} held-out clips", fontsize=9

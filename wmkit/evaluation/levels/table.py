@@ -75,7 +75,7 @@ def speeds_table(found: SpeedAdaptation) -> Table:
     """One row per speed, one column per level: mean over runs, and the runs."""
     table = _table(
         f"KL per level by speed, nats per clip of {found.runs[0].kl.length} frames",
-        "Mean over separately trained runs, in brackets each of them.",
+        "\n".join(["Mean over separately trained runs, in brackets each of them.", *map(str, found.verdicts())]),
         ["speed", *(f"level {level}" for level in range(1, found.levels + 1))],
     )
     for place, speed in enumerate(found.speeds):

@@ -6,15 +6,18 @@ import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
+from torch import Tensor
+
 from wmkit.batch import Batch
 from wmkit.config import RunConfig
 from wmkit.data import find_world, open_source
+from wmkit.data.local import check_local_data
 from wmkit.evaluation.digits.frames import fit_probe_of_run
 from wmkit.evaluation.digits.probe import Probe
 from wmkit.evaluation.digits.truth import KEYS
 from wmkit.evaluation.held_out import whole_episodes
 from wmkit.evaluation.levels.reading import hierarchy_of
-from wmkit.evaluation.run import device_for
+from wmkit.evaluation.run import TRAINING_EPISODES, device_for
 from wmkit.loading import load, run_config
 from wmkit.world_model import WorldModel
 
@@ -32,6 +35,8 @@ class Trained:
     def of(cls, run: Path, checkpoint: str, held_out: str | None) -> Trained:
         """Loaded from its folder; raises `ValueError` for a run without levels."""
         config = run_config(run)
+        if held_out is None:
+            check_local_data(run, config.world)
         model = load(run, checkpoint, device=device_for(config))
         hierarchy_of(model)
         return cls(config, model, held_out)
@@ -53,10 +58,24 @@ class Trained:
         """Held-out clips, `keys` as extras."""
         return whole_episodes(self.config, self.model, "test", count, length, self.held_out, keys)
 
+    @property
+    def has_digits(self) -> bool:
+        """Whether its world tells the truth about digits."""
+        return not self._missing()
+
+    def _missing(self) -> list[str]:
+        episode = open_source(self.config.world, seed=self.config.data.seed, split="train", length=2).episode(0)
+        return sorted(set(KEYS) - episode.keys())
+
+    def training_frames(self, length: int) -> Tensor | None:
+        """Frames of the run's world, for a mean image; None where the clips are from elsewhere."""
+        if self.held_out is not None:
+            return None
+        return whole_episodes(self.config, self.model, "train", TRAINING_EPISODES, length).image
+
     def digit_clips(self, count: int, length: int) -> Batch:
         """Held-out clips with the truth about their digits; raises `ValueError` for a world without."""
-        episode = open_source(self.config.world, seed=self.config.data.seed, split="train", length=2).episode(0)
-        if missing := sorted(set(KEYS) - episode.keys()):
+        if missing := self._missing():
             raise ValueError(
                 f"{self.config.world} does not tell {', '.join(missing)}; which digits a level holds can only be "
                 "measured in a world of moving digits"
