@@ -3,7 +3,9 @@
     python recipes/moving_mnist.py                                      CW-VAE: 3 levels, k = 4, pictures of 32x32
     python recipes/moving_mnist.py backbone.levels=1                    RSSM
     python recipes/moving_mnist.py backbone.factor=1                    three levels that all tick (NoTmpAbs)
-    python recipes/moving_mnist.py backbone.levels=3 backbone.factor=6  or strides: backbone.strides=[1,2,12]
+    python recipes/moving_mnist.py backbone.levels=3 backbone.factor=6 data.length=100 data.batch_size=10
+                                                                        the papers' factor: clips must be longer than 36
+    python recipes/moving_mnist.py backbone.strides=[1,2,12]            or strides level by level
     python recipes/moving_mnist.py backbone.core=s4                     levels over another backbone
     python recipes/moving_mnist.py "backbone.core={name: s4, layers: 1}"
     python recipes/moving_mnist.py world=moving_mnist_slow_32px         a third of the speed; or _fast_32px
@@ -12,7 +14,8 @@
     wmkit levels kl|entropy|reset|samples RUN                           afterwards: what does each level hold?
 
 Trained on clips of 32 frames (data.length), tested with 36 frames of context and a horizon of 64; eval.horizon=900 is
-the papers'. The table at the end has the errors of imagined frames; docs/clockwork.md says how to see what is in them.
+the papers', for a run that is trained already it is `wmkit levels horizon RUN --horizon 900`. The table at the end has
+the errors of imagined frames; docs/clockwork.md says how to see what is in them.
 """
 
 from __future__ import annotations
