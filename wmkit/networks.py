@@ -127,7 +127,7 @@ def stretched_sigmoid(x: Tensor) -> Tensor:
     """1.2 sigmoid(x - ln 11) - 0.1: from -0.1 to 1.1, black at 0 and white at ln 121, with a slope at both.
 
     A plain sigmoid has none left at black: on black ground it is there before it has seen anything else, and stays.
-    The stretch is that of the hard concrete distribution (Louizos, Welling, Kingma 2018, eq. 11).
+    The stretch is that of the hard concrete distribution (Louizos, Welling, Kingma 2018).
     """
     return 1.2 * torch.sigmoid(x - math.log(11)) - 0.1
 

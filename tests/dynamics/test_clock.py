@@ -54,7 +54,7 @@ def test_a_call_in_the_middle_ticks_as_the_whole_does(strides: list[int], cut: i
 @given(context=st.integers(1, 80), factor=st.integers(1, 6), levels=st.integers(1, 3))
 def test_causal_windows_anchored_at_the_end_let_every_level_tick_last(context: int, factor: int, levels: int) -> None:
     clock = Clock.regular(levels, factor)
-    timing = clock.timing(context, (1 - context) % clock.period, begins=True)
+    timing = clock.timing(context, clock.phase_before(context, at_tick=True), begins=True)
     for ticks, stride in zip(timing.ticks, clock.strides, strict=True):
         assert (ticks[0], ticks[-1]) == (0, context - 1)
         assert all(later - tick == stride for tick, later in itertools.pairwise(ticks[1:]))
@@ -63,7 +63,7 @@ def test_causal_windows_anchored_at_the_end_let_every_level_tick_last(context: i
 @given(context=st.integers(1, 80), factor=st.integers(1, 6), levels=st.integers(1, 3))
 def test_windows_anchored_at_the_end_leave_every_level_to_tick_next(context: int, factor: int, levels: int) -> None:
     clock = Clock.regular(levels, factor)
-    timing = clock.timing(context, -context % clock.period, begins=True)
+    timing = clock.timing(context, clock.phase_before(context, at_tick=False), begins=True)
     for level, stride in enumerate(clock.strides):
         ends = [*timing.ticks[level][1:], context]
         widths = [end - start for start, end in zip(timing.ticks[level], ends, strict=True)]

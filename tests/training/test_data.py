@@ -106,15 +106,18 @@ def test_a_missing_folder_is_not_taken_for_a_world(make_config: MakeConfig, key:
 
 def test_windows_that_persist_hold_whole_periods_of_a_clock() -> None:
     data = DataConfig(sampler="persistent", length=10)
-    assert check_windows(data, 10, 5) == check_windows(data, 10, 1) == []
+    source = GeneratedEpisodes("moving_mnist_32px", seed=0)
+    assert check_windows(data, source, 5) == check_windows(data, source, 10) == check_windows(data, source, 1) == []
     with pytest.raises(ValueError, match=r"data\.length=10 .* Take a multiple of 4"):
-        check_windows(data, 10, 4)
+        check_windows(data, source, 4)
 
 
 def test_windows_without_a_second_tick_of_the_slowest_level_are_pointed_out() -> None:
-    assert check_windows(DataConfig(length=32), 32, 16) == []
-    [note] = check_windows(DataConfig(length=32), 32, 36)
-    assert "32 steps hold one tick of the slowest level, which has one every 36" in note
+    source = GeneratedEpisodes("moving_mnist_32px", seed=0, length=20)
+    assert check_windows(DataConfig(length=32), source, 16) == []
+    for data, length in ((DataConfig(length=32), 32), (DataConfig(sampler="episodes", length=99), 20)):
+        [note] = check_windows(data, source, 36)
+        assert f"{length} steps hold one tick of the slowest level, which has one every 36" in note
 
 
 def test_an_evaluation_beyond_the_episodes_is_refused_before_training(make_config: MakeConfig) -> None:

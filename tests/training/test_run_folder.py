@@ -8,12 +8,10 @@ from pathlib import Path
 import pytest
 
 from wmkit.config import DataConfig, RunConfig, load_config
-from wmkit.data import GeneratedEpisodes
 from wmkit.training import run_folder
 from wmkit.training.run_folder import RunFolder, choose_folder
 
 CONFIG = RunConfig(backbone="gru", seed=3)
-MAZE = GeneratedEpisodes("ray_maze_9x9", seed=0)
 NAME = "maze-ray_maze_9x9-gru-3"
 
 
@@ -107,8 +105,8 @@ def test_a_folder_that_nothing_was_written_to_is_removed(tmp_path: Path) -> None
 
 def test_a_run_says_what_it_was(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path)
-    folder.describe(CONFIG, MAZE)
-    folder.describe(CONFIG, MAZE)
+    folder.describe(CONFIG, (3, 64, 64), 6)
+    folder.describe(CONFIG, (3, 64, 64), 6)
     assert load_config(tmp_path / "config.json") == CONFIG
     shapes = {"image_shape": [3, 64, 64], "action_dim": 6, "local_data": {}}
     assert json.loads((tmp_path / "shapes.json").read_text()) == shapes
@@ -138,12 +136,12 @@ def test_a_named_folder_that_holds_no_run_is_not_resumed(tmp_path: Path) -> None
 
 def test_a_disk_that_fills_up_leaves_the_old_config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = RunFolder(tmp_path)
-    folder.describe(CONFIG, MAZE)
+    folder.describe(CONFIG, (3, 8, 8), 2)
 
     def full(*args: object, **options: object) -> int:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(Path, "write_text", full)
     with pytest.raises(OSError, match="No space"):
-        folder.describe(dataclasses.replace(CONFIG, resume=True), MAZE)
+        folder.describe(dataclasses.replace(CONFIG, resume=True), (3, 8, 8), 2)
     assert load_config(tmp_path / "config.json") == CONFIG

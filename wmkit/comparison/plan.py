@@ -11,6 +11,7 @@ from typing import Any
 from wmkit.comparison.cell import Cell, CellFiles
 from wmkit.comparison.system import System
 from wmkit.config import RunConfig, differences, load_config
+from wmkit.data.local import check_local_data
 from wmkit.data.worlds import find_world
 from wmkit.training.compose import compose
 from wmkit.training.data import check_query
@@ -100,6 +101,7 @@ def check_kept(folder: Path, cell: Cell, config: RunConfig) -> None:
     path = CellFiles.of(folder, cell).run / CONFIG
     if not path.exists():
         return
+    check_local_data(path.parent, config.world)
     found = differences(load_config(path).to_dict(), config.to_dict())
     lines = [f"  {key}: {old} there, {new} now" for key, (old, new) in found.items() if key not in FREE]
     if lines:

@@ -1,4 +1,4 @@
-"""What a world takes from the machine it is on, and whether it is still what a run was trained on."""
+"""What a world shows of the machine it is on, such as a local copy of MNIST; a run is judged on the same."""
 
 from __future__ import annotations
 
@@ -8,24 +8,31 @@ from typing import Any
 
 from wmkit.data.worlds import World, find_world
 
-FILE, KEY = "shapes.json", "local_data"
-"""Of a run: where it is kept."""
+SHAPES, KEY = "shapes.json", "local_data"
+"""The file of a run that keeps it, and under which name."""
 
 
 def local_data(world: World) -> dict[str, Any]:
-    """What a world's `local_data` names, if it has one: which pictures of digits this machine has, say."""
-    return dict(getattr(world, "local_data", {}))
+    """What `world.local_data` says, in JSON's types; nothing for a world without."""
+    return json.loads(json.dumps(world.local_data)) if hasattr(world, "local_data") else {}
 
 
 def check_local_data(run: Path, world: str) -> None:
-    """Raise `ValueError` where the world would now show a run something else than it was trained on."""
-    path = run / FILE
-    kept = json.loads(path.read_text(encoding="utf-8")).get(KEY) if path.is_file() else None
-    if not kept:
+    """Raise `ValueError` where the world of a run now shows other data of this machine than the run began with."""
+    kept = kept_local_data(run)
+    if kept is None:
         return
     now = local_data(find_world(world))
     if kept != now:
         raise ValueError(
-            f"{run} was trained on {world} with {kept}, which now has {now} on this machine: give it the same again "
-            "(for digits: the environment variable WMKIT_MNIST), or train anew"
+            f"{run} was trained on {world} with {kept}, and on this machine it has {now}: let it have the same again "
+            "(docs/worlds.md says from where), or train anew"
         )
+
+
+def kept_local_data(run: Path) -> dict[str, Any] | None:
+    """What the run began with; None where it does not say so: a new run, or one of an older version."""
+    try:
+        return json.loads((run / SHAPES).read_text(encoding="utf-8")).get(KEY)
+    except (OSError, ValueError):  # whoever needs the shapes says what is wrong with the file
+        return None

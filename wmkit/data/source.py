@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any, Protocol, runtime_checkable
 
 from wmkit.data.episode import Episode
-from wmkit.data.local import local_data
 from wmkit.data.worlds import SPLITS, World, find_world
 
 
@@ -75,8 +74,7 @@ class GeneratedEpisodes:
     @property
     def origin(self) -> dict[str, Any]:
         """What the episodes depend on besides their index."""
-        own = {"world": self.world.id, "seed": self.seed, "split": self.split, "length": self.length}
-        return own | local_data(self.world)
+        return {"world": self.world.id, "seed": self.seed, "split": self.split, "length": self.length}
 
     def episode_length(self, index: int) -> int:
         """Observations in every episode."""

@@ -38,6 +38,10 @@ class Clock:
         """Steps after which all levels tick together."""
         return self.strides[-1]
 
+    def phase_before(self, length: int, at_tick: bool) -> int:
+        """The phase from which `length` steps end where all levels tick: at the last one (`at_tick`), or just after."""
+        return (int(at_tick) - length) % self.period
+
     def timing(self, length: int, phase: int = 0, begins: bool = True) -> Timing:
         """The ticks of `length` steps, of which the first is at `phase`.
 

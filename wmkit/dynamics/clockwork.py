@@ -9,8 +9,8 @@ Windows are either
     smoothing   t .. t + s_l - 1       the posterior sees its whole window, as published
     causal      t - s_l + 1 .. t       an agent can filter frame by frame
 With smoothing windows a call must hold whole windows to equal a longer one: they start where the episode does and the
-last one may be cut off (training). With `is_context` the last window of every level ends with the call, and the first
-one takes the remainder: each level has then read every frame of the context.
+last one may be cut off (training). With `is_context` the last window of every level ends with the call, and an
+earlier one takes the remainder: each level has then read every frame of the context.
 
 Sources: Saxena, Ba, Hafner, Clockwork Variational Autoencoders, 2021 (CW-VAE), which is the same model as Variational
 Temporal Hierarchies (TALD), 2020; its released code where the texts leave choices open.
@@ -217,7 +217,7 @@ class ClockworkDynamics(Dynamics):
             phase, begins = _common([0 if f else p for p, f in zip(phases, first, strict=True)]), all(first)
             state = tree.where(is_first[:, 0], fresh, state)
         if begins and is_context:
-            phase = (int(self.causal) - length) % self.period
+            phase = self.clock.phase_before(length, at_tick=self.causal)  # causal windows end at a tick
         return fresh if state is None else state, self.clock.timing(length, phase, begins)
 
     def _check_levels(self, blind: Collection[int]) -> None:

@@ -68,6 +68,6 @@ class Errors:
 def _half_width(values: Tensor) -> Tensor:
     """Over the first axis: episodes are independent, steps of one episode are not."""
     count = values.shape[0]
-    if count == 1:
+    if count == 1 or values.numel() == 0:  # no step: a level that does not tick within a short horizon
         return torch.zeros_like(values[0])
     return NORMAL_95 * values.std(dim=0) / count**0.5

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from wmkit.data.local import check_local_data
 from wmkit.evaluation.film import Film, write_gif
 from wmkit.evaluation.held_out import query_of, whole_episodes
 from wmkit.evaluation.protocol import make_film
@@ -29,6 +30,8 @@ def imagine(arguments: argparse.Namespace) -> int:
     """Write the GIF and say where; raises `ValueError` for what cannot be."""
     config = run_config(arguments.run)
     _check(arguments)
+    if arguments.held_out is None:
+        check_local_data(Path(arguments.run), config.world)
     model = load(arguments.run, arguments.checkpoint, device=device_for(config))
     context, horizon = query_of(config, arguments.context, arguments.horizon)
     batch = whole_episodes(config, model, "test", arguments.episodes, context + horizon, arguments.held_out)

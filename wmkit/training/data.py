@@ -81,21 +81,22 @@ def build_sampler(config: RunConfig, source: EpisodeSource) -> Sampler:
     )
 
 
-def check_windows(data: DataConfig, length: int, period: int) -> list[str]:
-    """What a person should know of batches of `length` steps for dynamics of which all parts tick every `period` steps.
+def check_windows(data: DataConfig, source: EpisodeSource, period: int) -> list[str]:
+    """What a person should know of the batches for dynamics of which all parts tick every `period` steps.
 
     Raises `ValueError` where rows that persist would come to different phases of that clock.
     """
+    length = source.episode_length(0) if data.sampler == "episodes" else data.length
     if data.sampler == "persistent" and data.length % period:
         raise ValueError(
             f"data.length={data.length} with data.sampler=persistent: rows begin their episodes whole windows apart, "
             f"and all levels tick together every {period} steps only. Take a multiple of {period}."
         )
-    if length > period or period == 1:
+    if length > period or period == 1 or data.sampler == "persistent":  # a carried state has the tick before
         return []
     return [
         f"Sequences of {length} steps hold one tick of the slowest level, which has one every {period}: it learns no "
-        f"transition. Take at least {period + 1} (data.length, data.episode_length), or a smaller backbone.factor."
+        f"transition. Take at least {period + 1} (data.length, data.episode_length), or a smaller stride."
     ]
 
 

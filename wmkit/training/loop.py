@@ -22,6 +22,7 @@ from wmkit.batch import Batch
 from wmkit.build import build_world_model
 from wmkit.config import RunConfig, differences
 from wmkit.data import check_batch
+from wmkit.data.local import check_local_data
 from wmkit.training.allocator import keep_freed_memory
 from wmkit.training.answers import HeldOutAnswers
 from wmkit.training.budget import Budget
@@ -105,12 +106,11 @@ class Trainer:
         self.step = self.saved_step = 0
         self.carried: State | None = None
         self.best_loss = math.inf
-        whole = config.data.sampler == "episodes"
-        length = source.episode_length(0) if whole else config.data.length
-        notes = [*check_windows(config.data, length, self.model.dynamics.period), *self._restore()]
+        check_local_data(folder.path, config.world)  # on every machine of the run
+        notes = [*check_windows(config.data, source, self.model.dynamics.period), *self._restore()]
         self.log: RunLog | None = None
         if self.accelerator.is_main_process:
-            folder.describe(config, source)
+            folder.describe(config, source.image_shape, source.action_dim)
             self.log = RunLog(folder, self.budget.steps, self.step)
         for note in notes:
             self._say(note)

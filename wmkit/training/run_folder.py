@@ -18,12 +18,12 @@ from pathlib import Path
 from typing import Any
 
 from wmkit.config import RunConfig
-from wmkit.data import EpisodeSource, find_world
-from wmkit.data.local import KEY, check_local_data, local_data
+from wmkit.data import find_world
+from wmkit.data.local import KEY, SHAPES, kept_local_data, local_data
 from wmkit.machine import graphics, processor
 
 ROOT = Path("runs")
-CONFIG, SHAPES, VERSIONS, FINISHED, LOCK = "config.json", "shapes.json", "versions.json", "finished.json", "lock"
+CONFIG, VERSIONS, FINISHED, LOCK = "config.json", "versions.json", "finished.json", "lock"
 PACKAGES = ("wmkit", "torch", "numpy", "triton", "accelerate", "safetensors", "zarr")
 
 
@@ -64,18 +64,17 @@ class RunFolder:
         os.close(self._lock)
         self._lock = None
 
-    def describe(self, config: RunConfig, source: EpisodeSource) -> None:
+    def describe(self, config: RunConfig, image_shape: tuple[int, int, int], action_dim: int) -> None:
         """Write what the run is: config, shapes of the data, and for this start versions, commit and command line.
 
-        With the shapes, the model can be built again where the data are not. Data of this machine that the world shows
-        are named beside them; raises `ValueError` where the run began with others.
+        With the shapes, the model can be built again where the data are not. Beside them stand data of this machine
+        that the world shows, as they were at the first start.
         """
-        shapes: dict[str, Any] = {"image_shape": source.image_shape, "action_dim": source.action_dim}
-        if config.data.source is None:
-            check_local_data(self.path, config.world)
-            shapes[KEY] = local_data(find_world(config.world))
+        shapes: dict[str, Any] = {"image_shape": image_shape, "action_dim": action_dim}
+        began = (self.path / SHAPES).exists()
+        kept = kept_local_data(self.path) if began else local_data(find_world(config.world))
         write_json(self.path / CONFIG, config.to_dict())
-        write_json(self.path / SHAPES, shapes)
+        write_json(self.path / SHAPES, shapes if kept is None else shapes | {KEY: kept})
         path = self.path / VERSIONS
         before = json.loads(path.read_text(encoding="utf-8"))["starts"] if path.exists() else []
         write_json(path, {"starts": [*before, versions()]})

@@ -47,7 +47,16 @@ def load_digits(folder: str | None, split: str, side: int) -> Digits:
     MNIST: 55,000 train, 5,000 valid (the last of its training file), 10,000 test. scikit-learn: 1,350, 150, 297, by
     index. Raises `ValueError` for a folder without MNIST's files and for a damaged file.
     """
-    return _load(folder or os.environ.get(VARIABLE) or None, split, side)
+    return _load(_folder(folder), split, side)
+
+
+def source_of(folder: str | None) -> int:
+    """`MNIST` or `SKLEARN`: which digits `load_digits` gives, without loading them."""
+    return SKLEARN if _folder(folder) is None else MNIST
+
+
+def _folder(folder: str | None) -> str | None:
+    return folder or os.environ.get(VARIABLE) or None
 
 
 @functools.lru_cache(maxsize=8)

@@ -23,7 +23,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from wmkit_envs.video.digits import NAMES, SIDE, Digits, load_digits
+from wmkit_envs.video.digits import NAMES, SIDE, Digits, load_digits, source_of
 from wmkit_envs.world import Draw, Episode, World
 
 PICTURE = 64
@@ -68,7 +68,7 @@ class MovingMnist(World):
     @property
     def local_data(self) -> dict[str, Any]:
         """Which pictures of digits this machine has for it."""
-        return {"digits": NAMES[load_digits(self.mnist, "test", self.digit_side).source]}
+        return {"digits": NAMES[source_of(self.mnist)]}
 
     @property
     def digit_side(self) -> int:

@@ -13,6 +13,8 @@ from wmkit.dynamics import ClockworkConfig
 from wmkit.evaluation.digits.frames import fit_frame_probe
 from wmkit.evaluation.levels.command import ANALYSES, labelled
 from wmkit.evaluation.levels.trained import Trained
+from wmkit.evaluation.run import evaluate_run
+from wmkit.evaluation.video.run import evaluate_video_run
 from wmkit.evaluation.video.similarity import SIMILARITIES
 from wmkit.sizes import ModelConfig
 from wmkit.training.command import train_in_folder
@@ -108,9 +110,18 @@ def test_clips_of_different_lengths_do_not_stand_in_one_table(runs, tmp_path, ca
 def test_a_run_is_judged_on_the_digits_that_it_was_trained_on(runs, capsys, monkeypatch) -> None:
     monkeypatch.setattr(MovingMnist, "local_data", {"digits": "MNIST's"})
     assert levels("kl", runs / "usual", *FEW) == 2
-    assert "with {'digits': \"scikit-learn's\"}, which now has {'digits': \"MNIST's\"}" in capsys.readouterr().err
-    with pytest.raises(ValueError, match="WMKIT_MNIST"):
-        train_in_folder(config("moving_mnist_32px"), RunFolder(runs / "usual"))
+    assert (
+        "with {'digits': \"scikit-learn's\"}, and on this machine it has {'digits': \"MNIST's\"}"
+        in capsys.readouterr().err
+    )
+    assert main(["imagine", str(runs / "usual"), "--out", str(runs / "film.gif")]) == 2
+    for refused in (
+        lambda: train_in_folder(config("moving_mnist_32px"), RunFolder(runs / "usual")),
+        lambda: evaluate_run(runs / "usual"),
+        lambda: evaluate_video_run(runs / "usual"),
+    ):
+        with pytest.raises(ValueError, match="let it have the same again"):
+            refused()
 
 
 def test_speeds_are_those_of_the_worlds(runs, tmp_path, capsys) -> None:
@@ -129,7 +140,9 @@ def test_runs_stand_beside_each_other_against_the_horizon(runs, tmp_path, capsys
     assert set(values) == {"rssm", "usual"}
     assert {"ssim_skimage_l2", "identity_accuracy"} <= set(values["rssm"]["curves"])
     assert values["rssm"]["notes"] == {"mean image of": "training frames", "digits": "scikit-learn's"}
-    assert "another clip" in capsys.readouterr().out
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "another clip" in printed
+    assert "mean image of: training frames. digits: scikit-learn's." in printed
     assert levels("horizon", runs / "rssm", runs / "fast", "--out", tmp_path, *FEW) == 2
     assert "for runs of one world only" in capsys.readouterr().err
 

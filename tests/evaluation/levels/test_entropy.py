@@ -52,6 +52,11 @@ def test_going_on_draws_what_imagining_draws(either, clips) -> None:
     torch.testing.assert_close(seen.features, imagined.features)
 
 
+def test_a_horizon_shorter_than_a_stride_has_no_open_loop_tick(model, clips) -> None:
+    curve = level_entropy(model, clips, context=5, horizon=3).levels[2][OPEN_LOOP].to_json()
+    assert curve == {"step": [], "mean": [], "half_width": []}
+
+
 def test_json_holds_one_list_per_curve(model, clips) -> None:
     values = level_entropy(model, clips, context=4, horizon=8).to_json()
     assert (values["clips"], values["context"], values["horizon"]) == (5, 4, 8)

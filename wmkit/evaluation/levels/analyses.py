@@ -21,7 +21,7 @@ from wmkit.evaluation.levels.reset import level_reset
 from wmkit.evaluation.levels.samples import level_samples
 from wmkit.evaluation.levels.speeds import SpeedAdaptation, SpeedRun
 from wmkit.evaluation.levels.times import TrainingTime, training_times
-from wmkit.evaluation.levels.trained import Trained
+from wmkit.evaluation.levels.trained import Trained, clip_length
 from wmkit.evaluation.video.open_loop import evaluate_video
 from wmkit.evaluation.video.run import notes_on
 from wmkit.loading import run_config
@@ -32,8 +32,8 @@ def kl(arguments: argparse.Namespace, out: Path) -> Table:
     """TALD's Table 1."""
     from wmkit.evaluation.levels.figures import draw_kl
 
+    _check_lengths(arguments)
     found = {label: _kl_of(run, arguments) for label, run in arguments.runs.items()}
-    _check_lengths(found)
     write_json(out / "kl.json", {label: kl.to_json() for label, kl in found.items()})
     draw_kl(found, out / "kl.png")
     return table.kl_table(found)
@@ -85,8 +85,8 @@ def speeds(arguments: argparse.Namespace, out: Path) -> Table:
     """TALD's Figure 8."""
     from wmkit.evaluation.levels.figures import draw_speeds
 
+    _check_lengths(arguments)
     runs = [SpeedRun(label, _speed_of(run), _kl_of(run, arguments)) for label, run in arguments.runs.items()]
-    _check_lengths({run.label: run.kl for run in runs})
     found = SpeedAdaptation(tuple(runs))
     write_json(out / "speeds.json", found.to_json())
     draw_speeds(found, out / "speeds.png")
@@ -103,16 +103,10 @@ def horizon(arguments: argparse.Namespace, out: Path) -> Table:
         raise ValueError(f"Curves stand beside each other for runs of one world only, got {', '.join(sorted(worlds))}")
     first = next(iter(runs.values()))
     context, steps = query_of(first.config, arguments.context, arguments.horizon)
-    frames, digits = first.training_frames(context + steps), first.has_digits
-    batch = (first.digit_clips if digits else first.clips)(arguments.clips, context + steps)
-    options: dict[str, Any] = {
-        "context": context,
-        "horizon": steps,
-        "seed": arguments.seed,
-        "training_frames": frames,
-        "probe": first.probe(arguments.seed) if digits else None,
-        "notes": notes_on(first.held_out or first.config.world, frames is not None),
-    }
+    batch = (first.digit_clips if first.has_digits else first.clips)(arguments.clips, context + steps)
+    options = {"context": context, "horizon": steps, "seed": arguments.seed} | _shared(
+        first, context + steps, arguments
+    )
     found = {label: evaluate_video(trained.model, batch, **options) for label, trained in runs.items()}
     write_json(out / "horizon.json", {label: evaluation.to_json() for label, evaluation in found.items()})
     draw_horizon(found, out / "horizon.png", first.config.world)
@@ -137,10 +131,21 @@ def _kl_of(run: Path, arguments: argparse.Namespace) -> LevelKL:
     return level_kl(trained.model, trained.clips(arguments.clips, length), length=length, seed=arguments.seed)
 
 
-def _check_lengths(found: Mapping[str, LevelKL]) -> None:
+def _shared(first: Trained, length: int, arguments: argparse.Namespace) -> dict[str, Any]:
+    """What every run of a figure is measured by: one mean image, one probe where there are digits, and their notes."""
+    frames = first.training_frames(length)
+    return {
+        "training_frames": frames,
+        "probe": first.probe(arguments.seed) if first.has_digits else None,
+        "notes": notes_on(first.first_clip(), frames is not None),
+    }
+
+
+def _check_lengths(arguments: argparse.Namespace) -> None:
     """Sums over a clip stand beside each other only where clips are equally long."""
-    if len({kl.length for kl in found.values()}) > 1:
-        lengths = ", ".join(f"{label}: {kl.length}" for label, kl in found.items())
+    found = {label: arguments.length or clip_length(run_config(run)) for label, run in arguments.runs.items()}
+    if len(set(found.values())) > 1:
+        lengths = ", ".join(f"{label}: {length}" for label, length in found.items())
         raise ValueError(f"Runs were trained on clips of different lengths ({lengths} frames): say one with --length")
 
 

@@ -47,7 +47,7 @@ def levels(arguments: argparse.Namespace) -> int:
     arguments.runs = labelled(arguments.runs)
     _check(arguments)
     for run in arguments.runs.values():
-        run_config(run)
+        run_config(run)  # refuses what is no run, before a folder is made
     out: Path = arguments.out or next(iter(arguments.runs.values())) / FOLDER
     _make(out)
     console = Console()

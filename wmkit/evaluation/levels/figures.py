@@ -29,8 +29,8 @@ COLOURS = ("tab:blue", "tab:orange", "tab:green", "tab:red", "tab:purple", "tab:
 LINES = {PRIOR: ("0.45", "-"), POSTERIOR: ("tab:blue", "-"), OPEN_LOOP: ("tab:orange", "-")}
 REFERENCES: dict[str, Any] = {TRUE_FRAMES: (0, (1, 1))} | {name: video_figures.LINES[name][1] for name in FLOORS}
 """Dashes of what is in the figure of one run too: floors as there."""
-NO_NATS = 0.01
-"""Where the logarithmic axis of nats becomes linear, so that a collapsed level still has a place on it."""
+NEAR_ZERO = 0.01
+"""Where a logarithmic axis of bits or nats becomes linear, so that a collapsed level still has a place on it."""
 
 
 def draw_kl(found: Mapping[str, LevelKL], path: Path) -> None:
@@ -45,7 +45,7 @@ def draw_kl(found: Mapping[str, LevelKL], path: Path) -> None:
         axes.bar(places, heights, 0.8 / most, yerr=halves, color=COLOURS[level - 1], label=f"level {level}", capsize=2)
         for place, height in zip(places, heights, strict=True):
             axes.annotate(f"{height:.3g}", (place, height), (0, 4), textcoords="offset points", ha="center", fontsize=7)
-    axes.set_yscale("symlog", linthresh=NO_NATS)
+    axes.set_yscale("symlog", linthresh=NEAR_ZERO)
     axes.set_ylim(bottom=0)
     axes.set_xticks(range(len(found)), list(found), fontsize=8)
     axes.set_ylabel("KL(q || p), bits per clip")

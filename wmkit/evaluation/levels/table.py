@@ -92,7 +92,8 @@ def horizon_table(found: Mapping[str, VideoEvaluation]) -> Table:
     first = next(iter(found.values()))
     table = _table(
         f"Open loop on {first.clips} held-out clips, {first.context} frames seen",
-        "Means over frames and clips, ± 1.96 standard errors over clips.",
+        "Means over frames and clips, ± 1.96 standard errors over clips."
+        + "".join(f" {name}: {text}." for name, text in first.notes.items()),
         ["metric", "predictor", *(f"frame {label(steps)}" for steps in first.columns())],
     )
     for metric, rows in first.curves.items():

@@ -11,6 +11,7 @@ from torch import Tensor
 from wmkit.batch import Batch
 from wmkit.config import RunConfig
 from wmkit.data import find_world, open_source
+from wmkit.data.episode import Episode
 from wmkit.data.local import check_local_data
 from wmkit.evaluation.digits.frames import fit_probe_of_run
 from wmkit.evaluation.digits.probe import Probe
@@ -35,8 +36,7 @@ class Trained:
     def of(cls, run: Path, checkpoint: str, held_out: str | None) -> Trained:
         """Loaded from its folder; raises `ValueError` for a run without levels."""
         config = run_config(run)
-        if held_out is None:
-            check_local_data(run, config.world)
+        check_local_data(run, config.world)
         model = load(run, checkpoint, device=device_for(config))
         hierarchy_of(model)
         return cls(config, model, held_out)
@@ -50,9 +50,7 @@ class Trained:
     @property
     def length(self) -> int:
         """Frames of a clip in training."""
-        data = self.config.data
-        whole = data.sampler == "episodes"
-        return (data.episode_length or find_world(self.config.world).episode_length) if whole else data.length
+        return clip_length(self.config)
 
     def clips(self, count: int, length: int, keys: Sequence[str] = ()) -> Batch:
         """Held-out clips, `keys` as extras."""
@@ -60,12 +58,12 @@ class Trained:
 
     @property
     def has_digits(self) -> bool:
-        """Whether its world tells the truth about digits."""
-        return not self._missing()
+        """Whether its clips tell the truth about digits."""
+        return set(KEYS) <= self.first_clip().keys()
 
-    def _missing(self) -> list[str]:
-        episode = open_source(self.config.world, seed=self.config.data.seed, split="train", length=2).episode(0)
-        return sorted(set(KEYS) - episode.keys())
+    def first_clip(self) -> Episode:
+        """The first held-out one, as its source gives it."""
+        return open_source(self.held_out or self.config.world, seed=self.config.data.seed, split="test").episode(0)
 
     def training_frames(self, length: int) -> Tensor | None:
         """Frames of the run's world, for a mean image; None where the clips are from elsewhere."""
@@ -75,13 +73,20 @@ class Trained:
 
     def digit_clips(self, count: int, length: int) -> Batch:
         """Held-out clips with the truth about their digits; raises `ValueError` for a world without."""
-        if missing := self._missing():
+        if missing := sorted(set(KEYS) - self.first_clip().keys()):
             raise ValueError(
-                f"{self.config.world} does not tell {', '.join(missing)}; which digits a level holds can only be "
-                "measured in a world of moving digits"
+                f"{self.held_out or self.config.world} does not tell {', '.join(missing)}; which digits a level holds "
+                "can only be measured in a world of moving digits"
             )
         return self.clips(count, length, KEYS)
 
     def probe(self, seed: int) -> Probe:
         """What reads digits from frames, fitted to true ones of the training split."""
         return fit_probe_of_run(self.config, seed)
+
+
+def clip_length(config: RunConfig) -> int:
+    """Frames of a clip in training."""
+    data = config.data
+    whole = data.sampler == "episodes"
+    return (data.episode_length or find_world(config.world).episode_length) if whole else data.length

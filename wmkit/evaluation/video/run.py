@@ -7,8 +7,9 @@ from pathlib import Path
 from rich.console import Console
 
 from wmkit.config import RunConfig
-from wmkit.data import EpisodeSource, find_world, open_source
-from wmkit.data.local import check_local_data, local_data
+from wmkit.data import EpisodeSource, open_source
+from wmkit.data.episode import Episode
+from wmkit.data.local import check_local_data
 from wmkit.evaluation.digits.frames import fit_probe_of_run
 from wmkit.evaluation.digits.probe import Probe
 from wmkit.evaluation.digits.truth import KEYS
@@ -18,6 +19,8 @@ from wmkit.evaluation.video.open_loop import evaluate_video
 from wmkit.evaluation.video.report import VideoEvaluation
 from wmkit.loading import load, run_config
 from wmkit.training.checkpoints import BEST
+
+DIGIT_SOURCES = ("scikit-learn's", "MNIST's")
 
 
 def evaluate_video_run(
@@ -41,13 +44,13 @@ def evaluate_video_run(
     """
     folder = Path(run)
     config = run_config(folder)
-    if held_out is None:
-        check_local_data(folder, config.world)
+    check_local_data(folder, config.world)  # of which training frames and the probe are
     model = load(folder, checkpoint, device=device_for(config))
     context, horizon = query_of(config, context, horizon)
     length = context + horizon
     source = open_source(held_out or config.world, seed=config.data.seed, split="test")
-    has_digits = set(KEYS) <= source.episode(0).keys()
+    first = source.episode(0)
+    has_digits = set(KEYS) <= first.keys()
     batch = whole_episodes(config, model, "test", clips, length, held_out, KEYS if has_digits else ())
     frames = None if held_out else whole_episodes(config, model, "train", TRAINING_EPISODES, length).image
     evaluation = evaluate_video(
@@ -59,17 +62,19 @@ def evaluate_video_run(
         seed=seed,
         training_frames=frames,
         probe=_probe(config, source, seed) if has_digits else None,
-        notes=notes_on(held_out or config.world, frames is not None),
+        notes=notes_on(first, frames is not None),
     )
     _write(evaluation, folder, f"{config.backbone_name} ({config.size}) on {config.world}")
     _print(console or Console(), evaluation, folder)
     return evaluation
 
 
-def notes_on(held_out: str | Path, training_frames: bool) -> dict[str, str]:
-    """What a table of similarities must say: the mean image's frames, and the local data of a world by name."""
+def notes_on(held_out: Episode, training_frames: bool) -> dict[str, str]:
+    """What a table of similarities must say: of which frames the mean image is, and which digits were shown."""
     notes = {"mean image of": "training frames" if training_frames else "the held-out contexts"}
-    return notes if Path(held_out).exists() else notes | local_data(find_world(str(held_out)))
+    if "digit_source" in held_out:
+        notes["digits"] = DIGIT_SOURCES[int(held_out["digit_source"])]
+    return notes
 
 
 def _probe(config: RunConfig, held_out: EpisodeSource, seed: int) -> Probe:
