@@ -1,4 +1,4 @@
-"""When each level of a hierarchy ticks: host-side integers, so that nobody reads a tensor to choose a path."""
+"""When each level of a hierarchy ticks: host-side integers, read from tensors only where a call begins."""
 
 from __future__ import annotations
 

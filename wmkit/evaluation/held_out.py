@@ -72,5 +72,5 @@ def _check(episodes: EpisodeSource, what: str, model: WorldModel, count: int, le
     shortest = min(episodes.episode_length(index) for index in range(count))
     if shortest < length:
         raise ValueError(
-            f"{length} steps are asked for (context + horizon), but an episode of {what} has {shortest}: ask for fewer"
+            f"Asked for (as context + horizon or as length) are {length} steps, but an episode of {what} has {shortest}"
         )
