@@ -1,5 +1,7 @@
 """Words of a comparison's command line that make no sense are refused before anything is written."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -24,6 +26,7 @@ GRID = ("systems=gru", "worlds=distracting_memory_8_4px", "seeds=0", "lrs=1e-3",
         ("jobs=0", "jobs: expected at least 1"),
         ("data.batch=3", "Unknown config key 'data.batch'"),
         ("worlds=distracting_memory_9", "even"),
+        ("system.wide=backbone=gru", "system.wide=...: defined, but not among systems="),
         ("seeds", "Write key=value"),
     ],
 )
@@ -45,6 +48,21 @@ def test_the_later_budget_counts_and_ones_own_systems_are_kept(
     plan = load_plan(tmp_path)
     assert (plan.minutes, plan.steps, plan.seeds) == (None, 3, (0, 1))
     assert plan.systems[1].words == ("backbone=gru", "backbone.hidden=32")
+
+
+def test_a_second_start_leaves_a_comparison_under_way_alone(
+    tiny: RunConfig, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # Locks are between processes: another one holds this one.
+    hold = "import sys; from pathlib import Path; from wmkit.training.run_folder import RunFolder; "
+    hold += f"RunFolder(Path({str(tmp_path)!r})).open(); print('held', flush=True); sys.stdin.read()"
+    with subprocess.Popen([sys.executable, "-c", hold], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == b"held\n"
+        assert run_comparison(tiny, {}, (*GRID, f"out={tmp_path}"), []) == 2
+        assert f"{tmp_path} is in use by process {other.pid}" in capsys.readouterr().err
+        assert [path.name for path in tmp_path.iterdir()] == ["lock"]
+        other.communicate()
 
 
 def test_help_lists_the_words_of_a_comparison_and_of_a_run(tiny: RunConfig, capsys: pytest.CaptureFixture[str]) -> None:

@@ -12,6 +12,8 @@ from wmkit import cli
 from wmkit.comparison.plan import load_plan
 from wmkit.comparison.report import write_report
 from wmkit.comparison.summary import read_summary
+from wmkit.evaluation.report import FIRST_MAP
+from wmkit.evaluation.tiles import DOOR_MAJORITY
 
 MakeFolder = Callable[..., Path]
 VOID = {"meta", "link", "img"}
@@ -133,6 +135,19 @@ def test_without_rewards_errors_and_losses_take_their_place(make_folder: MakeFol
     assert "generation error on test episodes" in page.text
     assert "validation loss" in page.text
     assert "imagination accuracy" not in page.text
+
+
+def test_doors_stand_beside_what_is_right_without_a_model(make_folder: MakeFolder) -> None:
+    folder = make_folder(rewards=False)
+    for path in folder.glob("cells/*/evaluation.json"):
+        shares = {"generation": 0.9, FIRST_MAP: 0.37, DOOR_MAJORITY: 0.81}
+        tiles = {row: {"door, both": {"mean": x}, "door, open or shut": {"mean": x}} for row, x in shares.items()}
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"tile_accuracy": tiles}))
+    text = Page(write_report(folder)).text
+    assert "doors right on test episodes" in text
+    assert "64 test episodes for each run; higher is better." in text
+    assert "first map, true walk, 37.0 %" in text
+    assert "colours given, 81.0 %" in text
 
 
 def test_the_json_has_every_cell_and_every_choice(make_folder: MakeFolder) -> None:

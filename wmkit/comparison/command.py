@@ -20,6 +20,7 @@ from wmkit.comparison.system import find_system, learning_rate
 from wmkit.comparison.table import rich_table
 from wmkit.config import RunConfig, closest, import_plugins
 from wmkit.training.compose import describe, parse_overrides
+from wmkit.training.run_folder import RunFolder
 
 OWN = ("systems", "worlds", "seeds", "lrs", "minutes", "steps", "jobs", "out", "retry")
 INSTEAD = {
@@ -73,6 +74,8 @@ def _run(defaults: RunConfig, named: Mapping[str, str], words: Sequence[str]) ->
     own, shared, more = _sorted(words)
     import_plugins(_plugins(shared))
     plan = _plan(own, shared, {**named, **more})
+    if idle := sorted(set(more) - {system.label for system in plan.systems}):
+        raise ValueError(f"system.{idle[0]}=...: defined, but not among systems=; name it there or drop it")
     folder = Path(own.get("out", ["comparisons/" + "-".join(plan.worlds)])[-1])
     configs = {cell: plan.config(cell, defaults) for cell in plan.cells()}
     for cell, config in configs.items():
@@ -80,8 +83,13 @@ def _run(defaults: RunConfig, named: Mapping[str, str], words: Sequence[str]) ->
     jobs = _one(own, "jobs", int, 1)
     if jobs < 1:
         raise ValueError(f"jobs: expected at least 1, got {jobs}")
-    plan.save(folder)
-    return _train_and_tell(folder, configs, jobs=jobs, retry=own.get("retry", ["false"])[-1].lower() == "true")
+    alone = RunFolder(folder)
+    alone.open()  # a second start would take the first one's cells for failed ones
+    try:
+        plan.save(folder)
+        return _train_and_tell(folder, configs, jobs=jobs, retry=own.get("retry", ["false"])[-1].lower() == "true")
+    finally:
+        alone.close()
 
 
 def _train_and_tell(folder: Path, configs: Mapping[Cell, RunConfig], *, jobs: int, retry: bool) -> int:

@@ -17,7 +17,7 @@ Value = Callable[[Validation], float | None]
 
 
 def headline(summary: Summary, world: str) -> str:
-    """Imagination accuracy of each system, or its generation error where no reward is predicted."""
+    """Imagination accuracy of each system, or doors right, or its generation error: the first that there is."""
     column = next((column for column in QUALITY if column in summary.columns(world, QUALITY)), None)
     rows = []
     for style, system in _systems(summary):

@@ -25,6 +25,8 @@ from wmkit.comparison.result import CellResult
 from wmkit.comparison.summary import COST, QUALITY, Column, Summary, number, percent, read_summary, spread
 from wmkit.comparison.system import System
 from wmkit.comparison.table import seeds_text
+from wmkit.evaluation.report import FIRST_MAP
+from wmkit.evaluation.tiles import DOOR_MAJORITY
 
 REPORT = "report.html"
 LOSSES = " Losses of systems that read windows of other lengths do not compare."
@@ -128,10 +130,24 @@ def _headline_caption(result: CellResult | None) -> str:
         return ""
     rewards = result.evaluation.get("reward_accuracy", {})
     if "imagination" not in rewards:
-        return f"{result.evaluation['episodes']:,} test episodes for each run; lower is better."
+        better = "lower" if result.doors() is None else "higher"
+        return (
+            f"{result.evaluation['episodes']:,} test episodes for each run; {better} is better.{_door_floors(result)}"
+        )
     majority = result.accuracy("majority")
     chance = f" Dashed: the more frequent answer is right in {percent(majority)}." if majority else ""
     return f"{rewards['imagination']['episodes']:,} test episodes for each run.{chance}"
+
+
+def _door_floors(result: CellResult) -> str:
+    """How many doors are right without a model, where there are doors."""
+    first, majority = result.doors(FIRST_MAP), result.doors(DOOR_MAJORITY, "door, open or shut")
+    if first is None or majority is None:
+        return ""
+    return (
+        f" Right in colour and in being open or shut; without a model: {FIRST_MAP}, {percent(first)}; the more "
+        f"frequent of open and shut at each step, colours given, {percent(majority)}."
+    )
 
 
 def _error_caption(result: CellResult | None) -> str:

@@ -72,9 +72,9 @@ class CellResult:
         curve = self.curve(row)
         return sum(curve) / len(curve) if curve else None
 
-    def doors(self) -> float | None:
+    def doors(self, row: str = "generation", what: str = "door, both") -> float | None:
         """Share of the doors in imagined pictures whose colour and state are right, in worlds that have doors."""
-        entry = (self.evaluation or {}).get("tile_accuracy", {}).get("generation", {}).get("door, both", {})
+        entry = (self.evaluation or {}).get("tile_accuracy", {}).get(row, {}).get(what, {})
         return entry.get("mean")
 
     def _reward(self, kind: str) -> dict[str, float] | None:

@@ -41,7 +41,7 @@ def number(value: float) -> str:
 QUALITY = (
     Column("imagination accuracy", lambda result: result.accuracy("imagination"), percent),
     Column("inference accuracy", lambda result: result.accuracy("inference"), percent),
-    Column("doors right", CellResult.doors, percent),
+    Column("doors right", lambda result: result.doors(), percent),
     Column("generation error", lambda result: result.error_of("generation"), number),
     Column("reconstruction error", lambda result: result.error_of("reconstruction"), number),
 )

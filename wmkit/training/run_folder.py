@@ -48,7 +48,7 @@ class RunFolder:
             holder = os.read(descriptor, 32).decode() or "unknown"
             os.close(descriptor)
             raise ValueError(
-                f"{self.path} is in use by process {holder}. Wait for it or choose another run_dir."
+                f"{self.path} is in use by process {holder}. Wait for it or choose another folder."
             ) from error
         os.ftruncate(descriptor, 0)
         os.write(descriptor, str(os.getpid()).encode())
