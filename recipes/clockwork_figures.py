@@ -92,10 +92,9 @@ def main(words: Sequence[str]) -> int:
         print(f"Cannot do that: say which, figure=..., one of {', '.join(FIGURES)}", file=sys.stderr)
         return 2
     picture, rest = FIGURES[names[0]], [word for word in words if not word.startswith("figure=")]
-    status = run_comparison(config(), SYSTEMS, [*DEFAULTS, *picture.words], rest)
-    folder = Path(
-        [word for word in [*DEFAULTS, *picture.words, *rest] if word.startswith("out=")][-1].removeprefix("out=")
-    )
+    own = [*DEFAULTS, *picture.words]
+    status = run_comparison(config(), SYSTEMS, own, rest)
+    folder = Path([word for word in [*own, *rest] if word.startswith("out=")][-1].removeprefix("out="))
     if status > 1:  # 1: some runs failed, the figure has the others
         return status
     return draw(picture, folder, folder / f"figure-{names[0]}") or status

@@ -137,7 +137,7 @@ def _shared(first: Trained, length: int, arguments: argparse.Namespace) -> dict[
     return {
         "training_frames": frames,
         "probe": first.probe(arguments.seed) if first.has_digits else None,
-        "notes": notes_on(first.first_clip(), frames is not None),
+        "notes": notes_on(first.first_clip, frames is not None),
     }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -59,8 +60,9 @@ class Trained:
     @property
     def has_digits(self) -> bool:
         """Whether its clips tell the truth about digits."""
-        return set(KEYS) <= self.first_clip().keys()
+        return set(KEYS) <= self.first_clip.keys()
 
+    @functools.cached_property
     def first_clip(self) -> Episode:
         """The first held-out one, as its source gives it."""
         return open_source(self.held_out or self.config.world, seed=self.config.data.seed, split="test").episode(0)
@@ -73,7 +75,7 @@ class Trained:
 
     def digit_clips(self, count: int, length: int) -> Batch:
         """Held-out clips with the truth about their digits; raises `ValueError` for a world without."""
-        if missing := sorted(set(KEYS) - self.first_clip().keys()):
+        if missing := sorted(set(KEYS) - self.first_clip.keys()):
             raise ValueError(
                 f"{self.held_out or self.config.world} does not tell {', '.join(missing)}; which digits a level holds "
                 "can only be measured in a world of moving digits"
