@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -28,6 +29,13 @@ GRID = ("systems=gru", "worlds=distracting_memory_8_4px", "seeds=0", "lrs=1e-3",
         ("worlds=distracting_memory_9", "even"),
         ("system.wide=backbone=gru", "system.wide=...: defined, but not among systems="),
         ("seeds", "Write key=value"),
+        ("lrs=interval(1e-4,1e-3)", "expected values with commas between, or range(...)"),
+        ("seeds=glob(*)", "expected values with commas between"),
+        ("lrs=[1e-4,1e-3]", "expected values with commas between"),
+        ("retry=yes", "retry: expected true or false, got 'yes'"),
+        ("system.gru=backbone=gru data.seed=3", "system.gru: data.seed=3 would set it apart"),
+        ("system.gru=backbone=gru eval.episodes=3", "eval.episodes=3 would set it apart"),
+        ("system.gru=backbone=gru world=ray_two_rooms", "world=ray_two_rooms would set it apart"),
     ],
 )
 def test_a_word_that_makes_no_sense_is_refused_and_nothing_is_written(
@@ -63,6 +71,27 @@ def test_a_second_start_leaves_a_comparison_under_way_alone(
         assert f"{tmp_path} is in use by process {other.pid}" in capsys.readouterr().err
         assert [path.name for path in tmp_path.iterdir()] == ["lock"]
         other.communicate()
+
+
+def test_an_out_that_cannot_be_a_folder_is_refused(
+    tiny: RunConfig, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").touch()
+    assert run_comparison(tiny, {}, GRID, [f"out={tmp_path / 'file' / 'below'}"]) == 2
+    assert "cannot make this folder or write into it" in capsys.readouterr().err
+
+
+def test_runs_of_another_plan_in_the_folder_are_named(
+    make_folder: Callable[..., Path],
+    tiny: RunConfig,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    folder = make_folder(ended=1)
+    monkeypatch.setattr("wmkit.comparison.command.run_cells", lambda *args, **options: None)
+    assert run_comparison(tiny, {}, (*GRID, f"out={folder}"), []) == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "other runs there stay as they are, and out of the report: distracting_memory_8_4px-s4-lr0.001" in shown
 
 
 def test_help_lists_the_words_of_a_comparison_and_of_a_run(tiny: RunConfig, capsys: pytest.CaptureFixture[str]) -> None:

@@ -161,6 +161,9 @@ def test_the_json_has_every_cell_and_every_choice(make_folder: MakeFolder) -> No
     assert (s4["choice"]["lr"], s4["test"]["imagination accuracy"]["mean"]) == (0.003, 0.9)
     assert gru["choice"]["lr"] == 0.003  # the other rate has a failed cell
     assert values["cells"][0]["validations"][1]["minutes"] == 1.0
+    assert values["cells"][0]["imagination_accuracy_interval"] == [0.4, 0.95]
+    assert values["cells"][0]["error_by_query_step"]["generation"] == [2.0, 3.0]
+    assert values["cells"][1]["error_by_query_step"] == {}
 
 
 def test_the_report_verb_makes_it_again_without_training(

@@ -8,10 +8,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from hydra.core.override_parser.types import ChoiceSweep, RangeSweep
 from rich.console import Console
 
 from wmkit.comparison.cell import Cell, CellFiles, Status
-from wmkit.comparison.plan import Plan, check_kept
+from wmkit.comparison.plan import Plan, check_kept, other_cells
 from wmkit.comparison.progress import Display
 from wmkit.comparison.report import write_report
 from wmkit.comparison.runner import run_cells
@@ -83,11 +84,15 @@ def _run(defaults: RunConfig, named: Mapping[str, str], words: Sequence[str]) ->
     jobs = _one(own, "jobs", int, 1)
     if jobs < 1:
         raise ValueError(f"jobs: expected at least 1, got {jobs}")
+    retry = _flag(own, "retry")
     alone = RunFolder(folder)
-    alone.open()  # a second start would take the first one's cells for failed ones
+    try:
+        alone.open()  # a second start would take the first one's cells for failed ones
+    except OSError as error:
+        raise ValueError(f"out={folder}: cannot make this folder or write into it: {error}") from error
     try:
         plan.save(folder)
-        return _train_and_tell(folder, configs, jobs=jobs, retry=own.get("retry", ["false"])[-1].lower() == "true")
+        return _train_and_tell(folder, configs, jobs=jobs, retry=retry)
     finally:
         alone.close()
 
@@ -99,6 +104,8 @@ def _train_and_tell(folder: Path, configs: Mapping[Cell, RunConfig], *, jobs: in
     todo = {cell: config for cell, config in configs.items() if CellFiles.of(folder, cell).status() not in ended}
     with Display(len(configs), len(configs) - len(todo), console) as display:
         display.say(f"{folder}: {len(todo)} of {len(configs)} cells to run, {jobs} at a time")
+        if others := other_cells(folder, configs):
+            display.say(f"other runs there stay as they are, and out of the report: {', '.join(others)}")
         number = run_cells(folder, todo, jobs=jobs, display=display, after_each=lambda: write_report(folder))
     report = write_report(folder)
     summary = read_summary(folder)
@@ -139,7 +146,12 @@ def _sorted(words: Sequence[str]) -> tuple[dict[str, list[str]], list[str], dict
 def _values(word: str) -> list[str]:
     """`a,b` or `range(3)` as a list; a single value as a list of one."""
     parsed = parse_overrides([word])[0]
-    return list(parsed.sweep_string_iterator()) if parsed.is_sweep_override() else [str(parsed.value())]
+    value = parsed.value()
+    if isinstance(value, ChoiceSweep | RangeSweep):
+        return list(parsed.sweep_string_iterator())
+    if parsed.is_sweep_override() or isinstance(value, list | dict):
+        raise ValueError(f"{word}: expected values with commas between, or range(...)")
+    return [str(value)]
 
 
 def _plan(own: Mapping[str, list[str]], shared: Sequence[str], named: Mapping[str, str]) -> Plan:
@@ -158,6 +170,13 @@ def _plan(own: Mapping[str, list[str]], shared: Sequence[str], named: Mapping[st
 
 def _one(own: Mapping[str, list[str]], key: str, kind: type[Any], default: Any) -> Any:
     return _number(key, own[key][-1], kind) if key in own else default
+
+
+def _flag(own: Mapping[str, list[str]], key: str) -> bool:
+    text = own.get(key, ["False"])[-1]
+    if text not in ("True", "False"):
+        raise ValueError(f"{key}: expected true or false, got {text!r}")
+    return text == "True"
 
 
 def _number(key: str, text: str, kind: type[Any]) -> Any:

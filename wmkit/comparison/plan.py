@@ -5,10 +5,11 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import json
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
-from wmkit.comparison.cell import Cell, CellFiles
+from wmkit.comparison.cell import CELL, Cell, CellFiles
 from wmkit.comparison.system import System
 from wmkit.config import RunConfig, differences, load_config
 from wmkit.data.local import check_local_data
@@ -107,6 +108,12 @@ def check_kept(folder: Path, cell: Cell, config: RunConfig) -> None:
     if lines:
         text = [f"{path.parent} is of another comparison. Nothing was changed; name another out=.", *lines]
         raise ValueError("\n".join(text))
+
+
+def other_cells(folder: Path, cells: Collection[Cell]) -> list[str]:
+    """Names of the runs in `folder` that are not of `cells`."""
+    names = {cell.name for cell in cells}
+    return sorted(path.parent.name for path in folder.glob(f"cells/*/{CELL}") if path.parent.name not in names)
 
 
 def _query(world: str, words: tuple[str, ...]) -> list[str]:

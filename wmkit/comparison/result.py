@@ -82,16 +82,23 @@ class CellResult:
         return entry if isinstance(entry, dict) else None
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values; the test's figures stay in the cell's own `evaluation.json`, but for the headline's."""
+        """Plain values; of the test what the report shows, all of it is in the cell's own `evaluation.json`."""
         values = dataclasses.asdict(self)
         del values["evaluation"]
+        kinds = ("imagination", "inference")
         return values | {
             "name": self.cell.name,
-            "imagination_accuracy": self.accuracy("imagination"),
-            "inference_accuracy": self.accuracy("inference"),
+            **{f"{kind}_accuracy": self.accuracy(kind) for kind in kinds},
+            **{f"{kind}_accuracy_interval": self.interval(kind) for kind in kinds},
+            "doors_right": self.doors(),
             "generation_error": self.error_of("generation"),
             "reconstruction_error": self.error_of("reconstruction"),
+            "error_by_query_step": {row: self._rounded(row) for row in (self.evaluation or {}).get("query_curves", {})},
         }
+
+    def _rounded(self, row: str) -> list[float]:
+        """`curve` to four digits, which is more than its interval is worth."""
+        return [float(f"{value:.4g}") for value in self.curve(row)]
 
 
 def read_cell(comparison: Path, cell: Cell) -> CellResult:

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from wmkit_envs.grid.actions import FORWARD, TURN_LEFT, TURN_RIGHT
 from wmkit_envs.grid.scene import GridScene, walled
-from wmkit_envs.grid.tiles import DOWN, EMPTY, RIGHT, SQUARE, UP, WALL, color_number
+from wmkit_envs.grid.tiles import DOWN, EMPTY, RIGHT, SQUARE, UP, WALL, check_colors, color_number
 from wmkit_envs.grid.world import GridWorld
 from wmkit_envs.world import Draw, Episode
 
@@ -32,6 +32,8 @@ HEIGHT, HALL = 9, 4
 TARGET_ROWS, EXIT_ROWS = (2, 6), (3, 5)
 """Upper and lower."""
 HALL_COLORS = ("green", "blue", "purple", "yellow")
+ROOM = tuple((x, y) for y in (3, 4, 5) for x in (1, 2, 3))
+"""Cells of the room at the left."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,6 +57,16 @@ class DistractingMemory(GridWorld):
         super().__post_init__()
         if self.context_length != 2 * checked_width(self.width) - 1:
             raise ValueError(f"context_length: make worlds of other widths with distracting_memory({self.width})")
+        if not 0 <= self.distractor_rate <= 1:
+            raise ValueError(f"distractor_rate: expected a probability, 0 to 1, got {self.distractor_rate}")
+        if not 3 <= self.last_distractor <= self.width - 3:
+            raise ValueError(f"last_distractor: expected 3..{self.width - 3} cells, got {self.last_distractor}")
+        check_colors("distractor_colors", self.distractor_colors)
+        check_colors("target_colors", self.target_colors, at_least=2)
+        if not self.sample_cells or not set(self.sample_cells) <= set(ROOM):
+            raise ValueError(
+                f"sample_cells: expected cells (x, y) of the room, x 1..3, y 3..5, got {self.sample_cells}"
+            )
 
     def begin(self, draw: Draw) -> GridScene:
         """The map of width W and height 9; `facts` of `wmkit_envs.grid.world`."""

@@ -23,9 +23,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from wmkit_envs.grid.actions import DONE, FORWARD, PICK_UP, TOGGLE, TURN_LEFT, TURN_RIGHT
+from wmkit_envs.grid.actions import DONE, FORWARD, NUM_ACTIONS, PICK_UP, TOGGLE, TURN_LEFT, TURN_RIGHT
 from wmkit_envs.grid.scene import GridScene, walled
-from wmkit_envs.grid.tiles import DOWN, EMPTY, KEY, LEFT, LOCKED, OPEN, RIGHT, UP, color_number
+from wmkit_envs.grid.tiles import DOWN, EMPTY, KEY, LEFT, LOCKED, OPEN, RIGHT, UP, check_colors, color_number
 from wmkit_envs.grid.world import GridWorld
 from wmkit_envs.world import Draw, Episode
 
@@ -56,6 +56,13 @@ class MultiDoorsKeys(GridWorld):
         walk = context_walk(checked_keys(self.keys), self.mirrored, self.turn_around)
         if len(walk.actions) + 1 != self.context_length:
             raise ValueError(f"context_length: make worlds of other settings with multi_doors_keys({self.keys}, ...)")
+        check_colors("colors", self.colors)
+        if self.alcove_depth < 1:
+            raise ValueError(f"alcove_depth: expected at least 1 cell, got {self.alcove_depth}")
+        if self.turn_around not in (TURN_LEFT, TURN_RIGHT):
+            raise ValueError(f"turn_around: expected 0 (left) or 1 (right), got {self.turn_around}")
+        if not 0 <= self.idle_action < NUM_ACTIONS:
+            raise ValueError(f"idle_action: expected one of the actions 0..{NUM_ACTIONS - 1}, got {self.idle_action}")
 
     @property
     def size(self) -> tuple[int, int]:

@@ -48,3 +48,10 @@ def color_number(name: str) -> int:
     if name not in COLORS:
         raise ValueError(f"color: expected one of {', '.join(COLORS)}, got {name!r}")
     return COLOR_NAMES.index(name)
+
+
+def check_colors(setting: str, names: tuple[str, ...], at_least: int = 1) -> None:
+    """Raise `ValueError`, naming the setting, unless `names` are that many different colours of MiniGrid or more."""
+    if not set(names) <= COLORS.keys() or len(set(names)) < at_least or len(set(names)) < len(names):
+        known = ", ".join(COLORS)
+        raise ValueError(f"{setting}: expected {at_least} or more different ones of {known}, got {names}")

@@ -100,6 +100,26 @@ def test_a_width_changed_behind_the_lengths_is_refused() -> None:
         dataclasses.replace(distracting_memory(16), width=32)
 
 
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [
+        ("distractor_rate", 7),
+        ("distractor_rate", float("nan")),
+        ("distractor_colors", ()),
+        ("target_colors", ("red", "red")),
+        ("target_colors", ("red",)),
+        ("target_colors", ("red", "pink")),
+        ("last_distractor", 2),
+        ("last_distractor", 14),
+        ("sample_cells", ()),
+        ("sample_cells", ((4, 3),)),
+    ],
+)
+def test_settings_that_make_no_world_are_refused_by_name(setting: str, value: object) -> None:
+    with pytest.raises(ValueError, match=f"{setting}: expected .* got"):
+        distracting_memory(16, **{setting: value})
+
+
 def test_settings_change_what_is_drawn() -> None:
     bare = distracting_memory(16, distractor_rate=0.0, target_colors=("red", "blue"))
     episodes = bare.generate_batch(seed=0, indices=range(20))

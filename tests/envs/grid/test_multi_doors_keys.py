@@ -99,6 +99,15 @@ def test_settings_behind_the_lengths_are_refused() -> None:
         dataclasses.replace(multi_doors_keys(4), mirrored=True)
 
 
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [("colors", ()), ("colors", ("pink",)), ("alcove_depth", 0), ("turn_around", 2), ("idle_action", 7)],
+)
+def test_settings_that_make_no_world_are_refused_by_name(setting: str, value: object) -> None:
+    with pytest.raises(ValueError, match=f"{setting}: expected .* got"):
+        multi_doors_keys(3, **{setting: value})
+
+
 def test_settings_change_the_world() -> None:
     world = multi_doors_keys(4, mirrored=True, alcove_depth=2, colors=("red",))
     episodes = world.generate_batch(seed=0, indices=range(5))
