@@ -23,3 +23,9 @@ def test_quoted_values_stay_quoted() -> None:
 def test_a_word_that_is_no_override_is_refused() -> None:
     with pytest.raises(ValueError, match="key=value"):
         expand_sweep(["backbone"])
+
+
+@pytest.mark.parametrize("word", ["train.lr=interval(0,1)", "backbone=glob(*)"])
+def test_values_that_cannot_be_listed_are_refused(word: str) -> None:
+    with pytest.raises(ValueError, match="expected values with commas between"):
+        expand_sweep([word])

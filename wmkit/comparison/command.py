@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from hydra.core.override_parser.types import ChoiceSweep, RangeSweep
 from rich.console import Console
 
 from wmkit.comparison.cell import Cell, CellFiles, Status
@@ -22,6 +21,7 @@ from wmkit.comparison.table import rich_table
 from wmkit.config import RunConfig, closest, import_plugins
 from wmkit.training.compose import describe, parse_overrides
 from wmkit.training.run_folder import RunFolder
+from wmkit.training.sweep import swept
 
 OWN = ("systems", "worlds", "seeds", "lrs", "minutes", "steps", "jobs", "out", "retry")
 INSTEAD = {
@@ -147,11 +147,7 @@ def _values(word: str) -> list[str]:
     """`a,b` or `range(3)` as a list; a single value as a list of one."""
     parsed = parse_overrides([word])[0]
     value = parsed.value()
-    if isinstance(value, ChoiceSweep | RangeSweep):
-        return list(parsed.sweep_string_iterator())
-    if parsed.is_sweep_override() or isinstance(value, list | dict):
-        raise ValueError(f"{word}: expected values with commas between, or range(...)")
-    return [str(value)]
+    return swept(parsed) if parsed.is_sweep_override() or isinstance(value, list | dict) else [str(value)]
 
 
 def _plan(own: Mapping[str, list[str]], shared: Sequence[str], named: Mapping[str, str]) -> Plan:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 
+from hydra.core.override_parser.types import ChoiceSweep, Override, RangeSweep
+
 from wmkit.training.compose import parse_overrides
 
 
@@ -17,4 +19,11 @@ def _values(word: str) -> list[str]:
     parsed = parse_overrides([word])[0]
     if not parsed.is_sweep_override():
         return [word]
-    return [f"{parsed.get_key_element()}={value}" for value in parsed.sweep_string_iterator()]
+    return [f"{parsed.get_key_element()}={value}" for value in swept(parsed)]
+
+
+def swept(word: Override) -> list[str]:
+    """The values of `a,b`, `choice(a, b)` or `range(3)`; raises `ValueError` for what cannot be listed."""
+    if not isinstance(word.value(), ChoiceSweep | RangeSweep):
+        raise ValueError(f"{word.input_line}: expected values with commas between, or range(...)")
+    return list(word.sweep_string_iterator())
