@@ -33,9 +33,9 @@ GRID = ("systems=gru", "worlds=distracting_memory_8_4px", "seeds=0", "lrs=1e-3",
         ("seeds=glob(*)", "expected values with commas between"),
         ("lrs=[1e-4,1e-3]", "expected values with commas between"),
         ("retry=yes", "retry: expected true or false, got 'yes'"),
-        ("system.gru=backbone=gru data.seed=3", "system.gru: data.seed=3 would set it apart"),
-        ("system.gru=backbone=gru eval.episodes=3", "eval.episodes=3 would set it apart"),
-        ("system.gru=backbone=gru world=ray_two_rooms", "world=ray_two_rooms would set it apart"),
+        ("minutes=1,2", "minutes: expected one value, got 1, 2"),
+        ("++world=ray_two_rooms", "say worlds="),
+        ("++train.minutes=3", "say minutes="),
     ],
 )
 def test_a_word_that_makes_no_sense_is_refused_and_nothing_is_written(
@@ -52,9 +52,11 @@ def test_the_later_budget_counts_and_ones_own_systems_are_kept(
 ) -> None:
     monkeypatch.setattr("wmkit.comparison.command.run_cells", lambda *args, **options: None)
     own = ["system.wide=backbone=gru backbone.hidden=32", "systems=gru,wide", "seeds=range(2)", "steps=3"]
+    own += ["worlds=wmkit/DistractingMemory-8-v0"]  # by id: folders have the name
     assert run_comparison(tiny, {}, (*GRID, f"out={tmp_path}"), own) == 0
     plan = load_plan(tmp_path)
     assert (plan.minutes, plan.steps, plan.seeds) == (None, 3, (0, 1))
+    assert plan.worlds == ("distracting_memory_8",)
     assert plan.systems[1].words == ("backbone=gru", "backbone.hidden=32")
 
 
@@ -71,6 +73,35 @@ def test_a_second_start_leaves_a_comparison_under_way_alone(
         assert f"{tmp_path} is in use by process {other.pid}" in capsys.readouterr().err
         assert [path.name for path in tmp_path.iterdir()] == ["lock"]
         other.communicate()
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("data.seed=3", "data.seed: 0 for s4, 3 for gru; what is compared has the same"),
+        ("data={seed:3}", "data.seed: 0 for s4, 3 for gru"),
+        ("eval.episodes=3", "eval.episodes: 2 for s4, 3 for gru"),
+        ("train.threads=2", "train.threads: 1 for s4, 2 for gru"),
+        ("data.workers=1", "data.workers: 0 for s4, 1 for gru"),
+        ("data.episode_length=20", "data.episode_length: None for s4, 20 for gru"),
+    ],
+)
+def test_a_system_does_not_have_data_a_budget_or_a_test_of_its_own(
+    words: str, message: str, tiny: RunConfig, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    own = ["systems=s4,gru", f"system.gru=backbone=gru {words}", f"out={tmp_path / 'out'}"]
+    assert run_comparison(tiny, {}, GRID, own) == 2
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("missing", ["systems", "worlds", "seeds", "lrs"])
+def test_a_grid_without_one_of_its_axes_is_refused(
+    missing: str, tiny: RunConfig, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = [word for word in GRID if not word.startswith(missing)]
+    assert run_comparison(tiny, {}, words, []) == 2
+    assert f"{missing}=...: what is compared needs it" in capsys.readouterr().err
 
 
 def test_an_out_that_cannot_be_a_folder_is_refused(

@@ -103,6 +103,10 @@ def test_a_cell_of_another_budget_is_refused_with_what_differs(make_plan: Callab
     write_json(run / "config.json", config.to_dict())
     config.train.threads = 2  # changes no figure
     check_kept(tmp_path, cell, config)
+    config.train.minutes = 3.0  # but how far it comes in a time
+    with pytest.raises(ValueError, match=r"train.minutes: None there, 3.0 now\n *train.threads: None there, 2 now"):
+        check_kept(tmp_path, cell, config)
+    config.train.minutes = None
     config.train.steps, config.eval.episodes = 7, 9
     with pytest.raises(ValueError, match=r"another comparison(.|\n)*eval.episodes: 64 there, 9 now\n *train.steps: 5"):
         check_kept(tmp_path, cell, config)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
 from wmkit.comparison.cell import Cell, CellFiles, Status
-from wmkit.comparison.plan import Plan, check_kept, other_cells
+from wmkit.comparison.plan import Plan, check_alike, check_kept, other_cells
 from wmkit.comparison.progress import Display
 from wmkit.comparison.report import write_report
 from wmkit.comparison.runner import run_cells
@@ -19,6 +19,7 @@ from wmkit.comparison.summary import read_summary
 from wmkit.comparison.system import find_system, learning_rate
 from wmkit.comparison.table import rich_table
 from wmkit.config import RunConfig, closest, import_plugins
+from wmkit.data.worlds import find_world
 from wmkit.training.compose import describe, parse_overrides
 from wmkit.training.run_folder import RunFolder
 from wmkit.training.sweep import swept
@@ -69,6 +70,12 @@ def run_comparison(
     except ValueError as error:
         print(f"Cannot do that: {error}", file=sys.stderr)
         return 2
+    except OSError as error:
+        print(f"Stopped, the machine refused: {error}. The same command goes on.", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("Stopped at once. The same command goes on from the last checkpoints.", file=sys.stderr)
+        return 130
 
 
 def _run(defaults: RunConfig, named: Mapping[str, str], words: Sequence[str]) -> int:
@@ -77,14 +84,15 @@ def _run(defaults: RunConfig, named: Mapping[str, str], words: Sequence[str]) ->
     plan = _plan(own, shared, {**named, **more})
     if idle := sorted(set(more) - {system.label for system in plan.systems}):
         raise ValueError(f"system.{idle[0]}=...: defined, but not among systems=; name it there or drop it")
-    folder = Path(own.get("out", ["comparisons/" + "-".join(plan.worlds)])[-1])
+    folder = Path(_one(own, "out", str, "comparisons/" + "-".join(plan.worlds)))
     configs = {cell: plan.config(cell, defaults) for cell in plan.cells()}
+    check_alike(configs)
     for cell, config in configs.items():
         check_kept(folder, cell, config)
     jobs = _one(own, "jobs", int, 1)
     if jobs < 1:
         raise ValueError(f"jobs: expected at least 1, got {jobs}")
-    retry = _flag(own, "retry")
+    retry = _one(own, "retry", _flag, False)
     alone = RunFolder(folder)
     try:
         alone.open()  # a second start would take the first one's cells for failed ones
@@ -128,6 +136,7 @@ def _sorted(words: Sequence[str]) -> tuple[dict[str, list[str]], list[str], dict
     systems: dict[str, str] = {}
     for word in words:
         key, _, value = word.partition("=")
+        key = key.lstrip("+")
         if key.startswith("system.") and value:
             systems[key.removeprefix("system.")] = value
         elif key in OWN:
@@ -151,11 +160,13 @@ def _values(word: str) -> list[str]:
 
 
 def _plan(own: Mapping[str, list[str]], shared: Sequence[str], named: Mapping[str, str]) -> Plan:
+    if missing := [key for key in ("systems", "worlds", "seeds", "lrs") if key not in own]:
+        raise ValueError(f"{missing[0]}=...: what is compared needs it")
     steps, minutes = _one(own, "steps", int, None), _one(own, "minutes", float, None)
     return Plan(
         systems=tuple(find_system(label, named) for label in own["systems"]),
-        worlds=tuple(own["worlds"]),
-        seeds=tuple(_number("seeds", value, int) for value in own["seeds"]),
+        worlds=tuple(find_world(name).name for name in own["worlds"]),
+        seeds=tuple(_read("seeds", value, int) for value in own["seeds"]),
         lrs=tuple(learning_rate("lrs", value) for value in own["lrs"]),
         steps=steps,
         minutes=minutes,
@@ -164,22 +175,23 @@ def _plan(own: Mapping[str, list[str]], shared: Sequence[str], named: Mapping[st
     )
 
 
-def _one(own: Mapping[str, list[str]], key: str, kind: type[Any], default: Any) -> Any:
-    return _number(key, own[key][-1], kind) if key in own else default
+def _one(own: Mapping[str, list[str]], key: str, kind: Callable[[str], Any], default: Any) -> Any:
+    values = own.get(key, [])
+    if len(values) > 1:
+        raise ValueError(f"{key}: expected one value, got {', '.join(values)}")
+    return _read(key, values[0], kind) if values else default
 
 
-def _flag(own: Mapping[str, list[str]], key: str) -> bool:
-    text = own.get(key, ["False"])[-1]
-    if text not in ("True", "False"):
-        raise ValueError(f"{key}: expected true or false, got {text!r}")
-    return text == "True"
-
-
-def _number(key: str, text: str, kind: type[Any]) -> Any:
+def _read(key: str, text: str, kind: Callable[[str], Any]) -> Any:
     try:
         return kind(text)
-    except ValueError as error:
-        raise ValueError(f"{key}: expected {'a whole number' if kind is int else 'a number'}, got {text!r}") from error
+    except (ValueError, KeyError) as error:
+        what = {int: "a whole number", float: "a number", _flag: "true or false"}[kind]
+        raise ValueError(f"{key}: expected {what}, got {text!r}") from error
+
+
+def _flag(text: str) -> bool:
+    return {"True": True, "False": False}[text]
 
 
 def _plugins(words: Sequence[str]) -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import json
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,13 @@ from wmkit.training.run_folder import CONFIG, write_json
 PLAN = "plan.json"
 FREE = frozenset(key for key in HARMLESS if not key.startswith("eval."))
 """Keys in which a cell on disk may differ from the plan: they enter neither its training nor its test."""
+PACE = frozenset({"data.workers", "train.threads"})
+"""But these decide how far a run comes in a budget of minutes."""
+ALIKE = (
+    *("eval.", "data.seed", "data.source", "data.valid_source", "data.episodes", "data.episode_length"),
+    *("data.workers", "train.minutes", "train.steps", "train.threads", "train.device", "seed", "world"),
+)
+"""Beginnings of keys that the words of a system may not change, or it is not compared with the others."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -104,10 +111,24 @@ def check_kept(folder: Path, cell: Cell, config: RunConfig) -> None:
         return
     check_local_data(path.parent, config.world)
     found = differences(load_config(path).to_dict(), config.to_dict())
-    lines = [f"  {key}: {old} there, {new} now" for key, (old, new) in found.items() if key not in FREE]
+    free = FREE if config.train.minutes is None else FREE - PACE
+    lines = [f"  {key}: {old} there, {new} now" for key, (old, new) in found.items() if key not in free]
     if lines:
         text = [f"{path.parent} is of another comparison. Nothing was changed; name another out=.", *lines]
         raise ValueError("\n".join(text))
+
+
+def check_alike(configs: Mapping[Cell, RunConfig]) -> None:
+    """Raise `ValueError`, naming key and systems, where systems do not have the same data, budget and test."""
+    first: dict[tuple[str, int], Cell] = {}
+    for cell, config in configs.items():
+        other = first.setdefault((cell.world, cell.seed), cell)
+        for key, (theirs, own) in differences(configs[other].to_dict(), config.to_dict()).items():
+            if key.startswith(ALIKE):
+                raise ValueError(
+                    f"{key}: {theirs} for {other.system}, {own} for {cell.system}; what is compared has the same. "
+                    "Say it once, for all."
+                )
 
 
 def other_cells(folder: Path, cells: Collection[Cell]) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +41,7 @@ def write_report(folder: Path) -> Path:
     summary = read_summary(folder)
     summary.save()
     path = folder / REPORT
-    temporary = path.with_name(f".{REPORT}")
+    temporary = path.with_name(f".{os.getpid()}-{REPORT}")
     temporary.write_text(render(summary), encoding="utf-8")
     temporary.replace(path)
     return path

@@ -11,9 +11,6 @@ from wmkit.config import closest
 from wmkit.registry import list_backbones
 
 RATE = "train.lr"
-ALIKE = ("world", "seed", "train.minutes", "train.steps", "run_dir", "resume")
-"""Keys that no system may have for itself, or it is not compared with the others; neither any below these:"""
-ALIKE_GROUPS = ("eval.", "data.seed", "data.source", "data.valid_source", "data.episode")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,8 +57,6 @@ def learning_rate(key: str, text: str) -> float:
 
 def _system(label: str, words: Sequence[str]) -> System:
     keys = {word: word.partition("=")[0].lstrip("+") for word in words}
-    if other := [word for word in words if keys[word] in ALIKE or keys[word].startswith(ALIKE_GROUPS)]:
-        raise ValueError(f"system.{label}: {other[0]} would set it apart; what is compared has the same for all")
     own = [word.partition("=")[2] for word in words if keys[word] == RATE]
     lr = learning_rate(f"system.{label}: {RATE}", own[-1]) if own else None
     return System(label, tuple(word for word in words if keys[word] != RATE), lr)
