@@ -89,7 +89,8 @@ class ClockworkLoop(nn.Module):
     ) -> list[LevelSteps]:
         """Read an episode from its start: frames and noise of each level, bottom first, action (B, T, A).
 
-        `phase`: that of the first step, at which every level ticks all the same.
+        `phase`: that of the first step, at which every level ticks all the same. Where frames end before the actions
+        do, the rest is imagined: z follows the prior.
         """
         batch_size, length, _ = action.shape
         images = [x.unbind(1) for x in frames]
@@ -99,11 +100,15 @@ class ClockworkLoop(nn.Module):
         for t in range(length):
             for i in reversed(range(len(self.cells))):
                 if t in ticks[i]:
-                    e = self._window(images[i], ticks[i], t)
+                    e = self._window(images[i], ticks[i], t) if t < len(images[i]) else None
                     context = self._context(i, last, action[:, t])
                     last[i] = self._tick(self.cells[i], last[i], context, e, noise[i][:, t])
                     steps[i].append(last[i])
-        return [{name: torch.stack([step[name] for step in level], 1) for name in level[0]} for level in steps]
+        # what imagined steps have too comes from all of them, the rest from those that were read
+        return [
+            {name: torch.stack([step[name] for step in level if name in step], 1) for name in level[0]}
+            for level in steps
+        ]
 
     def _start(self, cell: Cell, like: Tensor, batch_size: int) -> LevelSteps:
         """z = 0 and h = 0."""
@@ -128,11 +133,13 @@ class ClockworkLoop(nn.Module):
         width = self.cells[i].context_dim - sum(a.shape[1] for a in actions)
         return [action.new_zeros(action.shape[0], width), *actions]
 
-    def _tick(self, cell: Cell, last: LevelSteps, context: list[Tensor], e: Tensor, noise: Tensor) -> LevelSteps:
-        """One step of one level."""
+    def _tick(self, cell: Cell, last: LevelSteps, context: list[Tensor], e: Tensor | None, noise: Tensor) -> LevelSteps:
+        """One step of one level; without e it is imagined."""
         x = F.relu(cell.input(torch.cat([last["z"], *context], -1)))
         h = cell.gru(x, last["h"])
         p_mean, p_std = cell.prior(F.relu(cell.prior_hidden(h)))
+        if e is None:
+            return {"h": h, "z": p_mean + p_std * noise, "prior_mean": p_mean, "prior_std": p_std}
         y = F.relu(cell.posterior_second(F.relu(cell.posterior_hidden(torch.cat([h, e], -1)))))
         q_mean, q_std = cell.posterior(y)
         kl = ((p_std / q_std).log() + (q_std**2 + (q_mean - p_mean) ** 2) / (2 * p_std**2) - 0.5).sum(-1)

@@ -89,19 +89,24 @@ class Rssm(nn.Module):
         self.latent, self.units = latent, units
 
     def forward(self, embed: Tensor, noise: Tensor) -> dict[str, Tensor]:
+        """Read the frames there are, imagine as long as there is noise."""
         z, h = embed.new_zeros(len(embed), self.latent), embed.new_zeros(len(embed), self.units)
         nothing = torch.zeros(len(embed), self.latent + self.units)
         steps = []
-        for t in range(embed.shape[1]):
+        for t in range(noise.shape[1]):
             h = self.cell(F.relu(self.input(torch.cat([z, nothing], -1))), h)
             y = F.relu(self.prior_hidden(h))
             prior = self.prior_mean(y), F.softplus(self.prior_std(y + 0.54)) + 1e-4
+            if t >= embed.shape[1]:
+                z = prior[0] + prior[1] * noise[:, t]
+                steps.append({"h": h, "z": z})
+                continue
             y = F.relu(self.post_second(F.relu(self.post_hidden(torch.cat([h, embed[:, t]], -1)))))
             posterior = self.post_mean(y), F.softplus(self.post_std(y + 0.54)) + 1e-4
             z = posterior[0] + posterior[1] * noise[:, t]
             q, p = (torch.distributions.Normal(*moments) for moments in (posterior, prior))
             steps.append({"h": h, "z": z, "kl": torch.distributions.kl_divergence(q, p).sum(-1)})
-        return {name: torch.stack([step[name] for step in steps], 1) for name in steps[0]}
+        return {name: torch.stack([step[name] for step in steps if name in step], 1) for name in steps[0]}
 
 
 def two(units: int, latent: int) -> tuple[nn.Linear, nn.Linear]:
@@ -158,6 +163,12 @@ def test_one_level_is_the_rssm_written_as_a_single_loop() -> None:
         torch.autograd.grad(x, model.encoder.stages[0].weight) for x in (out.total, (nll + want["kl"]).mean())
     )
     torch.testing.assert_close(mine, theirs)
+    # and what it imagines
+    more = torch.cat([noise, model.draw_noise(2, 5)], 1)
+    _, state = model.observe(batch.image, batch.action, noise=noise, is_context=True)
+    future = model.imagine(torch.zeros(2, 5, 0), state, noise=more[:, 9:]).features
+    dreamt = rssm(model.encoder(batch.image), more)
+    torch.testing.assert_close(future, torch.cat([dreamt["h"], dreamt["z"]], -1)[:, 9:])
 
 
 @pytest.mark.parametrize("preset", ["cwvae-mmnist", "cwvae-mmnist-corrected"])
@@ -219,6 +230,22 @@ def test_loss_in_windows_with_carried_state_equals_one_long_pass(preset: str, cu
     assert set(whole.terms) == {"image", "kl_1", "kl_2", "kl_3"}
     for name, term in whole.terms.items():
         torch.testing.assert_close(torch.cat([first.terms[name], second.terms[name]], 1), term)
+
+
+@pytest.mark.parametrize("preset", VIDEO)
+def test_padding_changes_no_term_of_the_steps_before_it(preset: str) -> None:
+    model, batch = small(preset), make_batch(9)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(0.2 * torch.randn_like(parameter))
+    batch.mask[:, 6:] = False
+    batch.image[:, 6:] = 0
+    noise = model.draw_noise(2, 9)
+    padded, short = model(batch, None, noise), model(batch.window(0, 6), None, noise[:, :6])
+    for name, term in short.terms.items():
+        torch.testing.assert_close(padded.terms[name][:, :6], term)
+        assert not padded.terms[name][:, 6:].any()
+    torch.testing.assert_close(padded.total, short.total)
 
 
 def test_kl_terms_are_zero_where_a_level_does_not_tick_and_the_metric_is_their_sum() -> None:

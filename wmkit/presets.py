@@ -51,8 +51,8 @@ CWVAE_2021: tuple[dict[str, Any], dict[str, Any]] = (
         "sharp_start": False,
     },
 )
-"""What the released CW-VAE is like, in the model's and in the hierarchy's keys: a plain ELBO per frame, unbounded below
-0, posteriors that see their whole window."""
+"""What the released CW-VAE is like, in the model's and in the hierarchy's keys: a plain ELBO per frame, pixels that may
+go below 0, posteriors that see their whole window."""
 
 CORRECTED: tuple[dict[str, Any], dict[str, Any]] = (
     {"image_output": "stretched_sigmoid", "kl_balance": 0.8},

@@ -94,6 +94,7 @@ class WorldModel(nn.Module):
         noise: Tensor | None = None,
         inner_reset: bool = True,
         is_context: bool = False,
+        mask: Tensor | None = None,
         return_state: bool = True,
     ) -> tuple[Observed, State | None]:
         """Read image (B, T, C, H, W) and action (B, T, A) -> (what was inferred at each step, state after the last).
@@ -102,6 +103,7 @@ class WorldModel(nn.Module):
         `noise` (B, T, noise_dim) from `draw_noise`; None takes the mode of every latent.
         `inner_reset=False` promises that `is_first` is False from column 1 on. `is_context=True`: imagination goes on
         from the last step, so dynamics that read frames in windows (clockwork) let the last window end there.
+        `mask` (B, T) bool: False on padding at the ends of rows, which enters no step before it.
         Raises `ValueError` for shapes or types other than these.
         """
         self._check_image(image)
@@ -121,6 +123,7 @@ class WorldModel(nn.Module):
             state=state,
             inner_reset=inner_reset,
             is_context=is_context,
+            mask=mask,
             return_state=return_state,
         )
 
@@ -182,6 +185,7 @@ class WorldModel(nn.Module):
             state=state,
             noise=noise,
             inner_reset=batch.inner_reset,
+            mask=batch.mask,
             return_state=return_state,
         )
         counts = batch.mask & ~batch.is_first if self.first_step == "condition" else batch.mask

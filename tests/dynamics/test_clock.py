@@ -27,8 +27,12 @@ def check_definition(clock: Clock, factor: int, levels: int, length: int) -> Non
         stride = factor**level
         active = [t for t in range(1, length + 1) if (t - 1) % stride == 0]
         assert timing.ticks[level] == [t - 1 for t in active]
-        # s_t copies s_tau, tau = max {tau active, tau <= t}: of the active steps the number (t - 1) // stride.
-        assert timing.copied(level) == [(t - 1) // stride + 1 for t in range(1, length + 1)]
+        # The level below sees s_tau at t, tau = max {tau active, tau <= t}.
+        if level > 0:
+            below = [t for t in range(1, length + 1) if (t - 1) % factor ** (level - 1) == 0]
+            copied = [max(n for n, tau in enumerate(active, start=1) if tau <= t) for t in below]
+            assert timing.parents(level - 1) == copied == [(t - 1) // stride + 1 for t in below]
+    assert timing.parents(levels - 1) == [0] * len(timing.ticks[-1])
 
 
 @given(
@@ -44,11 +48,10 @@ def test_a_call_in_the_middle_ticks_as_the_whole_does(strides: list[int], cut: i
     whole, part = clock.timing(cut + length), clock.timing(length, cut % clock.period, begins=cut == 0)
     for level in range(len(steps)):
         assert [t + cut for t in part.ticks[level]] == [t for t in whole.ticks[level] if t >= cut]
-        before = len([t for t in whole.ticks[level] if t < cut])
-        assert [n + before for n in part.copied(level)] == whole.copied(level)[cut:]
-        ticks = part.ticks[level]
-        above = part.copied(level + 1) if level + 1 < len(steps) else [0] * length
-        assert part.parents(level) == [above[t] for t in ticks]
+        if level + 1 < len(steps):
+            before = len([t for t in whole.ticks[level + 1] if t < cut])
+            later = whole.parents(level)[len(whole.ticks[level]) - len(part.ticks[level]) :]
+            assert [n + before for n in part.parents(level)] == later
 
 
 @given(context=st.integers(1, 80), factor=st.integers(1, 6), levels=st.integers(1, 3))

@@ -1,5 +1,6 @@
 """The clockwork hierarchy against its definition, frame by frame, and what its clock allows."""
 
+import itertools
 from collections.abc import Callable
 from typing import Any
 
@@ -13,6 +14,7 @@ from benchmarks.clockwork_loop import ClockworkLoop, level_frames, level_noise
 from wmkit import ModelConfig, build_world_model, tree
 from wmkit.backbones import GRU
 from wmkit.dynamics import ClockworkConfig, ClockworkDynamics
+from wmkit.dynamics.gated_loop import gated_loop
 from wmkit.presets import CORRECTED, CWVAE_2021
 from wmkit.testing import check_dynamics, examine_dynamics
 
@@ -77,6 +79,30 @@ def test_a_contexts_windows_end_with_it_and_the_first_takes_the_remainder(varian
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("anchored", [True, False])
+@torch.no_grad()
+def test_what_is_imagined_after_a_context_of_any_length_equals_the_definition(variant: str, anchored: bool) -> None:
+    """Contexts of 1 to 80 frames, with windows anchored at the end or ending in the middle; 12 imagined steps."""
+    dynamics = make(factor=3, **VARIANTS[variant])
+    part = inputs(dynamics, 92)
+    loop, frames, noise = (
+        ClockworkLoop(dynamics),
+        level_frames(dynamics, part["embed"]),
+        level_noise(dynamics, part["noise"]),
+    )
+    for context in range(1, 81):
+        seen, state = dynamics.observe(**window(part, 0, context), is_context=anchored)
+        rest = window(part, context, context + 12)
+        h, z, _ = dynamics.imagine(rest["action"], noise=rest["noise"], state=state)
+        phase = (int(dynamics.causal) - context) % 9 if anchored else 0
+        action = part["action"][:, : context + 12].clone()
+        action[:, 0] = 0
+        want = loop([x[:, :context] for x in frames], action, noise, phase)[0]
+        for name, found in {"h": torch.cat([seen.h, h], 1), "z": torch.cat([seen.z, z], 1)}.items():
+            torch.testing.assert_close(found, want[name])
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
 @pytest.mark.parametrize("factor", [1, 2, 3, 6])
 def test_every_frame_of_a_context_of_any_length_reaches_every_level(variant: str, factor: int) -> None:
     dynamics = make(factor=factor, units=16, **VARIANTS[variant])
@@ -131,6 +157,22 @@ def test_the_shift_at_the_output_starts_the_deviation_at_one() -> None:
 
 
 @pytest.mark.parametrize(("factor", "number"), [(6, 120), (1, 300)])
+def test_sequential_steps_of_the_published_cell_over_a_hundred_frames(
+    factor: int, number: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dynamics, steps = make(factor=factor), 0
+
+    def counted(driven: Tensor, *rest: Any) -> Any:
+        nonlocal steps
+        steps += len(driven)
+        return gated_loop(driven, *rest)
+
+    monkeypatch.setattr("wmkit.dynamics.level.gated_loop", counted)
+    dynamics.observe(**inputs(dynamics, 100))
+    assert steps == number
+
+
+@pytest.mark.parametrize(("factor", "number"), [(6, 120), (1, 300)])
 def test_sequential_cell_steps_of_a_hundred_frames(factor: int, number: int, monkeypatch: pytest.MonkeyPatch) -> None:
     dynamics, calls, step = make(factor=factor, core="gru"), [], GRU.step
     monkeypatch.setattr(GRU, "step", lambda self, x, state: calls.append(1) or step(self, x, state))
@@ -169,36 +211,43 @@ def test_single_precision_keeps_the_laws() -> None:
     check_dynamics(make().float())
 
 
-@given(
-    factor=st.integers(1, 4),
-    levels=st.integers(1, 3),
-    periods=st.integers(1, 3),
-    rest=st.integers(0, 3),
-    column=st.integers(0, 40),
-    windows=st.sampled_from(["causal", "smoothing"]),
-)
-def test_an_episode_begins_inside_only_where_all_levels_tick(
-    factor: int, levels: int, periods: int, rest: int, column: int, windows: str
+STRIDES = [[1], [1, 1], [1, 2], [1, 3], [1, 2, 4], [1, 3, 3], [1, 3, 9], [1, 1, 4]]
+
+
+@given(st.data(), st.sampled_from(STRIDES), st.sampled_from(["causal", "smoothing"]), st.integers(1, 4))
+def test_episodes_begin_inside_where_all_levels_tick_and_are_read_as_if_alone(
+    data: st.DataObject, strides: list[int], windows: str, periods: int
 ) -> None:
-    dynamics = make(levels, factor, windows=windows)
-    length = dynamics.period * periods + rest
-    part, t = inputs(dynamics, length), column % length
+    dynamics = make(strides=strides, windows=windows)
+    length = dynamics.period * periods + data.draw(st.integers(1, dynamics.period), label="rest")
+    part, places = inputs(dynamics, length), range(0, length, dynamics.period)
+    begins = [data.draw(st.sets(st.sampled_from(places)), label=f"row {row}") for row in range(B)]
+    part["is_first"] = torch.tensor([[t in begins[row] for t in range(length)] for row in range(B)])
     _, carried = dynamics.observe(**inputs(dynamics, 2 * dynamics.period))
-    part["is_first"][:, 0] = False
-    part["is_first"][0, t] = True
-    if t % dynamics.period:
-        with pytest.raises(ValueError, match=rf"column {t}, {t % dynamics.period} steps after all levels ticked"):
-            dynamics.observe(**part, state=carried)
-        return
     seen, state = dynamics.observe(**part, state=carried)
-    fresh, after = dynamics.observe(**window(part, t, length))
-    plain, _ = dynamics.observe(**{**part, "is_first": torch.zeros_like(part["is_first"])}, state=carried)
-    for name in ("h", "z", "prior", "posterior"):
-        got = getattr(seen, name)
-        torch.testing.assert_close(got[:1, t:], getattr(fresh, name)[:1])
-        torch.testing.assert_close(got[:1, :t], getattr(plain, name)[:1, :t])
-        torch.testing.assert_close(got[1:], getattr(plain, name)[1:])
-    assert_same_state(tree.index(state, slice(0, 1)), tree.index(after, slice(0, 1)))
+    kl = dynamics.kl(seen, None, 0.0)
+    for row, starts in enumerate(begins):
+        own, before = {name: x[row : row + 1] for name, x in part.items()}, tree.index(carried, slice(row, row + 1))
+        edges = sorted({0, *starts, length})
+        for start, stop in itertools.pairwise(edges):
+            alone, before = dynamics.observe(**window(own, start, stop), state=None if start in starts else before)
+            for name in ("h", "z", "prior", "posterior"):
+                torch.testing.assert_close(getattr(seen, name)[row : row + 1, start:stop], getattr(alone, name))
+            for name, term in dynamics.kl(alone, None, 0.0).items():
+                torch.testing.assert_close(kl[name][row : row + 1, start:stop], term)
+        assert_same_state(tree.index(state, slice(row, row + 1)), before)
+
+
+@given(st.data(), st.sampled_from([s for s in STRIDES if s[-1] > 1]), st.sampled_from(["causal", "smoothing"]))
+def test_an_episode_that_begins_where_not_all_levels_tick_is_refused(
+    data: st.DataObject, strides: list[int], windows: str
+) -> None:
+    dynamics = make(strides=strides, windows=windows)
+    part, period = inputs(dynamics, 3 * dynamics.period), dynamics.period
+    t = data.draw(st.sampled_from([t for t in range(1, 3 * period) if t % period]), label="column")
+    part["is_first"][data.draw(st.integers(0, B - 1), label="row"), t] = True
+    with pytest.raises(ValueError, match=rf"column {t}, {t % period} steps after all levels ticked"):
+        dynamics.observe(**part)
 
 
 def assert_same_state(left: Any, right: Any) -> None:

@@ -89,12 +89,14 @@ class Dynamics(nn.Module, ABC):
         state: State | None = None,
         inner_reset: bool = True,
         is_context: bool = False,
+        mask: Tensor | None = None,
         return_state: bool = True,
     ) -> tuple[Observed, State | None]:
         """Read T steps: embed (B, T, E), action (B, T, A), is_first (B, T), noise (B, T, noise_dim) | None (modes).
 
         `inner_reset=False` promises that `is_first` is False from column 1 on. `is_context=True` says that imagination
-        goes on from the last step: windows of frames, where there are any, then end with it.
+        goes on from the last step: windows of frames, where there are any, then end with it. `mask` (B, T) bool: False
+        on padding, at the ends of rows; what is read there enters no step before it.
         """
 
     @abstractmethod

@@ -63,12 +63,11 @@ class Timing:
     ticks: tuple[list[int], ...]
     """For each level, bottom first, the columns at which it ticks."""
 
-    def copied(self, level: int) -> list[int]:
-        """For each column which state of a level holds there: 0 is the one from before, j + 1 that of its tick j."""
-        return [bisect.bisect_right(self.ticks[level], t) for t in range(self.length)]
-
     def parents(self, level: int) -> list[int]:
-        """For each tick of a level which state of the one above holds there, numbered as in `copied`; 0 at the top."""
+        """For each tick of a level which state of the one above is copied there; 0 at the top.
+
+        0 is the state from before the call, j + 1 that of its tick j.
+        """
         if level + 1 == len(self.ticks):
             return [0] * len(self.ticks[level])
         return [bisect.bisect_right(self.ticks[level + 1], t) for t in self.ticks[level]]

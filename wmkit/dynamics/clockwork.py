@@ -132,6 +132,7 @@ class ClockworkDynamics(Dynamics):
         state: ClockworkState | None = None,
         inner_reset: bool = True,
         is_context: bool = False,
+        mask: Tensor | None = None,
         return_state: bool = True,
         blind: Collection[int] = (),
     ) -> tuple[HierarchyObserved, ClockworkState | None]:
@@ -148,7 +149,7 @@ class ClockworkDynamics(Dynamics):
         state, timing = self._begin(state, is_first, is_context)
         columns = self._inner_resets(is_first, timing) if inner_reset else set()
         marks = is_first if columns else None
-        embeds, frames = self._embed_windows(embed, state, timing, marks)
+        embeds, frames = self._embed_windows(embed, state, timing, marks, mask)
         actions, waiting = self._sum_actions(action, state, timing, marks)
         noises = self._split_noise(noise, timing)
         passes: list[LevelPass] = []
@@ -238,14 +239,15 @@ class ClockworkDynamics(Dynamics):
         return columns
 
     def _embed_windows(
-        self, embed: Tensor, state: ClockworkState, timing: Timing, resets: Tensor | None
+        self, embed: Tensor, state: ClockworkState, timing: Timing, resets: Tensor | None, mask: Tensor | None
     ) -> tuple[list[Tensor], dict[str, dict[str, Tensor]]]:
         """Each level's embedding at its ticks, bottom first, and the sums that wait for a later tick."""
         embeds, waiting, frames = [embed], {}, embed
         for i, embedder in enumerate(self.embedders, start=1):
             frames, ticks, name = embedder(frames if self.config.cascade else embed), timing.ticks[i], str(i + 1)
             if self.config.windows == "smoothing":
-                embeds.append(sums_ahead(frames, ticks))
+                # The last window of a short row ends with its frames, not with its padding.
+                embeds.append(sums_ahead(frames if mask is None else frames * mask.unsqueeze(-1), ticks))
                 continue
             sums, waiting[name] = sums_behind(frames, ticks, state["frames"].get(name), resets)
             embeds.append(sums)

@@ -59,11 +59,11 @@ class ParameterHead(nn.Linear):
 
     def __init__(self, units: int, latent: Latent, shift: str) -> None:
         super().__init__(units, latent.param_dim)
-        self.shift = shift
+        self.shift, self.kinds = shift, latent.param_dim // latent.sample_dim
 
     def initialise(self) -> None:
-        """Glorot-uniform for mean and raw apart, as two layers would have it; no biases."""
-        for rows in self.weight.chunk(2):
+        """Glorot-uniform, for a Gaussian's mean and raw apart as two layers would have it; no biases."""
+        for rows in self.weight.chunk(self.kinds):
             nn.init.xavier_uniform_(rows)
         nn.init.zeros_(self.bias)
 

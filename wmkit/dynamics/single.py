@@ -113,9 +113,10 @@ class LatentDynamics(Dynamics):
         state: DynamicsState | None = None,
         inner_reset: bool = True,
         is_context: bool = False,
+        mask: Tensor | None = None,
         return_state: bool = True,
     ) -> tuple[Observed, DynamicsState | None]:
-        """Read T steps; see `Dynamics.observe`. There are no windows: `is_context` makes no difference.
+        """Read T steps; see `Dynamics.observe`. There are no windows: `is_context` and `mask` make no difference.
 
         Column 0 of `is_first` is folded into the state, so that nobody reads tensor values to choose a path.
         """

@@ -71,12 +71,13 @@ def test_at_most_ten_frames_of_the_context_are_judged(model, clips) -> None:
     assert level_reset(model, clips, brightness, context=11, horizon=1).steps == range(-9, 2)
 
 
-def test_samples_come_for_all_for_each_level_blind_and_for_each_alone(model, clips) -> None:
+def test_samples_come_for_all_for_each_level_blind_for_each_alone_and_for_none(model, clips) -> None:
     clip = clips.map(lambda x: x[:1])
     found = level_samples(model, clip, context=6, horizon=3, draws=2)
     assert list(found.frames) == list(conditions(3))
     assert conditions(3)["level 2 alone sees"] == (1, 3)
-    assert list(conditions(1)) == ["all levels see"]
+    assert conditions(1) == {"all levels see": (), "none sees": (1,)}
+    assert conditions(2) == {"all levels see": (), "level 1 blind": (1,), "level 2 blind": (2,), "none sees": (1, 2)}
     for frames in found.frames.values():
         assert frames.shape == (2, 9, 1, 8, 8)
         assert not torch.equal(frames[0], frames[1])
@@ -84,5 +85,5 @@ def test_samples_come_for_all_for_each_level_blind_and_for_each_alone(model, cli
     before, after = found.error("all levels see")
     errors = (found.frames["all levels see"] - found.truth / 255).square().sum((2, 3, 4)).mean(0)
     assert (before, after) == pytest.approx((float(errors[:6].mean()), float(errors[6:].mean())))
-    halves = (found.frames["level 1 blind"][0] - found.frames["level 1 blind"][1]).square().sum((1, 2, 3)) / 4
+    halves = (found.frames["level 1 blind"][0] - found.frames["level 1 blind"][1]).square().sum((1, 2, 3)) / 2
     assert found.spread("level 1 blind")[0] == pytest.approx(float(halves[:6].mean()), rel=1e-5)

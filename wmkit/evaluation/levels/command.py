@@ -127,7 +127,7 @@ ANALYSES = {
         (_reading, _clips, _context),
     ),
     "reset": Analysis(
-        "Identity and position of imagined digits when some levels did not see the context.",
+        "Identity and position of digits, read and imagined, when some levels did not see the context.",
         analyses.reset,
         False,
         (_reading, _clips, _context, _steps),

@@ -42,7 +42,7 @@ def draw_kl(found: Mapping[str, LevelKL], path: Path) -> None:
         having = [(group, kl) for group, kl in enumerate(found.values()) if level <= kl.levels]
         places = [group + (level - (kl.levels + 1) / 2) * 0.8 / most for group, kl in having]
         heights, halves = [kl.bits(level).mean for _, kl in having], [kl.bits(level).half_width for _, kl in having]
-        axes.bar(places, heights, 0.8 / most, yerr=halves, color=COLOURS[level - 1], label=f"level {level}", capsize=2)
+        axes.bar(places, heights, 0.8 / most, yerr=halves, color=_colour(level), label=f"level {level}", capsize=2)
         for place, height in zip(places, heights, strict=True):
             axes.annotate(f"{height:.3g}", (place, height), (0, 4), textcoords="offset points", ha="center", fontsize=7)
     axes.set_yscale("symlog", linthresh=NEAR_ZERO)
@@ -119,10 +119,10 @@ def draw_speeds(found: SpeedAdaptation, path: Path) -> None:
     panels = figure.subplots(1, found.levels, squeeze=False)[0]
     places = range(len(found.speeds))
     for level, axes in enumerate(panels, start=1):
-        axes.bar(places, found.means(level), 0.6, color=COLOURS[level - 1], alpha=0.45)
+        axes.bar(places, found.means(level), 0.6, color=_colour(level), alpha=0.45)
         for place, speed in zip(places, found.speeds, strict=True):
             nats = found.at(speed, level)
-            axes.plot([place] * len(nats), nats, "o", color=COLOURS[level - 1], markersize=4)
+            axes.plot([place] * len(nats), nats, "o", color=_colour(level), markersize=4)
         axes.set_xticks(places, [_speed(speed) for speed in found.speeds])
         axes.set_title(f"level {level}", fontsize=10)
         axes.set_ylim(bottom=0)
@@ -185,8 +185,8 @@ def _who_sees(axes: Axes, found: LevelReset) -> None:
     """A dot for each level and condition, filled where the level sees the context."""
     for row, blind in enumerate(found.measures):
         for level in range(1, found.levels + 1):
-            face = "none" if level in blind else COLOURS[level - 1]
-            axes.plot(level, row, "o", markersize=7, markerfacecolor=face, markeredgecolor=COLOURS[level - 1])
+            face = "none" if level in blind else _colour(level)
+            axes.plot(level, row, "o", markersize=7, markerfacecolor=face, markeredgecolor=_colour(level))
     axes.set_xlim(0.5, found.levels + 0.5)
     axes.set_ylim(len(found.measures) - 0.5, -0.5)
     axes.set_xticks(range(1, found.levels + 1))
@@ -220,7 +220,7 @@ def _curves(axes: Axes, found: LevelReset, name: str) -> None:
     if found.levels > 1:
         for level in range(1, found.levels + 1):
             label = name_of((level,), found.levels)
-            _line(axes, found.steps, found.measures[(level,)][name], label, COLOURS[level - 1])
+            _line(axes, found.steps, found.measures[(level,)][name], label, _colour(level))
     blind = _none_sees(found)
     _line(axes, found.steps, found.measures[blind][name], name_of(blind, found.levels), "0.5", ":")
     axes.axvline(0.5, color="0.2", linewidth=0.8)
@@ -256,3 +256,8 @@ def _picture(axes: Axes, image: Tensor, in_context: bool) -> None:
 def _speed(speed: float) -> str:
     """`x1/3`, `x1`, `x3`."""
     return f"x{speed:g}" if speed >= 1 else f"x1/{1 / speed:g}"
+
+
+def _colour(level: int) -> str:
+    """Of a level, counted from 1."""
+    return COLOURS[(level - 1) % len(COLOURS)]

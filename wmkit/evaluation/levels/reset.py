@@ -1,7 +1,8 @@
 """Which level holds what? Some see the context, some do not, and the ground truth judges what is imagined from there.
 
-A level that saw nothing of the context is reset: it followed its prior (TALD, section 4.6). What goes wrong in the
-frames is what it held, and nobody else. The papers look at pictures; here digits are recognised and located.
+A level that saw nothing of the context is reset: it followed its prior (TALD, section 4.6). What stays right in the
+frames the other levels hold; what goes wrong it held, or misled the levels below about, for it tells them what it made
+up. The papers look at pictures; here digits are recognised and located.
 """
 
 from __future__ import annotations

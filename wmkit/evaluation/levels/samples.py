@@ -33,8 +33,11 @@ class LevelSamples:
         return float(errors[: self.context].mean()), float(errors[self.context :].mean())
 
     def spread(self, name: str) -> tuple[float, float]:
-        """Variance over draws, summed over a frame's pixels: what the seeing levels leave open. As `error`."""
-        variance = self.frames[name].var(dim=0, correction=0).sum((-3, -2, -1))
+        """Variance over draws, summed over a frame's pixels: what the seeing levels leave open. As `error`.
+
+        Unbiased, so its expectation does not depend on the number of draws.
+        """
+        variance = self.frames[name].var(dim=0).sum((-3, -2, -1))
         return float(variance[: self.context].mean()), float(variance[self.context :].mean())
 
     def to_json(self) -> dict[str, Any]:
@@ -49,13 +52,14 @@ class LevelSamples:
 
 
 def conditions(levels: int) -> dict[str, Blind]:
-    """Who is blind: nobody; each level in turn (TALD's reset); all but one, which then speaks alone."""
+    """Who is blind: nobody; each level in turn (TALD's reset); all but one, which then speaks alone; all (a floor)."""
     every = tuple(range(1, levels + 1))
     found: dict[str, Blind] = {"all levels see": ()}
     if levels > 1:
         found |= {f"level {level} blind": (level,) for level in every}
+    if levels > 2:  # of two levels, one blind leaves one alone
         found |= {f"level {level} alone sees": tuple(i for i in every if i != level) for level in every}
-    return found
+    return found | {"none sees": every}
 
 
 def level_samples(
