@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 
 from wmkit import list_backbones, registry
+from wmkit.evaluation.digits.features import fit_feature_probe
+from wmkit.evaluation.digits.frames import fit_frame_probe
 
 ROOT = Path(__file__).parents[1]
 README, PAGE = ROOT / "README.md", ROOT / "docs" / "backbones.md"
@@ -25,6 +27,15 @@ def test_the_code_on_the_page_runs_and_its_backbone_keeps_the_contract(
     names: dict[str, object] = {"__name__": page.stem}
     exec("\n".join(blocks), names)
     assert "leaky" in list_backbones("backbone")
+
+
+@pytest.mark.parametrize("page", ["video", "clockwork"])
+def test_the_code_on_pages_about_video_runs(page: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for fitting in (fit_frame_probe, fit_feature_probe):
+        monkeypatch.setitem(fitting.__kwdefaults__, "steps", 2)
+    blocks = python_blocks(ROOT / "docs" / f"{page}.md")
+    assert len(blocks) == 2
+    exec("\n".join(blocks), {"__name__": page})
 
 
 def test_a_backbone_of_ones_own_takes_twenty_lines_or_so() -> None:

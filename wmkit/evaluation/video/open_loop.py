@@ -49,7 +49,9 @@ def evaluate_video(
     `fit_frame_probe`), which then reads digits from every predictor's frames and from the true ones: the ceiling.
     samples: N futures of each clip, the context's latents drawn anew for each; beside the first one stands the best of
     them, chosen per clip and metric by the mean over frames. training_frames: (M, T, C, H, W) uint8 for the mean
-    image; None takes the contexts. Everything is drawn from `seed`. Raises `ValueError` for too few or too short clips and samples < 1.
+    image; None takes the contexts. Everything is drawn from `seed`.
+
+    Raises `ValueError` for too few or too short clips and samples < 1.
     """
     check_lengths(batch, context, horizon)
     if samples < 1:
