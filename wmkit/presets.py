@@ -22,6 +22,9 @@ class Preset:
     """Length of windows at random places; None: whole episodes (or `tbtt`)."""
 
 
+FREE = frozenset({"image_output", "image_loss", "image_std", "kl_balance", "kl_scale", "free_bits", "unimix"})
+"""Keys of the model that may be said otherwise beside a preset: what is asked of its network, not what it is."""
+
 _S4_TRAIN = {"lr": 1e-3, "weight_decay": 1e-2, "warmup": 1000, "schedule": "cosine", "clip": 1000.0}
 _TSSM_TRAIN = {"lr": 1e-4, "weight_decay": 1e-2, "warmup": 0, "schedule": "constant", "clip": 1000.0}
 _RSSM_TRAIN = {"lr": 3e-4, "weight_decay": 1e-2, "warmup": 0, "schedule": "constant", "clip": 200.0}

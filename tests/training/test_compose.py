@@ -4,8 +4,9 @@ from typing import Literal
 
 import pytest
 
-from wmkit import Backbone, BackboneConfig, registry
+from wmkit import Backbone, BackboneConfig, build_world_model, registry
 from wmkit.config import RunConfig
+from wmkit.presets import CORRECTED
 from wmkit.registry import get_entry
 from wmkit.sizes import ModelConfig
 from wmkit.training.compose import compose, describe
@@ -115,6 +116,20 @@ def test_a_preset_sets_backbone_model_optimiser_and_batches() -> None:
 
 def test_a_preset_of_whole_episodes_reads_whole_episodes() -> None:
     assert compose(DEFAULTS, ["preset=tssm-xl-2d"]).data.sampler == "episodes"
+
+
+def test_each_difference_of_the_corrected_hierarchy_is_a_key_beside_the_released_one() -> None:
+    words = [f"model.{key}={value}" for key, value in CORRECTED[0].items()]
+    words += [f"backbone.{key}={value}" for key, value in CORRECTED[1].items()]
+    changed, corrected = (
+        compose(RunConfig(world="moving_mnist"), [f"preset={name}", *more]).to_dict()
+        for name, more in (("cwvae-mmnist", words), ("cwvae-mmnist-corrected", []))
+    )
+    assert {key: value for key, value in changed.items() if key != "preset"} == {
+        key: value for key, value in corrected.items() if key != "preset"
+    }
+    model = build_world_model(preset="cwvae-mmnist", image_shape=(1, 64, 64), action_dim=0, kl_balance=0.8)
+    assert model.config.kl_balance == 0.8
 
 
 def test_a_word_that_contradicts_the_preset_is_refused() -> None:
