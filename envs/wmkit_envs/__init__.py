@@ -16,6 +16,7 @@ from wmkit_envs.worlds import (
     MULTI_DOORS_KEYS_3,
     MULTI_DOORS_KEYS_5,
     MULTI_DOORS_KEYS_7,
+    SMALL_WORLDS,
     VIDEOS,
     WORLDS,
     find_world,
@@ -36,6 +37,7 @@ __all__ = [
     "RAY_MAZE_13X13",
     "RAY_MAZE_15X15",
     "RAY_TWO_ROOMS",
+    "SMALL_WORLDS",
     "VIDEOS",
     "WORLDS",
     "Episode",
@@ -52,12 +54,15 @@ def generate(world: str, *, seed: int, split: str = "train", index: int = 0, len
 
 
 def register(name: str) -> str:
-    """Make a world known to Gymnasium, if it is not yet, and return its id; the worlds in `WORLDS` already are.
+    """Make a world known to Gymnasium, if it is not yet, and return its id; `WORLDS` and `SMALL_WORLDS` already are.
 
-    `gymnasium.make(wmkit_envs.register("distracting_memory_16"))`. Raises `ValueError` for an unknown world and for a
-    video, in which nothing acts.
+    `gymnasium.make(wmkit_envs.register("distracting_memory_130"))`. Raises `ValueError` for an unknown world, for a
+    video, in which nothing acts, and for a name with the size of tiles, which no id has.
     """
     world = find_world(name)
+    if find_world(world.id).image_shape != world.image_shape:
+        base = find_world(world.id).name
+        raise ValueError(f"{name}: an id has no size of tiles; register {base!r}, then make(id, tile_size=...)")
     if world.id not in gymnasium.registry:
         gymnasium.register(
             world.id,
@@ -68,5 +73,5 @@ def register(name: str) -> str:
     return world.id
 
 
-for _name in WORLDS:
+for _name in (*WORLDS, *SMALL_WORLDS):
     register(_name)

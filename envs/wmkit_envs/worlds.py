@@ -28,6 +28,11 @@ GRID_WORLDS: tuple[GridWorld, ...] = (
 )
 WORLDS: dict[str, World] = {world.name: world for world in (*RAY_WORLDS, *GRID_WORLDS)}
 """Those that are environments, in the published sizes; `find_world` knows the tile worlds of every size."""
+SMALL_WORLDS = (
+    *(f"distracting_memory_{width}" for width in range(8, 129, 2) if width != 100),
+    *(f"multi_doors_keys_{keys}" for keys in (2, 4, 6)),
+)
+"""More sizes that Gymnasium knows from the start."""
 VIDEOS: dict[str, MovingMnist] = {world.name: world for world in (MOVING_MNIST, MOVING_MNIST_SLOW, MOVING_MNIST_FAST)}
 """Those that are watched only."""
 

@@ -141,13 +141,24 @@ def test_doors_stand_beside_what_is_right_without_a_model(make_folder: MakeFolde
     folder = make_folder(rewards=False)
     for path in folder.glob("cells/*/evaluation.json"):
         shares = {"generation": 0.9, FIRST_MAP: 0.37, DOOR_MAJORITY: 0.81}
-        tiles = {row: {"door, both": {"mean": x}, "door, open or shut": {"mean": x}} for row, x in shares.items()}
+        tiles = {
+            row: {
+                kind: {"mean": x, "half_width": 0.02, "curve": [None, x]}
+                for kind in ("door, both", "door, open or shut")
+            }
+            for row, x in shares.items()
+        }
         path.write_text(json.dumps(json.loads(path.read_text()) | {"tile_accuracy": tiles}))
     text = Page(write_report(folder)).text
     assert "doors right on test episodes" in text
     assert "64 test episodes for each run; higher is better." in text
     assert "first map, true walk, 37.0 %" in text
     assert "colours given, 81.0 %" in text
+    assert "Doors, step by step" in text
+    assert "88.0 % – 92.0 %" in text
+    [first, *_] = json.loads((folder / "comparison.json").read_text())["cells"]
+    assert first["doors_right_interval"] == pytest.approx([0.88, 0.92])
+    assert first["doors_rightly_open_or_shut_by_query_step"] == [None, 0.9]
 
 
 def test_the_json_has_every_cell_and_every_choice(make_folder: MakeFolder) -> None:

@@ -11,8 +11,10 @@ import numpy as np
 from wmkit.comparison.chart import Dots, Series, dot_chart, line_chart
 from wmkit.comparison.result import CellResult, Validation
 from wmkit.comparison.summary import QUALITY, Column, Summary, percent, spread
+from wmkit.evaluation.report import FIRST_MAP
+from wmkit.evaluation.tiles import DOOR_MAJORITY
 
-BASELINES = ("mean image", "copy last context frame", "first map, true walk")
+BASELINES = ("mean image", "copy last context frame", FIRST_MAP)
 Value = Callable[[Validation], float | None]
 
 
@@ -37,7 +39,7 @@ def headline(summary: Summary, world: str) -> str:
         x_label=f"{column.heading} on test episodes, one dot per seed, bar: mean",
         x_range=(math.floor(low * 10) / 10, 1.0) if by_share else (0.0, 1.1 * top or 1.0),
         format_x=_whole_percent if by_share else _plain,
-        reference=next((v for r in summary.results if r.cell.world == world and (v := r.accuracy("majority"))), None),
+        reference=_majority(summary, world),
     )
 
 
@@ -54,6 +56,7 @@ def size_curves(summary: Summary) -> str:
         return ""
     by_share = column.text is percent
     top = max(value for line in series for value in line.high)
+    series += [line for line in [_majority_by_size(summary, numbers)] if line and column is QUALITY[0]]
     template = re.sub(r"\d+", "N", min(numbers), count=1)
     return line_chart(
         f"{column.heading} against N in {template}",
@@ -120,6 +123,29 @@ def error_curves(summary: Summary, world: str) -> str:
     )
 
 
+def door_curves(summary: Summary, world: str) -> str:
+    """Doors in view that are rightly open or shut, at each step that shows one; empty in worlds without doors."""
+    tested = {
+        system: [c for c in summary.chosen(world, system) if c.door_curve("generation")]
+        for _, system in _systems(summary)
+    }
+    rows = [
+        (system, style, [c.door_curve("generation") for c in tested[system]]) for style, system in _systems(summary)
+    ]
+    some = next((cells[0] for cells in tested.values() if cells), None)
+    if some is None:
+        return ""
+    rows += [(name, "reference", [some.door_curve(name)]) for name in (FIRST_MAP, DOOR_MAJORITY)]
+    return line_chart(
+        f"doors rightly open or shut against steps after the context on {world}",
+        [line for row in rows if (line := _by_step(*row))],
+        x_label="steps after the context",
+        y_label="doors in view, rightly open or shut",
+        y_range=(0.0, 1.0),
+        format_y=_whole_percent,
+    )
+
+
 def _systems(summary: Summary) -> list[tuple[str, str]]:
     """Colour class and label of each system."""
     return [(f"s{index % 8}", system.label) for index, system in enumerate(summary.plan.systems)]
@@ -151,11 +177,26 @@ def _by_size(summary: Summary, numbers: dict[str, int], column: Column, style: s
     return Series(system, style, *(list(row) for row in rows))
 
 
-def _by_step(label: str, style: str, curves: Sequence[list[float]]) -> Series | None:
+def _majority(summary: Summary, world: str) -> float | None:
+    """What the more frequent answer gets on the test episodes of a world, where rewards are predicted."""
+    found = (result.accuracy("majority") for result in summary.results if result.cell.world == world)
+    return next((value for value in found if value is not None), None)
+
+
+def _majority_by_size(summary: Summary, numbers: dict[str, int]) -> Series | None:
+    found = {size: value for world, size in numbers.items() if (value := _majority(summary, world)) is not None}
+    return (
+        _series("same answer", "reference", np.array(list(found)), np.array([list(found.values())])) if found else None
+    )
+
+
+def _by_step(label: str, style: str, curves: Sequence[Sequence[float | None]]) -> Series | None:
+    """Steps at which some curve has nothing are left out."""
     if not any(curves):
         return None
-    values = np.array([curve for curve in curves if curve])
-    return _series(label, style, np.arange(1, values.shape[1] + 1), values)
+    values = np.array([curve for curve in curves if curve], np.float64)
+    there = ~np.isnan(values).any(0)
+    return _series(label, style, np.arange(1, values.shape[1] + 1)[there], values[:, there]) if there.any() else None
 
 
 def _series(label: str, style: str, x: np.ndarray, values: np.ndarray) -> Series:

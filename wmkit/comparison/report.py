@@ -112,6 +112,7 @@ def _world(summary: Summary, world: str) -> list[str]:
         heading(3, "Generation error, step by step"),
         figure(figures.error_curves(summary, world), _error_caption(result))
         or paragraph("No cell is tested yet.", "note"),
+        *_doors(summary, world),
         heading(3, "What they imagine"),
         _strips(summary, world),
         heading(3, "Every learning rate"),
@@ -119,6 +120,18 @@ def _world(summary: Summary, world: str) -> list[str]:
         details("Every cell", _cell_table(summary, world)),
         *_failures(summary, world),
     ]
+
+
+def _doors(summary: Summary, world: str) -> list[str]:
+    """Door states step by step, where there are doors."""
+    drawn = figures.door_curves(summary, world)
+    if not drawn:
+        return []
+    caption = (
+        "Doors in the imagined view, at steps that show one: mean over seeds, the band is their range. Dashed: the map "
+        "as the context showed it along the true walk; the more frequent state of the doors in view at each step."
+    )
+    return [heading(3, "Doors, step by step"), figure(drawn, caption)]
 
 
 def _any_tested(summary: Summary, world: str) -> CellResult | None:
@@ -146,8 +159,9 @@ def _door_floors(result: CellResult) -> str:
     if first is None or majority is None:
         return ""
     return (
-        f" Right in colour and in being open or shut; without a model: {FIRST_MAP}, {percent(first)}; the more "
-        f"frequent of open and shut at each step, colours given, {percent(majority)}."
+        " Right in being open or shut and in colour, where the picture shows one; without a model: "
+        f"{FIRST_MAP}, {percent(first)}; the more frequent of open and shut at each step, colours given, "
+        f"{percent(majority)}."
     )
 
 
@@ -225,12 +239,13 @@ def _cell_table(summary: Summary, world: str) -> str:
             row += [cell(result.status), *(_figure_cell(result, column) for column in columns)]
             rows.append(("", row))
     headings = ["system", "learning rate", "seed", "status", *(column.heading for column in columns)]
-    return table("Below an accuracy: its 95 % interval over test episodes.", headings, rows)
+    return table("Below a share: its 95 % interval over test episodes.", headings, rows)
 
 
 def _figure_cell(result: CellResult, column: Column) -> str:
     value = column.value(result)
-    interval = result.interval(column.heading.removesuffix(" accuracy"))
+    doors = column.heading == "doors right"
+    interval = result.doors_interval() if doors else result.interval(column.heading.removesuffix(" accuracy"))
     below = " – ".join(percent(end) for end in interval) if interval else ""
     return cell("-") if value is None else cell(column.text(value), below)
 

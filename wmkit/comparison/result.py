@@ -74,8 +74,19 @@ class CellResult:
 
     def doors(self, row: str = "generation", what: str = "door, both") -> float | None:
         """Share of the doors in imagined pictures whose colour and state are right, in worlds that have doors."""
-        entry = (self.evaluation or {}).get("tile_accuracy", {}).get(row, {}).get(what, {})
-        return entry.get("mean")
+        return self._doors(row, what).get("mean")
+
+    def doors_interval(self) -> tuple[float, float] | None:
+        """95 % interval of `doors` over test episodes."""
+        entry = self._doors("generation", "door, both")
+        return (entry["mean"] - entry["half_width"], entry["mean"] + entry["half_width"]) if entry else None
+
+    def door_curve(self, row: str) -> list[float | None]:
+        """Share of doors in view that are rightly open or shut, per query step; None where no door is in view."""
+        return self._doors(row, "door, open or shut").get("curve", [])
+
+    def _doors(self, row: str, what: str) -> dict[str, Any]:
+        return (self.evaluation or {}).get("tile_accuracy", {}).get(row, {}).get(what, {})
 
     def _reward(self, kind: str) -> dict[str, float] | None:
         entry = (self.evaluation or {}).get("reward_accuracy", {}).get(kind)
@@ -91,6 +102,8 @@ class CellResult:
             **{f"{kind}_accuracy": self.accuracy(kind) for kind in kinds},
             **{f"{kind}_accuracy_interval": self.interval(kind) for kind in kinds},
             "doors_right": self.doors(),
+            "doors_right_interval": self.doors_interval(),
+            "doors_rightly_open_or_shut_by_query_step": self.door_curve("generation"),
             "generation_error": self.error_of("generation"),
             "reconstruction_error": self.error_of("reconstruction"),
             "error_by_query_step": {row: self._rounded(row) for row in (self.evaluation or {}).get("query_curves", {})},

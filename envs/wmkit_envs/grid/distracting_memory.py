@@ -11,7 +11,8 @@ room at the left, and to the middle: the context. The query walks to the end and
     #       >         start at (W/2 - 1, 4)
 
 Source: S4WM (Deng et al. 2023). The environment was not published; geometry, colours and steps were read off the video
-on its project page (width 100). What could not be read is a field of `DistractingMemory` whose docstring says "guess".
+on its project page (width 100). What could not be read is a field of `DistractingMemory` whose docstring says "guess";
+that draws are independent and uniform, and the final turn too, is one more guess.
 """
 
 from __future__ import annotations
@@ -24,8 +25,8 @@ from numpy.typing import NDArray
 
 from wmkit_envs.grid.actions import FORWARD, TURN_LEFT, TURN_RIGHT
 from wmkit_envs.grid.scene import GridScene, walled
-from wmkit_envs.grid.tiles import DOWN, EMPTY, RIGHT, SQUARE, UP, WALL, check_colors, color_number
-from wmkit_envs.grid.world import GridWorld
+from wmkit_envs.grid.tiles import DOWN, EMPTY, RIGHT, SQUARE, UP, WALL, check_colors, check_integer, color_number
+from wmkit_envs.grid.world import GridWorld, named
 from wmkit_envs.world import Draw, Episode
 
 HEIGHT, HALL = 9, 4
@@ -43,11 +44,11 @@ class DistractingMemory(GridWorld):
     width: int = 100
     """Cells across, even, at least 8; published: 100, 200, 400."""
     distractor_rate: float = 0.5
-    """Guess: each hall cell is coloured with this probability, independently (the video has 47 of 94)."""
+    """Guess: each hall cell is coloured with this probability, independently (the video has 47 of 93)."""
     distractor_colors: tuple[str, ...] = HALL_COLORS
     """The video's four colours (19, 10, 10, 8 times). Guess: uniform."""
     last_distractor: int = 4
-    """Guess: hall cells are coloured from x = 4 to x = W - 4; the video's last four are empty up to W - 3."""
+    """Guess: hall cells are coloured from x = 4 to x = W - this (in the video the last four before W - 3 are empty)."""
     target_colors: tuple[str, ...] = HALL_COLORS
     """Guess: the two targets have two different ones of these, uniformly drawn; the one that matches the sample too."""
     sample_cells: tuple[tuple[int, int], ...] = ((1, 3), (2, 3), (3, 3), (1, 5), (2, 5), (3, 5))
@@ -59,8 +60,7 @@ class DistractingMemory(GridWorld):
             raise ValueError(f"context_length: make worlds of other widths with distracting_memory({self.width})")
         if not 0 <= self.distractor_rate <= 1:
             raise ValueError(f"distractor_rate: expected a probability, 0 to 1, got {self.distractor_rate}")
-        if not 3 <= self.last_distractor <= self.width - 3:
-            raise ValueError(f"last_distractor: expected 3..{self.width - 3} cells, got {self.last_distractor}")
+        check_integer("last_distractor", self.last_distractor, 3, self.width - 3)
         check_colors("distractor_colors", self.distractor_colors)
         check_colors("target_colors", self.target_colors, at_least=2)
         if not self.sample_cells or not set(self.sample_cells) <= set(ROOM):
@@ -87,6 +87,10 @@ class DistractingMemory(GridWorld):
             "map_tiles": cells,
         }
         return GridScene(cells, (self.width // 2 - 1, HALL, RIGHT), exits, facts=facts)
+
+    def with_settings(self, **settings: Any) -> DistractingMemory:
+        """See `GridWorld.with_settings`."""
+        return distracting_memory(self.width, **{"image_shape": self.image_shape} | settings)
 
     def script(self, draw: Draw) -> NDArray[np.int64]:
         """To the hall's end, to the room, back to the start (2W - 2 actions); to the end, up or down (W/2 + 1)."""
@@ -125,7 +129,7 @@ def script(width: int, turn: int) -> list[int]:
 
 def checked_width(width: int) -> int:
     """`width` itself; raises `ValueError` for one that is odd or below 8."""
-    if width < 8 or width % 2:
+    if not isinstance(width, int) or width < 8 or width % 2:
         raise ValueError(f"width: Distracting Memory needs an even width of at least 8, got {width}")
     return width
 
@@ -133,11 +137,12 @@ def checked_width(width: int) -> int:
 def distracting_memory(width: int, **settings: Any) -> DistractingMemory:
     """The world of that width: 2W - 1 observations of context, W/2 + 1 of query.
 
-    `settings` are fields of `DistractingMemory`.
+    `settings` are fields of `DistractingMemory` that are its own, which the name then lists, and `image_shape`. Raises
+    `ValueError` for others and for values that make no world.
     """
     context = 2 * checked_width(width) - 1
     return DistractingMemory(
-        **{"name": f"distracting_memory_{width}"} | settings,
+        **named(DistractingMemory, f"distracting_memory_{width}", settings, computed=("width",)),
         id=f"wmkit/DistractingMemory-{width}-v0",
         episode_length=context + width // 2 + 1,
         context_length=context,

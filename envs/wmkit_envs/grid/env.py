@@ -70,17 +70,24 @@ class GridEnv(MiniGridEnv):
         world: a name, or a world with settings of your own.
         tile_size: pixels on a tile's side; None for the world's own, 8 unless the name says otherwise.
         render_mode: None or "rgb_array".
+        settings: other ones of the world, `gymnasium.make(id, distractor_rate=0.2)`.
 
-    Raises `ValueError` for an unknown world, split, option or render mode, a negative seed, and a tile size outside
-    4..64.
+    Raises `ValueError` for an unknown world, split, option, setting or render mode, a negative seed, and a tile size
+    outside 4..64.
 
     """
 
     metadata = METADATA
 
-    def __init__(self, world: str | GridWorld, tile_size: int | None = None, render_mode: str | None = None) -> None:
+    def __init__(
+        self,
+        world: str | GridWorld,
+        tile_size: int | None = None,
+        render_mode: str | None = None,
+        **settings: Any,
+    ) -> None:
         check_render_mode(render_mode)
-        self.world = resized(world, tile_size)
+        self.world = resized(world, tile_size, settings)
         self.keys = np.zeros(NUM_COLORS, np.uint8)
         """Keys held, by colour."""
         self._draw: Draw | None = None

@@ -12,7 +12,8 @@ shut); the query fetches the keys one by one, trying two doors after each, and t
     # k # k # k #   #      key i at (4i+2, 9); alcoves y = 9..11
 
 Source: S4WM (Deng et al. 2023). The environment was not published; a figure of 17 frames of one query on its project
-page fits one walk only. What it does not show is a field of `MultiDoorsKeys` whose docstring says "guess".
+page fits one walk only. What it does not show is a field of `MultiDoorsKeys` whose docstring says "guess"; two more are
+the length of the query, drawn again until it fits, and that the two doors tried after a key are any two different ones.
 """
 
 from __future__ import annotations
@@ -25,8 +26,20 @@ from numpy.typing import NDArray
 
 from wmkit_envs.grid.actions import DONE, FORWARD, NUM_ACTIONS, PICK_UP, TOGGLE, TURN_LEFT, TURN_RIGHT
 from wmkit_envs.grid.scene import GridScene, walled
-from wmkit_envs.grid.tiles import DOWN, EMPTY, KEY, LEFT, LOCKED, OPEN, RIGHT, UP, check_colors, color_number
-from wmkit_envs.grid.world import GridWorld
+from wmkit_envs.grid.tiles import (
+    DOWN,
+    EMPTY,
+    KEY,
+    LEFT,
+    LOCKED,
+    OPEN,
+    RIGHT,
+    UP,
+    check_colors,
+    check_integer,
+    color_number,
+)
+from wmkit_envs.grid.world import GridWorld, named
 from wmkit_envs.world import Draw, Episode
 
 MAX_DRAWS = 10_000
@@ -57,12 +70,9 @@ class MultiDoorsKeys(GridWorld):
         if len(walk.actions) + 1 != self.context_length:
             raise ValueError(f"context_length: make worlds of other settings with multi_doors_keys({self.keys}, ...)")
         check_colors("colors", self.colors)
-        if self.alcove_depth < 1:
-            raise ValueError(f"alcove_depth: expected at least 1 cell, got {self.alcove_depth}")
-        if self.turn_around not in (TURN_LEFT, TURN_RIGHT):
-            raise ValueError(f"turn_around: expected 0 (left) or 1 (right), got {self.turn_around}")
-        if not 0 <= self.idle_action < NUM_ACTIONS:
-            raise ValueError(f"idle_action: expected one of the actions 0..{NUM_ACTIONS - 1}, got {self.idle_action}")
+        check_integer("alcove_depth", self.alcove_depth, 1)
+        check_integer("turn_around", self.turn_around, TURN_LEFT, TURN_RIGHT)
+        check_integer("idle_action", self.idle_action, 0, NUM_ACTIONS - 1)
 
     @property
     def size(self) -> tuple[int, int]:
@@ -102,6 +112,10 @@ class MultiDoorsKeys(GridWorld):
         }
         start = (4 * (self.keys // 2) + 2, self._corridor, LEFT if self.mirrored else RIGHT)
         return GridScene(cells, start, watched=(*self._key_cells, *self._door_cells), facts=facts)
+
+    def with_settings(self, **settings: Any) -> MultiDoorsKeys:
+        """See `GridWorld.with_settings`."""
+        return multi_doors_keys(self.keys, **{"image_shape": self.image_shape} | settings)
 
     def script(self, draw: Draw) -> NDArray[np.int64]:
         """The context's round, then a query drawn again until it fits, filled up with `idle_action`."""
@@ -189,7 +203,7 @@ def context_walk(keys: int, mirrored: bool, turn_around: int) -> Walk:
 
 def checked_keys(keys: int) -> int:
     """`keys` itself; raises `ValueError` below 2."""
-    if keys < 2:
+    if not isinstance(keys, int) or keys < 2:
         raise ValueError(f"keys: Multi Doors Keys needs at least 2, got {keys}")
     return keys
 
@@ -199,12 +213,14 @@ def multi_doors_keys(keys: int, **settings: Any) -> MultiDoorsKeys:
     of query.
 
     Published are 76, 170, 296 and 174, 380, 654 for 3, 5, 7 keys, through which the formulas go (guess for other N).
-    `settings` are fields of `MultiDoorsKeys`.
+    `settings` are fields of `MultiDoorsKeys` that are its own, which the name then lists, and `image_shape`. Raises
+    `ValueError` for others and for values that make no world.
     """
+    settings = named(MultiDoorsKeys, f"multi_doors_keys_{keys}", settings, computed=("keys",))
     walk = context_walk(checked_keys(keys), settings.get("mirrored", False), TURN_LEFT)
     context = len(walk.actions) + 1
     return MultiDoorsKeys(
-        **{"name": f"multi_doors_keys_{keys}"} | settings,
+        **settings,
         id=f"wmkit/MultiDoorsKeys-{keys}-v0",
         episode_length=context + (17 * keys**2 + 70 * keys - 15) // 2,
         context_length=context,

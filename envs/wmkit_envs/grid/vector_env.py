@@ -44,8 +44,14 @@ class GridVectorEnv(VectorEnv[Pictures, NDArray[np.int64], NDArray[Any]]):
         tile_size: int | None = None,
         max_episode_steps: int | None = None,
         autoreset_mode: AutoresetMode | str = AutoresetMode.NEXT_STEP,
+        render_mode: None = None,
+        **settings: Any,
     ) -> None:
-        self.num_envs, self.world = num_envs, resized(world, tile_size)
+        if render_mode is not None:
+            raise ValueError(
+                f"render_mode: only a single environment draws its map; expected None, got {render_mode!r}"
+            )
+        self.num_envs, self.world = num_envs, resized(world, tile_size, settings)
         self._mode = AutoresetMode(autoreset_mode)
         self.metadata = {"autoreset_mode": self._mode, "render_modes": []}
         side = self.world.image_shape[1]
@@ -68,7 +74,7 @@ class GridVectorEnv(VectorEnv[Pictures, NDArray[np.int64], NDArray[Any]]):
         options = dict(options or {})
         rows = self._checked_rows(options.pop("reset_mask", None))
         seeds = self._checked_seeds(seed)
-        super().reset(seed=seed if isinstance(seed, int) else None)
+        super().reset(seed=int(seed) if isinstance(seed, int | np.integer) else None)
         self._restart(rows, seeds, checked_options(options))
         return self._look(), self._info(rows, is_first=rows)
 
@@ -136,8 +142,11 @@ class GridVectorEnv(VectorEnv[Pictures, NDArray[np.int64], NDArray[Any]]):
         ]
 
     def _checked_seeds(self, seed: int | Sequence[int | None] | None) -> Sequence[int | None]:
-        seeds = [seed + row for row in range(self.num_envs)] if isinstance(seed, int) else seed
-        seeds = [None] * self.num_envs if seeds is None else seeds
+        if seed is None:
+            return [None] * self.num_envs
+        if isinstance(seed, int | np.integer):
+            return [int(seed) + row for row in range(self.num_envs)]
+        seeds = [None if one is None else int(one) for one in seed]
         if len(seeds) != self.num_envs:
             raise ValueError(f"seed: expected one, or {self.num_envs} of them, got {len(seeds)}")
         return seeds

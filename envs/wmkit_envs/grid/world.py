@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from wmkit_envs.grid.actions import NUM_ACTIONS
 from wmkit_envs.grid.tiles import VIEW, checked_tile_size
 from wmkit_envs.world import Draw, Episode, World
 
@@ -24,13 +25,15 @@ class GridWorld(World):
 
     image_shape: tuple[int, int, int] = (3, 40, 40)
     """5 tiles of 8 pixels, as published; smaller tiles by `dataclasses.replace(world, image_shape=(3, 20, 20))`."""
-    action_dim: int = 7
-    """MiniGrid's seven actions."""
+    action_dim: int = NUM_ACTIONS
+    """MiniGrid's seven actions, one-hot (guess: the paper does not say how wide its actions are)."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.image_shape[1] != self.image_shape[2] or self.image_shape[1] % VIEW:
             raise ValueError(f"image_shape: expected (3, {VIEW} n, {VIEW} n), n a tile's side, got {self.image_shape}")
+        if self.action_dim != NUM_ACTIONS:
+            raise ValueError(f"action_dim: MiniGrid has {NUM_ACTIONS} actions, got {self.action_dim}")
         checked_tile_size(self.tile_size)
 
     @property
@@ -52,6 +55,10 @@ class GridWorld(World):
             "entry_point": "wmkit_envs.grid.env:GridEnv",
             "vector_entry_point": "wmkit_envs.grid.vector_env:GridVectorEnv",
         }
+
+    @abc.abstractmethod
+    def with_settings(self, **settings: Any) -> GridWorld:
+        """The world with other settings, under a name that lists them; raises `ValueError` as its maker does."""
 
     @abc.abstractmethod
     def begin(self, draw: Draw) -> GridScene:
@@ -83,6 +90,8 @@ class GridWorld(World):
         from wmkit_envs.grid.engine import play
 
         draws = [Draw(seed, split, index) for index in indices]
+        if not draws:
+            raise ValueError("indices: expected at least one, got none")
         length = self.checked_length(length)
         scenes = [self.begin(draw) for draw in draws]
         actions = np.stack([self.script(draw) for draw in draws])[:, : length - 1]
@@ -117,16 +126,31 @@ def info_facts(scene: GridScene) -> Episode:
     return {key: value.copy() for key, value in scene.facts.items() if key != "map_tiles"}
 
 
-def resized(world: str | GridWorld, tile_size: int | None) -> GridWorld:
-    """The tile world of that name, or `world` itself, with tiles of `tile_size` pixels.
+def named(kind: type[GridWorld], name: str, settings: dict[str, Any], computed: tuple[str, ...]) -> dict[str, Any]:
+    """The settings of a world of that kind with its name, `name[setting=value,...]` where some are its own.
 
-    Raises `ValueError` for a name that is unknown or another kind of world's, and for a size that cannot be drawn.
+    Raises `ValueError` for what is no setting of it, or follows from its size, as `computed` does.
+    """
+    inherited = {field.name for field in dataclasses.fields(GridWorld)}
+    own = [field.name for field in dataclasses.fields(kind) if field.name not in {*inherited, *computed}]
+    if unknown := sorted(settings.keys() - {*own, "name", "image_shape"}):
+        raise ValueError(f"{unknown[0]} is no setting of {name}: expected one of {', '.join([*own, 'image_shape'])}")
+    given = ",".join(f"{key}={settings[key]}".replace(" ", "") for key in own if key in settings)
+    return {"name": f"{name}[{given}]" if given else name} | settings
+
+
+def resized(world: str | GridWorld, tile_size: int | None, settings: dict[str, Any]) -> GridWorld:
+    """The tile world of that name, or `world` itself, with tiles of `tile_size` pixels and other settings.
+
+    Raises `ValueError` for a name that is unknown or another kind of world's, a size that cannot be drawn, and settings
+    that the world does not have.
     """
     from wmkit_envs.worlds import find_world
 
     found = find_world(world) if isinstance(world, str) else world
     if not isinstance(found, GridWorld):
         raise ValueError(f"world: expected a tile world, got {world!r}")
+    found = found.with_settings(**settings) if settings else found
     if tile_size is None:
         return found
     return dataclasses.replace(found, image_shape=(3, VIEW * tile_size, VIEW * tile_size))

@@ -111,6 +111,7 @@ def test_a_width_changed_behind_the_lengths_is_refused() -> None:
         ("target_colors", ("red", "pink")),
         ("last_distractor", 2),
         ("last_distractor", 14),
+        ("last_distractor", 4.5),
         ("sample_cells", ()),
         ("sample_cells", ((4, 3),)),
     ],

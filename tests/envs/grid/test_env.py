@@ -74,6 +74,25 @@ def test_the_view_is_drawn_in_the_size_asked_for() -> None:
     assert GridEnv("distracting_memory_16").observation_space.shape == (40, 40, 3)
 
 
+def test_small_worlds_are_known_from_the_start_and_tiles_are_no_part_of_an_id() -> None:
+    for env_id in ("wmkit/DistractingMemory-16-v0", "wmkit/MultiDoorsKeys-2-v0"):
+        assert gymnasium.make(env_id, tile_size=4).observation_space.shape == (20, 20, 3)
+    with pytest.raises(ValueError, match=r"register 'distracting_memory_16', then make\(id, tile_size=...\)"):
+        wmkit_envs.register("distracting_memory_16_4px")
+
+
+def test_settings_reach_the_environments_and_make_a_name_of_their_own() -> None:
+    single = gymnasium.make("wmkit/DistractingMemory-16-v0", distractor_rate=0.0, tile_size=4)
+    several = gymnasium.make_vec("wmkit/DistractingMemory-16-v0", num_envs=2, distractor_rate=0.0, tile_size=4)
+    for world in (single.unwrapped.world, several.world):
+        assert world.name == "distracting_memory_16[distractor_rate=0.0]"
+        assert world.image_shape == (3, 20, 20)
+        assert (world.generate(seed=0)["map_tiles"][4, 4:13] == 0).all()
+    for make in (gymnasium.make, gymnasium.make_vec):
+        with pytest.raises(ValueError, match="distractors is no setting of distracting_memory_16"):
+            make("wmkit/DistractingMemory-16-v0", distractors=0.0)
+
+
 def test_rendering_shows_the_whole_map() -> None:
     env = GridEnv("multi_doors_keys_3", render_mode="rgb_array")
     env.reset(seed=0)
@@ -120,11 +139,16 @@ def assert_same(one: dict[str, Any], other: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("mode", list(AutoresetMode), ids=lambda mode: mode.value)
-@pytest.mark.parametrize("name", ["distracting_memory_8_4px", "multi_doors_keys_2"])
-def test_the_vector_environment_is_what_gymnasium_makes_of_single_ones(name: str, mode: AutoresetMode) -> None:
-    env_id = wmkit_envs.register(name)
-    ours = gymnasium.make_vec(env_id, num_envs=3, autoreset_mode=mode)
-    theirs = gymnasium.make_vec(env_id, num_envs=3, vectorization_mode="sync", vector_kwargs={"autoreset_mode": mode})
+@pytest.mark.parametrize(("name", "tile_size"), [("distracting_memory_8", 4), ("multi_doors_keys_2", None)])
+def test_the_vector_environment_is_what_gymnasium_makes_of_single_ones(
+    name: str, tile_size: int | None, mode: AutoresetMode
+) -> None:
+    env_id, size = wmkit_envs.register(name), {"tile_size": tile_size}
+    ours = gymnasium.make_vec(env_id, num_envs=3, autoreset_mode=mode, **size)
+    theirs = gymnasium.make_vec(
+        env_id, num_envs=3, vectorization_mode="sync", vector_kwargs={"autoreset_mode": mode}, **size
+    )
+    assert ours.single_observation_space.shape == (5 * (tile_size or 8), 5 * (tile_size or 8), 3)
     assert isinstance(ours, GridVectorEnv)
     assert ours.metadata["autoreset_mode"] is mode
     assert (ours.observation_space, ours.action_space) == (theirs.observation_space, theirs.action_space)
@@ -188,6 +212,13 @@ def test_wrong_settings_are_refused(wrong: dict[str, Any], message: str) -> None
     if "render_mode" not in wrong:
         with pytest.raises(ValueError, match=message):
             GridVectorEnv(2, **({"world": "distracting_memory_16"} | wrong))
+
+
+def test_a_numpy_seed_is_a_seed_and_several_environments_draw_no_map() -> None:
+    env = GridVectorEnv(2, world="distracting_memory_8")
+    np.testing.assert_array_equal(env.reset(seed=np.int64(3))[0], env.reset(seed=3)[0])
+    with pytest.raises(ValueError, match="render_mode: only a single environment"):
+        gymnasium.make_vec("wmkit/DistractingMemory-8-v0", num_envs=2, render_mode="rgb_array")
 
 
 def test_a_ray_environment_refuses_a_tile_world() -> None:

@@ -101,11 +101,31 @@ def test_settings_behind_the_lengths_are_refused() -> None:
 
 @pytest.mark.parametrize(
     ("setting", "value"),
-    [("colors", ()), ("colors", ("pink",)), ("alcove_depth", 0), ("turn_around", 2), ("idle_action", 7)],
+    [
+        ("colors", ()),
+        ("colors", ("pink",)),
+        ("alcove_depth", 0),
+        ("alcove_depth", 2.5),
+        ("turn_around", 2),
+        ("idle_action", 7),
+    ],
 )
 def test_settings_that_make_no_world_are_refused_by_name(setting: str, value: object) -> None:
     with pytest.raises(ValueError, match=f"{setting}: expected .* got"):
         multi_doors_keys(3, **{setting: value})
+
+
+@pytest.mark.parametrize("setting", ["episode_length", "context_length", "id", "keys", "action_dim", "alcoves"])
+def test_what_is_no_setting_is_refused(setting: str) -> None:
+    with pytest.raises(
+        (ValueError, TypeError), match=rf"{setting} is no setting of multi_doors_keys_3|multiple values"
+    ):
+        multi_doors_keys(3, **{setting: 7})
+
+
+def test_no_episodes_are_no_batch() -> None:
+    with pytest.raises(ValueError, match="indices: expected at least one"):
+        multi_doors_keys(3).generate_batch(seed=0, indices=[])
 
 
 def test_settings_change_the_world() -> None:
