@@ -1,10 +1,10 @@
 """Compare backbones: who remembers the square at the other end of the corridor?
 
-    python recipes/compare_backbones.py                                    the comparison below: 2 h 20 min of 2 cores
+    python recipes/compare_backbones.py                                    the comparison below: 2 h 30 min of 2 cores
     python recipes/compare_backbones.py systems=s4,gru seeds=0 minutes=2   a first look
     python recipes/compare_backbones.py worlds=distracting_memory_16_4px,distracting_memory_32_4px minutes=15
     python recipes/compare_backbones.py "system.wide=backbone=s4 backbone.layers=8" systems=s4,wide out=comparisons/wide
-    wmkit report comparisons/dm16                                              the report again, without training
+    wmkit report comparisons/distracting_memory_16_4px                         the report again, without training
 
 Every system gets the same episodes, the same wall time and the same learning rates; which rate it is judged by is
 chosen on the validation split. `gru_tbtt` is the RSSM of the S4WM paper: windows of a fifth of the shortest episode, so

@@ -3,7 +3,7 @@
     python recipes/multi_doors_keys.py                                       S4, 2 keys, tiles of 4 pixels
     python recipes/multi_doors_keys.py backbone=gru                          or transformer_xl, or one of your own
     python recipes/multi_doors_keys.py world=multi_doors_keys_3_4px          any number of keys from 2
-    python recipes/multi_doors_keys.py backbone=gru data.sampler=persistent data.length=50        RSSM-TBTT
+    python recipes/multi_doors_keys.py backbone=gru data.sampler=persistent data.length=27        RSSM-TBTT
     python recipes/multi_doors_keys.py preset=s4wm-2d world=multi_doors_keys_3 train.steps=100000
                                                                              the paper's sizes: needs a GPU
 

@@ -68,6 +68,12 @@ def test_the_rules_agree_with_minigrid_on_a_hundred_episodes_on_the_script_and_o
         assert_agrees_with_minigrid(env, draw, noisy(env.world, draw, noise, np.random.default_rng(index)))
 
 
+@pytest.mark.parametrize("name", ["distracting_memory_400", "multi_doors_keys_7"])
+def test_the_rules_agree_with_minigrid_at_the_largest_published_sizes(name: str) -> None:
+    env, draw = GridEnv(name), Draw(5, "test", 0)
+    assert_agrees_with_minigrid(env, draw, noisy(env.world, draw, 0.0, np.random.default_rng(0)))
+
+
 @given(st.lists(st.sampled_from([TURN_LEFT, TURN_RIGHT, *[FORWARD] * 4, PICK_UP, TOGGLE, DROP, DONE]), max_size=60))
 def test_the_rules_agree_with_minigrid_on_any_actions(actions: list[int]) -> None:
     assert_agrees_with_minigrid(ENVS["multi_doors_keys_2_4px"], Draw(6), np.array(actions, np.int64))

@@ -18,7 +18,7 @@ from wmkit_envs.grid.tiles import AGENT, NUM_TILES, SQUARE
 from wmkit_envs.grid.vector_env import GridVectorEnv
 
 
-@pytest.mark.parametrize("name", ["distracting_memory_16", "multi_doors_keys_2"])
+@pytest.mark.parametrize("name", ["distracting_memory_16", "distracting_memory_100", "multi_doors_keys_2"])
 def test_a_world_of_any_size_can_be_made_and_passes_gymnasiums_checker(name: str) -> None:
     env = gymnasium.make(wmkit_envs.register(name), render_mode="rgb_array")
     assert isinstance(env.unwrapped, MiniGridEnv)
