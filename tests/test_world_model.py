@@ -97,9 +97,8 @@ def test_the_continue_head_learns_that_a_terminal_step_is_the_last() -> None:
     model, batch = make(continue_head=True, first_step="model"), make_batch()
     batch.is_terminal[:, -1] = True
     noise = model.draw_noise(2, 6)
-    assert model.continues is not None
     seen, _ = model.observe(batch.image, batch.action, noise=noise)
-    goes_on = torch.sigmoid(model.continues(seen.features).squeeze(-1))
+    goes_on = model.predict_continue(seen.features)
     expected = torch.where(batch.is_terminal, -(1 - goes_on).log(), -goes_on.log())
     torch.testing.assert_close(model(batch, None, noise).terms["continue"], expected)
 
@@ -108,6 +107,8 @@ def test_a_model_without_a_reward_head_predicts_none() -> None:
     model = make()
     with pytest.raises(ValueError, match="reward_head"):
         model.predict_reward(torch.zeros(1, model.feature_dim))
+    with pytest.raises(ValueError, match="predicts no ends"):
+        model.predict_continue(torch.zeros(1, model.feature_dim))
 
 
 def test_the_image_loss_is_half_the_squared_error_in_nll_and_all_of_it_in_sse() -> None:

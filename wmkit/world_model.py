@@ -151,6 +151,15 @@ class WorldModel(nn.Module):
             raise ValueError("This model predicts no rewards: build it with reward_head=True (model.reward_head=true)")
         return self.reward(features).squeeze(-1).float()
 
+    def predict_continue(self, features: Tensor) -> Tensor:
+        """Probabilities (...) that the episode goes on after steps with features (..., F): sigmoid of the head's logit.
+
+        Raises `ValueError` for a model without a continue head.
+        """
+        if self.continues is None:
+            raise ValueError("This model predicts no ends: build it with continue_head=True (model.continue_head=true)")
+        return torch.sigmoid(self.continues(features).squeeze(-1).float())
+
     def forward(
         self,
         batch: Batch,
