@@ -6,10 +6,14 @@ r"""The tables and figures of TALD and CW-VAE on Moving MNIST, at a size that a 
     python recipes/clockwork_figures.py figure=11                      which level holds what: level reset, samples
     python recipes/clockwork_figures.py figure=table1                  KL in bits, one to four levels
     python recipes/clockwork_figures.py figure=tableD1                 training time relative to the RSSM's
-    python recipes/clockwork_figures.py figure=8 preset=cwvae-mmnist lrs=3e-4 \
+    python recipes/clockwork_figures.py figure=8 systems=k6 preset=cwvae-mmnist lrs=3e-4 \
         worlds=moving_mnist_slow,moving_mnist,moving_mnist_fast steps=120000 train.threads=null out=figures/paper
+    python recipes/clockwork_figures.py figure=table1 preset=cwvae-mmnist lrs=3e-4 worlds=moving_mnist steps=120000 \
+        systems=rssm,levels2,k6,levels4 "system.levels2=backbone.levels=2 backbone.factor=6" \
+        "system.levels4=backbone.levels=4 backbone.factor=4" train.threads=null out=figures/paper
 
-Numbers are those of the papers: 1, 8, 10, 11 and table 1 of TALD, table D.1 of CW-VAE. Runs go to `out=`, a comparison
+The systems k1, k2, ... set k, levels4 has k = 3: at the papers' size name those of the papers, as above. Numbers are
+those of the papers: 1, 8, 10, 11 and table 1 of TALD, table D.1 of CW-VAE. Runs go to `out=`, a comparison
 (docs/comparing.md), and are shared, but for figure 1, whose clips are longer: what one figure has trained the next one
 takes, and the same command goes on where it was stopped. One run takes one thread, so jobs=2 fills two cores; times are
 worth little unless jobs=1 and nothing else runs. The figure and its JSON are in `out=`/figure-NAME. `--help` lists

@@ -11,11 +11,14 @@
     python recipes/moving_mnist.py world=moving_mnist_slow_32px         a third of the speed; or _fast_32px
     python recipes/moving_mnist.py preset=cwvae-mmnist world=moving_mnist train.steps=120000 train.threads=null
                                                                         as released, 64x64: needs a GPU
-    wmkit levels kl|entropy|reset|samples RUN                           afterwards: what does each level hold?
+    WMKIT_MNIST=FOLDER python recipes/moving_mnist.py                   MNIST's digits (idx files), not scikit-learn's
+    wmkit video RUN                                                     afterwards: SSIM, PSNR, which digits, where
+    wmkit levels kl|entropy|reset|samples RUN                           what does each level hold?
 
 Trained on clips of 32 frames (data.length), tested with 36 frames of context and a horizon of 64; eval.horizon=900 is
 the papers', for a run that is trained already it is `wmkit levels horizon RUN --horizon 900`. The table at the end has
-the errors of imagined frames; docs/clockwork.md says how to see what is in them.
+the errors of imagined frames. After so few steps a model knows where digits are, not which: docs/clockwork.md has the
+words of runs that know both.
 """
 
 from __future__ import annotations
