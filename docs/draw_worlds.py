@@ -8,10 +8,11 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib import pyplot
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageDraw
 
 from wmkit_envs import DISTRACTING_MEMORY_100, MULTI_DOORS_KEYS_5, RAY_MAZE_9X9, RAY_TWO_ROOMS, VIDEOS, World
 from wmkit_envs.grid.atlas import render_tiles
+from wmkit_envs.grid.scene import GridScene
 from wmkit_envs.grid.tiles import AGENT
 from wmkit_envs.grid.world import GridWorld
 from wmkit_envs.observation import pictures
@@ -22,6 +23,8 @@ from wmkit_envs.world import Draw
 
 FOLDER = Path(__file__).parent / "pictures"
 SEED, ZOOM, GAP = 3, 2, 4
+ASIDE = (2, 5)
+"""Pixels from the corner of a tile to the context's and to the query's way."""
 # to the end, back at the start room, back at the start, the end again
 MEMORY_TIMES = (0, 12, 24, 36, 46, 49, 147, 150, 160, 198, 210, 222, 234, 244, 248, 249)
 VIDEO_ROWS = ("moving_mnist_slow", "moving_mnist", "moving_mnist_fast")
@@ -39,9 +42,9 @@ def main() -> None:
         save(f"{world.name}_strip", tile(images[list(times)], columns=6))
         draw_map(world, simulation.scene, trajectory)
     save("walls", tile(wall_textures()[:, 0], columns=8))
-    for grid_world, times in ((DISTRACTING_MEMORY_100, MEMORY_TIMES), (MULTI_DOORS_KEYS_5, DOORS_TIMES)):
+    for grid_world, chosen in ((DISTRACTING_MEMORY_100, MEMORY_TIMES), (MULTI_DOORS_KEYS_5, DOORS_TIMES)):
         images = grid_world.generate(seed=SEED)["image"]
-        save(f"{grid_world.name}_strip", tile(images[list(times)], columns=len(times) // 2))
+        save(f"{grid_world.name}_strip", tile(images[list(chosen)], columns=len(chosen) // 2))
         save(f"{grid_world.name}_map", draw_grid(grid_world))
     videos = [VIDEOS[name].generate(seed=SEED, length=36)["image"] for name in VIDEO_ROWS]
     frames = np.concatenate([video[::3] for video in videos]).repeat(3, axis=-1)
@@ -84,11 +87,29 @@ def draw_map(world: World, scene: Scene, trajectory: Trajectory) -> None:
 
 
 def draw_grid(world: GridWorld) -> NDArray[np.uint8]:
-    """The map of a tile world with the agent at its start."""
-    scene = world.begin(Draw(SEED))
-    cells, (x, y, heading) = scene.cells.copy(), scene.start
-    cells[y, x] = AGENT + heading
-    return render_tiles(cells, world.atlas)
+    """The map of a tile world with the way walked and the exits, and on top of it the agent at its start."""
+    scene, positions = world.begin(Draw(SEED)), world.generate_batch(seed=SEED, indices=[0])["agent_pos"][0]
+    picture = Image.fromarray(render_tiles(scene.cells, world.atlas))
+    canvas, (x, y, heading), size = ImageDraw.Draw(picture), scene.start, world.tile_size
+    draw_ways(canvas, size * positions[: world.context_length], size * positions[world.context_length - 1 :])
+    draw_exits(canvas, scene, size)
+    picture.paste(Image.fromarray(world.atlas[AGENT + heading]), (size * x, size * y))
+    return np.asarray(picture)
+
+
+def draw_ways(canvas: ImageDraw.ImageDraw, context: NDArray[np.float32], query: NDArray[np.float32]) -> None:
+    """Lines along cells with corners at (n, 2) pixels: the context in white, the query in pink to its lower right."""
+    for way, aside, color in zip((context, query), ASIDE, ("white", "deeppink"), strict=True):
+        canvas.line((way + aside).ravel().tolist(), fill=color)
+
+
+def draw_exits(canvas: ImageDraw.ImageDraw, scene: GridScene, size: int) -> None:
+    """A ring in the exit with reward 1, a cross in the one with reward 0; cells have `size` pixels."""
+    (left, top), (x, y) = (size * np.array(cell) + 1 for cell in scene.exits)  # no exits: they are off the map
+    across = size - 3
+    canvas.ellipse((left, top, left + across, top + across), outline="white")
+    canvas.line((x, y, x + across, y + across), fill="white")
+    canvas.line((x, y + across, x + across, y), fill="white")
 
 
 def seen_from_above(scene: Scene) -> NDArray[np.float64]:

@@ -1,0 +1,151 @@
+"""Print the trivial baselines of docs/worlds.md: python docs/world_baselines.py [world]"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from wmkit.batch import Batch
+from wmkit.data import GeneratedEpisodes, WholeEpisodes
+from wmkit.evaluation.baselines import copy_last_frame, mean_image, other_random_frame
+from wmkit.evaluation.errors import frame_error
+from wmkit.evaluation.tiles import DOOR_MAJORITY, KEYS, OPEN, TileTruth, picture_of, remembered_map, tile_accuracy
+from wmkit_envs import World, find_world
+from wmkit_envs.grid.actions import DONE
+from wmkit_envs.grid.world import GridWorld
+from wmkit_envs.world import Draw, Episode
+
+SEED = 0
+TILE_EPISODES, RAY_EPISODES = 60, 20
+"""Test episodes whose frames are compared, and as many training episodes for the mean image."""
+REWARDS, WALKS = 10_000, 1_000
+"""Test episodes whose last reward, or whose length of the query walk, counts."""
+TRAINED, TESTED = 5_000, 256
+"""Episodes looked for in each other; episodes are the same when their tiles and actions are."""
+AT_ONCE = 500
+"""Episodes generated together."""
+ERROR = "squared error per query frame"
+
+Figures = Iterator[tuple[str, float]]
+
+
+def main() -> None:
+    """Every figure of the named world, or of all."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("world", nargs="?", choices=CHECKS)
+    chosen = parser.parse_args().world
+    for name in CHECKS if chosen is None else [chosen]:
+        print(name)
+        for check in CHECKS[name]:
+            for what, figure in check(find_world(name)):
+                print(f"  {what:<70} {figure:10,.4g}", flush=True)
+
+
+def frames(world: World) -> Figures:
+    """Errors of predictions that need no model."""
+    count, context = TILE_EPISODES if isinstance(world, GridWorld) else RAY_EPISODES, world.context_length
+    horizon = world.episode_length - context
+    yield "test episodes", count
+    image = episodes(world, "test", count).image
+    predictions = {
+        f"mean image of {count} training episodes": training_mean(world, count),
+        "last context frame": copy_last_frame(image, context, horizon),
+        "previous frame": image[:, context - 1 : -1],
+        "another episode's frame": other_random_frame(image, horizon, torch.Generator().manual_seed(SEED)),
+    }
+    for name, prediction in predictions.items():
+        yield f"{ERROR}: {name}", mean_error(prediction, image[:, context:])
+
+
+def doors(world: World) -> Figures:
+    """The map as the context showed it, and whether doors are open: all of them, and those that reports judge."""
+    assert isinstance(world, GridWorld)
+    context, length = world.context_length, world.episode_length
+    query, atlas = episodes(world, "test", TILE_EPISODES, KEYS).window(context, length), torch.tensor(world.atlas)
+    remembered = picture_of(remembered_map(query), atlas)
+    yield f"{ERROR}: the map as the context showed it", mean_error(remembered, query.image)
+    truth = TileTruth.of(query, atlas)
+    share = truth.is_open.float().mean((0, 2))
+    yield "percentage open, all doors, whole query", 100 * float(share.mean())
+    yield "percentage right, the more frequent at each step", 100 * float(share.maximum(1 - share).mean())
+    yield "percentage open, doors in view, until the walk ends", 100 * float(truth.is_open[truth.shown].float().mean())
+    majority = tile_accuracy(query, atlas, {}).over(DOOR_MAJORITY, OPEN, (1, length - context))
+    yield "percentage right, the more frequent at each step", 100 * majority.mean
+
+
+def walks(world: World) -> Figures:
+    """The query's actions before it is filled up."""
+    assert isinstance(world, GridWorld)
+    queries = [world.script(Draw(SEED, "test", index))[world.context_length - 1 :] for index in range(WALKS)]
+    steps = [(query != DONE).sum() for query in queries]
+    yield f"steps of the query before it is filled up, {WALKS} test episodes", float(np.mean(steps))
+
+
+def rewards(world: World) -> Figures:
+    """How often the last reward is 1, and 0."""
+    ones = np.concatenate([part["reward"][:, -1] for part in parts(world, "test", REWARDS)]).mean()
+    yield f"percentage right among {REWARDS} last rewards: always 1", 100 * float(ones)
+    yield f"percentage right among {REWARDS} last rewards: always 0", 100 * float(1 - ones)
+
+
+def repeats(world: World) -> Figures:
+    """How many episodes differ, and how many of the test were trained on."""
+    trained, tested = (
+        [episode for part in parts(world, split, count) for episode in fingerprints(part)]
+        for split, count in (("train", TRAINED), ("test", TESTED))
+    )
+    known = set(trained)
+    yield f"different ones among {TRAINED} training episodes", len(known)
+    yield f"of {TESTED} test episodes are among them", sum(episode in known for episode in tested)
+
+
+def episodes(world: World, split: str, count: int, keys: tuple[str, ...] = ()) -> Batch:
+    """Episodes 0..count-1 of a split."""
+    source = GeneratedEpisodes(world, seed=SEED, split=split, num_episodes=count)
+    return next(iter(WholeEpisodes(source, count, shuffle=False, epochs=1, keys=keys)))
+
+
+def training_mean(world: World, count: int) -> Tensor:
+    """The mean image (C, H, W) of `count` training episodes, of which one is kept at a time."""
+    source = GeneratedEpisodes(world, seed=SEED, num_episodes=count)
+    batches = WholeEpisodes(source, 1, shuffle=False, epochs=1)
+    return torch.stack([mean_image(batch.image) for batch in batches]).mean(dim=0)
+
+
+def mean_error(prediction: Tensor, query: Tensor) -> float:
+    """Mean of the squared errors over frames, which are sums over pixels and channels."""
+    return float(frame_error(prediction, query).double().mean())
+
+
+def parts(world: World, split: str, count: int) -> Iterator[Episode]:
+    """Arrays of episodes 0..count-1, `AT_ONCE` at a time, without pictures."""
+    assert isinstance(world, GridWorld)
+    for start in range(0, count, AT_ONCE):
+        yield world.generate_batch(seed=SEED, split=split, indices=range(start, min(count, start + AT_ONCE)))
+
+
+def fingerprints(part: Episode) -> list[bytes]:
+    """For each episode its tiles and actions as bytes."""
+    actions = part["action"].argmax(-1).astype(np.uint8)
+    return [tiles.tobytes() + row.tobytes() for tiles, row in zip(part["tiles"], actions, strict=True)]
+
+
+CHECKS: dict[str, tuple[Callable[[World], Figures], ...]] = {
+    "ray_maze_9x9": (frames,),
+    "ray_two_rooms": (frames,),
+    "distracting_memory_16": (rewards, repeats),
+    "distracting_memory_100": (frames,),
+    "multi_doors_keys_2": (repeats,),
+    "multi_doors_keys_3": (frames, doors, walks, repeats),
+    "multi_doors_keys_5": (frames, doors, walks),
+    "multi_doors_keys_7": (frames, doors, walks),
+}
+"""What is printed of each world."""
+
+
+if __name__ == "__main__":
+    main()
