@@ -110,6 +110,14 @@ def test_every_machine_is_named_and_several_are_warned_of(make_folder: MakeFolde
     assert "one process each, on Some CPU, 2 cores and on Another CPU. Several machines" in text
 
 
+def test_a_system_whose_runs_were_not_equally_fast_is_named(make_folder: MakeFolder) -> None:
+    folder = make_folder()
+    assert "Not alike" not in Page(write_report(folder)).text
+    finished = next(folder.glob("cells/*gru-lr0.001-seed1/finished.json"))
+    finished.write_text(json.dumps({"step": 26, "seconds": 60.0, "skipped": 0}))
+    assert "Not alike: gru took 20 to 26 steps a minute." in Page(write_report(folder)).text
+
+
 def test_what_comes_from_outside_is_escaped(make_folder: MakeFolder) -> None:
     page = Page(write_report(make_folder(failed=(0,))))
     assert "'a<b>'" in page.text

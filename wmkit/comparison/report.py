@@ -30,6 +30,8 @@ from wmkit.evaluation.report import FIRST_MAP
 from wmkit.evaluation.tiles import DOOR_MAJORITY
 
 REPORT = "report.html"
+UNEVEN = 1.25
+"""Times as many steps a minute in one run as in another of the same system, above which the page says so."""
 LOSSES = " Losses of systems that read windows of other lengths do not compare."
 
 
@@ -101,7 +103,7 @@ def _world(summary: Summary, world: str) -> list[str]:
         heading(3, "At the chosen learning rate"),
         _system_table(summary, world, "Mean over seeds, range below; the best mean in bold.", QUALITY),
         heading(3, "What it cost"),
-        _system_table(summary, world, _cost_caption(summary), COST),
+        _system_table(summary, world, f"{_cost_caption(summary)}{_uneven(summary, world)}", COST),
         heading(3, "While training"),
         figure(
             figures.learning_curves(summary, world),
@@ -340,6 +342,18 @@ def _starts(summary: Summary) -> list[dict[str, Any]]:
         if start not in found:
             found.append(start)
     return found
+
+
+def _uneven(summary: Summary, world: str) -> str:
+    """Systems of which one run took many more steps a minute than another: their minutes were not the same budget."""
+    sentences = []
+    for system in summary.plan.systems:
+        paces = [cell.steps / cell.minutes for cell in summary.of(world, system.label) if cell.steps and cell.minutes]
+        if summary.plan.minutes is not None and paces and max(paces) > UNEVEN * min(paces):
+            sentences.append(f"{system.label} took {min(paces):,.0f} to {max(paces):,.0f} steps a minute")
+    return (
+        f" Not alike: {'; '.join(sentences)}. Their machines differed, or what else ran on them." if sentences else ""
+    )
 
 
 def _cost_caption(summary: Summary) -> str:
