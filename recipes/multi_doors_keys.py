@@ -1,9 +1,9 @@
 """Multi Doors Keys: which doors are open by now, when keys of four colours are fetched and spent?
 
-    python recipes/multi_doors_keys.py                                       S4, 2 keys, tiles of 4 pixels
+    python recipes/multi_doors_keys.py                                       S4, 3 keys, tiles of 4 pixels
     python recipes/multi_doors_keys.py backbone=gru                          or transformer_xl, or one of your own
-    python recipes/multi_doors_keys.py world=multi_doors_keys_3_4px          any number of keys from 2
-    python recipes/multi_doors_keys.py backbone=gru data.sampler=persistent data.length=27        RSSM-TBTT
+    python recipes/multi_doors_keys.py world=multi_doors_keys_2_4px          any number from 2, of which there are 448
+    python recipes/multi_doors_keys.py backbone=gru data.sampler=persistent data.length=25        RSSM-TBTT
     python recipes/multi_doors_keys.py preset=s4wm-2d world=multi_doors_keys_3 train.steps=100000
                                                                              the paper's sizes: needs a GPU
 
@@ -26,7 +26,7 @@ from wmkit.training.command import run_recipe
 def config() -> RunConfig:
     """The run without any word on the command line; `--help` lists every key."""
     return RunConfig(
-        world="multi_doors_keys_2_4px",
+        world="multi_doors_keys_3_4px",
         backbone="s4",
         size="small",
         model=dataclasses.replace(ModelConfig.for_size("small"), latent="categorical", kl_scale=1.0),
