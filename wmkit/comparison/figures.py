@@ -135,7 +135,8 @@ def door_curves(summary: Summary, world: str) -> str:
     some = next((cells[0] for cells in tested.values() if cells), None)
     if some is None:
         return ""
-    rows += [(name, "reference", [some.door_curve(name)]) for name in (FIRST_MAP, DOOR_MAJORITY)]
+    floors = {"first map": FIRST_MAP, "majority": DOOR_MAJORITY}
+    rows += [(label, "reference", [some.door_curve(name)]) for label, name in floors.items()]
     return line_chart(
         f"doors rightly open or shut against steps after the context on {world}",
         [line for row in rows if (line := _by_step(*row))],
