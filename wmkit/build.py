@@ -14,7 +14,7 @@ from wmkit.dynamics import Dynamics, LatentDynamics
 from wmkit.dynamics.latents import build_latent
 from wmkit.networks import FrameDecoder, FrameEncoder, ImageDecoder, ImageEncoder
 from wmkit.planet import PlanetDecoder, PlanetEncoder
-from wmkit.presets import FREE, PRESETS, Preset
+from wmkit.presets import PRESETS, Preset
 from wmkit.registry import Entry, entry_of, get_entry
 from wmkit.sizes import ModelConfig
 from wmkit.world_model import WorldModel
@@ -138,10 +138,9 @@ def _override(config: ModelConfig, overrides: dict[str, Any]) -> ModelConfig:
 def _refuse_conflicts(
     name: str, preset: Preset, backbone: BackboneLike | None, size: str | None, overrides: dict[str, Any]
 ) -> None:
-    """A preset fixes backbone, size and network: giving others beside it is a mistake, not a wish; `FREE` keys are."""
+    """A preset fixes backbone, size and network: giving others beside it is a mistake, not a wish."""
     given = {"backbone": backbone, "size": size, **overrides}
-    fixed = {"backbone": preset.backbone, "size": preset.size, **preset.model}
-    fixed = {key: value for key, value in fixed.items() if key not in FREE}
+    fixed = {"backbone": preset.backbone, "size": preset.size, **preset.network}
     for key, value in fixed.items():
         if given.get(key) not in (None, value):
             raise ValueError(

@@ -21,6 +21,11 @@ class Preset:
     length: int | None = None
     """Length of windows at random places; None: whole episodes (or `tbtt`)."""
 
+    @property
+    def network(self) -> dict[str, Any]:
+        """What of `model` nothing else may be said of beside the preset: all but `FREE`."""
+        return {key: value for key, value in self.model.items() if key not in FREE}
+
 
 FREE = frozenset({"image_output", "image_loss", "image_std", "kl_balance", "kl_scale", "free_bits", "unimix"})
 """Keys of the model that may be said otherwise beside a preset: what is asked of its network, not what it is."""

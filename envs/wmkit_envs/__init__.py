@@ -60,13 +60,13 @@ def register(name: str) -> str:
     video, in which nothing acts, and for a name with the size of tiles, which no id has.
     """
     world = find_world(name)
-    if find_world(world.id).image_shape != world.image_shape:
-        base = find_world(world.id).name
-        raise ValueError(f"{name}: an id has no size of tiles; register {base!r}, then make(id, tile_size=...)")
+    base = find_world(world.id)
+    if base.image_shape != world.image_shape:
+        raise ValueError(f"{name}: an id has no size of tiles; register {base.name!r}, then make(id, tile_size=...)")
     if world.id not in gymnasium.registry:
         gymnasium.register(
             world.id,
-            kwargs={"world": find_world(world.id).name},
+            kwargs={"world": base.name},
             max_episode_steps=world.episode_length - 1,
             **world.registration,
         )

@@ -56,7 +56,8 @@ def size_curves(summary: Summary) -> str:
         return ""
     by_share = column.text is percent
     top = max(value for line in series for value in line.high)
-    series += [line for line in [_majority_by_size(summary, numbers)] if line and column is QUALITY[0]]
+    if column is QUALITY[0] and (chance := _majority_by_size(summary, numbers)):
+        series.append(chance)
     template = re.sub(r"\d+", "N", min(numbers), count=1)
     return line_chart(
         f"{column.heading} against N in {template}",
@@ -125,16 +126,11 @@ def error_curves(summary: Summary, world: str) -> str:
 
 def door_curves(summary: Summary, world: str) -> str:
     """Doors in view that are rightly open or shut, at each step that shows one; empty in worlds without doors."""
-    tested = {
-        system: [c for c in summary.chosen(world, system) if c.door_curve("generation")]
-        for _, system in _systems(summary)
-    }
-    rows = [
-        (system, style, [c.door_curve("generation") for c in tested[system]]) for style, system in _systems(summary)
-    ]
-    some = next((cells[0] for cells in tested.values() if cells), None)
+    cells = {system: summary.chosen(world, system) for _, system in _systems(summary)}
+    some = next((cell for row in cells.values() for cell in row if cell.door_curve("generation")), None)
     if some is None:
         return ""
+    rows = [(system, style, [c.door_curve("generation") for c in cells[system]]) for style, system in _systems(summary)]
     floors = {"first map": FIRST_MAP, "majority": DOOR_MAJORITY}
     rows += [(label, "reference", [some.door_curve(name)]) for label, name in floors.items()]
     return line_chart(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +27,7 @@ from wmkit.comparison.system import System
 from wmkit.comparison.table import seeds_text
 from wmkit.evaluation.report import FIRST_MAP
 from wmkit.evaluation.tiles import DOOR_MAJORITY
+from wmkit.training.run_folder import write_whole
 
 REPORT = "report.html"
 UNEVEN = 1.25
@@ -43,9 +43,7 @@ def write_report(folder: Path) -> Path:
     summary = read_summary(folder)
     summary.save()
     path = folder / REPORT
-    temporary = path.with_name(f".{os.getpid()}-{REPORT}")
-    temporary.write_text(render(summary), encoding="utf-8")
-    temporary.replace(path)
+    write_whole(path, render(summary))
     return path
 
 
@@ -246,8 +244,7 @@ def _cell_table(summary: Summary, world: str) -> str:
 
 def _figure_cell(result: CellResult, column: Column) -> str:
     value = column.value(result)
-    doors = column.heading == "doors right"
-    interval = result.doors_interval() if doors else result.interval(column.heading.removesuffix(" accuracy"))
+    interval = column.interval(result)
     below = " – ".join(percent(end) for end in interval) if interval else ""
     return cell("-") if value is None else cell(column.text(value), below)
 

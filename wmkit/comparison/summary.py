@@ -24,6 +24,8 @@ class Column:
     heading: str
     value: Callable[[CellResult], float | None]
     text: Callable[[float], str]
+    interval: Callable[[CellResult], tuple[float, float] | None] = lambda result: None
+    """95 % over test episodes, where there is one."""
 
 
 def percent(value: float) -> str:
@@ -39,9 +41,19 @@ def number(value: float) -> str:
 
 
 QUALITY = (
-    Column("imagination accuracy", lambda result: result.accuracy("imagination"), percent),
-    Column("inference accuracy", lambda result: result.accuracy("inference"), percent),
-    Column("doors right", lambda result: result.doors(), percent),
+    Column(
+        "imagination accuracy",
+        lambda result: result.accuracy("imagination"),
+        percent,
+        lambda result: result.interval("imagination"),
+    ),
+    Column(
+        "inference accuracy",
+        lambda result: result.accuracy("inference"),
+        percent,
+        lambda result: result.interval("inference"),
+    ),
+    Column("doors right", lambda result: result.doors(), percent, CellResult.doors_interval),
     Column("generation error", lambda result: result.error_of("generation"), number),
     Column("reconstruction error", lambda result: result.error_of("reconstruction"), number),
 )

@@ -20,7 +20,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from wmkit.build import get_preset
 from wmkit.config import RunConfig, closest, import_plugins
-from wmkit.presets import FREE, Preset
+from wmkit.presets import Preset
 from wmkit.registry import Entry, get_entry, list_backbones
 from wmkit.sizes import ModelConfig
 
@@ -78,16 +78,14 @@ def _expand_preset(words: list[Override]) -> list[Override]:
     if name is None:
         return words
     preset = get_preset(name)
-    values = {"backbone": preset.backbone, "size": preset.size} | {f"model.{k}": v for k, v in preset.model.items()}
-    for key, value in values.items():
-        if key.removeprefix("model.") in FREE:
-            continue
+    fixed = {"backbone": preset.backbone, "size": preset.size} | {f"model.{k}": v for k, v in preset.network.items()}
+    for key, value in fixed.items():
         given = _scan(words, key, value)
         if given != value:
             raise ValueError(f"preset={name} has {key}={value}, but {key}={given} was given too. Drop one of the two.")
     data = {"batch_size": preset.batch_size, **_sampler(preset)}
-    groups = {"backbone": preset.backbone_options, "train": preset.train, "data": data}
-    values |= {f"{group}.{k}": v for group, options in groups.items() for k, v in options.items()}
+    groups = {"model": preset.model, "backbone": preset.backbone_options, "train": preset.train, "data": data}
+    values = fixed | {f"{group}.{k}": v for group, options in groups.items() for k, v in options.items()}
     return parse_overrides([f"{key}={'null' if value is None else value}" for key, value in values.items()]) + words
 
 

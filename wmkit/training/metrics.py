@@ -12,6 +12,8 @@ import torch
 from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
+from wmkit.training.run_folder import write_whole
+
 
 class JsonLines:
     """One JSON object per line: {"step": 10, "split": "train", "values": {...}}."""
@@ -93,6 +95,4 @@ def read_lines(path: Path) -> Iterator[dict[str, Any]]:
 
 def _keep_until(path: Path, last_step: int) -> None:
     kept = [record for record in read_lines(path) if record["step"] <= last_step]
-    temporary = path.with_name(f".{path.name}")
-    temporary.write_text("".join(json.dumps(record) + "\n" for record in kept), encoding="utf-8")
-    os.replace(temporary, path)
+    write_whole(path, "".join(json.dumps(record) + "\n" for record in kept))

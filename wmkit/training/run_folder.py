@@ -173,9 +173,14 @@ def versions() -> dict[str, Any]:
 
 
 def write_json(path: Path, values: dict[str, Any]) -> None:
-    """Write indented JSON through a temporary file, so that readers see a whole file or none."""
+    """Write indented JSON; see `write_whole`."""
+    write_whole(path, json.dumps(values, indent=2) + "\n")
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write through a temporary file of this process, so that readers see a whole file or none."""
     temporary = path.with_name(f".{os.getpid()}-{path.name}")
-    temporary.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
+    temporary.write_text(text, encoding="utf-8")
     os.replace(temporary, path)
 
 

@@ -18,7 +18,8 @@ that draws are independent and uniform, and the final turn too, is one more gues
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+import numbers
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,6 +42,7 @@ ROOM = tuple((x, y) for y in (3, 4, 5) for x in (1, 2, 3))
 class DistractingMemory(GridWorld):
     """Reward 1 for turning to the target of the sample's colour at the end; the script turns up or down at random."""
 
+    size_field: ClassVar[str] = "width"
     width: int = 100
     """Cells across, even, at least 8; published: 100, 200, 400."""
     distractor_rate: float = 0.5
@@ -90,7 +92,7 @@ class DistractingMemory(GridWorld):
 
     def with_settings(self, **settings: Any) -> DistractingMemory:
         """See `GridWorld.with_settings`."""
-        return distracting_memory(self.width, **{"image_shape": self.image_shape} | settings)
+        return distracting_memory(self.width, **self.own_settings() | settings)
 
     def script(self, draw: Draw) -> NDArray[np.int64]:
         """To the hall's end, to the room, back to the start (2W - 2 actions); to the end, up or down (W/2 + 1)."""
@@ -129,7 +131,7 @@ def script(width: int, turn: int) -> list[int]:
 
 def checked_width(width: int) -> int:
     """`width` itself; raises `ValueError` for one that is odd or below 8."""
-    if not isinstance(width, int) or width < 8 or width % 2:
+    if not isinstance(width, numbers.Integral) or width < 8 or width % 2:
         raise ValueError(f"width: Distracting Memory needs an even width of at least 8, got {width}")
     return width
 
@@ -142,7 +144,7 @@ def distracting_memory(width: int, **settings: Any) -> DistractingMemory:
     """
     context = 2 * checked_width(width) - 1
     return DistractingMemory(
-        **named(DistractingMemory, f"distracting_memory_{width}", settings, computed=("width",)),
+        **named(DistractingMemory, f"distracting_memory_{width}", settings),
         id=f"wmkit/DistractingMemory-{width}-v0",
         episode_length=context + width // 2 + 1,
         context_length=context,

@@ -19,7 +19,8 @@ the length of the query, drawn again until it fits, and that the two doors tried
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+import numbers
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,6 +50,7 @@ MAX_DRAWS = 10_000
 class MultiDoorsKeys(GridWorld):
     """No reward, no end; what the view shows depends on all that was picked up and opened before."""
 
+    size_field: ClassVar[str] = "keys"
     keys: int = 3
     """Keys, and doors, at least 2; published: 3, 5, 7."""
     colors: tuple[str, ...] = ("green", "blue", "purple", "yellow")
@@ -115,7 +117,7 @@ class MultiDoorsKeys(GridWorld):
 
     def with_settings(self, **settings: Any) -> MultiDoorsKeys:
         """See `GridWorld.with_settings`."""
-        return multi_doors_keys(self.keys, **{"image_shape": self.image_shape} | settings)
+        return multi_doors_keys(self.keys, **self.own_settings() | settings)
 
     def script(self, draw: Draw) -> NDArray[np.int64]:
         """The context's round, then a query drawn again until it fits, filled up with `idle_action`."""
@@ -203,7 +205,7 @@ def context_walk(keys: int, mirrored: bool, turn_around: int) -> Walk:
 
 def checked_keys(keys: int) -> int:
     """`keys` itself; raises `ValueError` below 2."""
-    if not isinstance(keys, int) or keys < 2:
+    if not isinstance(keys, numbers.Integral) or keys < 2:
         raise ValueError(f"keys: Multi Doors Keys needs at least 2, got {keys}")
     return keys
 
@@ -216,7 +218,7 @@ def multi_doors_keys(keys: int, **settings: Any) -> MultiDoorsKeys:
     `settings` are fields of `MultiDoorsKeys` that are its own, which the name then lists, and `image_shape`. Raises
     `ValueError` for others and for values that make no world.
     """
-    settings = named(MultiDoorsKeys, f"multi_doors_keys_{keys}", settings, computed=("keys",))
+    settings = named(MultiDoorsKeys, f"multi_doors_keys_{keys}", settings)
     walk = context_walk(checked_keys(keys), settings.get("mirrored", False), TURN_LEFT)
     context = len(walk.actions) + 1
     return MultiDoorsKeys(

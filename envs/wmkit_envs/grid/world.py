@@ -5,7 +5,7 @@ from __future__ import annotations
 import abc
 import dataclasses
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 class GridWorld(World):
     """A world seen as 5x5 tiles around the agent, north up. Subclasses draw the scene and write the script."""
 
+    size_field: ClassVar[str]
+    """The field that its maker takes as an argument of its own."""
     image_shape: tuple[int, int, int] = (3, 40, 40)
     """5 tiles of 8 pixels, as published; smaller tiles by `dataclasses.replace(world, image_shape=(3, 20, 20))`."""
     action_dim: int = NUM_ACTIONS
@@ -55,6 +57,18 @@ class GridWorld(World):
             "entry_point": "wmkit_envs.grid.env:GridEnv",
             "vector_entry_point": "wmkit_envs.grid.vector_env:GridVectorEnv",
         }
+
+    @classmethod
+    def settings(cls) -> list[dataclasses.Field[Any]]:
+        """Fields that a world of this kind has beside those of every tile world and its size."""
+        inherited = {field.name for field in dataclasses.fields(GridWorld)}
+        return [field for field in dataclasses.fields(cls) if field.name not in {*inherited, cls.size_field}]
+
+    def own_settings(self) -> dict[str, Any]:
+        """Settings that are not the usual ones, and the shape of its pictures."""
+        values = {field.name: getattr(self, field.name) for field in self.settings()}
+        usual = {field.name: field.default for field in self.settings()}
+        return {"image_shape": self.image_shape} | {key: x for key, x in values.items() if x != usual[key]}
 
     @abc.abstractmethod
     def with_settings(self, **settings: Any) -> GridWorld:
@@ -126,13 +140,12 @@ def info_facts(scene: GridScene) -> Episode:
     return {key: value.copy() for key, value in scene.facts.items() if key != "map_tiles"}
 
 
-def named(kind: type[GridWorld], name: str, settings: dict[str, Any], computed: tuple[str, ...]) -> dict[str, Any]:
+def named(kind: type[GridWorld], name: str, settings: dict[str, Any]) -> dict[str, Any]:
     """The settings of a world of that kind with its name, `name[setting=value,...]` where some are its own.
 
-    Raises `ValueError` for what is no setting of it, or follows from its size, as `computed` does.
+    Raises `ValueError` for what is no setting of it, or follows from its size.
     """
-    inherited = {field.name for field in dataclasses.fields(GridWorld)}
-    own = [field.name for field in dataclasses.fields(kind) if field.name not in {*inherited, *computed}]
+    own = [field.name for field in kind.settings()]
     if unknown := sorted(settings.keys() - {*own, "name", "image_shape"}):
         raise ValueError(f"{unknown[0]} is no setting of {name}: expected one of {', '.join([*own, 'image_shape'])}")
     given = ",".join(f"{key}={settings[key]}".replace(" ", "") for key in own if key in settings)

@@ -88,6 +88,9 @@ def test_settings_reach_the_environments_and_make_a_name_of_their_own() -> None:
         assert world.name == "distracting_memory_16[distractor_rate=0.0]"
         assert world.image_shape == (3, 20, 20)
         assert (world.generate(seed=0)["map_tiles"][4, 4:13] == 0).all()
+    both = GridEnv(several.world, last_distractor=5).world
+    assert both.name == "distracting_memory_16[distractor_rate=0.0,last_distractor=5]"
+    assert both.image_shape == (3, 20, 20)
     for make in (gymnasium.make, gymnasium.make_vec):
         with pytest.raises(ValueError, match="distractors is no setting of distracting_memory_16"):
             make("wmkit/DistractingMemory-16-v0", distractors=0.0)
