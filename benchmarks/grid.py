@@ -38,6 +38,11 @@ def generate(world: GridWorld, batch: int) -> int:
     return int(np.prod(render_tiles(episodes["tiles"], world.atlas).shape[:2]))
 
 
+def draw(tiles: NDArray[np.uint8], atlas: NDArray[np.uint8]) -> int:
+    """Pictures of stored tiles, as when episodes are loaded."""
+    return len(render_tiles(tiles, atlas))
+
+
 def generate_one(world: GridWorld) -> int:
     """One episode as the data workers make it."""
     return len(world.generate(seed=0, index=1)["image"])
@@ -64,9 +69,11 @@ def main() -> None:
     for name in ("distracting_memory_100", "multi_doors_keys_5"):
         world = wmkit_envs.find_world(name)
         assert isinstance(world, GridWorld)
+        stored = world.generate(seed=0)["tiles"]
         env, vector = gymnasium.make(world.id), gymnasium.make_vec(world.id, num_envs=64)
         rivals |= {
             f"{name}: generate_batch(16) + pictures": lambda world=world: generate(world, 16),
+            f"{name}: pictures from tiles": lambda world=world, stored=stored: draw(stored, world.atlas),
             f"{name}: generate, one episode": lambda world=world: generate_one(world),
             f"{name}: make_vec, 64": lambda vector=vector: step_many(vector),
             f"{name}: MiniGrid env": lambda env=env: walk(env),

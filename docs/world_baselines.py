@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import hashlib
 from collections.abc import Callable, Iterator
 
 import numpy as np
@@ -24,7 +25,7 @@ TILE_EPISODES, RAY_EPISODES = 60, 20
 """Test episodes whose frames are compared, and as many training episodes for the mean image."""
 REWARDS, WALKS = 10_000, 1_000
 """Test episodes whose last reward, or whose length of the query walk, counts."""
-TRAINED, TESTED = 5_000, 256
+TRAINED, TESTED = (5_000, 50_000, 100_000), 256
 """Episodes looked for in each other; episodes are the same when their tiles and actions are."""
 AT_ONCE = 500
 """Episodes generated together."""
@@ -42,7 +43,7 @@ def main() -> None:
         print(name)
         for check in CHECKS[name]:
             for what, figure in check(find_world(name)):
-                print(f"  {what:<70} {figure:10,.4g}", flush=True)
+                print(f"  {what:<70} {figure:10,{'.4g' if figure < 10_000 else '.0f'}}", flush=True)
 
 
 def frames(world: World) -> Figures:
@@ -96,11 +97,12 @@ def repeats(world: World) -> Figures:
     """How many episodes differ, and how many of the test were trained on."""
     trained, tested = (
         [episode for part in parts(world, split, count) for episode in fingerprints(part)]
-        for split, count in (("train", TRAINED), ("test", TESTED))
+        for split, count in (("train", TRAINED[-1]), ("test", TESTED))
     )
-    known = set(trained)
-    yield f"different ones among {TRAINED} training episodes", len(known)
-    yield f"of {TESTED} test episodes are among them", sum(episode in known for episode in tested)
+    for count in TRAINED:
+        known = set(trained[:count])
+        yield f"different ones among {count} training episodes", len(known)
+        yield f"of {TESTED} test episodes are among them", sum(episode in known for episode in tested)
 
 
 def episodes(world: World, split: str, count: int, keys: tuple[str, ...] = ()) -> Batch:
@@ -129,9 +131,12 @@ def parts(world: World, split: str, count: int) -> Iterator[Episode]:
 
 
 def fingerprints(part: Episode) -> list[bytes]:
-    """For each episode its tiles and actions as bytes."""
+    """For each episode a digest of its tiles and actions."""
     actions = part["action"].argmax(-1).astype(np.uint8)
-    return [tiles.tobytes() + row.tobytes() for tiles, row in zip(part["tiles"], actions, strict=True)]
+    return [
+        hashlib.sha256(tiles.tobytes() + row.tobytes()).digest()
+        for tiles, row in zip(part["tiles"], actions, strict=True)
+    ]
 
 
 CHECKS: dict[str, tuple[Callable[[World], Figures], ...]] = {

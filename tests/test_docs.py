@@ -1,11 +1,14 @@
 """The code in README and on the page of backbones runs; their tables name every backbone."""
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from wmkit import list_backbones, registry
+from wmkit.data import Episode, find_world, open_source
 from wmkit.evaluation.digits.features import fit_feature_probe
 from wmkit.evaluation.digits.frames import fit_frame_probe
 
@@ -61,3 +64,19 @@ def test_files_named_in_the_walk_of_one_batch_exist() -> None:
     walk = README.read_text().split("## The walk of one batch")[1].split("\n## ")[0]
     missing = [name for name in re.findall(r"`([\w/]+/[\w/]+\.py)`", walk) if not (ROOT / name).exists()]
     assert not missing
+
+
+def test_an_archive_of_unseen_episodes_has_none_of_training(tmp_path: Path) -> None:
+    script = [sys.executable, "docs/unseen_episodes.py", "distracting_memory_8_4px", str(tmp_path / "unseen"), "300"]
+    for _ in range(2):  # the second call finds everything there
+        told = subprocess.run(script, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    unseen, world = open_source(tmp_path / "unseen", split="test"), find_world("distracting_memory_8_4px")
+    trained = {_digest(world.generate(seed=0, index=index)) for index in range(300)}
+    tested = [_digest(world.generate(seed=0, split="test", index=index)) for index in range(400)]
+    assert [_digest(unseen.episode(index)) for index in range(256)] == [x for x in tested if x not in trained][:256]
+    assert "of test 0.." in told
+    assert trained & set(tested[:256])  # it had something to leave out
+
+
+def _digest(episode: Episode) -> bytes:
+    return episode["tiles"].tobytes() + episode["action"].tobytes()

@@ -57,12 +57,15 @@ def register(name: str) -> str:
     """Make a world known to Gymnasium, if it is not yet, and return its id; `WORLDS` and `SMALL_WORLDS` already are.
 
     `gymnasium.make(wmkit_envs.register("distracting_memory_130"))`. Raises `ValueError` for an unknown world, for a
-    video, in which nothing acts, and for a name with the size of tiles, which no id has.
+    video, in which nothing acts, and for a name with the size of tiles or with settings, which no id has.
     """
     world = find_world(name)
     base = find_world(world.id)
-    if base.image_shape != world.image_shape:
-        raise ValueError(f"{name}: an id has no size of tiles; register {base.name!r}, then make(id, tile_size=...)")
+    if base != world:
+        raise ValueError(
+            f"{name}: an id has neither a size of tiles nor settings; register {base.name!r}, then say them: "
+            "gymnasium.make(id, tile_size=4, ...)"
+        )
     if world.id not in gymnasium.registry:
         gymnasium.register(
             world.id,

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import ast
 import difflib
 import re
 from collections.abc import Callable
+from typing import Any
 
 from wmkit_envs.grid.distracting_memory import distracting_memory
 from wmkit_envs.grid.multi_doors_keys import multi_doors_keys
@@ -49,8 +51,9 @@ def find_world(name: str) -> World:
     """The world of a short name or a Gymnasium id.
 
     Tile worlds come in every size, and their short names can end in the size of a tile: `distracting_memory_16_4px` has
-    pictures of 20x20. Moving MNIST's can end in the size of the picture: `moving_mnist_fast_32px`. Raises `ValueError`
-    for a size that cannot be, and for an unknown name with the closest match and the list of names.
+    pictures of 20x20; after that in settings, `distracting_memory_16(distractor_rate=0.2)`. Moving MNIST's can end in
+    the size of the picture: `moving_mnist_fast_32px`. Raises `ValueError` for a size that cannot be, for settings that
+    make no world, and for an unknown name with the closest match and the list of names.
     """
     named = WORLDS | VIDEOS
     known = named | {world.id: world for world in named.values()}
@@ -58,9 +61,10 @@ def find_world(name: str) -> World:
         return known[name]
     if video := find_moving_mnist(name):
         return video
+    bare, bracket, rest = name.partition("(")
     for pattern, family in _FAMILIES:
-        if match := re.fullmatch(pattern, name):
-            return _sized(family, *match.groups())
+        if match := re.fullmatch(pattern, bare):
+            return _sized(family, _settings(name, rest) if bracket else {}, *match.groups())
     close = difflib.get_close_matches(name, known, n=1)
     hint = f" Did you mean {close[0]!r}?" if close else ""
     raise ValueError(
@@ -68,9 +72,22 @@ def find_world(name: str) -> World:
     )
 
 
-def _sized(family: _Family, size: str, tile: str | None = None) -> GridWorld:
-    world = family(int(size))
-    if tile is None:
-        return world
-    side = VIEW * int(tile)
-    return family(int(size), name=f"{world.name}_{int(tile)}px", image_shape=(3, side, side))
+def _sized(family: _Family, settings: dict[str, Any], size: str, tile: str | None = None) -> GridWorld:
+    if tile is not None:
+        side = VIEW * int(tile)
+        settings = {**settings, "image_shape": (3, side, side)}
+    return family(int(size), **settings)
+
+
+def _settings(name: str, rest: str) -> dict[str, Any]:
+    """Of a name that ends in `(key=value,...)`, of which `rest` is what follows the bracket; values are literals."""
+    try:
+        call = ast.parse(f"world({rest}", mode="eval").body
+        if not isinstance(call, ast.Call) or not isinstance(call.func, ast.Name) or call.args:
+            raise ValueError("not all of them are key=value")
+        settings = {str(word.arg): ast.literal_eval(word.value) for word in call.keywords}
+    except (SyntaxError, ValueError) as error:
+        raise ValueError(f"{name}: write settings as in (distractor_rate=0.2,last_distractor=5); {error}") from error
+    if "image_shape" in settings:
+        raise ValueError(f"{name}: the size of its tiles is part of a name, as in {name.partition('(')[0]}_4px")
+    return settings

@@ -68,6 +68,12 @@ def test_a_rate_that_is_no_positive_number_is_refused(rate: str) -> None:
         find_system("s4", {"s4": f"train.lr={rate}"})
 
 
+def test_a_world_with_settings_of_its_own_is_compared_on(make_plan: Callable[..., Plan]) -> None:
+    world = "distracting_memory_8_4px(target_colors=('red','blue'))"
+    plan = make_plan(worlds=(world,))
+    assert {plan.config(cell, RunConfig()).world for cell in plan.cells()} == {world}
+
+
 def test_minutes_are_a_budget_too(make_plan: Callable[..., Plan]) -> None:
     plan = make_plan(minutes=2.0, steps=None)
     assert plan.config(plan.cells()[0], RunConfig(size="tiny")).train.minutes == 2.0

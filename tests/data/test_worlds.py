@@ -56,6 +56,7 @@ def test_videos_of_any_speed_and_size_are_found(name):
         ("distracting_memory_16_4px", (3, 20, 20), 40),
         ("wmkit/DistractingMemory-64-v0", (3, 40, 40), 160),
         ("multi_doors_keys_2_16px", (3, 80, 80), 144),
+        ("multi_doors_keys_2_4px(mirrored=True,colors=('red','blue'))", (3, 20, 20), 144),
     ],
 )
 def test_worlds_of_any_size_are_found(name, shape, length):

@@ -45,6 +45,15 @@ def test_interval_over_a_range_is_over_episodes_not_over_steps():
     assert errors.over(3, 3).mean == 99.0
 
 
+def test_some_steps_of_each_episode_weigh_as_much_as_others_of_another():
+    errors = Errors(torch.tensor([[1.0, 3.0, 50.0], [8.0, 90.0, 90.0]]))
+    found = errors.at(torch.tensor([[True, True, False], [True, False, False]]))
+    assert found.mean == 5.0
+    assert found.half_width == pytest.approx(errors.over(1, 1).half_width * 6 / 7)  # they differ by 6, not 7
+    with pytest.raises(AssertionError, match="an episode without a step"):
+        errors.at(torch.tensor([[True, True, True], [False, False, False]]))
+
+
 def test_a_single_episode_has_no_interval():
     errors = Errors(torch.tensor([[1.0, 2.0]]))
     assert errors.half_width().tolist() == [0.0, 0.0]

@@ -6,7 +6,7 @@ import io
 import torch
 from rich.console import Console
 
-from wmkit.evaluation.errors import Errors
+from wmkit.evaluation.errors import Errors, Estimate
 from wmkit.evaluation.proportion import Proportion
 from wmkit.evaluation.report import FIRST_MAP, GENERATION, ROWS
 from wmkit.evaluation.rewards import RewardAccuracy
@@ -46,12 +46,16 @@ def test_rewards_and_doors_come_with_tables_of_their_own(evaluation):
         evaluation,
         on_query=evaluation.on_query | {FIRST_MAP: Errors(torch.full((4, 50), 61.0))},
         tiles=TileAccuracy(shares),
+        on_walk={name: Estimate(7.0, 0.5) for name in (*evaluation.on_query, FIRST_MAP)},
         rewards=RewardAccuracy({name: Proportion(81, 263) for name in names}),
     )
     assert len(sheets(full)) == 3
     lines = markdown(full).splitlines()
     assert "| imagination | 30.8% [25.5%, 36.6%] |" in lines
-    assert f"| {FIRST_MAP} | - | 61.0 ± 0.0 (0.31771) | 61.0 ± 0.0 (0.31771) | 61.0 ± 0.0 (0.31771) |" in lines
+    whole = " | ".join(["61.0 ± 0.0 (0.31771)"] * 3)
+    assert f"| {FIRST_MAP} | - | {whole} | 7.0 ± 0.5 (0.03646) |" in lines
+    assert "| predictor | context | step 1-5 | step 6-20 | step 50 | the walk |" in lines
+    assert full.to_json()["walk_table"][FIRST_MAP]["mean"] == 7.0
     cells = " | ".join(["70.0 ± 0.0"] * 5)
     assert f"| {GENERATION}: {OPEN} | {cells} |" in lines
     assert "| predictor | step 1-12 | step 13-25 | step 26-38 | step 39-50 | step 1-50 |" in lines

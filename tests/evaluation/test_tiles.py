@@ -135,4 +135,6 @@ def test_curves_and_figures_as_they_are_saved(query: Batch, atlas: Tensor) -> No
     entry = saved[GENERATION][OPEN]
     assert (entry["mean"], entry["half_width"], len(entry["curve"])) == (1.0, 0.0, query.shape[1])
     assert set(entry["curve"]) <= {1.0, None}
+    assert list(entry["parts"]) == ["1-24", "25-48", "49-72", "73-96", "1-96"]
+    assert entry["parts"]["1-96"] == {"mean": 1.0, "half_width": 0.0}
     assert set(saved) == {GENERATION, FIRST_MAP, DOOR_MAJORITY}

@@ -54,9 +54,26 @@ def test_a_held_out_archive_is_not_trained_on(make_config: MakeConfig, archives:
 
 def test_an_archive_of_another_world_is_refused(make_config: MakeConfig, archives: dict[str, str]) -> None:
     config = make_config(world="ray_two_rooms", data={"source": archives["train"]})
-    with pytest.raises(ValueError, match="RayMaze-9x9"):
+    with pytest.raises(ValueError, match="ray_maze_9x9"):
         training_source(config)
     training_source(dataclasses.replace(config, data=dataclasses.replace(config.data, valid_source=archives["valid"])))
+
+
+def test_an_archive_of_a_world_with_settings_of_its_own_is_none_of_the_usual_one(
+    make_config: MakeConfig, tmp_path: Path
+) -> None:
+    usual, bare = "distracting_memory_8_4px", "distracting_memory_8_4px(distractor_rate=0.0)"
+    write_archive(GeneratedEpisodes(bare, seed=0, num_episodes=2), tmp_path / "bare")
+    with pytest.raises(ValueError, match="holds episodes of"):
+        write_archive(GeneratedEpisodes(usual, seed=0, num_episodes=4), tmp_path / "bare")
+    training_source(make_config(world=bare, data={"source": str(tmp_path / "bare")}))
+    with pytest.raises(ValueError, match=r'say world="distracting_memory_8_4px\(distractor_rate=0.0\)"'):
+        training_source(make_config(world=usual, data={"source": str(tmp_path / "bare")}))
+    origin = {"world": "wmkit/DistractingMemory-8-v0", "split": "train"}  # as archives once said it
+    write_archive(GeneratedEpisodes("distracting_memory_8", seed=0, num_episodes=2), tmp_path / "old", origin=origin)
+    training_source(make_config(world="distracting_memory_8", data={"source": str(tmp_path / "old")}))
+    with pytest.raises(ValueError, match="holds episodes of wmkit/DistractingMemory-8-v0"):
+        training_source(make_config(world=usual, data={"source": str(tmp_path / "old")}))
 
 
 def test_validation_data_of_other_shapes_are_refused(make_config: MakeConfig) -> None:

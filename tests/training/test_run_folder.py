@@ -34,6 +34,10 @@ def test_an_archive_stands_for_the_world(tmp_path: Path) -> None:
     assert choose(tmp_path, data=DataConfig(source="/data/kitchen.zarr")).path.name == "maze-kitchen-gru-3"
 
 
+def test_a_full_id_and_a_short_name_are_the_same_world(tmp_path: Path) -> None:
+    assert choose(tmp_path, world="wmkit/RayMaze-9x9-v0").path == choose(tmp_path, world="ray_maze_9x9").path
+
+
 def test_a_second_run_gets_the_next_number(tmp_path: Path) -> None:
     started(tmp_path / NAME, finished=True)
     assert choose(tmp_path).path.name == f"{NAME}-2"

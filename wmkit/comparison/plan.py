@@ -72,7 +72,7 @@ class Plan:
     def config(self, cell: Cell, defaults: RunConfig) -> RunConfig:
         """The config of one cell; raises `ValueError`, naming the system, for words that do not fit it."""
         system = next(system for system in self.systems if system.label == cell.system)
-        own = [f"world={cell.world}", f"seed={cell.seed}", f"train.lr={cell.lr}"]
+        own = [f'world="{cell.world}"', f"seed={cell.seed}", f"train.lr={cell.lr}"]
         budget = f"train.minutes={self.minutes}" if self.steps is None else f"train.steps={self.steps}"
         try:
             config = compose(defaults, [*_query(cell.world, self.words), *self.words, *system.words, *own, budget])

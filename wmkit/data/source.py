@@ -37,7 +37,7 @@ class GeneratedEpisodes:
     Arguments:
         world: a world or its name.
         seed: the data set's seed; episode i of a split depends on (seed, split, i) alone.
-        split: `train`, `valid` or `test`; no two splits share an episode.
+        split: `train`, `valid` or `test`, drawn independently; a world with few episodes repeats some of them.
         length: only so many observations of each episode, from its first one on.
         num_episodes: a finite set of the first so many; None means no end.
 
@@ -73,8 +73,8 @@ class GeneratedEpisodes:
 
     @property
     def origin(self) -> dict[str, Any]:
-        """What the episodes depend on besides their index."""
-        return {"world": self.world.id, "seed": self.seed, "split": self.split, "length": self.length}
+        """What the episodes depend on besides their index; the world's name, for its id does not tell its settings."""
+        return {"world": self.world.name, "seed": self.seed, "split": self.split, "length": self.length}
 
     def episode_length(self, index: int) -> int:
         """Observations in every episode."""

@@ -60,6 +60,12 @@ class Errors:
         means = self.per_episode[:, first - 1 : last].double().mean(dim=1)
         return Estimate(float(means.mean()), float(_half_width(means)))
 
+    def at(self, counted: Tensor) -> Estimate:
+        """Steps that counted (N, T) bool picks, at least one of each episode: its mean, then mean and interval."""
+        assert bool(counted.any(dim=1).all()), "an episode without a step that counts"
+        means = (self.per_episode.double() * counted).sum(dim=1) / counted.sum(dim=1)
+        return Estimate(float(means.mean()), float(_half_width(means)))
+
     def whole(self) -> Estimate:
         """The estimate over all steps."""
         return self.over(1, len(self))

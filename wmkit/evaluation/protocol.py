@@ -28,7 +28,7 @@ from wmkit.evaluation.report import (
     RECONSTRUCTION,
     Evaluation,
 )
-from wmkit.evaluation.tiles import nearest_tiles, picture_of, remembered_map, tile_accuracy
+from wmkit.evaluation.tiles import TileTruth, nearest_tiles, picture_of, remembered_map, tile_accuracy
 from wmkit.tree import State
 from wmkit.world_model import WorldModel
 
@@ -82,8 +82,10 @@ def evaluate(
                 tiles.append({name: _decoded_tiles(model, x[:, -horizon:], atlas) for name, x in futures.items()})
     ours = _joined(groups)
     query = batch.window(context, context + horizon)
+    moving = None
     if atlas is not None:
         baselines[FIRST_MAP] = frame_error(picture_of(remembered_map(query), atlas), query.image)
+        moving = TileTruth.of(query, atlas).moving
     on_all = {RECONSTRUCTION: ours.pop(RECONSTRUCTION), MEAN_IMAGE: baselines.pop(MEAN_IMAGE)}
     on_query = ours | baselines | {name: errors[:, context:] for name, errors in on_all.items()}
     return Evaluation(
@@ -91,6 +93,7 @@ def evaluate(
         pixels=batch.image[0, 0].numel(),
         on_context={name: Errors(errors[:, 1:context]) for name, errors in on_all.items()},
         on_query={name: Errors(errors) for name, errors in on_query.items()},
+        on_walk={} if moving is None else {name: Errors(errors).at(moving) for name, errors in on_query.items()},
         mean_image_of="the held-out contexts" if training_frames is None else "training frames",
         tiles=None if atlas is None else tile_accuracy(query, atlas, _joined(tiles)),
     )

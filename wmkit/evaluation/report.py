@@ -50,6 +50,9 @@ class Evaluation:
     """(N, H) for each of `ROWS`; reconstruction sees the query frames, the others do not."""
     mean_image_of: str
     """Which frames the mean image is the mean of."""
+    on_walk: dict[str, Estimate] = dataclasses.field(default_factory=dict)
+    """For each of `on_query` the error up to the last step that changes an episode's view, where the world has doors:
+    then the walk is over, and the same picture is easy to get right until the end."""
     tiles: TileAccuracy | None = None
     """Of worlds made of tiles that have doors."""
     rewards: RewardAccuracy | None = None
@@ -127,6 +130,11 @@ class Evaluation:
                 name: {heading: self._entry(self.at(name, steps)) for heading, steps in self.columns().items()}
                 for name in self.on_query
             },
+            **(
+                {"walk_table": {name: self._entry(error) for name, error in self.on_walk.items()}}
+                if self.on_walk
+                else {}
+            ),
             "context_curves": {name: _curve(errors) for name, errors in self.on_context.items()},
             "query_curves": {name: _curve(errors) for name, errors in self.on_query.items()},
             **({"action_ratio": self.action_ratio()} if MISLED in self.on_query else {}),

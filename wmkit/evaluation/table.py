@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import itertools
 
 from rich import box
 from rich.table import Table
@@ -15,9 +14,6 @@ from wmkit.evaluation.tiles import KINDS, TileAccuracy
 
 Cell = tuple[str, ...]
 """The sum and its interval; the per-pixel mean."""
-
-PARTS = 4
-"""Columns that the query is cut into for tiles."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,8 +62,9 @@ def markdown(evaluation: Evaluation, ranges: tuple[Range, ...] = RANGES) -> str:
 
 
 def error_sheet(evaluation: Evaluation, ranges: tuple[Range, ...] = RANGES) -> Sheet:
-    """One row per predictor, one column for the context and one per range of query steps."""
+    """One row per predictor, one column for the context, one per range of query steps, one for a walk that ends."""
     steps = evaluation.columns(ranges)
+    walks = evaluation.on_walk
     others = [name for name in evaluation.on_query if name not in ROWS]
     names = [name for name in ROWS if name in evaluation.on_query] + others
     return Sheet(
@@ -75,10 +72,15 @@ def error_sheet(evaluation: Evaluation, ranges: tuple[Range, ...] = RANGES) -> S
         f"context {evaluation.context} | query {evaluation.horizon} steps",
         "Squared error summed over H, W, C on [0, 1], ± 1.96 standard errors over episodes; in brackets the mean per "
         f"pixel and channel, the sum / {evaluation.pixels}. Wrong actions: those of another row. "
-        f"Mean image of {evaluation.mean_image_of}.",
-        ["context", *(f"step {heading}" for heading in steps)],
+        f"Mean image of {evaluation.mean_image_of}."
+        + (" The walk: the query up to the last step that changes the view, of each episode." if walks else ""),
+        ["context", *(f"step {heading}" for heading in steps), *(["the walk"] if walks else [])],
         {
-            name: [_context(evaluation, name), *(_cell(evaluation, evaluation.at(name, s)) for s in steps.values())]
+            name: [
+                _context(evaluation, name),
+                *(_cell(evaluation, evaluation.at(name, s)) for s in steps.values()),
+                *([_cell(evaluation, walks[name])] if walks else []),
+            ]
             for name in names
         },
     )
@@ -86,9 +88,7 @@ def error_sheet(evaluation: Evaluation, ranges: tuple[Range, ...] = RANGES) -> S
 
 def tile_sheet(tiles: TileAccuracy) -> Sheet:
     """One row per predictor and kind of tile, one column per part of the query and one for all of it."""
-    ends = [round(part * tiles.horizon / PARTS) for part in range(PARTS + 1)]
-    steps = [(before + 1, after) for before, after in itertools.pairwise(ends) if after > before]
-    steps.append((1, tiles.horizon))
+    steps = tiles.parts()
     return Sheet(
         "Tiles and doors in the view: how many of 100 are right",
         "Each tile of a decoded frame counts as the most similar one of the atlas. Doors: those in view, whether they "

@@ -7,6 +7,7 @@ of some colour, open or closed. The episodes' own ground truth says where the do
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import math
 from collections.abc import Mapping
 from typing import Any
@@ -17,7 +18,7 @@ from torch import Tensor
 from wmkit.batch import Batch
 from wmkit.data import render_tiles
 from wmkit.evaluation.errors import Errors, Estimate
-from wmkit.evaluation.report import FIRST_MAP, GENERATION, Range
+from wmkit.evaluation.report import FIRST_MAP, GENERATION, Range, label
 from wmkit.evaluation.verdict import Verdict
 from wmkit.networks import to_unit
 
@@ -26,6 +27,8 @@ KINDS = (TILES, OPEN, DOOR)
 """What is judged in each view; `both` is state and colour, where the picture shows a colour (open doors of 4 pixels do
 not)."""
 DOOR_MAJORITY = "the more frequent at each step"
+PARTS = 4
+"""Parts of the query that are told one by one."""
 KEYS = ("tiles", "agent_pos", "map_tiles", "doors_pos", "door_open")
 """Ground truth that a world with doors gives with each step."""
 
@@ -117,14 +120,24 @@ class TileAccuracy:
         return Verdict(claim, ours.mean - ours.half_width > theirs.mean, f"{ours.mean:.1%} against {theirs.mean:.1%}")
 
     def to_json(self) -> dict[str, Any]:
-        """Per predictor and kind the mean share over the query with its interval, and the curve over its steps."""
+        """Per predictor and kind the mean share over the query with its interval, that of each part, and the curve."""
         return {
             name: {
-                kind: {**dataclasses.asdict(self.over(name, kind, (1, self.horizon))), "curve": self.curve(name, kind)}
+                kind: {
+                    **dataclasses.asdict(self.over(name, kind, (1, self.horizon))),
+                    "parts": {label(s): dataclasses.asdict(self.over(name, kind, s)) for s in self.parts()},
+                    "curve": self.curve(name, kind),
+                }
                 for kind in kinds
             }
             for name, kinds in self.shares.items()
         }
+
+    def parts(self) -> list[Range]:
+        """Quarters of the query, and all of it: the columns of a table."""
+        ends = [round(part * self.horizon / PARTS) for part in range(PARTS + 1)]
+        quarters = [(before + 1, after) for before, after in itertools.pairwise(ends) if after > before]
+        return [*quarters, (1, self.horizon)]
 
     def over(self, predictor: str, kind: str, steps: Range) -> Estimate:
         """Mean share over query steps first..last, counted from 1, inclusive; interval over episodes.

@@ -35,8 +35,9 @@ def training_source(config: RunConfig) -> EpisodeSource:
     source = open_source(what, seed=data.seed, length=data.episode_length, num_episodes=data.episodes)
     if data.source is not None and data.valid_source is None:
         held, world = getattr(source, "origin", {}).get("world"), find_world(config.world)
-        if held not in (None, world.name, world.id):
-            raise ValueError(f"{data.source} holds episodes of {held}: say world={held}, or name data.valid_source.")
+        # Archives that do not say a name say the id, which does not tell settings and size of tiles.
+        if held not in (None, world.name) and not (held == world.id and find_world(held) == world):
+            raise ValueError(f'{data.source} holds episodes of {held}: say world="{held}", or name data.valid_source.')
     return source
 
 

@@ -60,15 +60,14 @@ class DistractingMemory(GridWorld):
         super().__post_init__()
         if self.context_length != 2 * checked_width(self.width) - 1:
             raise ValueError(f"context_length: make worlds of other widths with distracting_memory({self.width})")
-        if not 0 <= self.distractor_rate <= 1:
-            raise ValueError(f"distractor_rate: expected a probability, 0 to 1, got {self.distractor_rate}")
+        if not isinstance(self.distractor_rate, numbers.Real) or not 0 <= self.distractor_rate <= 1:
+            raise ValueError(f"distractor_rate: expected a probability, 0 to 1, got {self.distractor_rate!r}")
         check_integer("last_distractor", self.last_distractor, 3, self.width - 3)
         check_colors("distractor_colors", self.distractor_colors)
         check_colors("target_colors", self.target_colors, at_least=2)
-        if not self.sample_cells or not set(self.sample_cells) <= set(ROOM):
-            raise ValueError(
-                f"sample_cells: expected cells (x, y) of the room, x 1..3, y 3..5, got {self.sample_cells}"
-            )
+        cells = self.sample_cells
+        if not isinstance(cells, tuple) or not cells or any(cell not in ROOM for cell in cells):
+            raise ValueError(f"sample_cells: expected cells (x, y) of the room, x 1..3, y 3..5, got {cells!r}")
 
     def begin(self, draw: Draw) -> GridScene:
         """The map of width W and height 9; `facts` of `wmkit_envs.grid.world`."""

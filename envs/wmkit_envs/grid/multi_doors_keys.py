@@ -214,17 +214,20 @@ def multi_doors_keys(keys: int, **settings: Any) -> MultiDoorsKeys:
     """The world of N keys: 4 N^2 + 15 N - 5 observations of context (a few more for even N), (17 N^2 + 70 N - 15) / 2
     of query.
 
-    Published are 76, 170, 296 and 174, 380, 654 for 3, 5, 7 keys, through which the formulas go (guess for other N).
+    Published are 76, 170, 296 and 174, 380, 654 for 3, 5, 7 keys, through which the formulas go (guess for other N). A
+    `mirrored` context of an even N is three or four observations shorter, and the query as many longer.
     `settings` are fields of `MultiDoorsKeys` that are its own, which the name then lists, and `image_shape`. Raises
     `ValueError` for others and for values that make no world.
     """
     settings = named(MultiDoorsKeys, f"multi_doors_keys_{keys}", settings)
-    walk = context_walk(checked_keys(keys), settings.get("mirrored", False), TURN_LEFT)
-    context = len(walk.actions) + 1
+    usual, context = (
+        len(context_walk(checked_keys(keys), mirrored, TURN_LEFT).actions) + 1
+        for mirrored in (False, settings.get("mirrored", False))
+    )
     return MultiDoorsKeys(
         **settings,
         id=f"wmkit/MultiDoorsKeys-{keys}-v0",
-        episode_length=context + (17 * keys**2 + 70 * keys - 15) // 2,
+        episode_length=usual + (17 * keys**2 + 70 * keys - 15) // 2,
         context_length=context,
         keys=keys,
     )

@@ -61,6 +61,6 @@ def check_integer(setting: str, value: int, least: int, most: int | None = None)
 
 def check_colors(setting: str, names: tuple[str, ...], at_least: int = 1) -> None:
     """Raise `ValueError`, naming the setting, unless `names` are that many different colours of MiniGrid or more."""
-    if not set(names) <= COLORS.keys() or len(set(names)) < at_least or len(set(names)) < len(names):
-        known = ", ".join(COLORS)
-        raise ValueError(f"{setting}: expected {at_least} or more different ones of {known}, got {names}")
+    known = isinstance(names, tuple) and all(name in COLOR_NAMES for name in names)
+    if not known or len(set(names)) < at_least or len(set(names)) < len(names):
+        raise ValueError(f"{setting}: expected {at_least} or more different ones of {', '.join(COLORS)}, got {names!r}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import abc
 import dataclasses
+import numbers
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -26,7 +27,7 @@ class GridWorld(World):
     size_field: ClassVar[str]
     """The field that its maker takes as an argument of its own."""
     image_shape: tuple[int, int, int] = (3, 40, 40)
-    """5 tiles of 8 pixels, as published; smaller tiles by `dataclasses.replace(world, image_shape=(3, 20, 20))`."""
+    """5 tiles of 8 pixels, as published; smaller tiles by `world.with_settings(image_shape=(3, 20, 20))`."""
     action_dim: int = NUM_ACTIONS
     """MiniGrid's seven actions, one-hot (guess: the paper does not say how wide its actions are)."""
 
@@ -67,8 +68,7 @@ class GridWorld(World):
     def own_settings(self) -> dict[str, Any]:
         """Settings that are not the usual ones, and the shape of its pictures."""
         values = {field.name: getattr(self, field.name) for field in self.settings()}
-        usual = {field.name: field.default for field in self.settings()}
-        return {"image_shape": self.image_shape} | {key: x for key, x in values.items() if x != usual[key]}
+        return {"image_shape": self.image_shape} | unusual(type(self), values)
 
     @abc.abstractmethod
     def with_settings(self, **settings: Any) -> GridWorld:
@@ -141,15 +141,33 @@ def info_facts(scene: GridScene) -> Episode:
 
 
 def named(kind: type[GridWorld], name: str, settings: dict[str, Any]) -> dict[str, Any]:
-    """The settings of a world of that kind with its name, `name[setting=value,...]` where some are its own.
+    """The settings of a world of that kind, lists as tuples, with its name.
 
-    Raises `ValueError` for what is no setting of it, or follows from its size.
+    The name tells all that is not usual: `name_4px` for other tiles, `name(setting=value,...)` for settings of its own.
+    So worlds of one name have the same episodes. Raises `ValueError` for what is no setting of it, or follows from its
+    size.
     """
     own = [field.name for field in kind.settings()]
-    if unknown := sorted(settings.keys() - {*own, "name", "image_shape"}):
+    if unknown := sorted(settings.keys() - {*own, "image_shape"}):
         raise ValueError(f"{unknown[0]} is no setting of {name}: expected one of {', '.join([*own, 'image_shape'])}")
-    given = ",".join(f"{key}={settings[key]}".replace(" ", "") for key in own if key in settings)
-    return {"name": f"{name}[{given}]" if given else name} | settings
+    settings = {key: _as_tuples(value) for key, value in settings.items()}
+    given = ",".join(f"{key}={value!r}".replace(" ", "") for key, value in unusual(kind, settings).items())
+    pixels = settings.get("image_shape", kind.image_shape)
+    if not isinstance(pixels, tuple) or len(pixels) != 3 or not all(isinstance(n, numbers.Integral) for n in pixels):
+        raise ValueError(f"image_shape: expected three integers, (3, {VIEW} n, {VIEW} n), got {pixels!r}")
+    tiles = "" if pixels == kind.image_shape else f"_{pixels[-1] // VIEW}px"
+    return {"name": f"{name}{tiles}({given})" if given else f"{name}{tiles}"} | settings
+
+
+def unusual(kind: type[GridWorld], settings: dict[str, Any]) -> dict[str, Any]:
+    """Those of its own settings that differ from the default, in the order of the fields."""
+    defaults = {field.name: field.default for field in kind.settings()}
+    return {key: settings[key] for key, usual in defaults.items() if key in settings and settings[key] != usual}
+
+
+def _as_tuples(value: Any) -> Any:
+    """Lists, as config files have them, make no worlds that are equal or can be hashed."""
+    return tuple(map(_as_tuples, value)) if isinstance(value, list | tuple) else value
 
 
 def resized(world: str | GridWorld, tile_size: int | None, settings: dict[str, Any]) -> GridWorld:
@@ -163,7 +181,7 @@ def resized(world: str | GridWorld, tile_size: int | None, settings: dict[str, A
     found = find_world(world) if isinstance(world, str) else world
     if not isinstance(found, GridWorld):
         raise ValueError(f"world: expected a tile world, got {world!r}")
-    found = found.with_settings(**settings) if settings else found
-    if tile_size is None:
-        return found
-    return dataclasses.replace(found, image_shape=(3, VIEW * tile_size, VIEW * tile_size))
+    if tile_size is not None:
+        side = VIEW * checked_tile_size(tile_size)
+        settings = {**settings, "image_shape": (3, side, side)}
+    return found.with_settings(**settings) if settings else found

@@ -115,6 +115,16 @@ def test_a_width_changed_behind_the_lengths_is_refused() -> None:
         ("last_distractor", 4.5),
         ("sample_cells", ()),
         ("sample_cells", ((4, 3),)),
+        ("sample_cells", 3),
+        ("sample_cells", ((3, [5]),)),
+        ("distractor_rate", "0.2"),
+        ("distractor_rate", None),
+        ("target_colors", None),
+        ("target_colors", "red"),
+        ("target_colors", (["red"], "blue")),
+        ("image_shape", 20),
+        ("image_shape", (3, 20)),
+        ("image_shape", (3, 20.0, 20.0)),
     ],
 )
 def test_settings_that_make_no_world_are_refused_by_name(setting: str, value: object) -> None:
@@ -127,3 +137,29 @@ def test_settings_change_what_is_drawn() -> None:
     episodes = bare.generate_batch(seed=0, indices=range(20))
     assert set(np.unique(episodes["target_colors"])) == {0, 2}
     assert (episodes["map_tiles"][:, 4, 4:13] == 0).all()
+
+
+def test_a_name_tells_what_is_not_usual_and_nothing_else() -> None:
+    assert distracting_memory(16, distractor_rate=0.5, image_shape=(3, 40, 40)) == distracting_memory(16)
+    listed = distracting_memory(16, target_colors=["red", "blue"], sample_cells=[[3, 5]], image_shape=[3, 20, 20])
+    assert listed.name == "distracting_memory_16_4px(target_colors=('red','blue'),sample_cells=((3,5),))"
+    assert hash(listed) == hash(find_world(listed.name))
+    assert find_world(listed.name) == listed
+
+
+@pytest.mark.parametrize(
+    ("ending", "message"),
+    [
+        ("(distractor_rate=1+)", "write settings as in"),
+        ("(0.2)", "not all of them are key=value"),
+        ("(distractor_rate=0.2", "write settings as in"),
+        ("(distractor_rate=rate)", "write settings as in"),
+        ("()(distractor_rate=0.2)()", "write settings as in|no setting|key=value"),
+        ("(image_shape=(3,20,20))", "as in distracting_memory_16_4px"),
+        ("(rate=0.2)", "rate is no setting of distracting_memory_16"),
+        ("(distractor_rate=7)", "expected a probability"),
+    ],
+)
+def test_settings_in_a_name_that_make_no_world_are_refused(ending: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        find_world(f"distracting_memory_16{ending}")

@@ -77,19 +77,20 @@ def test_the_view_is_drawn_in_the_size_asked_for() -> None:
 def test_small_worlds_are_known_from_the_start_and_tiles_are_no_part_of_an_id() -> None:
     for env_id in ("wmkit/DistractingMemory-16-v0", "wmkit/MultiDoorsKeys-2-v0"):
         assert gymnasium.make(env_id, tile_size=4).observation_space.shape == (20, 20, 3)
-    with pytest.raises(ValueError, match=r"register 'distracting_memory_16', then make\(id, tile_size=...\)"):
-        wmkit_envs.register("distracting_memory_16_4px")
+    for name in ("distracting_memory_16_4px", "distracting_memory_16(distractor_rate=0.2)"):
+        with pytest.raises(ValueError, match=r"register 'distracting_memory_16', then say them: .*tile_size=4"):
+            wmkit_envs.register(name)
 
 
 def test_settings_reach_the_environments_and_make_a_name_of_their_own() -> None:
     single = gymnasium.make("wmkit/DistractingMemory-16-v0", distractor_rate=0.0, tile_size=4)
     several = gymnasium.make_vec("wmkit/DistractingMemory-16-v0", num_envs=2, distractor_rate=0.0, tile_size=4)
     for world in (single.unwrapped.world, several.world):
-        assert world.name == "distracting_memory_16[distractor_rate=0.0]"
+        assert world.name == "distracting_memory_16_4px(distractor_rate=0.0)"
         assert world.image_shape == (3, 20, 20)
         assert (world.generate(seed=0)["map_tiles"][4, 4:13] == 0).all()
     both = GridEnv(several.world, last_distractor=5).world
-    assert both.name == "distracting_memory_16[distractor_rate=0.0,last_distractor=5]"
+    assert both.name == "distracting_memory_16_4px(distractor_rate=0.0,last_distractor=5)"
     assert both.image_shape == (3, 20, 20)
     for make in (gymnasium.make, gymnasium.make_vec):
         with pytest.raises(ValueError, match="distractors is no setting of distracting_memory_16"):

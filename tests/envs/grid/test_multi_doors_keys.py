@@ -140,3 +140,10 @@ def test_settings_change_the_world() -> None:
 def test_deeper_alcoves_change_no_picture_of_the_script() -> None:
     one, other = (multi_doors_keys(3, alcove_depth=depth).generate(seed=5)["image"] for depth in (2, 3))
     np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize("keys", [2, 3, 4, 6])
+def test_a_mirrored_world_has_episodes_of_the_same_length(keys: int) -> None:
+    usual, mirrored = multi_doors_keys(keys), multi_doors_keys(keys, mirrored=True)
+    assert mirrored.episode_length == usual.episode_length
+    assert mirrored.generate(seed=0)["door_open"][-1].all()
