@@ -1,5 +1,6 @@
 """Figures: which worlds differ in a size alone, and what is drawn against it."""
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -26,6 +27,8 @@ def test_accuracy_is_drawn_against_the_size_of_the_world(make_folder: MakeFolder
     drawn = size_curves(summary)
     assert "imagination accuracy against N in distracting_memory_N_4px" in drawn
     assert drawn.count('class="line s0"') == drawn.count('class="line s1"') == 1
+    marks = re.findall(r'class="tick middle"[^>]*>(\d+)<', drawn)
+    assert marks == ["8", "32"]  # the sizes that were run, no round numbers between
 
 
 def test_nothing_is_drawn_of_one_world_or_before_every_size_is_tested(make_folder: MakeFolder) -> None:

@@ -50,13 +50,17 @@ class Scale:
     high: float
     start: float
     stop: float
+    marked: Sequence[float] = ()
+    """Values to mark instead of round ones."""
 
     def __call__(self, value: float) -> float:
         """The pixel of `value`."""
         return self.start + (value - self.low) / (self.high - self.low) * (self.stop - self.start)
 
     def ticks(self) -> list[float]:
-        """About five round values within low..high."""
+        """The marked values, or about five round ones within low..high."""
+        if self.marked:
+            return [*self.marked]
         step = _round_step((self.high - self.low) / 5)
         first, last = math.ceil(self.low / step - 1e-9), math.floor(self.high / step + 1e-9)
         return [number * step for number in range(first, last + 1)]
@@ -71,10 +75,11 @@ def line_chart(
     y_range: tuple[float, float],
     format_y: Format,
     format_x: Format = "{:g}".format,
+    x_marked: Sequence[float] = (),
 ) -> str:
-    """Lines with bands, each named at its right end. `title` is read out by screen readers."""
+    """Lines with bands, each named at its right end. `title` is read out by screen readers; x_marked: see `Scale`."""
     xs = [x for line in series for x in line.x]
-    x = Scale(min(xs), max(max(xs), min(xs) + 1e-9), LEFT, WIDTH - RIGHT)
+    x = Scale(min(xs), max(max(xs), min(xs) + 1e-9), LEFT, WIDTH - RIGHT, x_marked)
     y = Scale(*y_range, HEIGHT - BOTTOM, TOP)
     parts = [_axes(x, y, x_label, y_label, format_x, format_y)]
     parts += [_band(line, x, y) for line in series if line.style != "reference"]

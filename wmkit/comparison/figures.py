@@ -66,6 +66,7 @@ def size_curves(summary: Summary) -> str:
         y_label=column.heading,
         y_range=(min(0.4, *(v for line in series for v in line.low)), 1.0) if by_share else (0.0, 1.05 * top or 1.0),
         format_y=_whole_percent if by_share else _plain,
+        x_marked=sorted({x for line in series for x in line.x}),
     )
 
 
