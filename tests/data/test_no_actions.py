@@ -11,7 +11,6 @@ from wmkit.data import (
     WholeEpisodes,
     build_cache,
     check_batch,
-    find_world,
     open_source,
     write_archive,
 )
@@ -69,7 +68,7 @@ def test_stored_videos_know_their_shapes_and_are_whole(archive, tmp_path):
     for stored in (EpisodeStore(archive.path), CachedEpisodes(tmp_path / "cache")):
         assert (stored.image_shape, stored.action_dim) == ((1, 32, 32), 0)
         assert not stored.verify()
-    assert archive.origin["world"] == find_world("moving_mnist_32px").id
+    assert archive.origin["world"] == "moving_mnist_32px"
 
 
 def test_persistent_windows_walk_through_a_video(source):
