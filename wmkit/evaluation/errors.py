@@ -58,17 +58,22 @@ class Errors:
         """Steps first..last, counted from 1, inclusive: each episode's mean, then mean and interval over them."""
         assert 1 <= first <= last <= len(self), f"steps {first}..{last} of {len(self)}"
         means = self.per_episode[:, first - 1 : last].double().mean(dim=1)
-        return Estimate(float(means.mean()), float(_half_width(means)))
+        return _estimate(means)
 
     def at(self, counted: Tensor) -> Estimate:
         """Steps that counted (N, T) bool picks, at least one of each episode: its mean, then mean and interval."""
         assert bool(counted.any(dim=1).all()), "an episode without a step that counts"
         means = (self.per_episode.double() * counted).sum(dim=1) / counted.sum(dim=1)
-        return Estimate(float(means.mean()), float(_half_width(means)))
+        return _estimate(means)
 
     def whole(self) -> Estimate:
         """The estimate over all steps."""
         return self.over(1, len(self))
+
+
+def _estimate(means: Tensor) -> Estimate:
+    """From one mean of each episode (N,)."""
+    return Estimate(float(means.mean()), float(_half_width(means)))
 
 
 def _half_width(values: Tensor) -> Tensor:
