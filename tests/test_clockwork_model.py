@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from wmkit import Batch, WorldModel, build_world_model, list_backbones, tree
 from wmkit.config import RunConfig
 from wmkit.dynamics import ClockworkConfig, ClockworkDynamics
-from wmkit.evaluation import protocol
+from wmkit.evaluation import rollout
 from wmkit.networks import to_unit
 from wmkit.presets import PRESETS
 from wmkit.registry import get_entry
@@ -183,9 +183,9 @@ def test_no_frame_after_the_context_changes_a_prediction(preset: str) -> None:
         with torch.inference_mode():
             features = []
             for clip in clips:
-                seen = protocol.observe(model, clip, context, torch.Generator().manual_seed(0))
+                seen = rollout.observe(model, clip, context, torch.Generator().manual_seed(0))
                 assert seen.state["phase"].tolist() == [int(model.dynamics.causal)]
-                features.append(protocol.imagine(model, seen, clip.action[:, context:]))
+                features.append(rollout.imagine(model, seen, clip.action[:, context:]))
         assert torch.equal(*features)
 
 

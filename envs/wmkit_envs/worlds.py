@@ -10,7 +10,7 @@ from typing import Any
 
 from wmkit_envs.grid.distracting_memory import distracting_memory
 from wmkit_envs.grid.multi_doors_keys import multi_doors_keys
-from wmkit_envs.grid.tiles import VIEW
+from wmkit_envs.grid.tiles import VIEW, checked_tile_size
 from wmkit_envs.grid.world import GridWorld
 from wmkit_envs.ray_worlds import RAY_WORLDS
 from wmkit_envs.video.moving_mnist import MovingMnist, find_moving_mnist, moving_mnist
@@ -70,6 +70,21 @@ def find_world(name: str) -> World:
     raise ValueError(
         f"Unknown world {name!r}.{hint} Known: {', '.join(sorted(known))}, and other sizes of tile worlds and videos."
     )
+
+
+def find_grid_world(world: str | GridWorld, tile_size: int | None, settings: dict[str, Any]) -> GridWorld:
+    """The tile world of that name, or `world` itself, with tiles of `tile_size` pixels and other settings.
+
+    Raises `ValueError` for a name that is unknown or another kind of world's, a size that cannot be drawn, and settings
+    that the world does not have.
+    """
+    found = find_world(world) if isinstance(world, str) else world
+    if not isinstance(found, GridWorld):
+        raise ValueError(f"world: expected a tile world, got {world!r}")
+    if tile_size is not None:
+        side = VIEW * checked_tile_size(tile_size)
+        settings = {**settings, "image_shape": (3, side, side)}
+    return found.with_settings(**settings) if settings else found
 
 
 def _sized(family: _Family, settings: dict[str, Any], size: str, tile: str | None = None) -> GridWorld:

@@ -7,10 +7,10 @@ import torch
 from torch import nn
 
 from wmkit.build import build_world_model
-from wmkit.evaluation import protocol
+from wmkit.evaluation import rollout
 from wmkit.evaluation.errors import frame_error
+from wmkit.evaluation.predictors import COPY_LAST, GENERATION, MEAN_IMAGE, MISLED, OTHER_FRAME, RECONSTRUCTION, ROWS
 from wmkit.evaluation.protocol import evaluate, make_film
-from wmkit.evaluation.report import COPY_LAST, GENERATION, MEAN_IMAGE, MISLED, OTHER_FRAME, RECONSTRUCTION, ROWS
 from wmkit.evaluation.table import error_sheet
 from wmkit.world_model import Imagined
 
@@ -68,7 +68,7 @@ def test_other_actions_are_those_of_the_row_before_on_the_state_of_this_row(cloc
 
 def test_rolling_passes_over_the_borders_of_groups(clock_batch, monkeypatch):
     whole = evaluate(ClockWorld(), clock_batch, context=6, horizon=8)
-    monkeypatch.setattr(protocol, "FRAMES_AT_ONCE", 2 * 14)
+    monkeypatch.setattr(rollout, "FRAMES_AT_ONCE", 2 * 14)
     grouped = evaluate(ClockWorld(), clock_batch, context=6, horizon=8)
     for name in ROWS:
         torch.testing.assert_close(grouped.on_query[name].per_episode, whole.on_query[name].per_episode)
@@ -91,31 +91,6 @@ def test_baselines_are_measured_on_the_query_frames(model, batch):
     assert torch.equal(result.on_query[COPY_LAST].per_episode, frame_error(batch.image[:, 4:5], query))
     assert result.mean_image_of == "training frames"
     assert "held-out" in evaluate(model, batch, context=5, horizon=7).mean_image_of
-
-
-def look_and_imagine(model, batch):
-    """(posterior features of 14 steps, imagined features of the last 6), from one fixed noise."""
-    observed = protocol.observe(model.eval(), batch, context=8, generator=torch.Generator().manual_seed(0))
-    return observed.features, protocol.imagine(model, observed, batch.action[:, 8:])
-
-
-def test_reconstruction_reads_the_query_frames_and_generation_does_not(model, batch):
-    changed = batch.image.clone()
-    changed[:, 8:] = 255 - changed[:, 8:]
-    seen, imagined = look_and_imagine(model, batch)
-    seen_changed, imagined_changed = look_and_imagine(model, dataclasses.replace(batch, image=changed))
-    assert torch.equal(imagined, imagined_changed)
-    assert torch.equal(seen[:, :8], seen_changed[:, :8])
-    assert not torch.equal(seen[:, 8:], seen_changed[:, 8:])
-
-
-def test_generation_does_not_depend_on_actions_to_come(model, batch):
-    action = batch.action.clone()
-    action[:, 10] = action[:, 10].roll(1, dims=-1)
-    _, imagined = look_and_imagine(model, batch)
-    _, changed = look_and_imagine(model, dataclasses.replace(batch, action=action))
-    assert torch.equal(imagined[:, :2], changed[:, :2])
-    assert not torch.equal(imagined[:, 2:], changed[:, 2:])
 
 
 def test_seed_fixes_everything_and_the_mode_of_the_model_is_kept(model, batch):
@@ -184,8 +159,8 @@ def test_windows_of_several_episodes_and_padding_are_refused(model, batch):
 
 def test_a_single_episode_is_refused_because_others_are_needed(model, batch):
     with pytest.raises(ValueError, match="at least 2 episodes"):
-        evaluate(model, protocol.rows_of(batch, slice(0, 1)), context=5, horizon=7)
-    assert OTHER_FRAME in evaluate(model, protocol.rows_of(batch, slice(0, 2)), context=5, horizon=7).on_query
+        evaluate(model, rollout.rows_of(batch, slice(0, 1)), context=5, horizon=7)
+    assert OTHER_FRAME in evaluate(model, rollout.rows_of(batch, slice(0, 2)), context=5, horizon=7).on_query
 
 
 def test_without_actions_there_are_no_wrong_ones(batch):

@@ -1,4 +1,4 @@
-"""Ranges, verdicts, and the file."""
+"""Columns, verdicts, and the file."""
 
 import dataclasses
 import json
@@ -7,33 +7,11 @@ import pytest
 import torch
 
 from wmkit.evaluation.errors import Errors
-from wmkit.evaluation.report import (
-    COPY_LAST,
-    GENERATION,
-    MEAN_IMAGE,
-    MISLED,
-    OTHER_FRAME,
-    RECONSTRUCTION,
-    ROWS,
-    cut,
-    label,
-)
+from wmkit.evaluation.predictors import COPY_LAST, GENERATION, MEAN_IMAGE, MISLED, OTHER_FRAME, RECONSTRUCTION, ROWS
 
 
 def with_errors(evaluation, name, per_episode):
     return dataclasses.replace(evaluation, on_query=evaluation.on_query | {name: Errors(per_episode)})
-
-
-def test_ranges_are_cut_to_the_horizon():
-    assert [cut(steps, 50) for steps in ((1, 5), (6, 20), (50, 50))] == [(1, 5), (6, 20), (50, 50)]
-    assert [cut(steps, 12) for steps in ((1, 5), (6, 20), (50, 50))] == [(1, 5), (6, 12), (12, 12)]
-    assert [label((6, 20)), label((50, 50))] == ["6-20", "50"]
-
-
-@pytest.mark.parametrize("steps", [(0, 3), (4, 3)])
-def test_a_range_that_is_none_is_refused(steps):
-    with pytest.raises(ValueError, match="range of query steps"):
-        cut(steps, 10)
 
 
 def test_short_horizon_has_each_column_once(evaluation):

@@ -7,7 +7,7 @@ from torch import Tensor
 from wmkit.batch import Batch
 from wmkit.data import GeneratedEpisodes
 from wmkit.data.collate import Piece, collate
-from wmkit.evaluation.report import FIRST_MAP, GENERATION
+from wmkit.evaluation.predictors import FIRST_MAP, GENERATION
 from wmkit.evaluation.tiles import (
     DOOR,
     DOOR_MAJORITY,

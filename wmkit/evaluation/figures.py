@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from wmkit.evaluation.film import CONTEXT_COLOUR, QUERY_COLOUR, Film, Frame
-from wmkit.evaluation.report import (
+from wmkit.evaluation.predictors import (
     COPY_LAST,
     FIRST_MAP,
     GENERATION,
@@ -17,8 +17,8 @@ from wmkit.evaluation.report import (
     MISLED,
     OTHER_FRAME,
     RECONSTRUCTION,
-    Evaluation,
 )
+from wmkit.evaluation.report import Evaluation
 
 QUERY_STEPS = (1, 2, 5, 10, 20, 35, 50)
 CONTEXT_COLUMNS = 3

@@ -7,10 +7,6 @@ behind, and decodes only afterwards, in chunks (S4WM, Deng et al. 2023, section 
 
 from __future__ import annotations
 
-import contextlib
-import dataclasses
-from collections.abc import Iterator
-
 import torch
 from torch import Tensor
 
@@ -18,7 +14,7 @@ from wmkit.batch import Batch
 from wmkit.evaluation.baselines import copy_last_frame, mean_image, other_random_frame
 from wmkit.evaluation.errors import Errors, frame_error
 from wmkit.evaluation.film import Film
-from wmkit.evaluation.report import (
+from wmkit.evaluation.predictors import (
     COPY_LAST,
     FIRST_MAP,
     GENERATION,
@@ -26,26 +22,11 @@ from wmkit.evaluation.report import (
     MISLED,
     OTHER_FRAME,
     RECONSTRUCTION,
-    Evaluation,
 )
+from wmkit.evaluation.report import Evaluation
+from wmkit.evaluation.rollout import check_lengths, evaluating, groups_of_rows, imagine, observe, rows_of
 from wmkit.evaluation.tiles import TileTruth, nearest_tiles, picture_of, remembered_map, tile_accuracy
-from wmkit.tree import State
 from wmkit.world_model import WorldModel
-
-FRAMES_AT_ONCE = 3200
-"""Frames that a model reads or decodes at a time, as many whole episodes as that is: bounds memory."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Observed:
-    """Some episodes as the model has read them, and the fork at the end of the context."""
-
-    features: Tensor
-    """(B, C + H, F): posterior features; every frame was seen."""
-    state: State
-    """State after the context, from which to imagine."""
-    noise: Tensor
-    """(B, H, noise_dim) for the query: the same for every future imagined from here."""
 
 
 def evaluate(
@@ -110,67 +91,6 @@ def make_film(model: WorldModel, batch: Batch, *, context: int, horizon: int, se
         frames = model.decode(torch.cat([observed.features[:, :context], imagined], dim=1))
     made = (frames.float().clamp(0, 1) * 255).round().to(torch.uint8)
     return Film(batch.image.cpu(), made.cpu(), context)
-
-
-def observe(model: WorldModel, batch: Batch, context: int, generator: torch.Generator) -> Observed:
-    """Read the context in one pass, keep the state, and read on to the end."""
-    batch = batch.to(device_of(model))
-    noise = model.draw_noise(*batch.shape, generator)
-    seen, state = model.observe(
-        batch.image[:, :context], batch.action[:, :context], noise=noise[:, :context], is_context=True
-    )
-    rest, _ = model.observe(
-        batch.image[:, context:], batch.action[:, context:], state=state, noise=noise[:, context:], return_state=False
-    )
-    return Observed(torch.cat([seen.features, rest.features], dim=1), state, noise[:, context:])
-
-
-def imagine(model: WorldModel, observed: Observed, action: Tensor) -> Tensor:
-    """Features (B, H, F) of the future that action (B, H, A) leads to, on prior samples."""
-    return model.imagine(action.to(observed.noise.device), observed.state, noise=observed.noise).features
-
-
-def check_lengths(batch: Batch, context: int, horizon: int) -> None:
-    """Raise `ValueError` unless each row is one episode with context + horizon steps."""
-    length = batch.shape[1]
-    if context < 2 or horizon < 1:
-        raise ValueError(f"Expected a context of at least 2 steps and a horizon of at least 1, got {context}|{horizon}")
-    if context + horizon > length:
-        raise ValueError(
-            f"Context {context} + horizon {horizon} = {context + horizon} steps, but the episodes have {length}; "
-            "shorten one of the two"
-        )
-    if bool(batch.is_first[:, 1 : context + horizon].any()) or not bool(batch.mask[:, : context + horizon].all()):
-        raise ValueError("A row begins a second episode, or ends, within context + horizon; give whole episodes")
-
-
-def device_of(model: WorldModel) -> torch.device:
-    """Where the model's weights are."""
-    return next(model.parameters()).device
-
-
-def rows_of(batch: Batch, rows: slice) -> Batch:
-    """Some rows of a batch."""
-    return batch.map(lambda x: x[rows])
-
-
-def groups_of_rows(batch: Batch) -> Iterator[slice]:
-    """All rows in order, so many at a time that they have at most `FRAMES_AT_ONCE` frames, or one."""
-    rows, length = batch.shape
-    together = max(1, FRAMES_AT_ONCE // length)
-    return (slice(start, start + together) for start in range(0, rows, together))
-
-
-@contextlib.contextmanager
-def evaluating(model: WorldModel) -> Iterator[None]:
-    """eval() and inference mode inside; the model's own mode is restored afterwards."""
-    training = model.training
-    model.eval()
-    try:
-        with torch.inference_mode():
-            yield
-    finally:
-        model.train(training)
 
 
 def _futures(

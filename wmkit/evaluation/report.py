@@ -1,36 +1,26 @@
-"""What an evaluation found: the errors by name, the ranges of the horizon they are read at, and the verdicts."""
+"""What an evaluation found: the errors by name, tiles and rewards, and the verdicts."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from wmkit.evaluation.errors import Errors, Estimate
+from wmkit.evaluation.predictors import (
+    COPY_LAST,
+    FIRST_MAP,
+    GENERATION,
+    MEAN_IMAGE,
+    MISLED,
+    OTHER_FRAME,
+    RECONSTRUCTION,
+)
+from wmkit.evaluation.ranges import FAR, MIDDLE, RANGES, Range, cut, label
+from wmkit.evaluation.rewards import RewardAccuracy
+from wmkit.evaluation.tiles import TileAccuracy
 from wmkit.evaluation.verdict import Verdict
-
-if TYPE_CHECKING:
-    from wmkit.evaluation.rewards import RewardAccuracy
-    from wmkit.evaluation.tiles import TileAccuracy
-
-Range = tuple[int, int]
-"""First and last query step, counted from 1, both included."""
-
-RANGES: tuple[Range, ...] = ((1, 5), (6, 20), (50, 50))
-NEAR, MIDDLE, FAR = RANGES
-
-RECONSTRUCTION = "reconstruction"
-GENERATION = "generation"
-MISLED = "generation, wrong actions"
-"""Row i imagines with the actions of row i - 1."""
-MEAN_IMAGE = "mean image"
-OTHER_FRAME = "other random frame"
-COPY_LAST = "copy last context frame"
-FIRST_MAP = "first map, true walk"
-"""What a walker sees that knows its way and the map as it was at first, but not that anything changes."""
-ROWS = (RECONSTRUCTION, GENERATION, MISLED, MEAN_IMAGE, OTHER_FRAME, COPY_LAST)
-"""Those of every world, but `MISLED` where there are no actions; `FIRST_MAP` comes to them in worlds with doors."""
 
 RECONSTRUCTION_SHARE = 0.40
 ACTION_COST = 1.15
@@ -149,20 +139,6 @@ class Evaluation:
 
     def _entry(self, estimate: Estimate) -> dict[str, float]:
         return {**dataclasses.asdict(estimate), "per_pixel_mean": estimate.mean / self.pixels}
-
-
-def cut(steps: Range, horizon: int) -> Range:
-    """The range cut to 1..horizon; one that lies wholly beyond becomes the last step."""
-    first, last = steps
-    if not 1 <= first <= last:
-        raise ValueError(f"A range of query steps is (first, last) with 1 <= first <= last, got {steps}")
-    return min(first, horizon), min(last, horizon)
-
-
-def label(steps: Range) -> str:
-    """`6-20`, or `50` for a single step."""
-    first, last = steps
-    return str(first) if first == last else f"{first}-{last}"
 
 
 def _curve(errors: Errors) -> dict[str, list[float]]:

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from wmkit.batch import Batch
 from wmkit.evaluation.proportion import Proportion
-from wmkit.evaluation.protocol import check_lengths, evaluating, imagine, observe
+from wmkit.evaluation.rollout import check_lengths, evaluating, imagine, observe
 from wmkit.evaluation.verdict import Verdict
 from wmkit.world_model import WorldModel
 

@@ -14,9 +14,10 @@ from wmkit.data import EpisodeSource, open_source
 from wmkit.data.local import check_local_data
 from wmkit.evaluation.film import Film, write_gif
 from wmkit.evaluation.held_out import in_batches, query_of, whole_episodes
-from wmkit.evaluation.protocol import evaluate, make_film, rows_of
+from wmkit.evaluation.protocol import evaluate, make_film
 from wmkit.evaluation.report import Evaluation
 from wmkit.evaluation.rewards import RewardAccuracy, has_answers, reward_accuracy
+from wmkit.evaluation.rollout import rows_of
 from wmkit.evaluation.table import markdown, sheets
 from wmkit.evaluation.tiles import KEYS
 from wmkit.loading import load, run_config

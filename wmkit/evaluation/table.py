@@ -8,7 +8,9 @@ from rich import box
 from rich.table import Table
 
 from wmkit.evaluation.errors import Estimate
-from wmkit.evaluation.report import RANGES, ROWS, Evaluation, Range, label
+from wmkit.evaluation.predictors import ROWS
+from wmkit.evaluation.ranges import RANGES, Range, label
+from wmkit.evaluation.report import Evaluation
 from wmkit.evaluation.rewards import RewardAccuracy
 from wmkit.evaluation.tiles import KINDS, TileAccuracy
 

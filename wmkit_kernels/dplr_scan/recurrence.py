@@ -10,10 +10,8 @@ from torch import Tensor
 
 from wmkit_kernels.dplr import Discrete, discretise, discretise_input, inner
 from wmkit_kernels.dplr_chunks import CHUNK, Chunk, by_channel, chunk_of, first_state, pairs_of
+from wmkit_kernels.dplr_scan.kept import kept_count
 from wmkit_kernels.opaque import apart, vector_jacobian
-
-KEPT_EVERY = 32
-"""Steps between the states that a forward pass in Triton keeps for the backward pass."""
 
 
 def table_of(Lambda: Tensor, P: Tensor, B: Tensor, C: Tensor, dt: Tensor) -> Tensor:
@@ -117,11 +115,6 @@ def _(
     of_last: Tensor, triton: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
     return table.new_empty(table.shape), u.new_empty(u.shape), of_last.new_empty(of_last.shape)
-
-
-def kept_count(length: int) -> int:
-    """How many states a forward pass in Triton keeps."""
-    return (length + KEPT_EVERY - 1) // KEPT_EVERY
 
 
 def _remember(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor, Tensor]) -> None:

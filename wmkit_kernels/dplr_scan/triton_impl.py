@@ -11,7 +11,7 @@ from torch import Tensor
 
 from wmkit_kernels.ahead_of_time import OPTIONS, Build
 from wmkit_kernels.complex_pairs import pair_sum, times
-from wmkit_kernels.dplr_scan.recurrence import KEPT_EVERY, kept_count
+from wmkit_kernels.dplr_scan.kept import KEPT_EVERY, kept_count
 
 TILE = 128
 """Complex numbers of state that one program of one warp carries: four per thread."""

@@ -17,8 +17,9 @@ from minigrid.minigrid_env import MiniGridEnv
 from numpy.typing import NDArray
 
 from wmkit_envs.grid.tiles import COLOR_NAMES, EMPTY, KEY, LOCKED, NUM_COLORS, OPEN, SQUARE, VIEW, WALL
-from wmkit_envs.grid.world import GridWorld, info_facts, pose_truth, resized
+from wmkit_envs.grid.world import GridWorld, info_facts, pose_truth
 from wmkit_envs.world import METADATA, Draw, check_render_mode, checked_options, next_draw
+from wmkit_envs.worlds import find_grid_world
 
 Picture = NDArray[np.uint8]
 
@@ -87,7 +88,7 @@ class GridEnv(MiniGridEnv):
         **settings: Any,
     ) -> None:
         check_render_mode(render_mode)
-        self.world = resized(world, tile_size, settings)
+        self.world = find_grid_world(world, tile_size, settings)
         self.keys = np.zeros(NUM_COLORS, np.uint8)
         """Keys held, by colour."""
         self._draw: Draw | None = None

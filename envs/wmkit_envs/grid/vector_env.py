@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 from wmkit_envs.grid import engine
 from wmkit_envs.grid.atlas import render_tiles
 from wmkit_envs.grid.tiles import VIEW
-from wmkit_envs.grid.world import GridWorld, info_facts, pose_truth, resized
+from wmkit_envs.grid.world import GridWorld, info_facts, pose_truth
 from wmkit_envs.world import Draw, Episode, checked_options, next_draw
+from wmkit_envs.worlds import find_grid_world
 
 Pictures = NDArray[np.uint8]
 Rows = NDArray[np.bool_]
@@ -51,7 +52,7 @@ class GridVectorEnv(VectorEnv[Pictures, NDArray[np.int64], NDArray[Any]]):
             raise ValueError(
                 f"render_mode: only a single environment draws its map; expected None, got {render_mode!r}"
             )
-        self.num_envs, self.world = num_envs, resized(world, tile_size, settings)
+        self.num_envs, self.world = num_envs, find_grid_world(world, tile_size, settings)
         self._mode = AutoresetMode(autoreset_mode)
         self.metadata = {"autoreset_mode": self._mode, "render_modes": []}
         side = self.world.image_shape[1]

@@ -168,20 +168,3 @@ def unusual(kind: type[GridWorld], settings: dict[str, Any]) -> dict[str, Any]:
 def _as_tuples(value: Any) -> Any:
     """Lists, as config files have them, make no worlds that are equal or can be hashed."""
     return tuple(map(_as_tuples, value)) if isinstance(value, list | tuple) else value
-
-
-def resized(world: str | GridWorld, tile_size: int | None, settings: dict[str, Any]) -> GridWorld:
-    """The tile world of that name, or `world` itself, with tiles of `tile_size` pixels and other settings.
-
-    Raises `ValueError` for a name that is unknown or another kind of world's, a size that cannot be drawn, and settings
-    that the world does not have.
-    """
-    from wmkit_envs.worlds import find_world
-
-    found = find_world(world) if isinstance(world, str) else world
-    if not isinstance(found, GridWorld):
-        raise ValueError(f"world: expected a tile world, got {world!r}")
-    if tile_size is not None:
-        side = VIEW * checked_tile_size(tile_size)
-        settings = {**settings, "image_shape": (3, side, side)}
-    return found.with_settings(**settings) if settings else found

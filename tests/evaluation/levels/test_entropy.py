@@ -4,7 +4,7 @@ import torch
 
 from wmkit.evaluation.levels.entropy import OPEN_LOOP, POSTERIOR, PRIOR, level_entropy
 from wmkit.evaluation.levels.reading import go_on, read
-from wmkit.evaluation.protocol import evaluating
+from wmkit.evaluation.rollout import evaluating
 
 
 def test_ticks_meet_at_the_contexts_end(either, clips) -> None:

@@ -6,7 +6,7 @@ import torch
 from wmkit.evaluation.levels.reading import every_blindness, name_of
 from wmkit.evaluation.levels.reset import IMAGINED, IN_CONTEXT, decoded_frames, level_reset
 from wmkit.evaluation.levels.samples import conditions, level_samples
-from wmkit.evaluation.protocol import evaluating, imagine, observe
+from wmkit.evaluation.rollout import evaluating, imagine, observe
 
 
 def brightness(frames, query):

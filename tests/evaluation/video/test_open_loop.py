@@ -9,7 +9,7 @@ from torch import nn
 
 from wmkit.build import build_world_model
 from wmkit.data import GeneratedEpisodes, WholeEpisodes
-from wmkit.evaluation import protocol
+from wmkit.evaluation import rollout
 from wmkit.evaluation.digits.frames import CLIP_LENGTH, fit_frame_probe
 from wmkit.evaluation.digits.truth import IDENTITY, KEYS, POSITION, Digits, judge
 from wmkit.evaluation.video.figures import draw_video_curves
@@ -115,7 +115,7 @@ def test_nothing_after_the_context_changes_a_prediction(model, video):
 def test_clips_in_groups_give_the_same_futures(video, monkeypatch):
     model = Repeater(0.1)
     whole = evaluate_video(model, video, context=CONTEXT, horizon=HORIZON).curves["psnr"][GENERATION].per_episode
-    monkeypatch.setattr(protocol, "FRAMES_AT_ONCE", 2 * (CONTEXT + HORIZON))
+    monkeypatch.setattr(rollout, "FRAMES_AT_ONCE", 2 * (CONTEXT + HORIZON))
     parts = evaluate_video(model, video, context=CONTEXT, horizon=HORIZON).curves["psnr"][GENERATION].per_episode
     torch.testing.assert_close(parts, whole)
 

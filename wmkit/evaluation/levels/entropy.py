@@ -13,7 +13,7 @@ from wmkit.dynamics.latents import Latent
 from wmkit.dynamics.level import LevelPass
 from wmkit.evaluation.errors import Errors
 from wmkit.evaluation.levels.reading import go_on, groups_of, hierarchy_of, read
-from wmkit.evaluation.protocol import evaluating
+from wmkit.evaluation.rollout import evaluating
 from wmkit.world_model import WorldModel
 
 PRIOR, POSTERIOR, OPEN_LOOP = "prior", "posterior", "open loop"

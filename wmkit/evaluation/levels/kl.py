@@ -12,7 +12,7 @@ from torch import Tensor
 from wmkit.batch import Batch
 from wmkit.evaluation.errors import Errors, Estimate
 from wmkit.evaluation.levels.reading import groups_of, hierarchy_of, read
-from wmkit.evaluation.protocol import evaluating
+from wmkit.evaluation.rollout import evaluating
 from wmkit.world_model import WorldModel
 
 NATS_PER_BIT = math.log(2)

@@ -17,7 +17,7 @@ from torch import Tensor
 from wmkit.batch import Batch
 from wmkit.evaluation.errors import Errors, Estimate
 from wmkit.evaluation.levels.reading import Blind, every_blindness, groups_of, hierarchy_of, name_of, read
-from wmkit.evaluation.protocol import evaluating
+from wmkit.evaluation.rollout import evaluating
 from wmkit.world_model import WorldModel
 
 Judge = Callable[[Tensor, Batch], Mapping[str, Tensor]]

@@ -15,7 +15,7 @@ from wmkit.evaluation.levels.reset import IMAGINED, IN_CONTEXT, LevelReset
 from wmkit.evaluation.levels.samples import PARTS, LevelSamples
 from wmkit.evaluation.levels.speeds import SpeedAdaptation
 from wmkit.evaluation.levels.times import TrainingTime
-from wmkit.evaluation.report import label
+from wmkit.evaluation.ranges import label
 from wmkit.evaluation.video.report import GENERATION, VideoEvaluation
 
 

@@ -12,7 +12,7 @@ from wmkit.evaluation.baselines import black, copy_last_frame, mean_image, other
 from wmkit.evaluation.digits.probe import Probe
 from wmkit.evaluation.digits.truth import Digits, judge
 from wmkit.evaluation.errors import Errors
-from wmkit.evaluation.protocol import check_lengths, device_of, evaluating, groups_of_rows, rows_of
+from wmkit.evaluation.rollout import check_lengths, device_of, evaluating, groups_of_rows, rows_of
 from wmkit.evaluation.video.report import (
     BLACK,
     COPY_LAST,

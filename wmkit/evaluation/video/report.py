@@ -10,7 +10,7 @@ from typing import Any
 
 from wmkit.evaluation.digits.truth import IDENTITY, POSITION
 from wmkit.evaluation.errors import Errors, Estimate
-from wmkit.evaluation.report import Range, label
+from wmkit.evaluation.ranges import Range, label
 from wmkit.evaluation.table import Sheet
 
 GENERATION = "one sample"
