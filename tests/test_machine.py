@@ -18,6 +18,16 @@ def test_the_processor_goes_by_the_name_that_the_system_gives_it(
     assert machine.processor() == f"Some CPU: 3 GHz, {os.cpu_count()} cores"
 
 
+def test_processors_of_one_name_are_told_apart_by_family_and_model(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    info = tmp_path / "cpuinfo"
+    one = "processor\t: 0\ncpu family\t: 25\nmodel\t\t: 17\nmodel name\t: AMD EPYC\nflags\t\t: fpu\n"
+    info.write_text(f"{one}\n{one}\n")
+    monkeypatch.setattr(machine, "CPU_INFO", info)
+    assert machine.processor_name() == "AMD EPYC (family 25, model 17)"
+
+
 def test_a_system_without_names_of_processors_gives_its_architecture(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -12,15 +12,29 @@ CPU_INFO = Path("/proc/cpuinfo")
 
 
 def processor() -> str:
-    """`Intel(R) Xeon(R) Processor, 2 cores`."""
+    """`AMD EPYC (family 25, model 17), 2 cores`."""
     return f"{processor_name()}, {os.cpu_count()} cores"
 
 
 def processor_name() -> str:
-    """The processor's name, as far as the system tells it."""
-    lines = CPU_INFO.read_text(encoding="utf-8").splitlines() if CPU_INFO.exists() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()
+    """The processor's name, as far as the system tells it.
+
+    With family and model where it tells those: hosts name their processors alike that differ twofold in speed.
+    """
+    told = _first_processor()
+    if "model name" not in told:
+        return platform.processor() or platform.machine()
+    kind = ", ".join(
+        f"{word} {told[key]}" for word, key in (("family", "cpu family"), ("model", "model")) if key in told
+    )
+    return f"{told['model name']} ({kind})" if kind else told["model name"]
+
+
+def _first_processor() -> dict[str, str]:
+    """What Linux tells about it, by name."""
+    text = CPU_INFO.read_text(encoding="utf-8") if CPU_INFO.exists() else ""
+    pairs = (line.partition(":") for line in text.partition("\n\n")[0].splitlines())
+    return {key.strip(): value.strip() for key, _, value in pairs}
 
 
 def graphics() -> list[str]:
