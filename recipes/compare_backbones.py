@@ -6,8 +6,8 @@
     python recipes/compare_backbones.py "system.wide=backbone=s4 backbone.layers=8" systems=s4,wide out=comparisons/wide
     wmkit report comparisons/distracting_memory_16_4px                         the report again, without training
 
-Every system gets the same episodes, the same wall time and the same learning rates; which rate it is judged by is
-chosen on the validation split. `gru_tbtt` is the RSSM of the S4WM paper: windows of a fifth of the shortest episode, so
+Every system gets the same episodes, processor time and learning rates; which rate it is judged by is chosen on the
+validation split. `gru_tbtt` is the RSSM of the S4WM paper: windows of a fifth of the shortest episode, so
 that no gradient goes from the question back to the colour; `gru` is the same model on whole episodes. Everything goes
 to `out=`; the same command again goes on after Ctrl-C, a crash, or with more seeds. `--help` lists every key.
 """
