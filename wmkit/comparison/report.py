@@ -334,10 +334,10 @@ def _starts(summary: Summary) -> list[dict[str, Any]]:
     """Machines and versions that cells had, each once. Their commands are those of workers: left out."""
     found: list[dict[str, Any]] = []
     for path in sorted(summary.folder.glob("cells/*/versions.json")):
-        last = json.loads(path.read_text(encoding="utf-8"))["starts"][-1]
-        start = {key: value for key, value in last.items() if key != "command"}
-        if start not in found:
-            found.append(start)
+        for start in json.loads(path.read_text(encoding="utf-8"))["starts"]:
+            told = {key: value for key, value in start.items() if key != "command"}
+            if told not in found:
+                found.append(told)
     return found
 
 
