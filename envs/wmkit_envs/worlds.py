@@ -82,16 +82,17 @@ def find_grid_world(world: str | GridWorld, tile_size: int | None, settings: dic
     if not isinstance(found, GridWorld):
         raise ValueError(f"world: expected a tile world, got {world!r}")
     if tile_size is not None:
-        side = VIEW * checked_tile_size(tile_size)
-        settings = {**settings, "image_shape": (3, side, side)}
+        settings = _with_tiles(settings, checked_tile_size(tile_size))
     return found.with_settings(**settings) if settings else found
 
 
 def _sized(family: _Family, settings: dict[str, Any], size: str, tile: str | None = None) -> GridWorld:
-    if tile is not None:
-        side = VIEW * int(tile)
-        settings = {**settings, "image_shape": (3, side, side)}
-    return family(int(size), **settings)
+    return family(int(size), **(settings if tile is None else _with_tiles(settings, int(tile))))
+
+
+def _with_tiles(settings: dict[str, Any], tile_size: int) -> dict[str, Any]:
+    side = VIEW * tile_size
+    return {**settings, "image_shape": (3, side, side)}
 
 
 def _settings(name: str, rest: str) -> dict[str, Any]:
