@@ -25,7 +25,7 @@ from wmkit.evaluation.predictors import (
 )
 from wmkit.evaluation.report import Evaluation
 from wmkit.evaluation.rollout import check_lengths, evaluating, groups_of_rows, imagine, observe, rows_of
-from wmkit.evaluation.tiles import TileTruth, nearest_tiles, picture_of, remembered_map, tile_accuracy
+from wmkit.evaluation.tiles import nearest_tiles, picture_of, remembered_map, tile_accuracy
 from wmkit.world_model import WorldModel
 
 
@@ -63,10 +63,10 @@ def evaluate(
                 tiles.append({name: _decoded_tiles(model, x[:, -horizon:], atlas) for name, x in futures.items()})
     ours = _joined(groups)
     query = batch.window(context, context + horizon)
-    moving = None
+    judged = None
     if atlas is not None:
         baselines[FIRST_MAP] = frame_error(picture_of(remembered_map(query), atlas), query.image)
-        moving = TileTruth.of(query, atlas).moving
+        judged = tile_accuracy(query, atlas, _joined(tiles))
     on_all = {RECONSTRUCTION: ours.pop(RECONSTRUCTION), MEAN_IMAGE: baselines.pop(MEAN_IMAGE)}
     on_query = ours | baselines | {name: errors[:, context:] for name, errors in on_all.items()}
     return Evaluation(
@@ -74,9 +74,9 @@ def evaluate(
         pixels=batch.image[0, 0].numel(),
         on_context={name: Errors(errors[:, 1:context]) for name, errors in on_all.items()},
         on_query={name: Errors(errors) for name, errors in on_query.items()},
-        on_walk={} if moving is None else {name: Errors(errors).at(moving) for name, errors in on_query.items()},
+        on_walk={} if judged is None else {name: Errors(errors).at(judged.moving) for name, errors in on_query.items()},
         mean_image_of="the held-out contexts" if training_frames is None else "training frames",
-        tiles=None if atlas is None else tile_accuracy(query, atlas, _joined(tiles)),
+        tiles=judged,
     )
 
 

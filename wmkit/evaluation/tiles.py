@@ -104,6 +104,8 @@ class TileAccuracy:
     """Shares of tiles that are right, by predictor and by `KINDS`: (N, H), NaN where no door is in view."""
 
     shares: Mapping[str, Mapping[str, Tensor]]
+    moving: Tensor
+    """(N, H) bool: the walk, see `TileTruth.moving`."""
 
     @property
     def horizon(self) -> int:
@@ -164,7 +166,7 @@ def tile_accuracy(query: Batch, atlas: Tensor, predicted: Mapping[str, Tensor]) 
     truth = TileTruth.of(query, atlas)
     frozen = first_alike(atlas)[remembered_map(query)]
     shares = {name: truth.judge(tiles) for name, tiles in {**predicted, FIRST_MAP: frozen}.items()}
-    return TileAccuracy(shares | {DOOR_MAJORITY: truth.judge_majority()})
+    return TileAccuracy(shares | {DOOR_MAJORITY: truth.judge_majority()}, truth.moving)
 
 
 def first_alike(atlas: Tensor) -> Tensor:
