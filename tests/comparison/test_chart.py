@@ -7,7 +7,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wmkit.comparison.chart import HEIGHT, LINE_OF_TEXT, Dots, Scale, Series, _apart, dot_chart, line_chart
+from wmkit.comparison.chart import (
+    HEIGHT,
+    LETTER,
+    LINE_OF_TEXT,
+    WIDTH,
+    Dots,
+    Scale,
+    Series,
+    _apart,
+    dot_chart,
+    line_chart,
+)
 
 
 def chart(*values: float) -> ElementTree.Element:
@@ -35,6 +46,21 @@ def test_a_dot_chart_has_a_dot_per_seed() -> None:
     rows = [Dots("a", "s0", (0.5, 0.75), 0.625, "62 %")]
     svg = ElementTree.fromstring(dot_chart("t", rows, x_label="x", x_range=(0.0, 1.0), format_x=str, reference=0.5))
     assert len(list(svg.iter("circle"))) == 2
+
+
+def test_long_names_have_room_beside_the_chart() -> None:
+    name = "transformer_xl_320_cosine"
+    rows = [Dots(name, "s0", (0.5,), 0.5, "50 %")]
+    dots = ElementTree.fromstring(dot_chart("t", rows, x_label="x", x_range=(0.0, 1.0), format_x=str))
+    assert starts(dots, name)[0] >= LETTER * len(name)  # the text ends there
+    line = Series(name, "s0", (0, 1), (1.0, 2.0), (1.0, 2.0), (1.0, 2.0))
+    text = line_chart("t", [line], x_label="x", y_label="y", y_range=(0.0, 10.0), format_y=str)
+    assert starts(ElementTree.fromstring(text), name)[0] + LETTER * len(name) <= WIDTH
+
+
+def starts(svg: ElementTree.Element, text: str) -> list[float]:
+    """Where texts that say `text` start, or end for those aligned to their end."""
+    return [float(element.get("x", "nan")) for element in svg.iter("text") if element.text == text]
 
 
 @given(st.lists(st.floats(0, 300), min_size=1, max_size=12))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from html import escape
 
 WIDTH, HEIGHT = 760, 360
@@ -13,6 +13,8 @@ LINE_OF_TEXT = 17
 """Least distance between two labels at the ends of lines."""
 ROW = 38
 """Height of one row of a dot chart."""
+LETTER = 8
+"""Width of a letter of a name, about."""
 
 Format = Callable[[float], str]
 
@@ -79,7 +81,8 @@ def line_chart(
 ) -> str:
     """Lines with bands, each named at its right end. `title` is read out by screen readers; x_marked: see `Scale`."""
     xs = [x for line in series for x in line.x]
-    x = Scale(min(xs), max(max(xs), min(xs) + 1e-9), LEFT, WIDTH - RIGHT, x_marked)
+    right = WIDTH - _room(RIGHT, (line.label for line in series))
+    x = Scale(min(xs), max(max(xs), min(xs) + 1e-9), LEFT, right, x_marked)
     y = Scale(*y_range, HEIGHT - BOTTOM, TOP)
     parts = [_axes(x, y, x_label, y_label, format_x, format_y)]
     parts += [_band(line, x, y) for line in series if line.style != "reference"]
@@ -99,7 +102,7 @@ def dot_chart(
 ) -> str:
     """One row per system, one dot per seed, a bar at their mean; a dashed line at `reference`."""
     height = TOP + ROW * len(rows) + BOTTOM
-    x = Scale(*x_range, LEFT + 70, WIDTH - RIGHT)
+    x = Scale(*x_range, _room(LEFT + 70, (row.label for row in rows)), WIDTH - RIGHT)
     bottom = height - BOTTOM
     parts = [_x_axis(x, bottom, x_label, format_x)]
     if reference is not None:
@@ -109,6 +112,11 @@ def dot_chart(
         middle = TOP + ROW * (number + 0.5)
         parts.append(_dots(row, x, middle))
     return _svg(title, height, parts)
+
+
+def _room(least: float, names: Iterable[str]) -> float:
+    """Width beside a chart for its names: for all of the longest one, up to a third of the picture."""
+    return min(max(least, LETTER * max(map(len, names)) + 24), WIDTH / 3)
 
 
 def _svg(title: str, height: float, parts: Sequence[str]) -> str:
@@ -122,8 +130,8 @@ def _axes(x: Scale, y: Scale, x_label: str, y_label: str, format_x: Format, form
     lines = [_x_axis(x, HEIGHT - BOTTOM, x_label, format_x)]
     for value in y.ticks():
         at = f"{y(value):.1f}"
-        lines.append(f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{at}" y2="{at}"/>')
-        lines.append(_text(LEFT - 8, y(value) + 4, format_y(value), "tick end"))
+        lines.append(f'<line class="grid" x1="{x.start}" x2="{x.stop}" y1="{at}" y2="{at}"/>')
+        lines.append(_text(x.start - 8, y(value) + 4, format_y(value), "tick end"))
     middle = (TOP + HEIGHT - BOTTOM) / 2
     lines.append(
         f'<text class="axis middle" transform="translate(14 {middle:.1f}) rotate(-90)">{escape(y_label)}</text>'

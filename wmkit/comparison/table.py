@@ -15,9 +15,9 @@ def rich_table(summary: Summary, world: str) -> Table:
     table = Table(title=f"{world}, {summary.plan.budget()}", caption=caption(summary), box=box.SIMPLE, pad_edge=False)
     systems = [system.label for system in summary.plan.systems]
     choices = [summary.choice(world, system) for system in systems]
-    table.add_column("")
+    table.add_column("", overflow="fold")
     for system in systems:
-        table.add_column(system, justify="right")
+        table.add_column(system, justify="right", overflow="fold")
     table.add_row("learning rate", *(f"{choice.lr:g}" if choice else "-" for choice in choices))
     table.add_row("seeds done", *(seeds_text(summary, world, system) for system in systems))
     for column in (*summary.columns(world, QUALITY), *summary.columns(world, COST)):
