@@ -17,7 +17,7 @@ from wmkit.comparison.report import write_report
 from wmkit.comparison.runner import run_cells
 from wmkit.comparison.summary import read_summary
 from wmkit.comparison.system import find_system, learning_rate
-from wmkit.comparison.table import rich_table
+from wmkit.comparison.table import caption, rich_tables
 from wmkit.config import RunConfig, closest, import_plugins
 from wmkit.data.worlds import find_world
 from wmkit.training.compose import describe, parse_overrides
@@ -118,7 +118,8 @@ def _train_and_tell(folder: Path, configs: Mapping[Cell, RunConfig], *, jobs: in
     report = write_report(folder)
     summary = read_summary(folder)
     for world in summary.plan.worlds:
-        console.print(rich_table(summary, world))
+        console.print(*rich_tables(summary, world))
+    console.print(caption(summary))
     print(f"Report: {report}", flush=True)
     if number is not None and not summary.complete:
         print("Stopped. The same command goes on where it stopped.", flush=True)

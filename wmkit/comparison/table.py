@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+
 from rich import box
 from rich.table import Table
 
@@ -9,13 +11,21 @@ from wmkit.comparison.cell import Status
 from wmkit.comparison.choice import Spread
 from wmkit.comparison.summary import COST, QUALITY, Column, Summary, spread
 
+ABREAST = 4
+"""Systems that 80 columns have room for."""
 
-def rich_table(summary: Summary, world: str) -> Table:
+
+def rich_tables(summary: Summary, world: str) -> Iterator[Table]:
     """One column per system at its chosen learning rate, one row per figure: mean over seeds, range below it."""
-    table = Table(title=f"{world}, {summary.plan.budget()}", caption=caption(summary), box=box.SIMPLE, pad_edge=False)
     systems = [system.label for system in summary.plan.systems]
+    for first in range(0, len(systems), ABREAST):
+        yield _rich_table(summary, world, systems[first : first + ABREAST])
+
+
+def _rich_table(summary: Summary, world: str, systems: Sequence[str]) -> Table:
+    table = Table(title=f"{world}, {summary.plan.budget()}", box=box.SIMPLE, pad_edge=False)
     choices = [summary.choice(world, system) for system in systems]
-    table.add_column("", overflow="fold")
+    table.add_column("")
     for system in systems:
         table.add_column(system, justify="right", overflow="fold")
     table.add_row("learning rate", *(f"{choice.lr:g}" if choice else "-" for choice in choices))
