@@ -76,6 +76,14 @@ def test_an_archive_of_unseen_episodes_has_none_of_training(tmp_path: Path) -> N
     assert [_digest(unseen.episode(index)) for index in range(256)] == [x for x in tested if x not in trained][:256]
     assert "of test 0.." in told
     assert trained & set(tested[:256])  # it had something to leave out
+    more = subprocess.run([*script[:-1], "3000"], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (more.returncode, "choose another folder" in more.stderr) == (2, True)
+
+
+def test_a_world_that_has_no_unseen_episodes_is_told(tmp_path: Path) -> None:
+    script = [sys.executable, "docs/unseen_episodes.py", "multi_doors_keys_2_4px", str(tmp_path / "unseen"), "5000"]
+    told = subprocess.run(script, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (told.returncode, "test episodes 0 are not among 5,000 of training" in told.stderr) == (2, True)
 
 
 def _digest(episode: Episode) -> bytes:

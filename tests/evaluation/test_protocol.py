@@ -171,3 +171,12 @@ def test_without_actions_there_are_no_wrong_ones(batch):
     assert not any("actions" in verdict.claim for verdict in result.verdicts())
     assert "action_ratio" not in result.to_json()
     assert MISLED not in error_sheet(result).rows
+
+
+def test_where_all_rows_do_the_same_there_are_no_wrong_actions(clock_batch):
+    same = clock_batch.action.clone()
+    same[:, 6:] = same[:1, 6:]  # in the context they may differ
+    model, alike = ClockWorld(), dataclasses.replace(clock_batch, action=same)
+    assert set(evaluate(model, alike, context=6, horizon=8).on_query) == set(ROWS) - {MISLED}
+    same[2, 13] += 1
+    assert MISLED in evaluate(model, alike, context=6, horizon=8).on_query

@@ -45,7 +45,7 @@ def test_rewards_and_doors_come_with_tables_of_their_own(evaluation):
     full = dataclasses.replace(
         evaluation,
         on_query=evaluation.on_query | {FIRST_MAP: Errors(torch.full((4, 50), 61.0))},
-        tiles=TileAccuracy(shares),
+        tiles=TileAccuracy(shares, moving=torch.ones(4, 50, dtype=torch.bool)),
         on_walk={name: Estimate(7.0, 0.5) for name in (*evaluation.on_query, FIRST_MAP)},
         rewards=RewardAccuracy({name: Proportion(81, 263) for name in names}),
     )

@@ -1,5 +1,7 @@
 """Tiles read off decoded frames, and the doors among them."""
 
+import dataclasses
+
 import pytest
 import torch
 from torch import Tensor
@@ -138,3 +140,17 @@ def test_curves_and_figures_as_they_are_saved(query: Batch, atlas: Tensor) -> No
     assert list(entry["parts"]) == ["1-24", "25-48", "49-72", "73-96", "1-96"]
     assert entry["parts"]["1-96"] == {"mean": 1.0, "half_width": 0.0}
     assert set(saved) == {GENERATION, FIRST_MAP, DOOR_MAJORITY}
+
+
+def test_a_query_of_one_step_is_a_walk_of_one_step(query: Batch, atlas: Tensor) -> None:
+    truth = TileTruth.of(query.window(0, 1), atlas)
+    assert truth.moving.tolist() == [[True]] * len(truth.tiles)
+
+
+def test_steps_without_a_door_in_view_are_none_in_what_is_saved(query: Batch, atlas: Tensor) -> None:
+    none = torch.zeros_like(query.extras["doors_pos"]) - 99
+    away = dataclasses.replace(query, extras={**query.extras, "doors_pos": none})
+    judged = tile_accuracy(away, atlas, {GENERATION: TileTruth.of(query, atlas).tiles})
+    assert not judged.shows_doors
+    assert judged.to_json()[GENERATION][OPEN]["parts"]["1-96"] == {"mean": None, "half_width": None}
+    assert tile_accuracy(query, atlas, {GENERATION: TileTruth.of(query, atlas).tiles}).shows_doors

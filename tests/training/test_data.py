@@ -98,6 +98,8 @@ def test_validation_batches_are_the_same_each_time_and_of_the_held_out_split(
     first, again = list(frames()), list(frames())
     assert len(first) == (3 if sampler == "persistent" else config.eval.batches)
     assert all(np.array_equal(a, b) for a, b in zip(first, again, strict=True))
+    rows = [row.tobytes() for batch in first for row in batch]
+    assert len(set(rows)) == len(rows)
     seen = {image.tobytes() for index in range(4) for image in np.moveaxis(like.episode(index)["image"], -1, 1)}
     assert not any(image.tobytes() in seen for batch in first for row in batch for image in row)
 

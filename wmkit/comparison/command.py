@@ -58,7 +58,7 @@ def run_comparison(
     """Run the comparison that the command line asks for; returns the exit status.
 
     defaults: the config that every cell starts from. systems: words by label. words: the comparison's own defaults,
-    before those of the command line. 0 all cells done, 1 some failed, 2 not possible, 130 or 143 stopped by a signal.
+    before those of the command line. 0 all cells done, 1 some failed or unfinished, 2 not possible, 130 or 143 stopped by a signal.
     """
     typed = list(sys.argv[1:] if argv is None else argv)
     if {"-h", "--help"} & set(typed):
@@ -121,11 +121,14 @@ def _train_and_tell(folder: Path, configs: Mapping[Cell, RunConfig], *, jobs: in
         console.print(*rich_tables(summary, world))
     console.print(caption(summary))
     print(f"Report: {report}", flush=True)
-    if number is not None and not summary.complete:
+    if not summary.complete and number is not None:
         print("Stopped. The same command goes on where it stopped.", flush=True)
         return 128 + number
     if summary.count()[Status.FAILED]:
         print("Some cells failed; retry=true runs them again from their last checkpoint.", flush=True)
+        return 1
+    if not summary.complete:
+        print("Some cells were stopped from outside; the same command goes on with them.", flush=True)
         return 1
     return 0
 

@@ -23,6 +23,7 @@ from wmkit.evaluation.predictors import (
     OTHER_FRAME,
     RECONSTRUCTION,
 )
+from wmkit.evaluation.ranges import MIDDLE, cut
 from wmkit.evaluation.report import Evaluation
 from wmkit.evaluation.rollout import check_lengths, evaluating, groups_of_rows, imagine, observe, rows_of
 from wmkit.evaluation.tiles import nearest_tiles, picture_of, remembered_map, tile_accuracy
@@ -45,19 +46,20 @@ def evaluate(
     (M, T, C, H, W) uint8, of which the mean-image baseline is the mean; None takes the contexts of the episodes
     themselves. atlas: (K, ts, ts, C) uint8 when the frames are made of tiles and the batch has `tiles.KEYS` as extras:
     tiles and doors are then judged too. Latents are samples, drawn from `seed`; `generation, wrong actions` gives row i
-    the actions of row i - 1 and its own noise, where there are actions. Raises `ValueError` for too few or too short
-    episodes.
+    the actions of row i - 1 and its own noise, unless all rows do the same in query steps 1..20. Raises `ValueError`
+    for too few or too short episodes.
     """
     check_lengths(batch, context, horizon)
     batch = batch.window(0, context + horizon)
     generator = torch.Generator().manual_seed(seed)
-    other_action = batch.action.roll(1, dims=0)
+    other_action = _other_action(batch.action, context, horizon)
     reference = batch.image[:, :context] if training_frames is None else training_frames
     baselines = _baselines(batch.image, mean_image(reference), context, horizon, generator)
     groups, tiles = [], []
     with evaluating(model):
         for rows in groups_of_rows(batch):
-            futures = _futures(model, rows_of(batch, rows), other_action[rows], context, generator)
+            other = None if other_action is None else other_action[rows]
+            futures = _futures(model, rows_of(batch, rows), other, context, generator)
             groups.append(_model_errors(model, futures, batch.image[rows], context))
             if atlas is not None:
                 tiles.append({name: _decoded_tiles(model, x[:, -horizon:], atlas) for name, x in futures.items()})
@@ -76,7 +78,7 @@ def evaluate(
         on_query={name: Errors(errors) for name, errors in on_query.items()},
         on_walk={} if judged is None else {name: Errors(errors).at(judged.moving) for name, errors in on_query.items()},
         mean_image_of="the held-out contexts" if training_frames is None else "training frames",
-        tiles=judged,
+        tiles=judged if judged is not None and judged.shows_doors else None,
     )
 
 
@@ -94,15 +96,20 @@ def make_film(model: WorldModel, batch: Batch, *, context: int, horizon: int, se
 
 
 def _futures(
-    model: WorldModel, batch: Batch, other_action: Tensor, context: int, generator: torch.Generator
+    model: WorldModel, batch: Batch, other_action: Tensor | None, context: int, generator: torch.Generator
 ) -> dict[str, Tensor]:
     """The model's features for one group: reconstruction (B, C + H, F), the others (B, H, F)."""
     observed = observe(model, batch, context, generator)
-    actions = {GENERATION: batch.action, MISLED: other_action}
-    if not batch.action.shape[-1]:
-        del actions[MISLED]
+    actions = {GENERATION: batch.action} | ({} if other_action is None else {MISLED: other_action})
     imagined = {name: imagine(model, observed, action[:, context:]) for name, action in actions.items()}
     return {RECONSTRUCTION: observed.features} | imagined
+
+
+def _other_action(action: Tensor, context: int, horizon: int) -> Tensor | None:
+    """Actions (N, C + H, A) of the row before; None where no row's differ in the steps that its verdict judges."""
+    other = action.roll(1, dims=0)
+    judged = slice(context, context + cut(MIDDLE, horizon)[1])
+    return None if torch.equal(other[:, judged], action[:, judged]) else other
 
 
 def _model_errors(model: WorldModel, futures: dict[str, Tensor], image: Tensor, context: int) -> dict[str, Tensor]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 
 from rich import box
 from rich.table import Table
@@ -129,4 +130,6 @@ def _cell(evaluation: Evaluation, estimate: Estimate) -> Cell:
 
 
 def _percent(estimate: Estimate) -> Cell:
+    if math.isnan(estimate.mean):  # no door is in view
+        return ("-",)
     return (f"{100 * estimate.mean:.1f} ± {100 * estimate.half_width:.1f}",)

@@ -81,7 +81,7 @@ class TileTruth:
         """(N, T) bool: up to the last step that changed the view; after it the walk is over."""
         changed = (self.tiles[:, 1:] != self.tiles[:, :-1]).any(-1).any(-1)
         later = changed.long().flip(1).cummax(1).values.flip(1).bool()  # at t: whether the view changes after t
-        return torch.cat([torch.ones_like(later[:, :1]), later], dim=1)
+        return torch.cat([later.new_ones(len(later), 1), later], dim=1)
 
     @property
     def shown(self) -> Tensor:
@@ -112,6 +112,11 @@ class TileAccuracy:
         """H."""
         return self.shares[GENERATION][TILES].shape[1]
 
+    @property
+    def shows_doors(self) -> bool:
+        """Whether any step of any episode has a door in view: else there is nothing to judge."""
+        return not bool(self.shares[GENERATION][OPEN].isnan().all())
+
     def verdicts(self) -> list[Verdict]:
         """Are the doors imagined better than by two answers that need no model?"""
         return [self._beats(name) for name in (FIRST_MAP, DOOR_MAJORITY)]
@@ -123,12 +128,15 @@ class TileAccuracy:
         return Verdict(claim, ours.mean - ours.half_width > theirs.mean, f"{ours.mean:.1%} against {theirs.mean:.1%}")
 
     def to_json(self) -> dict[str, Any]:
-        """Per predictor and kind the mean share over the query with its interval, that of each part, and the curve."""
+        """Per predictor and kind the mean share over the query with its interval, that of each part, and the curve.
+
+        None where no door is in view.
+        """
         return {
             name: {
                 kind: {
-                    **dataclasses.asdict(self.over(name, kind, (1, self.horizon))),
-                    "parts": {label(s): dataclasses.asdict(self.over(name, kind, s)) for s in self.parts()},
+                    **_plain(self.over(name, kind, (1, self.horizon))),
+                    "parts": {label(s): _plain(self.over(name, kind, s)) for s in self.parts()},
                     "curve": self.curve(name, kind),
                 }
                 for kind in kinds
@@ -156,6 +164,11 @@ class TileAccuracy:
         """Mean share at each query step; None where no episode shows a door."""
         means = self.shares[predictor][kind].double().nanmean(dim=0).tolist()
         return [None if mean != mean else mean for mean in means]
+
+
+def _plain(estimate: Estimate) -> dict[str, float | None]:
+    """JSON has no NaN."""
+    return {key: None if math.isnan(value) else value for key, value in dataclasses.asdict(estimate).items()}
 
 
 def tile_accuracy(query: Batch, atlas: Tensor, predicted: Mapping[str, Tensor]) -> TileAccuracy:

@@ -44,11 +44,13 @@ def training_source(config: RunConfig) -> EpisodeSource:
 def validation_source(config: RunConfig, like: EpisodeSource, episodes: int | None = None) -> EpisodeSource:
     """Held-out episodes, by default one for each row of a batch, several windows being taken from each.
 
+    Whole episodes: one for each row of all batches of a validation.
+
     Raises `ValueError` unless they have the shapes of `like`, the training source.
     """
     data = config.data
     what = _folder("valid_source", data.valid_source) or config.world
-    number = episodes or data.batch_size
+    number = episodes or data.batch_size * (config.eval.batches if data.sampler == "episodes" else 1)
     source = open_source(what, seed=data.seed, split="valid", length=data.episode_length, num_episodes=number)
     ours, theirs = ((tuple(s.image_shape), s.action_dim) for s in (source, like))
     if ours != theirs:

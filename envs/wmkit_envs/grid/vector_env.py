@@ -60,7 +60,7 @@ class GridVectorEnv(VectorEnv[Pictures, NDArray[np.int64], NDArray[Any]]):
         self.single_action_space = Discrete(self.world.action_dim)
         self.observation_space = batch_space(self.single_observation_space, num_envs)
         self.action_space = batch_space(self.single_action_space, num_envs)
-        self._limit = np.inf if max_episode_steps is None else max_episode_steps
+        self._limit = np.inf if max_episode_steps in (None, -1) else max_episode_steps  # Gymnasium's -1: no limit
         self._draws: list[Draw] = []
         self._steps = np.zeros(num_envs, np.int64)
         self._ended = np.zeros(num_envs, np.bool_)
