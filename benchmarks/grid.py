@@ -14,6 +14,7 @@ import gymnasium
 import numpy as np
 from minigrid.envs.memory import MemoryEnv
 from minigrid.wrappers import RGBImgPartialObsWrapper
+from numpy.typing import NDArray
 
 import wmkit_envs
 from wmkit_envs.grid.atlas import render_tiles

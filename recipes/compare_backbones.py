@@ -2,7 +2,7 @@
 
     python recipes/compare_backbones.py                                    the comparison below: 2 h 30 min of 2 cores
     python recipes/compare_backbones.py systems=s4,gru seeds=0 minutes=2   a first look
-    python recipes/compare_backbones.py worlds=distracting_memory_16_4px,distracting_memory_32_4px minutes=15
+    python recipes/compare_backbones.py worlds=distracting_memory_32_4px model.reward_scale=20 minutes=15
     python recipes/compare_backbones.py "system.wide=backbone=s4 backbone.layers=8" systems=s4,wide out=comparisons/wide
     wmkit report comparisons/distracting_memory_16_4px                         the report again, without training
 

@@ -2,7 +2,7 @@
 
     python recipes/multi_doors_keys.py                                       S4, 3 keys, tiles of 4 pixels
     python recipes/multi_doors_keys.py backbone=gru                          or transformer_xl, or one of your own
-    python recipes/multi_doors_keys.py world=multi_doors_keys_2_4px          any number from 2, of which there are 448
+    python recipes/multi_doors_keys.py world=multi_doors_keys_2_4px          any number from 2, which has 448 episodes
     python recipes/multi_doors_keys.py backbone=gru data.sampler=persistent data.length=25        RSSM-TBTT
     python recipes/multi_doors_keys.py preset=s4wm-2d world=multi_doors_keys_3 train.steps=100000
                                                                              the paper's sizes: needs a GPU

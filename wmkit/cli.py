@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
+from rich import box
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Column, Table
+from rich.table import Table
 
 from wmkit import tree
 from wmkit.backbones.base import Backbone
@@ -54,7 +55,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def list_parts(arguments: argparse.Namespace) -> int:
     """Print what `backbone=` can be."""
-    table = Table(Column("name", no_wrap=True), "kind", "parameters", "state", "training", "parallel")
+    table = Table(box=box.SIMPLE, pad_edge=False, padding=0)
+    for heading in ("name", "kind", "parameters", "state", "training", "parallel"):
+        table.add_column(heading, no_wrap=True)
     table.add_column("origin", overflow="fold")
     for entry in sorted(all_entries().values(), key=lambda entry: entry.name):
         table.add_row(entry.name, entry.kind, *_cost(entry), entry.origin)

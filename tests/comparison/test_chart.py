@@ -13,6 +13,7 @@ from wmkit.comparison.chart import (
     LINE_OF_TEXT,
     WIDTH,
     Dots,
+    LogScale,
     Scale,
     Series,
     _apart,
@@ -69,6 +70,15 @@ def test_labels_keep_their_order_and_do_not_overlap_where_there_is_room(heights:
     gaps = [b - a for a, b in itertools.pairwise(placed)]
     assert all(gap >= LINE_OF_TEXT - 1e-6 for gap in gaps)
     assert placed[-1] <= 320.0 + 1e-6
+
+
+@given(st.floats(1e-6, 1e6), st.floats(1.3, 1e6))
+def test_logarithmic_ticks_are_few_and_within_and_ratios_are_distances(low: float, ratio: float) -> None:
+    scale = LogScale(low, low * ratio, 0.0, 1.0)
+    assert len(scale.ticks()) <= 14
+    assert all(low <= tick <= low * ratio for tick in scale.ticks())
+    assert scale(low * ratio**0.5) == pytest.approx(0.5)
+    assert scale(low) == 0.0
 
 
 @given(st.floats(-1e6, 1e6), st.floats(1e-3, 1e6))

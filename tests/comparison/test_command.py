@@ -53,7 +53,7 @@ def test_the_later_budget_counts_and_ones_own_systems_are_kept(
     monkeypatch.setattr("wmkit.comparison.command.run_cells", lambda *args, **options: None)
     own = ["system.wide=backbone=gru backbone.hidden=32", "systems=gru,wide", "seeds=range(2)", "steps=3"]
     own += ["worlds=wmkit/DistractingMemory-8-v0"]  # by id: folders have the name
-    assert run_comparison(tiny, {}, (*GRID, f"out={tmp_path}"), own) == 0
+    assert run_comparison(tiny, {}, (*GRID, f"out={tmp_path}"), own) == 1  # no cell has run
     plan = load_plan(tmp_path)
     assert (plan.minutes, plan.steps, plan.seeds) == (None, 3, (0, 1))
     assert plan.worlds == ("distracting_memory_8",)
@@ -120,8 +120,9 @@ def test_runs_of_another_plan_in_the_folder_are_named(
 ) -> None:
     folder = make_folder(ended=1)
     monkeypatch.setattr("wmkit.comparison.command.run_cells", lambda *args, **options: None)
-    assert run_comparison(tiny, {}, (*GRID, f"out={folder}"), []) == 0
+    assert run_comparison(tiny, {}, (*GRID, f"out={folder}"), []) == 1
     shown = " ".join(capsys.readouterr().out.split())
+    assert "Some cells were stopped from outside; the same command goes on with them." in shown
     assert "other runs there stay as they are, and out of the report: distracting_memory_8_4px-s4-lr0.001" in shown
 
 

@@ -68,6 +68,22 @@ class Scale:
         return [number * step for number in range(first, last + 1)]
 
 
+class LogScale(Scale):
+    """A map of positive values that is linear in their logarithm."""
+
+    def __call__(self, value: float) -> float:
+        """The pixel of `value`."""
+        share = math.log(value / self.low) / math.log(self.high / self.low)
+        return self.start + share * (self.stop - self.start)
+
+    def ticks(self) -> list[float]:
+        """Powers of ten within low..high; twice and five times them too where that is not too many."""
+        powers = range(math.floor(math.log10(self.low)), math.ceil(math.log10(self.high)) + 1)
+        factors = (1, 2, 5) if len(powers) <= 4 else (1,)
+        values = (factor * 10.0**power for power in powers for factor in factors)
+        return [value for value in values if self.low <= value <= self.high]
+
+
 def line_chart(
     title: str,
     series: Sequence[Series],
@@ -78,12 +94,16 @@ def line_chart(
     format_y: Format,
     format_x: Format = "{:g}".format,
     x_marked: Sequence[float] = (),
+    log_y: bool = False,
 ) -> str:
-    """Lines with bands, each named at its right end. `title` is read out by screen readers; x_marked: see `Scale`."""
+    """Lines with bands, each named at its right end. `title` is read out by screen readers; x_marked: see `Scale`.
+
+    log_y: equal ratios of y are equally far apart; y_range is positive then.
+    """
     xs = [x for line in series for x in line.x]
     right = WIDTH - _room(RIGHT, (line.label for line in series))
     x = Scale(min(xs), max(max(xs), min(xs) + 1e-9), LEFT, right, x_marked)
-    y = Scale(*y_range, HEIGHT - BOTTOM, TOP)
+    y = LogScale(*y_range, HEIGHT - BOTTOM, TOP) if log_y else Scale(*y_range, HEIGHT - BOTTOM, TOP)
     parts = [_axes(x, y, x_label, y_label, format_x, format_y)]
     parts += [_band(line, x, y) for line in series if line.style != "reference"]
     parts += [_line(line, x, y) for line in series]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import statistics
 from collections.abc import Sequence
 
@@ -74,6 +75,6 @@ def _common_seeds(results: Sequence[CellResult], rates: Sequence[float]) -> set[
 
 
 def _key(values: Sequence[Validation], by_accuracy: bool) -> tuple[float, ...]:
-    """Lower is better."""
-    loss = statistics.fmean(value.loss for value in values)
+    """Lower is better; a loss that is no number is the worst."""
+    loss = statistics.fmean(math.inf if math.isnan(value.loss) else value.loss for value in values)
     return (-statistics.fmean(value.accuracy or 0.0 for value in values), loss) if by_accuracy else (loss,)

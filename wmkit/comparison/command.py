@@ -58,7 +58,8 @@ def run_comparison(
     """Run the comparison that the command line asks for; returns the exit status.
 
     defaults: the config that every cell starts from. systems: words by label. words: the comparison's own defaults,
-    before those of the command line. 0 all cells done, 1 some failed or unfinished, 2 not possible, 130 or 143 stopped by a signal.
+    before those of the command line. 0 all cells done, 1 some failed or unfinished, 2 not possible, 130 or 143 stopped
+    by a signal.
     """
     typed = list(sys.argv[1:] if argv is None else argv)
     if {"-h", "--help"} & set(typed):
@@ -84,7 +85,7 @@ def _run(defaults: RunConfig, named: Mapping[str, str], words: Sequence[str]) ->
     plan = _plan(own, shared, {**named, **more})
     if idle := sorted(set(more) - {system.label for system in plan.systems}):
         raise ValueError(f"system.{idle[0]}=...: defined, but not among systems=; name it there or drop it")
-    folder = Path(_one(own, "out", str, "comparisons/" + "-".join(plan.worlds)))
+    folder = _folder(_one(own, "out", str, "comparisons/" + "-".join(plan.worlds)))
     configs = {cell: plan.config(cell, defaults) for cell in plan.cells()}
     check_alike(configs)
     for cell, config in configs.items():
@@ -177,6 +178,12 @@ def _plan(own: Mapping[str, list[str]], shared: Sequence[str], named: Mapping[st
         words=tuple(shared),
         command=shlex.join([Path(sys.executable).name, *sys.argv]),
     )
+
+
+def _folder(text: str) -> Path:
+    if not text:
+        raise ValueError("out=: expected the name of a folder, got nothing")
+    return Path(text)
 
 
 def _one(own: Mapping[str, list[str]], key: str, kind: Callable[[str], Any], default: Any) -> Any:

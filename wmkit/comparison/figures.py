@@ -114,14 +114,15 @@ def error_curves(summary: Summary, world: str) -> str:
         return ""
     some = next(cell for _, system in _systems(summary) for cell in summary.chosen(world, system))
     series += [line for name in BASELINES if (line := _by_step(name, "reference", [some.curve(name)]))]
-    top = max(value for line in series for value in line.high)
+    values = [value for line in series for value in (*line.low, *line.high) if value > 0]
     return line_chart(
         f"generation error against steps after the context on {world}",
         series,
         x_label="steps after the context",
         y_label="squared error per frame",
-        y_range=(0.0, 1.05 * top or 1.0),
+        y_range=(0.9 * min(values, default=0.1), 1.1 * max(values, default=1.0)),
         format_y=_plain,
+        log_y=True,
     )
 
 

@@ -54,6 +54,9 @@ class Plan:
                 raise ValueError(f"{name}: expected at least one and none twice, got {list(values)}")
         if (self.minutes is None) == (self.steps is None):
             raise ValueError("The budget is either minutes=... or steps=..., one of the two")
+        names = [cell.name for cell in self.cells()]
+        if twice := [name for name in names if names.count(name) > 1]:
+            raise ValueError(f"lrs: two runs would share the folder {twice[0]}; rates are told apart by six digits")
 
     def cells(self) -> list[Cell]:
         """Every cell; all of the first seed come first, so that a part of the comparison already compares."""
@@ -100,7 +103,7 @@ def load_plan(folder: Path) -> Plan:
         )
         lists: dict[str, Any] = {name: tuple(values.pop(name)) for name in ("worlds", "seeds", "lrs", "words")}
         return Plan(systems=systems, **lists, **values)
-    except (OSError, json.JSONDecodeError, KeyError, TypeError) as error:
+    except (OSError, json.JSONDecodeError, AttributeError, KeyError, TypeError) as error:
         raise ValueError(f"{folder} is not the folder of a comparison: {type(error).__name__}: {error}") from error
 
 

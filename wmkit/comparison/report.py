@@ -27,7 +27,7 @@ from wmkit.comparison.system import System
 from wmkit.comparison.table import seeds_text
 from wmkit.evaluation.predictors import FIRST_MAP
 from wmkit.evaluation.tiles import DOOR_MAJORITY
-from wmkit.training.run_folder import write_whole
+from wmkit.training.run_folder import CONFIG, write_whole
 
 REPORT = "report.html"
 UNEVEN = 1.25
@@ -171,8 +171,8 @@ def _error_caption(result: CellResult | None) -> str:
     evaluation = result.evaluation
     return (
         f"Test episodes: {evaluation['context']} steps observed, {evaluation['horizon']} imagined from the "
-        "true actions. Squared error summed over height, width and channels; mean over seeds, the band is their "
-        "range; baselines that need no model are dashed."
+        "true actions. Squared error summed over height, width and channels, drawn by its logarithm; mean over seeds, "
+        "the band is their range; baselines that need no model are dashed."
     )
 
 
@@ -321,9 +321,9 @@ def _configs(summary: Summary) -> list[str]:
     for system in summary.plan.systems:
         cells = summary.of(summary.plan.worlds[0], system.label)
         files = [CellFiles.of(summary.folder, result.cell) for result in cells]
-        found = next((f for f in files if f.config.exists()), None)
+        found = next((path for f in files for path in (f.config, f.run / CONFIG) if path.exists()), None)
         if found is not None:
-            text = found.config.read_text(encoding="utf-8")
+            text = found.read_text(encoding="utf-8")
             parts.append(details(f"Whole config of a cell of {system.label}", preformatted(text)))
     for start in _starts(summary):
         parts.append(details("Versions", preformatted(json.dumps(start, indent=2))))

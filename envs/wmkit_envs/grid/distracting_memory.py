@@ -135,7 +135,7 @@ def checked_width(width: int) -> int:
     return width
 
 
-def distracting_memory(width: int, **settings: Any) -> DistractingMemory:
+def distracting_memory(width: int, /, **settings: Any) -> DistractingMemory:
     """The world of that width: 2W - 1 observations of context, W/2 + 1 of query.
 
     `settings` are fields of `DistractingMemory` that are its own, which the name then lists, and `image_shape`. Raises

@@ -72,6 +72,8 @@ class MultiDoorsKeys(GridWorld):
         if len(walk.actions) + 1 != self.context_length:
             raise ValueError(f"context_length: make worlds of other settings with multi_doors_keys({self.keys}, ...)")
         check_colors("colors", self.colors)
+        if not isinstance(self.mirrored, bool):
+            raise ValueError(f"mirrored: expected True or False, got {self.mirrored!r}")
         check_integer("alcove_depth", self.alcove_depth, 1)
         check_integer("turn_around", self.turn_around, TURN_LEFT, TURN_RIGHT)
         check_integer("idle_action", self.idle_action, 0, NUM_ACTIONS - 1)
@@ -210,7 +212,7 @@ def checked_keys(keys: int) -> int:
     return keys
 
 
-def multi_doors_keys(keys: int, **settings: Any) -> MultiDoorsKeys:
+def multi_doors_keys(keys: int, /, **settings: Any) -> MultiDoorsKeys:
     """The world of N keys: 4 N^2 + 15 N - 5 observations of context (a few more for even N), (17 N^2 + 70 N - 15) / 2
     of query.
 

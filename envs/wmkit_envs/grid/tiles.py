@@ -40,8 +40,7 @@ RIGHT, DOWN, LEFT, UP = range(4)
 
 def checked_tile_size(size: int) -> int:
     """`size` itself; raises `ValueError` for a tile of less than 4 or more than 64 pixels."""
-    if not MIN_TILE <= size <= MAX_TILE:
-        raise ValueError(f"tile_size: expected {MIN_TILE}..{MAX_TILE} pixels, got {size}")
+    check_integer("tile_size", size, MIN_TILE, MAX_TILE)
     return size
 
 

@@ -157,6 +157,7 @@ def test_a_name_tells_what_is_not_usual_and_nothing_else() -> None:
         ("()(distractor_rate=0.2)()", "write settings as in|no setting|key=value"),
         ("(image_shape=(3,20,20))", "as in distracting_memory_16_4px"),
         ("(rate=0.2)", "rate is no setting of distracting_memory_16"),
+        ("(width=18)", "width is no setting of distracting_memory_16"),
         ("(distractor_rate=7)", "expected a probability"),
     ],
 )
