@@ -194,3 +194,13 @@ def test_the_report_verb_makes_it_again_without_training(
     assert capsys.readouterr().out.strip() == str(folder / "report.html")
     assert cli.main(["report", str(tmp_path / "nothing")]) == 2
     assert "not the folder of a comparison" in capsys.readouterr().err
+
+
+def test_a_test_of_another_checkpoint_is_refused(make_folder: MakeFolder) -> None:
+    folder = make_folder()
+    path = next(folder.glob("cells/*s4*/evaluation.json"))
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"checkpoint": "step-00000020"}))
+    read_summary(folder)  # that is the last one
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"checkpoint": "step-00000010"}))
+    with pytest.raises(ValueError, match=r"is of checkpoint step-00000010, .* the last one, step-00000020"):
+        read_summary(folder)

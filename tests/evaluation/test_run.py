@@ -184,3 +184,17 @@ def test_episodes_come_in_batches_that_bound_memory(monkeypatch):
     assert torch.equal(batches[-1].image[-1], last)
     monkeypatch.setattr("wmkit.evaluation.held_out.PIXELS_AT_ONCE", 1)
     assert [batch.shape[0] for batch in in_batches(source, 2)] == [1, 1]
+
+
+def test_episodes_of_another_world_are_judged_beside_the_runs_own_evaluation(tmp_path):
+    run = tiny_run(tmp_path / "run", "distracting_memory_8_4px", reward_head=True)
+    evaluate_run(run, console=Console(file=io.StringIO()))
+    own = (run / "evaluation.json").read_text()
+    assert json.loads(own)["checkpoint"] == "step-00000001"
+    other = "distracting_memory_10_4px"
+    evaluation = evaluate_run(run, held_out=other, console=Console(file=io.StringIO()))
+    assert (evaluation.context, evaluation.horizon) == (19, 6)  # of that width, not of the run's
+    assert (run / "evaluation.json").read_text() == own
+    assert json.loads((run / "held_out" / other / "evaluation.json").read_text())["episodes_of"] == other
+    evaluate_run(run, held_out=other, out=tmp_path / "there", console=Console(file=io.StringIO()))
+    assert (tmp_path / "there" / "pictures" / "strip.png").exists()

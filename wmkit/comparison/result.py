@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from wmkit.comparison.cell import Cell, CellFiles, Status
+from wmkit.training.checkpoints import CheckpointFolder
 from wmkit.training.metrics import read_lines
 
 ACCURACY = "reward_accuracy_imagination"
@@ -130,8 +131,21 @@ def read_cell(comparison: Path, cell: Cell) -> CellResult:
         frames_per_second=_speed(files.run),
         parameters=record.get("parameters"),
         peak_memory_bytes=record.get("peak_memory_bytes"),
-        evaluation=_json(files.run / "evaluation.json") or None if status is Status.DONE else None,
+        evaluation=_tested(files.run, finished["step"]) if status is Status.DONE else None,
     )
+
+
+def _tested(run: Path, steps: int) -> dict[str, Any] | None:
+    """`evaluation.json`, which must be of the last checkpoint; `ValueError` where a later evaluation took its place."""
+    path = run / "evaluation.json"
+    found = _json(path)
+    last = CheckpointFolder(run / "checkpoints").folder(steps).name
+    if (checkpoint := found.get("checkpoint", last)) != last:
+        raise ValueError(
+            f"{path} is of checkpoint {checkpoint}, a comparison is of the last one, {last}: test it again by "
+            f'wmkit.evaluation.run.evaluate_run("{run}", checkpoint="last")'
+        )
+    return found or None
 
 
 def _validations(run: Path) -> list[Validation]:

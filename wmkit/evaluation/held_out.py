@@ -16,10 +16,15 @@ PIXELS_AT_ONCE = 1600 * 64 * 64
 """Pixels of the frames in one batch of `in_batches`, or those of one episode where it has more: bounds memory."""
 
 
-def query_of(config: RunConfig, context: int | None = None, horizon: int | None = None) -> tuple[int, int]:
-    """Context and horizon as asked for, as the run's config says, or as its world does: then the whole episode."""
-    context = context or config.eval.context or find_world(config.world).context_length
-    return context, horizon or config.eval.horizon or find_world(config.world).episode_length - context
+def query_of(
+    config: RunConfig, context: int | None = None, horizon: int | None = None, *, world: str | None = None
+) -> tuple[int, int]:
+    """Context and horizon as asked for, as the run's config says, or as the world does: then the whole episode.
+
+    world: its name; None: the run's.
+    """
+    context = context or config.eval.context or find_world(world or config.world).context_length
+    return context, horizon or config.eval.horizon or find_world(world or config.world).episode_length - context
 
 
 def whole_episodes(

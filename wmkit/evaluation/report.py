@@ -133,9 +133,9 @@ class Evaluation:
             "verdicts": [dataclasses.asdict(verdict) for verdict in self.verdicts()],
         }
 
-    def save(self, path: Path) -> None:
-        """Write `to_json` to `path`."""
-        path.write_text(json.dumps(self.to_json(), indent=2) + "\n")
+    def save(self, path: Path, **of: str) -> None:
+        """Write `to_json` to `path`, after what it is an evaluation `of`."""
+        path.write_text(json.dumps(of | self.to_json(), indent=2) + "\n")
 
     def _entry(self, estimate: Estimate) -> dict[str, float]:
         return {**dataclasses.asdict(estimate), "per_pixel_mean": estimate.mean / self.pixels}

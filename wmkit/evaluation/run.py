@@ -20,7 +20,7 @@ from wmkit.evaluation.rewards import RewardAccuracy, has_answers, reward_accurac
 from wmkit.evaluation.rollout import rows_of
 from wmkit.evaluation.table import markdown, sheets
 from wmkit.evaluation.tiles import KEYS
-from wmkit.loading import load, run_config
+from wmkit.loading import find_checkpoint, load, run_config
 from wmkit.training.checkpoints import BEST
 from wmkit.world_model import WorldModel
 
@@ -35,20 +35,23 @@ def evaluate_run(
     *,
     checkpoint: str | Path = BEST,
     held_out: str | Path | None = None,
+    out: str | Path | None = None,
     console: Console | None = None,
 ) -> Evaluation:
     """Evaluate a run on held-out episodes as its config's `eval` says; print the table and the verdicts.
 
     held_out: a world's name or an archive of split `test`; None: the run's world. Writes `evaluation.json`,
-    `evaluation.md` and `pictures/{strip.png, imagination.gif, error_curve.png}` into the run folder. Raises
-    `ValueError` as `wmkit.load` does and for episodes that are too few, too short or of other shapes.
+    `evaluation.md` and `pictures/{strip.png, imagination.gif, error_curve.png}` into the folder `out`; None: into the
+    run folder, or its `held_out/NAME`, where what the run says of itself stays. Raises `ValueError` as `wmkit.load`
+    does and for episodes that are too few, too short or of other shapes.
     """
     folder = Path(run)
     config = run_config(folder)
     if held_out is None:
         check_local_data(folder, config.world)
+    checkpoint = find_checkpoint(folder, checkpoint)
     model = load(folder, checkpoint, device=device_for(config))
-    context, horizon = query_of(config)
+    context, horizon = query_of(config, world=None if held_out is None or Path(held_out).is_dir() else str(held_out))
     length = context + horizon
     source = open_source(held_out or config.world, seed=config.data.seed, split="test")
     atlas = _atlas_of(source)
@@ -60,8 +63,11 @@ def evaluate_run(
     )
     evaluation = dataclasses.replace(evaluation, rewards=_rewards(config, model, source, context))
     film = make_film(model, rows_of(batch, slice(0, SHOWN)), context=context, horizon=horizon, seed=config.seed)
-    _write(folder, config, evaluation, film)
-    _print(console or Console(), evaluation, folder)
+    usual = folder if held_out is None else folder / "held_out" / Path(held_out).name
+    place = usual if out is None else Path(out)
+    what = config.world if held_out is None else str(held_out)
+    _write(place, config, evaluation, film, checkpoint=checkpoint.name, episodes_of=what)
+    _print(console or Console(), evaluation, place)
     return evaluation
 
 
@@ -85,13 +91,13 @@ def _rewards(config: RunConfig, model: WorldModel, source: EpisodeSource, contex
     return reward_accuracy(model, in_batches(source, count), context=context, seed=config.seed)
 
 
-def _write(folder: Path, config: RunConfig, evaluation: Evaluation, film: Film) -> None:
+def _write(folder: Path, config: RunConfig, evaluation: Evaluation, film: Film, **of: str) -> None:
     from wmkit.evaluation.figures import draw_curve, draw_strip
 
     pictures = folder / "pictures"
-    pictures.mkdir(exist_ok=True)
-    title = f"{config.backbone_name} ({config.size}) on {config.world}"
-    evaluation.save(folder / "evaluation.json")
+    pictures.mkdir(parents=True, exist_ok=True)
+    title = f"{config.backbone_name} ({config.size}) on {of['episodes_of']}"
+    evaluation.save(folder / "evaluation.json", **of)
     (folder / "evaluation.md").write_text(markdown(evaluation), encoding="utf-8")
     draw_strip(film, pictures / "strip.png", title)
     write_gif(film, pictures / "imagination.gif")
