@@ -89,6 +89,7 @@ def test_a_config_that_hydra_cannot_hold_is_named_and_stops_no_other_backbone(mo
         ("train.lr=nan", "train.lr: expected a positive number"),
         ("train=3", "train"),
         ("size=tinny", "size: expected one of"),
+        ("--steps", "--steps: unknown option, there is --help. Write key=value"),
         ("plugins=my_missing_module", "plugins=my_missing_module"),
         ("plugins=3", "plugins: expected modules"),
         ("backbone=null", "backbone: expected the name"),

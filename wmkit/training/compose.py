@@ -56,6 +56,8 @@ def compose(defaults: RunConfig, overrides: Sequence[str]) -> RunConfig:
 
 def parse_overrides(overrides: Sequence[str]) -> list[Override]:
     """Hydra's own parse of the words; raises `ValueError` for one that is not `key=value`."""
+    if dashed := [word for word in overrides if word.startswith("-")]:
+        raise ValueError(f"{dashed[0]}: unknown option, there is --help. Write key=value, as in train.steps=500.")
     try:
         words = list(OverridesParser.create().parse_overrides(list(overrides)))
     except HydraException as error:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from wmkit_envs.grid import engine
 from wmkit_envs.grid.atlas import render_tiles
-from wmkit_envs.grid.tiles import VIEW
+from wmkit_envs.grid.tiles import VIEW, check_integer
 from wmkit_envs.grid.world import GridWorld, info_facts, pose_truth
 from wmkit_envs.world import Draw, Episode, checked_options, next_draw
 from wmkit_envs.worlds import find_grid_world
@@ -52,6 +52,7 @@ class GridVectorEnv(VectorEnv[Pictures, NDArray[np.int64], NDArray[Any]]):
             raise ValueError(
                 f"render_mode: only a single environment draws its map; expected None, got {render_mode!r}"
             )
+        check_integer("num_envs", num_envs, 1)
         self.num_envs, self.world = num_envs, find_grid_world(world, tile_size, settings)
         self._mode = AutoresetMode(autoreset_mode)
         self.metadata = {"autoreset_mode": self._mode, "render_modes": []}
@@ -99,7 +100,8 @@ class GridVectorEnv(VectorEnv[Pictures, NDArray[np.int64], NDArray[Any]]):
         """Check the call; restart the rows whose turn it is, and return them."""
         if not self._draws:
             raise ValueError("call reset() before step()")
-        if not self.action_space.contains(np.asarray(actions, np.int64)):
+        whole = np.asarray(actions).dtype.kind in "iu"
+        if not whole or not self.action_space.contains(np.asarray(actions, np.int64)):
             raise ValueError(f"actions: expected {self.num_envs} of 0..{self.world.action_dim - 1}, got {actions}")
         if self._mode == AutoresetMode.DISABLED and self._ended.any():
             raise ValueError(f"rows {np.flatnonzero(self._ended).tolist()} have ended: reset them with a reset_mask")

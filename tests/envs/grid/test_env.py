@@ -246,8 +246,11 @@ def test_wrong_calls_are_refused() -> None:
     vector.reset(seed=0)
     with pytest.raises(ValueError, match="7"):
         env.step(7)
-    with pytest.raises(ValueError, match="actions"):
-        vector.step(np.array([0, 7]))
+    for actions in (np.array([0, 7]), np.array([0.0, 6.9])):
+        with pytest.raises(ValueError, match="actions"):
+            vector.step(actions)
+    with pytest.raises(ValueError, match="num_envs: expected an integer of at least 1, got 0"):
+        GridVectorEnv(0, world="distracting_memory_8")
     for wrong in (env, vector):
         with pytest.raises(ValueError, match="spilt"):
             wrong.reset(options={"spilt": "test"})
@@ -260,3 +263,9 @@ def test_stepping_an_ended_row_without_autoreset_is_refused() -> None:
         env.step(np.array([6]))
     with pytest.raises(ValueError, match=r"rows \[0\] have ended"):
         env.step(np.array([6]))
+
+
+def test_a_limit_of_minus_one_is_none() -> None:
+    env = GridVectorEnv(1, world="distracting_memory_8", max_episode_steps=-1)
+    env.reset(seed=0)
+    assert not any(env.step(np.array([6]))[3].any() for _ in range(40))
