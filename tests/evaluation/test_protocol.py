@@ -170,7 +170,9 @@ def test_without_actions_there_are_no_wrong_ones(batch):
     assert set(result.on_query) == set(ROWS) - {MISLED}
     assert not any("actions" in verdict.claim for verdict in result.verdicts())
     assert "action_ratio" not in result.to_json()
-    assert MISLED not in error_sheet(result).rows
+    sheet = error_sheet(result)
+    assert MISLED not in sheet.rows
+    assert "Wrong actions" not in sheet.caption
 
 
 def test_where_all_rows_do_the_same_there_are_no_wrong_actions(clock_batch):

@@ -9,7 +9,7 @@ from rich import box
 from rich.table import Table
 
 from wmkit.evaluation.errors import Estimate
-from wmkit.evaluation.predictors import ROWS
+from wmkit.evaluation.predictors import MISLED, ROWS
 from wmkit.evaluation.ranges import RANGES, Range, label
 from wmkit.evaluation.report import Evaluation
 from wmkit.evaluation.rewards import RewardAccuracy
@@ -74,8 +74,9 @@ def error_sheet(evaluation: Evaluation, ranges: tuple[Range, ...] = RANGES) -> S
         f"Error per frame on {evaluation.episodes} held-out episodes, "
         f"context {evaluation.context} | query {evaluation.horizon} steps",
         "Squared error summed over H, W, C on [0, 1], ± 1.96 standard errors over episodes; in brackets the mean per "
-        f"pixel and channel, the sum / {evaluation.pixels}. Wrong actions: those of another row. "
-        f"Mean image of {evaluation.mean_image_of}."
+        f"pixel and channel, the sum / {evaluation.pixels}. "
+        + ("Wrong actions: those of another row. " if MISLED in names else "")
+        + f"Mean image of {evaluation.mean_image_of}."
         + (" The walk: the query up to the last step that changes the view, of each episode." if walks else ""),
         ["context", *(f"step {heading}" for heading in steps), *(["the walk"] if walks else [])],
         {
