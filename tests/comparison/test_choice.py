@@ -30,6 +30,16 @@ def test_accuracy_is_chosen_by_before_the_loss_which_breaks_ties() -> None:
     assert [lr_of(choose(cells)) for cells in ([better, worse], [better, worse, tied])] == [0.1, 0.3]
 
 
+@pytest.mark.parametrize(("rewards", "scores"), [(True, {0.1: 0.8, 0.2: 0.7}), (False, {0.1: 3.0, 0.2: 5.0})])
+def test_the_mean_over_seeds_counts_and_not_the_best_of_them(rewards: bool, scores: dict[float, float]) -> None:
+    seeds = range(3)
+    steady = [result(0.1, seed, loss=3.0, accuracy=0.8 if rewards else None) for seed in seeds]
+    lucky = [result(0.2, seed, loss=1 + 4 * seed, accuracy=0.9 - 0.2 * seed if rewards else None) for seed in seeds]
+    choice = choose([*lucky, *steady])
+    assert choice is not None
+    assert (choice.lr, choice.scores) == (0.1, pytest.approx(scores))
+
+
 def test_only_seeds_that_every_rate_has_finished_are_compared() -> None:
     lucky = result(0.1, seed=1, loss=0.1)
     choice = choose([result(0.1, loss=3.0), lucky, result(0.2, loss=2.0), result(0.2, 1, status=Status.UNFINISHED)])

@@ -4,11 +4,14 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from wmkit.comparison.cell import Status
 from wmkit.comparison.command import run_comparison
 from wmkit.comparison.plan import load_plan
+from wmkit.comparison.summary import read_summary
 from wmkit.config import RunConfig
 
 GRID = ("systems=gru", "worlds=distracting_memory_8_4px", "seeds=0", "lrs=1e-3", "minutes=1")
@@ -58,6 +61,38 @@ def test_the_later_budget_counts_and_ones_own_systems_are_kept(
     assert (plan.minutes, plan.steps, plan.seeds) == (None, 3, (0, 1))
     assert plan.worlds == ("distracting_memory_8",)
     assert plan.systems[1].words == ("backbone=gru", "backbone.hidden=32")
+
+
+@pytest.fixture
+def asked_to_run(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+    """What `run_cells` was called with; no cell is run."""
+    calls: list[dict[str, Any]] = []
+
+    def note(folder: Path, configs: object, **options: object) -> None:
+        calls.append({"configs": configs, **options})
+
+    monkeypatch.setattr("wmkit.comparison.command.run_cells", note)
+    return calls
+
+
+def test_cells_run_for_the_minutes_and_as_many_at_a_time_as_the_command_says(
+    tiny: RunConfig, tmp_path: Path, asked_to_run: list[dict[str, Any]]
+) -> None:
+    assert run_comparison(tiny, {}, (*GRID, f"out={tmp_path}"), ["seeds=0,1", "minutes=2.5", "jobs=3"]) == 0
+    [call] = asked_to_run
+    assert call["jobs"] == 3
+    assert [config.train.minutes for config in call["configs"].values()] == [2.5, 2.5]
+    assert load_plan(tmp_path).minutes == 2.5
+
+
+def test_failed_cells_run_again_where_that_is_asked_for_and_done_ones_never(
+    make_folder: Callable[..., Path], tiny: RunConfig, asked_to_run: list[dict[str, Any]]
+) -> None:
+    folder = make_folder(failed=(1,))
+    failed = [result.cell for result in read_summary(folder).results if result.status is Status.FAILED]
+    for more in ([], ["retry=true"]):
+        assert run_comparison(tiny, {}, (*GRID, "seeds=0,1", f"out={folder}"), more) == 1  # that one has still failed
+    assert [[*call["configs"]] for call in asked_to_run] == [[], failed]
 
 
 def test_a_second_start_leaves_a_comparison_under_way_alone(

@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from wmkit.comparison.figures import size_curves, sizes
+from wmkit.comparison.cell import Cell, Status
+from wmkit.comparison.figures import _loss, _over_time, size_curves, sizes
+from wmkit.comparison.result import CellResult, Validation
 from wmkit.comparison.summary import read_summary
 
 MakeFolder = Callable[..., Path]
@@ -37,3 +39,14 @@ def test_nothing_is_drawn_of_one_world_or_before_every_size_is_tested(make_folde
 
 def test_a_size_without_a_finished_run_leaves_the_figure_out(make_folder: MakeFolder) -> None:
     assert size_curves(read_summary(make_folder(worlds=WORLDS, ended=1))) == ""
+
+
+def test_training_curves_begin_where_every_seed_has_been_validated() -> None:
+    def seed(number: int, *points: tuple[float, float]) -> CellResult:
+        validations = tuple(Validation(10, minutes, loss, None) for minutes, loss in points)
+        return CellResult(Cell("s4", WORLDS[0], 1e-3, number), Status.DONE, validations=validations)
+
+    line = _over_time("s4", "s0", [seed(0, (1.0, 9.0), (3.0, 5.0)), seed(1, (2.0, 8.0), (4.0, 4.0))], _loss)
+    assert line is not None
+    assert (line.x, line.mean) == ([2.0, 3.0, 4.0], [7.5, 5.5, 4.5])  # the shorter one's last loss is held to the end
+    assert (line.low, line.high) == ([7.0, 5.0, 4.0], [8.0, 6.0, 5.0])

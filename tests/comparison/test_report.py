@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
@@ -84,6 +85,19 @@ def test_figures_of_the_chosen_rate_are_shown_with_their_range(make_folder: Make
         assert text in page.text
     assert "not complete" not in page.text
     assert "gru on distracting_memory_8_4px, lr 0.001, seed 1: 1" in page.text  # steps that were skipped
+
+
+def test_the_best_mean_of_each_figure_is_bold_and_no_cost_is(make_folder: MakeFolder) -> None:
+    source = Page(write_report(make_folder())).source
+    rows = re.findall(r"<tr[^>]*>(.*?)</tr>", source)
+    bold = {
+        system: [
+            text for row in rows if f"</span>{system}<" in row for text in re.findall(r'class="best">([^<]+)', row)
+        ]
+        for system in ("s4", "gru")
+    }
+    # imagination, inference, generation error, reconstruction error, in which they are as good as each other
+    assert bold == {"s4": ["90.0 %", "90.0 %", "2.5", "1.5"], "gru": ["1.5"]}
 
 
 def test_own_rates_are_named_and_the_workers_command_is_not(make_folder: MakeFolder) -> None:

@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,8 +18,10 @@ from wmkit.comparison.plan import Plan
 from wmkit.comparison.progress import Display
 from wmkit.comparison.runner import run_cells
 from wmkit.comparison.system import System
+from wmkit.comparison.worker import main
 from wmkit.config import RunConfig
-from wmkit.training.run_folder import write_json
+from wmkit.training.command import train_in_folder
+from wmkit.training.run_folder import RunFolder, write_json
 
 
 @pytest.fixture
@@ -81,6 +84,67 @@ def test_a_signal_lets_cells_save_and_the_next_call_goes_on_from_there(
     assert files.status() is Status.DONE
     assert "Continuing after step" in files.log.read_text()
     assert "Stopping" in capsys.readouterr().out
+
+
+def test_as_many_cells_run_at_a_time_as_asked_for(tiny: RunConfig, tmp_path: Path) -> None:
+    system = System("gru", ("backbone=gru",))
+    plan = Plan(systems=(system,), worlds=(tiny.world,), seeds=(0, 1, 2), lrs=(1e-3,), minutes=None, steps=40)
+    cells = plan.cells()
+
+    class Counter(Display):
+        running = 0
+
+        def started(self, cell: Cell) -> None:
+            super().started(cell)
+            self.running += 1
+
+        def moved(self, cell: Cell, config: RunConfig, files: CellFiles) -> None:
+            if not seen:
+                os.kill(os.getpid(), signal.SIGTERM)  # that is all to see: they end while they still start
+            seen.append(self.running)
+
+    seen: list[int] = []
+    with Counter(3, 0) as display:
+        run_cells(tmp_path, {cell: plan.config(cell, tiny) for cell in cells}, jobs=2, display=display)
+    assert set(seen) == {2}
+    statuses = [CellFiles.of(tmp_path, cell).status() for cell in cells]
+    assert statuses == [Status.UNFINISHED, Status.UNFINISHED, Status.WAITING]
+
+
+def test_cells_under_way_are_killed_when_the_runner_breaks_off(
+    one_cell: tuple[Cell, RunConfig], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cell, config = one_cell
+    started: list[subprocess.Popen[bytes]] = []
+
+    class Noted(subprocess.Popen[bytes]):
+        def __init__(self, *args: Any, **options: Any) -> None:
+            super().__init__(*args, **options)
+            started.append(self)
+
+    class Broken(Display):
+        def moved(self, cell: Cell, config: RunConfig, files: CellFiles) -> None:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr("subprocess.Popen", Noted)
+    with Broken(1, 0) as display, pytest.raises(KeyboardInterrupt):
+        run_cells(tmp_path, {cell: config}, jobs=1, display=display)
+    ends = [worker.returncode for worker in started]
+    for worker in started:
+        assert worker.stdin is not None
+        worker.stdin.close()
+    assert ends == [-signal.SIGKILL]
+
+
+def test_the_last_checkpoint_is_tested_and_not_the_best(one_cell: tuple[Cell, RunConfig], tmp_path: Path) -> None:
+    cell, config = one_cell
+    config.train.steps, config.eval.reward_episodes = 2, 2
+    files = CellFiles.of(tmp_path, cell)
+    train_in_folder(config, RunFolder(files.run))
+    (files.run / "checkpoints" / "best").unlink()  # the end of the budget is validated too: they are the same here
+    write_json(files.config, config.to_dict())
+    assert main(files.config) == 0
+    assert files.status() is Status.DONE
 
 
 def test_a_cell_ends_with_its_parent_and_one_that_is_killed_is_recorded(

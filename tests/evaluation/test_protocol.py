@@ -132,6 +132,12 @@ def test_film_shows_truth_and_bytes_of_the_model(model, batch):
     assert (film.context, film.horizon, film.episodes) == (5, 7, 5)
 
 
+def test_film_of_a_perfect_model_shows_what_happened(clock_batch):
+    film = make_film(ClockWorld(), clock_batch, context=6, horizon=8)
+    assert torch.equal(film.model, film.truth)
+    assert len(film.truth.unique()) > 2  # the frames change
+
+
 @pytest.mark.parametrize(
     ("context", "horizon", "message"),
     [

@@ -13,10 +13,14 @@ from rich.console import Console
 from wmkit.cli import main
 from wmkit.config import DataConfig, EvalConfig, RunConfig, TrainConfig
 from wmkit.data import GeneratedEpisodes, find_world
+from wmkit.data.collate import Piece, collate
+from wmkit.evaluation.film import write_gif
 from wmkit.evaluation.held_out import in_batches, query_of, whole_episodes
 from wmkit.evaluation.imagine_cli import add_arguments, imagine
+from wmkit.evaluation.protocol import evaluate, make_film
+from wmkit.evaluation.rewards import reward_accuracy
 from wmkit.evaluation.run import device_for, evaluate_run
-from wmkit.loading import load
+from wmkit.loading import load, run_config
 from wmkit.sizes import ModelConfig
 from wmkit.training.command import train_in_folder
 from wmkit.training.run_folder import RunFolder
@@ -141,38 +145,92 @@ def test_device_follows_the_runs_config():
 
 
 def tiny_run(folder, world, **model):
+    """A run whose seed is not that of its data, evaluated."""
     config = RunConfig(
         world=world,
         backbone="gru",
         size="tiny",
         model=dataclasses.replace(ModelConfig.for_size("tiny"), **model),
-        data=DataConfig(sampler="episodes", batch_size=2, workers=0),
+        data=DataConfig(sampler="episodes", batch_size=2, workers=0, seed=3),
         train=TrainConfig(steps=1, device="cpu"),
-        eval=EvalConfig(episodes=3, horizon=None, batches=1, reward_episodes=7, valid_reward_episodes=3),
+        eval=EvalConfig(episodes=3, horizon=None, batches=1, reward_episodes=40, valid_reward_episodes=3),
+        seed=5,
     )
     train_in_folder(config, RunFolder(folder))
-    return folder
+    return folder, evaluate_run(folder, console=Console(file=io.StringIO()))
 
 
-def test_a_world_that_asks_at_the_end_has_its_answers_counted(tmp_path):
-    run = tiny_run(tmp_path / "run", "distracting_memory_8_4px", reward_head=True)
-    evaluation = evaluate_run(run, console=Console(file=io.StringIO()))
+@pytest.fixture(scope="module")
+def asked(tmp_path_factory):
+    return tiny_run(tmp_path_factory.mktemp("asked") / "run", "distracting_memory_8_4px", reward_head=True)
+
+
+@pytest.fixture(scope="module")
+def with_doors(tmp_path_factory):
+    # nothing is asked there, whatever the model could answer
+    return tiny_run(tmp_path_factory.mktemp("doors") / "run", "multi_doors_keys_2_4px", reward_head=True)
+
+
+def generated(run, split, count):
+    """Whole episodes 0..count-1 of the run's world as the world itself makes them."""
+    config = run_config(run)
+    world = find_world(config.world)
+    episodes = [world.generate(seed=config.data.seed, split=split, index=index) for index in range(count)]
+    pieces = [Piece(index, 0, world.episode_length, fresh=True) for index in range(count)]
+    return collate(pieces, episodes, world.episode_length, ())
+
+
+def test_a_world_that_asks_at_the_end_has_its_answers_counted(asked):
+    run, evaluation = asked
     saved = json.loads((run / "evaluation.json").read_text())["reward_accuracy"]
     assert {name: row["episodes"] for name, row in saved.items()} == dict.fromkeys(
-        ("inference", "imagination", "always_1", "majority"), 7
+        ("inference", "imagination", "always_1", "majority"), 40
     )
     assert evaluation.tiles is None
     assert "| majority |" in (run / "evaluation.md").read_text()
 
 
-def test_a_world_with_doors_has_them_judged(tmp_path):
-    run = tiny_run(tmp_path / "run", "multi_doors_keys_2_4px", reward_head=True)  # but nothing is asked there
-    evaluation = evaluate_run(run, console=Console(file=io.StringIO()))
+def test_figures_and_pictures_are_of_the_worlds_test_episodes_and_its_whole_context(asked, tmp_path):
+    run, evaluation = asked
+    model, held_out = load(run), generated(run, "test", 3)
+    query = {"context": 15, "horizon": 5, "seed": 5}
+    expected = evaluate(model, held_out, **query, training_frames=generated(run, "train", 16).image)
+    rewards = reward_accuracy(model, [generated(run, "test", 40)], context=15, seed=5)
+    assert 0 < rewards.rows["imagination"].hits < 40  # answers differ, so they tell what they were asked with
+    assert evaluation.to_json() == dataclasses.replace(expected, rewards=rewards).to_json()
+    write_gif(make_film(model, held_out, **query), tmp_path / "film.gif")
+    assert (run / "pictures" / "imagination.gif").read_bytes() == (tmp_path / "film.gif").read_bytes()
+
+
+def test_imagine_films_the_first_test_episodes_after_the_context_asked_for(asked, tmp_path):
+    run, _ = asked
+    words = ("--episodes", 2, "--context", 12, "--horizon", 8, "--seed", 4)
+    assert imagine_with(run, "--out", tmp_path / "film.gif", *words) == 0
+    film = make_film(load(run), generated(run, "test", 2), context=12, horizon=8, seed=4)
+    write_gif(film, tmp_path / "expected.gif")
+    assert (tmp_path / "film.gif").read_bytes() == (tmp_path / "expected.gif").read_bytes()
+
+
+def test_a_world_with_doors_has_them_judged(with_doors):
+    run, evaluation = with_doors
     assert evaluation.rewards is None
     saved = json.loads((run / "evaluation.json").read_text())
     assert saved["tile_accuracy"]["generation"]["door, open or shut"]["curve"]
     assert saved["query_table"]["first map, true walk"]["50"]["mean"] > 0
     assert len(saved["query_curves"]["first map, true walk"]["mean"]) == 96
+
+
+def test_the_error_on_the_walk_is_of_the_steps_up_to_the_last_change_of_the_view(with_doors):
+    run, evaluation = with_doors
+    query = generated(run, "test", 3).image[:, evaluation.context :]
+    changed = (query[:, 1:] != query[:, :-1]).flatten(2).any(-1)
+    lengths = [int(row.nonzero().max()) + 2 for row in changed]
+    assert max(lengths) < evaluation.horizon  # after it they stand still
+    assert evaluation.on_walk.keys() == evaluation.on_query.keys()
+    for name, errors in evaluation.on_query.items():
+        rows = zip(errors.per_episode.double(), lengths, strict=True)
+        means = torch.stack([row[:length].mean() for row, length in rows])
+        assert evaluation.on_walk[name].mean == pytest.approx(float(means.mean()))
 
 
 def test_episodes_come_in_batches_that_bound_memory(monkeypatch):

@@ -8,7 +8,13 @@ import pytest
 from wmkit_envs import WORLDS, find_world
 from wmkit_envs.grid.distracting_memory import DistractingMemory, distracting_memory
 from wmkit_envs.grid.tiles import EMPTY, NUM_COLORS, SQUARE, WALL
-from wmkit_envs.world import Draw
+from wmkit_envs.world import Draw, Episode
+
+
+@pytest.fixture(scope="module")
+def many() -> Episode:
+    """10,000 episodes: a share of all of them is off by 0.005, one standard deviation."""
+    return distracting_memory(16).generate_batch(seed=1, indices=range(10_000))
 
 
 @pytest.mark.parametrize(("width", "context", "query"), [(100, 199, 51), (200, 399, 101), (400, 799, 201)])
@@ -25,19 +31,48 @@ def test_published_lengths_and_the_return_to_the_start(width: int, context: int,
     assert not episodes["is_terminal"][:, :-1].any()
 
 
-def test_reward_is_one_exactly_when_the_colours_match_and_half_of_the_time() -> None:
-    world = find_world("distracting_memory_16")
-    assert isinstance(world, DistractingMemory)
-    episodes = world.generate_batch(seed=1, indices=range(10_000))
-    lower = (episodes["agent_pos"][:, -1, 1] == 5).astype(int)
-    chosen = np.take_along_axis(episodes["target_colors"], lower[:, None], 1)[:, 0]
-    reward = episodes["reward"]
-    np.testing.assert_array_equal(reward[:, -1] == 1, chosen == episodes["sample_color"])
+def turned_down(episodes: Episode) -> np.ndarray:
+    """(B,) int: whether the episode ends at the lower exit."""
+    return (episodes["agent_pos"][:, -1, 1] == 5).astype(int)
+
+
+def test_reward_is_one_exactly_when_the_colours_match_and_half_of_the_time(many: Episode) -> None:
+    lower = turned_down(many)
+    chosen = np.take_along_axis(many["target_colors"], lower[:, None], 1)[:, 0]
+    reward = many["reward"]
+    np.testing.assert_array_equal(reward[:, -1] == 1, chosen == many["sample_color"])
     assert not reward[:, :-1].any()
     assert set(np.unique(reward)) == {0, 1}
     assert abs(reward[:, -1].mean() - 0.5) < 0.02
     assert abs(lower.mean() - 0.5) < 0.02
-    np.testing.assert_array_equal(lower == episodes["answer"], reward[:, -1] == 1)
+    np.testing.assert_array_equal(lower == many["answer"], reward[:, -1] == 1)
+
+
+def test_the_query_alone_does_not_tell_the_reward(many: Episode) -> None:
+    """The final turn and the targets are seen there; without the sample either reward is as likely."""
+    lower, answer, reward = turned_down(many), many["answer"], many["reward"][:, -1]
+    assert abs(answer.mean() - 0.5) < 0.02
+    for turn in (0, 1):
+        assert abs(reward[lower == turn].mean() - 0.5) < 0.03
+    # 4 x 3 pairs of colours, turns and answers go with each other in all 48 ways, 208 times each: four deviations
+    ways, counts = np.unique(np.column_stack([many["target_colors"], lower, answer]), axis=0, return_counts=True)
+    assert len(ways) == 48
+    assert np.abs(counts - len(lower) / 48).max() < 58
+
+
+def test_the_map_and_the_final_turn_are_drawn_from_streams_of_their_own() -> None:
+    class Mixed(Draw):
+        """Draws its scene from seed 0 and its policy from seed 1."""
+
+        def streams(self) -> tuple[np.random.Generator, np.random.Generator, np.random.Generator]:
+            scene, goals, _ = super().streams()
+            return scene, goals, Draw(1, self.split, self.index).streams()[2]
+
+    world = distracting_memory(8)
+    for index in range(40):
+        scene, policy, mixed = Draw(0, index=index), Draw(1, index=index), Mixed(0, index=index)
+        np.testing.assert_array_equal(world.begin(mixed).cells, world.begin(scene).cells)
+        np.testing.assert_array_equal(world.script(mixed), world.script(policy))
 
 
 def test_the_sample_is_seen_in_the_context_and_not_in_the_query() -> None:

@@ -69,6 +69,23 @@ def test_the_query_visits_a_key_and_two_doors_in_turn_and_then_every_door() -> N
         assert (actions[:busy] != DONE).all()
 
 
+def test_keys_lie_in_any_order_and_are_fetched_in_any_order() -> None:
+    episodes = multi_doors_keys(3).generate_batch(seed=6, indices=range(1200))
+    keys, doors = episodes["key_colors"], episodes["door_colors"]
+    for place in keys.T:  # each of four colours 300 times: four deviations
+        assert np.abs(np.bincount(place)[1:] - 300).max() < 60
+    three = np.array([len(set(row)) == 3 for row in doors.tolist()])
+    assert three.sum() > 400
+    # where the key of each door's colour lies; the orders that pick the keys up
+    lies = (keys[three, :, None] == doors[three, None]).argmax(1)
+    fetched = episodes["key_taken"].argmax(1).argsort(1)
+    for orders in (lies, fetched):
+        ways, counts = np.unique(orders, axis=0, return_counts=True)
+        assert len(ways) == 6
+        # queries that are too long are drawn again, which prefers some orders a little
+        assert np.abs(counts / len(orders) - 1 / 6).max() < 0.06
+
+
 def test_the_context_tries_every_door_and_never_turns_around_in_the_corridor() -> None:
     for mirrored in (False, True):
         actions = context_walk(7, mirrored, 0).actions
