@@ -8,7 +8,7 @@ import pytest
 from wmkit.comparison.cell import CellFiles
 from wmkit.comparison.plan import Plan, check_kept, load_plan
 from wmkit.comparison.system import System, find_system
-from wmkit.config import RunConfig
+from wmkit.config import RunConfig, TrainConfig
 from wmkit.training.run_folder import write_json
 
 WORLD = "distracting_memory_8_4px"
@@ -79,6 +79,17 @@ def test_minutes_are_a_budget_too(make_plan: Callable[..., Plan]) -> None:
     assert plan.config(plan.cells()[0], RunConfig(size="tiny")).train.minutes == 2.0
     with pytest.raises(ValueError, match=r"either minutes=.* or steps="):
         make_plan(minutes=2.0)
+
+
+def test_steps_are_the_budget_where_the_recipe_has_minutes(make_plan: Callable[..., Plan]) -> None:
+    plan = make_plan(words=("train.minutes=9",))
+    recipe = RunConfig(size="tiny", train=TrainConfig(minutes=7))
+    assert {(c.train.steps, c.train.minutes) for c in (plan.config(x, recipe) for x in plan.cells())} == {(5, None)}
+
+
+def test_rates_that_would_share_a_folder_are_refused(make_plan: Callable[..., Plan]) -> None:
+    with pytest.raises(ValueError, match=r"two runs would share the folder distracting_memory_8_4px-s4-lr0\.001-seed0"):
+        make_plan(lrs=(1e-3, 1.0000001e-3))
 
 
 def test_a_plan_survives_its_file(make_plan: Callable[..., Plan], tmp_path: Path) -> None:

@@ -132,7 +132,7 @@ def test_cells_under_way_are_killed_when_the_runner_breaks_off(
     ends = [worker.returncode for worker in started]
     for worker in started:
         assert worker.stdin is not None
-        worker.stdin.close()
+        assert worker.stdin.closed
     assert ends == [-signal.SIGKILL]
 
 

@@ -244,9 +244,8 @@ def test_episodes_come_in_batches_that_bound_memory(monkeypatch):
     assert [batch.shape[0] for batch in in_batches(source, 2)] == [1, 1]
 
 
-def test_episodes_of_another_world_are_judged_beside_the_runs_own_evaluation(tmp_path):
-    run = tiny_run(tmp_path / "run", "distracting_memory_8_4px", reward_head=True)
-    evaluate_run(run, console=Console(file=io.StringIO()))
+def test_episodes_of_another_world_are_judged_beside_the_runs_own_evaluation(asked, tmp_path):
+    run, _ = asked
     own = (run / "evaluation.json").read_text()
     assert json.loads(own)["checkpoint"] == "step-00000001"
     other = "distracting_memory_10_4px"

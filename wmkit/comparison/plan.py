@@ -76,9 +76,10 @@ class Plan:
         """The config of one cell; raises `ValueError`, naming the system, for words that do not fit it."""
         system = next(system for system in self.systems if system.label == cell.system)
         own = [f'world="{cell.world}"', f"seed={cell.seed}", f"train.lr={cell.lr}"]
-        budget = f"train.minutes={self.minutes}" if self.steps is None else f"train.steps={self.steps}"
+        steps = ["train.minutes=null", f"train.steps={self.steps}"]  # minutes would win over steps
+        budget = [f"train.minutes={self.minutes}"] if self.steps is None else steps
         try:
-            config = compose(defaults, [*_query(cell.world, self.words), *self.words, *system.words, *own, budget])
+            config = compose(defaults, [*_query(cell.world, self.words), *self.words, *system.words, *own, *budget])
             check_query(config)
         except ValueError as error:
             raise ValueError(f"{cell.system} on {cell.world}: {error}") from error

@@ -66,7 +66,7 @@ def run_cells(
     finally:
         _signal(running, signal.SIGKILL)
         for job in running:
-            job.process.wait()
+            job.process.communicate()  # waits, and closes its standard input
 
 
 def _start(folder: Path, cell: Cell, config: RunConfig) -> Job:
