@@ -1,9 +1,9 @@
 """The code in README and on the page of backbones runs; their tables name every backbone."""
 
+import importlib
 import re
-import subprocess
-import sys
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -66,24 +66,36 @@ def test_files_named_in_the_walk_of_one_batch_exist() -> None:
     assert not missing
 
 
-def test_an_archive_of_unseen_episodes_has_none_of_training(tmp_path: Path) -> None:
-    script = [sys.executable, "docs/unseen_episodes.py", "distracting_memory_8_4px", str(tmp_path / "unseen"), "300"]
-    for _ in range(2):  # the second call finds everything there
-        told = subprocess.run(script, cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    unseen, world = open_source(tmp_path / "unseen", split="test"), find_world("distracting_memory_8_4px")
+@pytest.fixture
+def unseen_script(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """docs/unseen_episodes.py, which imports its neighbours."""
+    monkeypatch.syspath_prepend(str(ROOT / "docs"))
+    script = importlib.import_module("unseen_episodes")
+    monkeypatch.setattr(script, "EPISODES", 40)
+    return script
+
+
+def test_an_archive_of_unseen_episodes_has_none_of_training(unseen_script: ModuleType, tmp_path: Path) -> None:
+    name, folder = "distracting_memory_8_4px", str(tmp_path / "unseen")
+    last = [unseen_script.archive(name, folder, 300) for _ in range(2)]  # the second call finds everything there
+    unseen, world = open_source(folder, split="test"), find_world(name)
     trained = {_digest(world.generate(seed=0, index=index)) for index in range(300)}
-    tested = [_digest(world.generate(seed=0, split="test", index=index)) for index in range(400)]
-    assert [_digest(unseen.episode(index)) for index in range(256)] == [x for x in tested if x not in trained][:256]
-    assert "of test 0.." in told
-    assert trained & set(tested[:256])  # it had something to leave out
-    more = subprocess.run([*script[:-1], "3000"], cwd=ROOT, capture_output=True, text=True, check=False)
-    assert (more.returncode, "choose another folder" in more.stderr) == (2, True)
+    tested = [_digest(world.generate(seed=0, split="test", index=index)) for index in range(100)]
+    new = [index for index, digest in enumerate(tested) if digest not in trained][:40]
+    assert [_digest(unseen.episode(index)) for index in range(40)] == [tested[index] for index in new]
+    assert last == [new[-1]] * 2
+    assert trained & set(tested[: new[-1]])  # it had something to leave out
+    with pytest.raises(ValueError, match="choose another folder"):
+        unseen_script.archive(name, folder, 3000)
 
 
-def test_a_world_that_has_no_unseen_episodes_is_told(tmp_path: Path) -> None:
-    script = [sys.executable, "docs/unseen_episodes.py", "multi_doors_keys_2_4px", str(tmp_path / "unseen"), "5000"]
-    told = subprocess.run(script, cwd=ROOT, capture_output=True, text=True, check=False)
-    assert (told.returncode, "test episodes 0 are not among 5,000 of training" in told.stderr) == (2, True)
+def test_a_world_that_has_no_unseen_episodes_is_told(
+    unseen_script: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.argv", ["unseen", "multi_doors_keys_2_4px", str(tmp_path / "unseen"), "5000"])
+    with pytest.raises(SystemExit, match="2"):
+        unseen_script.main()
+    assert "test episodes 0 are not among 5,000 of training" in capsys.readouterr().err
 
 
 def _digest(episode: Episode) -> bytes:
