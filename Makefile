@@ -15,7 +15,7 @@ demo: $(VENV)/base
 	$(BIN)/python recipes/memory_maze.py backbone=s4
 
 test: lint
-	$(BIN)/python -m pytest --cov --cov-report=term:skip-covered --cov-fail-under=90
+	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist worksteal --cov --cov-report=term:skip-covered --cov-fail-under=90
 
 test-long: $(VENV)/dev
 	HYPOTHESIS_PROFILE=long $(BIN)/python -m pytest
