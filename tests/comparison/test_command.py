@@ -50,19 +50,6 @@ def test_a_word_that_makes_no_sense_is_refused_and_nothing_is_written(
     assert not out.exists()
 
 
-def test_the_later_budget_counts_and_ones_own_systems_are_kept(
-    tiny: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("wmkit.comparison.command.run_cells", lambda *args, **options: None)
-    own = ["system.wide=backbone=gru backbone.hidden=32", "systems=gru,wide", "seeds=range(2)", "steps=3"]
-    own += ["worlds=wmkit/DistractingMemory-8-v0"]  # by id: folders have the name
-    assert run_comparison(tiny, {}, (*GRID, f"out={tmp_path}"), own) == 1  # no cell has run
-    plan = load_plan(tmp_path)
-    assert (plan.minutes, plan.steps, plan.seeds) == (None, 3, (0, 1))
-    assert plan.worlds == ("distracting_memory_8",)
-    assert plan.systems[1].words == ("backbone=gru", "backbone.hidden=32")
-
-
 @pytest.fixture
 def asked_to_run(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     """What `run_cells` was called with; no cell is run."""
@@ -73,6 +60,17 @@ def asked_to_run(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
 
     monkeypatch.setattr("wmkit.comparison.command.run_cells", note)
     return calls
+
+
+@pytest.mark.usefixtures("asked_to_run")
+def test_the_later_budget_counts_and_ones_own_systems_are_kept(tiny: RunConfig, tmp_path: Path) -> None:
+    own = ["system.wide=backbone=gru backbone.hidden=32", "systems=gru,wide", "seeds=range(2)", "steps=3"]
+    own += ["worlds=wmkit/DistractingMemory-8-v0"]  # by id: folders have the name
+    assert run_comparison(tiny, {}, (*GRID, f"out={tmp_path}"), own) == 1  # no cell has run
+    plan = load_plan(tmp_path)
+    assert (plan.minutes, plan.steps, plan.seeds) == (None, 3, (0, 1))
+    assert plan.worlds == ("distracting_memory_8",)
+    assert plan.systems[1].words == ("backbone=gru", "backbone.hidden=32")
 
 
 def test_cells_run_for_the_minutes_and_as_many_at_a_time_as_the_command_says(
@@ -147,14 +145,11 @@ def test_an_out_that_cannot_be_a_folder_is_refused(
     assert "cannot make this folder or write into it" in capsys.readouterr().err
 
 
+@pytest.mark.usefixtures("asked_to_run")
 def test_runs_of_another_plan_in_the_folder_are_named(
-    make_folder: Callable[..., Path],
-    tiny: RunConfig,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    make_folder: Callable[..., Path], tiny: RunConfig, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = make_folder(ended=1)
-    monkeypatch.setattr("wmkit.comparison.command.run_cells", lambda *args, **options: None)
     assert run_comparison(tiny, {}, (*GRID, f"out={folder}"), []) == 1
     shown = " ".join(capsys.readouterr().out.split())
     assert "Some cells were stopped from outside; the same command goes on with them." in shown

@@ -103,7 +103,7 @@ def line_chart(
     xs = [x for line in series for x in line.x]
     right = WIDTH - _room(RIGHT, (line.label for line in series))
     x = Scale(min(xs), max(max(xs), min(xs) + 1e-9), LEFT, right, x_marked)
-    y = LogScale(*y_range, HEIGHT - BOTTOM, TOP) if log_y else Scale(*y_range, HEIGHT - BOTTOM, TOP)
+    y = (LogScale if log_y else Scale)(*y_range, HEIGHT - BOTTOM, TOP)
     parts = [_axes(x, y, x_label, y_label, format_x, format_y)]
     parts += [_band(line, x, y) for line in series if line.style != "reference"]
     parts += [_line(line, x, y) for line in series]

@@ -122,7 +122,7 @@ def _train_and_tell(folder: Path, configs: Mapping[Cell, RunConfig], *, jobs: in
         console.print(*rich_tables(summary, world))
     console.print(caption(summary))
     print(f"Report: {report}", flush=True)
-    if not summary.complete and number is not None:
+    if number is not None and not summary.complete:
         print("Stopped. The same command goes on where it stopped.", flush=True)
         return 128 + number
     if summary.count()[Status.FAILED]:
