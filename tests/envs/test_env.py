@@ -43,9 +43,8 @@ def test_a_plain_reset_goes_on_to_the_next_episode_of_the_seed() -> None:
     np.testing.assert_array_equal(image, expected["image"][0])
 
 
-def test_two_environments_without_a_seed_differ() -> None:
-    one, other = RayEnv("ray_maze_9x9").reset()[0], RayEnv("ray_maze_9x9").reset()[0]
-    assert not np.array_equal(one, other)
+def test_environments_without_a_seed_differ() -> None:
+    assert len({RayEnv("ray_maze_9x9").reset()[0].tobytes() for _ in range(4)}) > 1
 
 
 @pytest.mark.parametrize("name", ["ray_maze_9x9", "ray_two_rooms"])
