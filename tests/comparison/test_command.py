@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from omegaconf import OmegaConf
 
 from wmkit.comparison.cell import Status
 from wmkit.comparison.command import run_comparison
@@ -159,5 +160,13 @@ def test_runs_of_another_plan_in_the_folder_are_named(
 def test_help_lists_the_words_of_a_comparison_and_of_a_run(tiny: RunConfig, capsys: pytest.CaptureFixture[str]) -> None:
     assert run_comparison(tiny, {"mine": "backbone=gru"}, GRID, ["--help"]) == 0
     shown = capsys.readouterr().out
-    for text in ("retry=true", "mine", "seeds=0", "batch_size: 2"):
+    for text in ("retry=true", "mine", "seeds=0", "batch_size: 2", "\nbackbone:\n"):
         assert text in shown
+
+
+def test_help_lists_no_key_that_a_comparison_sets_itself(tiny: RunConfig, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_comparison(tiny, {"mine": "backbone=gru"}, GRID, ["--help"]) == 0
+    listed = OmegaConf.create(capsys.readouterr().out.partition("\nbackbone choices: ")[2].partition("\n")[2])
+    assert not {"world", "seed", "run_dir", "resume"} & set(listed)
+    assert not {"lr", "minutes", "steps"} & set(listed["train"])
+    assert "warmup" in listed["train"]

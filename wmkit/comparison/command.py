@@ -64,7 +64,7 @@ def run_comparison(
     typed = list(sys.argv[1:] if argv is None else argv)
     if {"-h", "--help"} & set(typed):
         print(HELP.format(script=sys.argv[0], systems=", ".join(systems), defaults=" ".join(words)), end="")
-        print(describe(defaults))
+        print(describe(defaults, without=set(INSTEAD) - {"backbone"}))  # whose keys a system may say
         return 0
     try:
         return _run(defaults, systems, [*words, *typed])

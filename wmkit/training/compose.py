@@ -7,7 +7,7 @@ is chosen like those that ship. Hydra only composes: it starts no job, changes n
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import hydra
@@ -98,10 +98,13 @@ def _sampler(preset: Preset) -> dict[str, Any]:
     return {"sampler": "windows", "length": preset.length} if preset.length else {"sampler": "episodes"}
 
 
-def describe(defaults: RunConfig) -> str:
-    """Every key with its default, as YAML, and the choices of `backbone`."""
-    values = OmegaConf.to_yaml(OmegaConf.create(defaults.to_dict()))
-    return f"backbone choices: {', '.join(list_backbones())}\n\n{values}"
+def describe(defaults: RunConfig, without: Iterable[str] = ()) -> str:
+    """Every key with its default, as YAML, but for those of `without`, and the choices of `backbone`."""
+    values = defaults.to_dict()
+    for key in without:
+        section, _, name = key.rpartition(".")
+        del (values[section] if section else values)[name]
+    return f"backbone choices: {', '.join(list_backbones())}\n\n{OmegaConf.to_yaml(OmegaConf.create(values))}"
 
 
 def _store(defaults: RunConfig, size: str, entry: Entry) -> None:
