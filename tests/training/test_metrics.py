@@ -1,4 +1,5 @@
 import json
+import time
 from pathlib import Path
 
 import pytest
@@ -41,6 +42,7 @@ def test_tensorboard_holds_the_curve_of_a_resumed_run_once(tmp_path: Path) -> No
         for step in steps:
             board.write(step, "train", {"loss": float(step)})
         board.close()
+        time.sleep(1)  # TensorBoard reads its files in the order of their second, as a resumed run's are written
     events = EventAccumulator(str(tmp_path))
     events.Reload()
     assert [(event.step, event.value) for event in events.Scalars("train/loss")] == [(1, 1.0), (2, 2.0), (3, 3.0)]
