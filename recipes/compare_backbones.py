@@ -1,7 +1,7 @@
 """Compare backbones: who remembers the square at the other end of the corridor?
 
     python recipes/compare_backbones.py                                    the comparison below: 2 h 30 min of 2 cores
-    python recipes/compare_backbones.py minutes=16                         the same where a CPU has no AVX-512
+    python recipes/compare_backbones.py minutes=16                         on a CPU without AVX-512: twice as long
     python recipes/compare_backbones.py systems=s4,gru seeds=0 minutes=2   a first look
     python recipes/compare_backbones.py worlds=distracting_memory_32_4px model.reward_scale=20 minutes=15
     python recipes/compare_backbones.py "system.wide=backbone=s4 backbone.layers=8" systems=s4,wide out=comparisons/wide

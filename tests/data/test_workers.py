@@ -18,7 +18,7 @@ from wmkit.data.remote import RemoteEpisodes
 
 
 def gone(pid):
-    """Or left over for a parent that never asks how it ended, as in some containers."""
+    """Whether the process ends soon; a zombie has ended, and stays where no parent asks how, as in some containers."""
     for _ in range(400):
         try:
             if psutil.Process(pid).status() == psutil.STATUS_ZOMBIE:

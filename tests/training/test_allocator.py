@@ -10,7 +10,7 @@ from wmkit.training.allocator import keep_freed_memory
 COUNT = """
 import ctypes, resource, sys
 
-ctypes.CDLL(None).prctl(41, 1, 0, 0, 0)  # no huge pages, of which some kernels give everyone, and fewer faults
+ctypes.CDLL(None).prctl(41, 1, 0, 0, 0)  # PR_SET_THP_DISABLE: where everyone gets huge pages, faults are few anyway
 import torch
 from wmkit.training.allocator import keep_freed_memory
 
