@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from wmkit.dynamics import ClockworkConfig, ClockworkDynamics
-from wmkit.dynamics.level import STD_SHIFT, Level
+from wmkit.dynamics.clockwork.level import STD_SHIFT, Level
 
 LevelSteps = dict[str, Tensor]
 """Of a level at its n ticks: h (B, n, D), z, mean and std of prior and posterior, each (B, n, S), and kl (B, n)."""

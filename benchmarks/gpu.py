@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from wmkit.backbones import S4, S4Config
-from wmkit.backbones.hippo import legs_dplr
+from wmkit.backbones.ssm.hippo import legs_dplr
 from wmkit_kernels import diagonal_scan, dplr_kernel, dplr_scan, vandermonde
 from wmkit_kernels.diagonal_scan import reference as diagonal_reference
 from wmkit_kernels.dplr_kernel import reference as kernel_reference

@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 from wmkit.machine import processor_name
 from wmkit_envs import RAY_MAZE_9X9
-from wmkit_envs.observation import pictures
+from wmkit_envs.maze3d.observation import pictures
 from wmkit_envs.world import Draw
 
 EPISODES = 10

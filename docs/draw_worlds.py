@@ -15,10 +15,10 @@ from wmkit_envs.grid.atlas import render_tiles
 from wmkit_envs.grid.scene import GridScene
 from wmkit_envs.grid.tiles import AGENT
 from wmkit_envs.grid.world import GridWorld
-from wmkit_envs.observation import pictures
-from wmkit_envs.scene import OPEN, Scene
-from wmkit_envs.simulation import Trajectory
-from wmkit_envs.textures import floor_textures, wall_textures
+from wmkit_envs.maze3d.observation import pictures
+from wmkit_envs.maze3d.scene import OPEN, Scene
+from wmkit_envs.maze3d.simulation import Trajectory
+from wmkit_envs.maze3d.textures import floor_textures, wall_textures
 from wmkit_envs.world import Draw
 
 FOLDER = Path(__file__).parent / "pictures"

@@ -27,7 +27,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from wmkit import cli
+from wmkit.cli import __main__ as cli
 from wmkit.comparison.cell import Cell, CellFiles, Status
 from wmkit.comparison.command import run_comparison
 from wmkit.comparison.plan import Plan, load_plan

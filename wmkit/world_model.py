@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from wmkit.backbones.base import ParameterGroup
 from wmkit.batch import Batch
 from wmkit.dynamics import Dynamics, Observed
-from wmkit.networks import FrameDecoder, FrameEncoder, Head, initialise, to_unit
+from wmkit.networks.dreamer import FrameDecoder, FrameEncoder, Head, initialise, to_unit
 from wmkit.sizes import ModelConfig
 from wmkit.tree import State
 

@@ -16,7 +16,7 @@ from benchmarks.kernels.clock import Run, interleaved, peak_mib
 from wmkit.backbones import S4Config, S4DConfig
 from wmkit.backbones.s4 import StateSpace
 from wmkit.backbones.s4d import DiagonalStateSpace
-from wmkit.backbones.stack import Layer
+from wmkit.backbones.ssm.blocks import Layer
 
 WITHOUT_STATE = {"fft_conv", "diagonal_scan"}
 """What knows no N: the second takes the states themselves for channels."""

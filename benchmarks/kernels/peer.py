@@ -27,7 +27,7 @@ from benchmarks.kernels.clock import Run, interleaved, peak_mib
 from wmkit.backbones import S4Config, S4DConfig
 from wmkit.backbones.s4 import StateSpace
 from wmkit.backbones.s4d import DiagonalStateSpace
-from wmkit.backbones.stack import Layer
+from wmkit.backbones.ssm.blocks import Layer
 from wmkit_kernels import prepare_step
 from wmkit_kernels.diagonal_scan.readout import prepare_readout_step
 from wmkit_kernels.dplr_kernel import dplr_kernel

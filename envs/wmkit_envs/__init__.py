@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gymnasium
 
-from wmkit_envs.ray_worlds import RAY_MAZE_9X9, RAY_MAZE_11X11, RAY_MAZE_13X13, RAY_MAZE_15X15, RAY_TWO_ROOMS
+from wmkit_envs.maze3d.worlds import RAY_MAZE_9X9, RAY_MAZE_11X11, RAY_MAZE_13X13, RAY_MAZE_15X15, RAY_TWO_ROOMS
 from wmkit_envs.world import Episode, World
 from wmkit_envs.worlds import (
     DISTRACTING_MEMORY_100,

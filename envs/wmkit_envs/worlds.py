@@ -12,7 +12,7 @@ from wmkit_envs.grid.distracting_memory import distracting_memory
 from wmkit_envs.grid.multi_doors_keys import multi_doors_keys
 from wmkit_envs.grid.tiles import VIEW, checked_tile_size
 from wmkit_envs.grid.world import GridWorld
-from wmkit_envs.ray_worlds import RAY_WORLDS
+from wmkit_envs.maze3d.worlds import RAY_WORLDS
 from wmkit_envs.video.moving_mnist import MovingMnist, find_moving_mnist, moving_mnist
 from wmkit_envs.world import World
 

@@ -187,7 +187,7 @@ def test_scanning_without_gradients_takes_long_sequences_in_pieces_that_change_n
     backbone, x = build(dtype), torch.randn(3, 300, 12, dtype=dtype)
     state, is_first = carried_state(backbone), torch.rand(3, 300) < 0.02 if resets else None
     whole, last = backbone.scan(x, state, is_first)
-    monkeypatch.setattr("wmkit.backbones.stack.PIECE", 3 * 64)
+    monkeypatch.setattr("wmkit.backbones.ssm.blocks.PIECE", 3 * 64)
     with torch.no_grad():
         pieces, last_of_pieces = backbone.scan(x, state, is_first)
         _, nothing = backbone.scan(x, state, is_first, return_state=False)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from wmkit import cli
+from wmkit.cli import __main__ as cli
 from wmkit.comparison.plan import load_plan
 from wmkit.comparison.report import write_report
 from wmkit.comparison.summary import read_summary

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from wmkit.backbones.hippo import legs_dplr
+from wmkit.backbones.ssm.hippo import legs_dplr
 
 
 @pytest.fixture
@@ -104,7 +104,7 @@ def without_interpreter() -> Callable[..., str]:
 @pytest.fixture(scope="session")
 def ahead_of_time(without_interpreter: Callable[..., str]) -> Callable[[str], dict[str, dict[str, dict[str, int]]]]:
     """Compiles every kernel in a module's `BUILDS` for sm_80 and sm_90: {kernel: {"80": {"registers": ...}}}."""
-    return lambda module: json.loads(without_interpreter("-m", "wmkit_kernels.ahead_of_time", module))
+    return lambda module: json.loads(without_interpreter("-m", "wmkit_kernels.triton_common.ahead_of_time", module))
 
 
 @pytest.fixture

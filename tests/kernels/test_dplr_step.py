@@ -14,9 +14,10 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.autograd import forward_ad
 from torch.fx.experimental.proxy_tensor import make_fx
 
-from wmkit_kernels import dplr_step, prepare_step, team
+from wmkit_kernels import dplr_step, prepare_step
 from wmkit_kernels.dplr_scan import reference, why_not_one_pass
-from wmkit_kernels.dplr_scan.numba_impl import one_pass
+from wmkit_kernels.dplr_scan.cpu import openmp as team
+from wmkit_kernels.dplr_scan.cpu.numba_impl import one_pass
 from wmkit_kernels.dplr_scan.step import why_never_one_pass
 
 needs_team = pytest.mark.skipif(why_never_one_pass() is not None, reason=str(why_never_one_pass()))
@@ -64,7 +65,7 @@ def ready(run, single):
 @pytest.fixture
 def passes(monkeypatch):
     """A list that grows with every compiled pass."""
-    from wmkit_kernels.dplr_scan import numba_impl
+    from wmkit_kernels.dplr_scan.cpu import numba_impl
 
     counted = []
 
@@ -123,8 +124,9 @@ def test_one_pass_takes_strided_inputs_leaves_them_alone_and_writes_all_memory(r
 
 SMALL_TEAM = """
 import torch
-from wmkit.backbones.hippo import legs_dplr
-from wmkit_kernels import dplr_step, prepare_step, team
+from wmkit.backbones.ssm.hippo import legs_dplr
+from wmkit_kernels import dplr_step, prepare_step
+from wmkit_kernels.dplr_scan.cpu import openmp as team
 torch.set_num_threads(4)
 torch.use_deterministic_algorithms(True)  # fresh memory holds NaN
 Lambda, P, B = legs_dplr(64)

@@ -12,7 +12,7 @@ from wmkit.evaluation.held_out import in_batches
 from wmkit.evaluation.rewards import reward_accuracy
 from wmkit.sizes import ModelConfig
 from wmkit.training.answers import HeldOutAnswers
-from wmkit.training.data import training_source, validation_source
+from wmkit.training.batches import training_source, validation_source
 from wmkit.training.loop import Summary, build_model
 from wmkit.training.metrics import read_lines
 

@@ -9,8 +9,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from wmkit.backbones.mimo import MimoStateSpace
-from wmkit.backbones.stack import Stack, StackConfig
+from wmkit.backbones.ssm.blocks import Stack, StackConfig
+from wmkit.backbones.ssm.diagonal_mimo import MimoStateSpace
 from wmkit.registry import register_backbone
 
 

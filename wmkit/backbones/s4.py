@@ -8,11 +8,12 @@ import math
 import torch
 from torch import Tensor, nn
 
-from wmkit.backbones.hippo import legs_dplr
-from wmkit.backbones.stack import Recurrence, Stack, StackConfig, with_skip
+from wmkit.backbones.ssm.blocks import Recurrence, Stack, StackConfig, with_skip
+from wmkit.backbones.ssm.hippo import legs_dplr
 from wmkit.registry import register_backbone
 from wmkit.tree import State
 from wmkit_kernels.dispatch import use_triton, why_not_here, why_not_pairs
+from wmkit_kernels.dplr.spans import SPANS, bytes_per_channel
 from wmkit_kernels.dplr_kernel import dplr_kernel
 from wmkit_kernels.dplr_scan import (
     ScanTables,
@@ -24,7 +25,6 @@ from wmkit_kernels.dplr_scan import (
     prepare_step,
 )
 from wmkit_kernels.dplr_scan.step import why_never_one_pass
-from wmkit_kernels.dplr_spans import SPANS, bytes_per_channel
 from wmkit_kernels.fft_conv import fft_conv
 
 KEPT_BYTES = 150_000_000

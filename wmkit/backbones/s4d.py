@@ -8,8 +8,8 @@ import math
 import torch
 from torch import Tensor, nn
 
-from wmkit.backbones.hippo import legs_normal
-from wmkit.backbones.stack import Recurrence, Stack, StackConfig, with_skip
+from wmkit.backbones.ssm.blocks import Recurrence, Stack, StackConfig, with_skip
+from wmkit.backbones.ssm.hippo import legs_normal
 from wmkit.registry import register_backbone
 from wmkit_kernels.diagonal_scan.readout import (
     RESET_SPAN,

@@ -9,10 +9,10 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from wmkit.backbones.hippo import legs_normal
-from wmkit.backbones.mimo import MimoStateSpace
 from wmkit.backbones.s4d import DISCRETISATIONS, discretise
-from wmkit.backbones.stack import Stack, StackConfig
+from wmkit.backbones.ssm.blocks import Stack, StackConfig
+from wmkit.backbones.ssm.diagonal_mimo import MimoStateSpace
+from wmkit.backbones.ssm.hippo import legs_normal
 from wmkit.registry import register_backbone
 
 

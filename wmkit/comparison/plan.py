@@ -12,11 +12,11 @@ from typing import Any
 from wmkit.comparison.cell import CELL, Cell, CellFiles
 from wmkit.comparison.system import System
 from wmkit.config import RunConfig, differences, load_config
-from wmkit.data.local import check_local_data
 from wmkit.data.worlds import find_world
+from wmkit.training.batches import check_query
 from wmkit.training.compose import compose
-from wmkit.training.data import check_query
 from wmkit.training.loop import HARMLESS
+from wmkit.training.machine_data import check_local_data
 from wmkit.training.run_folder import CONFIG, write_json
 
 PLAN = "plan.json"

@@ -11,8 +11,8 @@ from queue import Empty, SimpleQueue
 from typing import Protocol, TypeAlias
 
 from wmkit.data.episode import Episode, check_episode
-from wmkit.data.remote import RemoteEpisodes
 from wmkit.data.source import EpisodeSource, GeneratedEpisodes
+from wmkit.data.workers.client import RemoteEpisodes
 
 Task: TypeAlias = "tuple[int, Future[Episode]]"
 

@@ -7,7 +7,7 @@ import dataclasses
 import torch
 from torch import Tensor
 
-from wmkit.networks import to_unit
+from wmkit.networks.dreamer import to_unit
 
 NORMAL_95 = 1.96
 """Half the width of a 95 % interval of the standard normal."""

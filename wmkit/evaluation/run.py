@@ -11,7 +11,6 @@ from torch import Tensor
 
 from wmkit.config import RunConfig
 from wmkit.data import EpisodeSource, open_source
-from wmkit.data.local import check_local_data
 from wmkit.evaluation.film import Film, write_gif
 from wmkit.evaluation.held_out import in_batches, query_of, whole_episodes
 from wmkit.evaluation.protocol import evaluate, make_film
@@ -22,6 +21,7 @@ from wmkit.evaluation.table import markdown, sheets
 from wmkit.evaluation.tiles import KEYS
 from wmkit.loading import find_checkpoint, load, run_config
 from wmkit.training.checkpoints import BEST
+from wmkit.training.machine_data import check_local_data
 from wmkit.world_model import WorldModel
 
 TRAINING_EPISODES = 16

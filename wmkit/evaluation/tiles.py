@@ -21,7 +21,7 @@ from wmkit.evaluation.errors import Errors, Estimate
 from wmkit.evaluation.predictors import FIRST_MAP, GENERATION
 from wmkit.evaluation.ranges import Range, label
 from wmkit.evaluation.verdict import Verdict
-from wmkit.networks import to_unit
+from wmkit.networks.dreamer import to_unit
 
 TILES, OPEN, DOOR = "all tiles", "door, open or shut", "door, both"
 KINDS = (TILES, OPEN, DOOR)

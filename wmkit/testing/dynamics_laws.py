@@ -10,9 +10,9 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 
 from wmkit import tree
-from wmkit.testing.compare import disagreement, disagreements
 from wmkit.testing.dynamics_trial import DynamicsTrial, Signals, join, where_rows
 from wmkit.testing.module_laws import only_moves_values
+from wmkit.testing.tolerance import disagreement, disagreements
 from wmkit.testing.trial import clone, functional, jittered
 from wmkit.tree import State
 

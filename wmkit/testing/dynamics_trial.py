@@ -10,7 +10,7 @@ from torch import Tensor
 
 from wmkit import tree
 from wmkit.dynamics.base import Dynamics
-from wmkit.testing.compare import Tolerance
+from wmkit.testing.tolerance import Tolerance
 from wmkit.testing.trial import jittered, noise, placement
 from wmkit.tree import State
 

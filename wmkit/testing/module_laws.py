@@ -11,8 +11,8 @@ from torch.utils import _pytree as pytree
 
 from wmkit import tree
 from wmkit.backbones.base import Backbone
-from wmkit.testing.compare import Tolerance, disagreement, disagreements, largest
 from wmkit.testing.sequence_laws import in_pieces
+from wmkit.testing.tolerance import Tolerance, disagreement, disagreements, largest
 from wmkit.testing.trial import Run, Trial, clone, jittered, loop, noise, scan
 from wmkit.tree import State
 

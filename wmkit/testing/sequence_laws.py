@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from wmkit import tree
-from wmkit.testing.compare import Tolerance, disagreement, disagreements
+from wmkit.testing.tolerance import Tolerance, disagreement, disagreements
 from wmkit.testing.trial import Outcome, Trial, gradient_scales, loop, scan
 from wmkit.tree import State
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from wmkit import tree
 from wmkit.backbones.base import Backbone
-from wmkit.testing.compare import Tolerance, largest
+from wmkit.testing.tolerance import Tolerance, largest
 from wmkit.tree import State
 
 Module = TypeVar("Module", bound=nn.Module)

@@ -6,7 +6,7 @@ from wmkit.config import RunConfig
 from wmkit.data import EpisodeSource
 from wmkit.evaluation.held_out import in_batches, query_of
 from wmkit.evaluation.rewards import IMAGINATION, INFERENCE, has_answers, reward_accuracy
-from wmkit.training.data import validation_source
+from wmkit.training.batches import validation_source
 from wmkit.world_model import WorldModel
 
 

@@ -19,8 +19,8 @@ from rich.text import Text
 
 from wmkit.config import RunConfig
 from wmkit.data import WorkerError
+from wmkit.training.batches import check_query
 from wmkit.training.compose import compose, describe
-from wmkit.training.data import check_query
 from wmkit.training.loop import Summary, processes_of, train
 from wmkit.training.run_folder import RunFolder, choose_folder
 from wmkit.training.signals import StopSignal

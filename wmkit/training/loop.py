@@ -22,19 +22,19 @@ from wmkit.batch import Batch
 from wmkit.build import build_world_model
 from wmkit.config import RunConfig, differences
 from wmkit.data import check_batch
-from wmkit.data.local import check_local_data
 from wmkit.training.allocator import keep_freed_memory
 from wmkit.training.answers import HeldOutAnswers
-from wmkit.training.budget import Budget
-from wmkit.training.checkpoints import Checkpoint, CheckpointFolder
-from wmkit.training.data import (
+from wmkit.training.batches import (
     build_sampler,
     check_windows,
     training_source,
     validation_batches,
     validation_source,
 )
+from wmkit.training.budget import Budget
+from wmkit.training.checkpoints import Checkpoint, CheckpointFolder
 from wmkit.training.logs import RunLog
+from wmkit.training.machine_data import check_local_data
 from wmkit.training.metrics import RunningMean
 from wmkit.training.noise import TRAIN, VALID, draw_frames, step_generator
 from wmkit.training.optimiser import StepGuard, build_optimiser, build_schedule

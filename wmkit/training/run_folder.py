@@ -19,8 +19,8 @@ from typing import Any
 
 from wmkit.config import RunConfig
 from wmkit.data import find_world
-from wmkit.data.local import KEY, SHAPES, kept_local_data, local_data
 from wmkit.machine import graphics, processor
+from wmkit.training.machine_data import KEY, SHAPES, kept_local_data, local_data
 
 ROOT = Path("runs")
 CONFIG, VERSIONS, FINISHED, LOCK = "config.json", "versions.json", "finished.json", "lock"

@@ -17,11 +17,11 @@ import dataclasses
 import torch
 from torch import Tensor
 
-from wmkit_kernels.dplr import check_sequence, inner
-from wmkit_kernels.dplr_chunks import by_channel, column, first_state, pairs_of, row
+from wmkit_kernels.common.geometric_sums import powers
+from wmkit_kernels.common.power_series import toeplitz
+from wmkit_kernels.dplr.chunks import by_channel, column, first_state, pairs_of, row
+from wmkit_kernels.dplr.system import check_sequence, inner
 from wmkit_kernels.dplr_scan.op import check_reset
-from wmkit_kernels.geometric_sums import powers
-from wmkit_kernels.power_series import toeplitz
 
 SPAN = 64
 """Steps per span where the tables are kept; their size grows with the square, the loop over spans shrinks."""

@@ -14,8 +14,8 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from wmkit_kernels.ahead_of_time import OPTIONS, Build
-from wmkit_kernels.complex_pairs import times
+from wmkit_kernels.triton_common.ahead_of_time import OPTIONS, Build
+from wmkit_kernels.triton_common.complex_pairs import times
 
 STEPS = 64
 """Steps per chunk."""

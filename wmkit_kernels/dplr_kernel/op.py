@@ -8,10 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from wmkit_kernels.common.custom_op import apart, vector_jacobian
 from wmkit_kernels.dispatch import use_triton, why_not_here, why_not_pairs
-from wmkit_kernels.dplr import check, discretise, discretise_input
-from wmkit_kernels.opaque import apart, vector_jacobian
-from wmkit_kernels.orbits import orbit_series
+from wmkit_kernels.dplr.krylov import orbit_series
+from wmkit_kernels.dplr.system import check, discretise, discretise_input
 
 
 def dplr_kernel(

@@ -11,9 +11,9 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from wmkit_kernels.ahead_of_time import OPTIONS, Build
-from wmkit_kernels.complex_pairs import inverse, load_pairs, pair_sum, store_pairs, times
-from wmkit_kernels.power_series import smooth
+from wmkit_kernels.common.power_series import smooth
+from wmkit_kernels.triton_common.ahead_of_time import OPTIONS, Build
+from wmkit_kernels.triton_common.complex_pairs import inverse, load_pairs, pair_sum, store_pairs, times
 
 FORWARD_NODES, BACKWARD_NODES = 32, 16
 """Nodes of the transform that a program holds at once."""

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from wmkit_kernels.dispatch import use_triton, why_not_here, why_not_pairs
-from wmkit_kernels.dplr import check, check_sequence, discretise, discretise_input
+from wmkit_kernels.dplr.system import check, check_sequence, discretise, discretise_input
 from wmkit_kernels.dplr_scan.recurrence import in_chunks, recurrence, table_of
 
 

@@ -8,11 +8,11 @@ import torch
 from torch import Tensor
 
 from wmkit_kernels.dispatch import use_triton
-from wmkit_kernels.dplr import check, check_sequence, check_skip, discretise, discretise_input, inner
-from wmkit_kernels.dplr_chunks import CHUNK, Chunk, by_channel, chunk_of, first_state, pairs_of
+from wmkit_kernels.dplr.chunks import CHUNK, Chunk, by_channel, chunk_of, first_state, pairs_of
+from wmkit_kernels.dplr.spans import Span, spans_of
+from wmkit_kernels.dplr.system import check, check_sequence, check_skip, discretise, discretise_input, inner
 from wmkit_kernels.dplr_scan.op import as_inputs, check_reset, why_not_triton
 from wmkit_kernels.dplr_scan.recurrence import chunk_after_chunk, recurrence, table_of
-from wmkit_kernels.dplr_spans import Span, spans_of
 
 
 @dataclasses.dataclass(frozen=True)

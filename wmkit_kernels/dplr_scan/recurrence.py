@@ -8,10 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from wmkit_kernels.dplr import Discrete, discretise, discretise_input, inner
-from wmkit_kernels.dplr_chunks import CHUNK, Chunk, by_channel, chunk_of, first_state, pairs_of
+from wmkit_kernels.common.custom_op import apart, vector_jacobian
+from wmkit_kernels.dplr.chunks import CHUNK, Chunk, by_channel, chunk_of, first_state, pairs_of
+from wmkit_kernels.dplr.system import Discrete, discretise, discretise_input, inner
 from wmkit_kernels.dplr_scan.kept import kept_count
-from wmkit_kernels.opaque import apart, vector_jacobian
 
 
 def table_of(Lambda: Tensor, P: Tensor, B: Tensor, C: Tensor, dt: Tensor) -> Tensor:

@@ -11,10 +11,10 @@ from torch import Tensor
 from torch.autograd import forward_ad
 
 from wmkit_kernels.dispatch import use_triton, why_not_here, why_not_pairs
-from wmkit_kernels.dplr import check, check_skip, discretise, discretise_input, inner
-from wmkit_kernels.dplr_chunks import column, row
+from wmkit_kernels.dplr.chunks import column, row
+from wmkit_kernels.dplr.system import check, check_skip, discretise, discretise_input, inner
+from wmkit_kernels.dplr_scan.cpu.openmp import why_no_team
 from wmkit_kernels.dplr_scan.recurrence import recurrence, table_of
-from wmkit_kernels.team import why_no_team
 
 
 @dataclasses.dataclass(frozen=True)
@@ -130,7 +130,7 @@ def _why_not_numbers(*tensors: Tensor) -> str | None:
 def _compiled() -> tuple[OnePass | None, str | None]:
     """The compiled pass, or None and why there is none: no Numba, or no folder to keep its code in."""
     try:
-        from wmkit_kernels.dplr_scan.numba_impl import one_pass
+        from wmkit_kernels.dplr_scan.cpu.numba_impl import one_pass
     except (ImportError, RuntimeError) as error:
         return None, f"Numba cannot compile here: {error}"
     return one_pass, None

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from wmkit_kernels.power_series import fft_size
+from wmkit_kernels.common.power_series import fft_size
 
 WORKSPACE = 1 << 19
 """Padded real numbers of one block (2 MiB in single precision) on the CPU, where `ROWS` does not ask for more. From a

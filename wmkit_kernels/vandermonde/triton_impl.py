@@ -9,8 +9,8 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from wmkit_kernels.ahead_of_time import OPTIONS, Build
-from wmkit_kernels.complex_pairs import load_pairs, store_pairs, times
+from wmkit_kernels.triton_common.ahead_of_time import OPTIONS, Build
+from wmkit_kernels.triton_common.complex_pairs import load_pairs, store_pairs, times
 
 ROWS = COLUMNS = 32
 """l = COLUMNS i + j; one program of the forward pass makes ROWS x COLUMNS values of a channel."""

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from wmkit.batch import Batch
+from wmkit.dynamics.clockwork.level import LevelPass
 from wmkit.dynamics.latents import Latent
-from wmkit.dynamics.level import LevelPass
 from wmkit.evaluation.errors import Errors
 from wmkit.evaluation.levels.reading import go_on, groups_of, hierarchy_of, read
 from wmkit.evaluation.rollout import evaluating

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from wmkit.batch import Batch
 from wmkit.dynamics import ClockworkDynamics
-from wmkit.dynamics.clockwork import HierarchyObserved
+from wmkit.dynamics.clockwork.dynamics import HierarchyObserved
 from wmkit.evaluation.rollout import check_lengths, device_of, groups_of_rows, rows_of
 from wmkit.tree import State
 from wmkit.world_model import WorldModel

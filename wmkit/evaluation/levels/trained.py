@@ -13,7 +13,6 @@ from wmkit.batch import Batch
 from wmkit.config import RunConfig
 from wmkit.data import find_world, open_source
 from wmkit.data.episode import Episode
-from wmkit.data.local import check_local_data
 from wmkit.evaluation.digits.frames import fit_probe_of_run
 from wmkit.evaluation.digits.probe import Probe
 from wmkit.evaluation.digits.truth import KEYS
@@ -21,6 +20,7 @@ from wmkit.evaluation.held_out import whole_episodes
 from wmkit.evaluation.levels.reading import hierarchy_of
 from wmkit.evaluation.run import TRAINING_EPISODES, device_for
 from wmkit.loading import load, run_config
+from wmkit.training.machine_data import check_local_data
 from wmkit.world_model import WorldModel
 
 

@@ -9,7 +9,6 @@ from rich.console import Console
 from wmkit.config import RunConfig
 from wmkit.data import EpisodeSource, open_source
 from wmkit.data.episode import Episode
-from wmkit.data.local import check_local_data
 from wmkit.evaluation.digits.frames import fit_probe_of_run
 from wmkit.evaluation.digits.probe import Probe
 from wmkit.evaluation.digits.truth import KEYS
@@ -19,6 +18,7 @@ from wmkit.evaluation.video.open_loop import evaluate_video
 from wmkit.evaluation.video.report import VideoEvaluation
 from wmkit.loading import load, run_config
 from wmkit.training.checkpoints import BEST
+from wmkit.training.machine_data import check_local_data
 
 DIGIT_SOURCES = ("scikit-learn's", "MNIST's")
 

@@ -11,7 +11,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from wmkit.networks import to_unit
+from wmkit.networks.dreamer import to_unit
 
 FRAMES_AT_ONCE = 256
 """Bounds memory."""

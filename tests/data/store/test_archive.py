@@ -1,0 +1,223 @@
+import errno
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import zarr
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from wmkit.data import CorruptArchive, EpisodeStore, EpisodeWriter, GeneratedEpisodes, write_archive
+from wmkit.data.store.archive import read_index
+
+DTYPES = ["u1", "i4", "i8", "f2", "f4", "f8", "?"]
+
+
+def same(a, b):
+    assert a.keys() == b.keys()
+    for key, value in a.items():
+        assert b[key].dtype == value.dtype, key
+        np.testing.assert_array_equal(b[key], value)
+
+
+@pytest.fixture
+def source():
+    return GeneratedEpisodes("toy", seed=7, num_episodes=4)
+
+
+@pytest.fixture(scope="module")
+def pristine(tmp_path_factory):
+    path = tmp_path_factory.mktemp("pristine") / "a"
+    write_archive(GeneratedEpisodes("toy", seed=7), path, 4)
+    return path
+
+
+@pytest.fixture
+def archive(pristine, tmp_path):
+    """A fresh copy of an archive of four episodes."""
+    return Path(shutil.copytree(pristine, tmp_path / "a"))
+
+
+@given(data=st.data(), lengths=st.lists(st.integers(1, 140), min_size=1, max_size=3), dtype=st.sampled_from(DTYPES))
+def test_what_was_written_is_read(list_source, tmp_path_factory, data, lengths, dtype):
+    path = tmp_path_factory.mktemp("a") / "name with space, ünïcode"
+    source = list_source(lengths)
+    elements = {"allow_nan": False, "allow_infinity": False} if "f" in dtype else {}
+    shape = data.draw(st.sampled_from([(), (1,), (2, 3)]))
+    for episode, length in zip(source.episodes, lengths, strict=True):
+        episode["measured"] = data.draw(hnp.arrays(dtype, (length, *shape), elements=elements, fill=st.just(0)))
+        episode["maze_layout"] = data.draw(hnp.arrays(dtype, (2, 2), elements=elements, fill=st.just(1)))
+    store = write_archive(source, path)
+    for i, episode in enumerate(source.episodes):
+        same(episode, store.episode(i))
+        assert store.episode_length(i) == lengths[i]
+    assert (store.image_shape, store.action_dim, store.num_episodes) == ((3, 4, 4), 2, len(lengths))
+    assert store.verify() == []
+
+
+def test_an_archive_says_where_it_came_from(archive):
+    assert EpisodeStore(archive).origin == {"world": "toy", "seed": 7, "split": "train", "length": None}
+    attributes = dict(zarr.open_group(archive, mode="r").attrs)["wmkit_episodes"]
+    assert attributes["lengths"] == [23] * 4
+    assert attributes["offsets"] == [0, 64, 128, 192]
+    assert attributes["schema"]["agent_pos"] == {"per_step": True, "dtype": "<f4", "shape": [2]}
+    assert {"wmkit", "zarr"} <= attributes["versions"].keys()
+
+
+def test_writing_goes_on_where_it_stopped(source, archive, tmp_path, tree):
+    calls = []
+    write_archive(source, tmp_path / "b", 2)
+    write_archive(source, tmp_path / "b", 4, workers=1, progress=lambda done, total: calls.append((done, total)))
+    assert calls == [(3, 4), (4, 4)]
+    assert tree(tmp_path / "b") == tree(archive)
+
+
+def test_a_crash_between_data_and_index_loses_no_committed_episode(source, archive, tmp_path, tree, monkeypatch):
+    path = tmp_path / "b"
+    for committed in (0, 2):
+        write_archive(source, path, committed)
+        with monkeypatch.context() as patch:
+            patch.setattr(EpisodeWriter, "_commit", lambda self, index: (_ for _ in ()).throw(KeyboardInterrupt))
+            with pytest.raises(KeyboardInterrupt):
+                write_archive(source, path, 4)
+        store = EpisodeStore(path)
+        assert len(store) == committed
+        assert store.verify() == []
+    write_archive(source, path, 4)
+    assert tree(path) == tree(archive)
+
+
+def test_a_killed_writer_leaves_whole_episodes(tmp_path):
+    code = (
+        f"import sys; sys.path[:] = {sys.path!r}\n"
+        "from wmkit.data import GeneratedEpisodes, write_archive\n"
+        f"write_archive(GeneratedEpisodes('toy_dies', seed=0), {str(tmp_path / 'a')!r}, 10)"
+    )
+    # episode 5 of this world kills the process that asks for it
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == -signal.SIGKILL
+    store = EpisodeStore(tmp_path / "a")
+    assert (len(store), store.verify()) == (5, [])
+
+
+def test_a_full_disk_is_reported_and_costs_nothing(source, tmp_path, monkeypatch):
+    write_archive(source, tmp_path / "a", 2)
+
+    def full(*args, **kwargs):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        patch.setattr("zarr.storage._local._put", full)
+        with pytest.raises(OSError, match=r"could not write episode 2 \(No space left.*are intact") as caught:
+            write_archive(source, tmp_path / "a")
+    assert caught.value.errno == errno.ENOSPC
+    assert (len(EpisodeStore(tmp_path / "a")), EpisodeStore(tmp_path / "a").verify()) == (2, [])
+    assert len(write_archive(source, tmp_path / "a")) == 4
+
+
+def damage(file: Path, how: str):
+    data = bytearray(file.read_bytes())
+    if how == "flipped":
+        data[len(data) // 2] ^= 1
+    file.write_bytes({"flipped": data, "cut": data[:-1], "half": data[: len(data) // 2], "empty": b""}.get(how))
+
+
+@pytest.mark.parametrize("how", ["flipped", "cut", "half", "empty", "missing"])
+@pytest.mark.parametrize("file", ["image/c/1/0/0/0", "action/c/1/0", "maze_layout/c/1/0/0", "context_length/c/1"])
+def test_a_damaged_chunk_is_found_and_named(source, archive, how, file):
+    target = archive / file
+    target.unlink() if how == "missing" else damage(target, how)
+    store = EpisodeStore(archive)
+    key = file.split("/")[0]
+    with pytest.raises(CorruptArchive, match=rf"episode 1, '{key}' is damaged.*write it again"):
+        store.episode(1)
+    same(store.episode(2), source.episode(2))
+    assert len(store.verify()) == 1
+
+
+@pytest.mark.parametrize("how", ["half", "empty"])
+@pytest.mark.parametrize("file", ["zarr.json", "image/zarr.json"])
+def test_damaged_metadata_is_refused(archive, how, file):
+    damage(archive / file, how)
+    with pytest.raises(CorruptArchive, match="unreadable"):
+        EpisodeStore(archive)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("format", 2),
+        ("offsets", [0, 64]),
+        ("offsets", [0, 64, 0, 192]),
+        ("lengths", [23, 23, 0, 23]),
+        ("schema", {"../x": {"per_step": True}}),
+        ("schema", {"image": {"per_step": True}}),
+    ],
+)
+def test_an_index_that_makes_no_sense_is_refused(archive, field, value):
+    file = archive / "zarr.json"
+    group = json.loads(file.read_text())
+    group["attributes"]["wmkit_episodes"][field] = value
+    file.write_text(json.dumps(group))
+    with pytest.raises(CorruptArchive, match="the index is unreadable"):
+        EpisodeStore(archive)
+
+
+def test_other_folders_are_neither_read_nor_written(source, tmp_path):
+    with pytest.raises(ValueError, match="no archive here"):
+        EpisodeStore(tmp_path)
+    (tmp_path / "thesis.tex").write_text("years of work")
+    with pytest.raises(ValueError, match=r"empty folder, found \['thesis.tex'\]"):
+        write_archive(source, tmp_path)
+
+
+def test_an_archive_of_other_episodes_is_not_appended_to(archive):
+    with pytest.raises(ValueError, match=r"'seed': 7.*'seed': 8"):
+        write_archive(GeneratedEpisodes("toy", seed=8), archive, 2)
+
+
+def test_two_writers_exclude_each_other(tmp_path):
+    with EpisodeWriter(tmp_path / "a"):
+        with pytest.raises(ValueError, match="another process is writing"):
+            EpisodeWriter(tmp_path / "a")
+    EpisodeWriter(tmp_path / "a").close()
+
+
+def test_an_episode_of_another_schema_is_refused_and_changes_nothing(list_source, tmp_path, tree):
+    first, other = list_source([3, 4]).episodes
+    with EpisodeWriter(tmp_path / "a") as writer:
+        writer.append(first)
+        before = tree(tmp_path / "a")
+        for change, message in (
+            ({"extra": np.zeros(4)}, "expected keys"),
+            ({"agent_pos": other["agent_pos"].astype("f8")}, r"agent_pos: expected \(4, 2\) <f4"),
+            ({"action": np.zeros((4, 3), "f4")}, r"action: expected \(4, 2\)"),
+            ({"reward": np.full(4, np.nan, "f4")}, r"reward at t = 0 is nan"),
+        ):
+            with pytest.raises(ValueError, match=message):
+                writer.append({**other, **change})
+        assert tree(tmp_path / "a") == before
+        writer.append(other)
+    assert len(EpisodeStore(tmp_path / "a")) == 2
+
+
+def test_a_key_that_cannot_name_a_folder_is_refused(list_source, tmp_path):
+    with EpisodeWriter(tmp_path / "a") as writer, pytest.raises(ValueError, match="identifiers"):
+        writer.append({**list_source([3]).episodes[0], "../x": np.zeros(3)})
+    assert read_index(tmp_path / "a")["lengths"] == []
+
+
+def test_an_index_beyond_the_end_is_refused(archive):
+    with pytest.raises(IndexError, match="episodes 0 to 3, got 4"):
+        EpisodeStore(archive).episode(4)
+
+
+def test_an_endless_source_needs_a_count(tmp_path):
+    with pytest.raises(ValueError, match="no end of"):
+        write_archive(GeneratedEpisodes("toy", seed=0), tmp_path / "a")

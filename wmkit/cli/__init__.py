@@ -1,0 +1,1 @@
+"""The command `wmkit`: one file per verb."""

@@ -1,0 +1,1 @@
+"""Episodes on disk: zarr archives, their writer, and the memory-mapped cache that training reads."""

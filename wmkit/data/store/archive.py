@@ -1,0 +1,175 @@
+"""The archive: episodes in a zarr v3 folder with checksummed chunks. Reading; `archive_writer` writes.
+
+Layout: one array per key. Per-step arrays are concatenated over time, (offset, ...); per-episode constants are stacked,
+(episode, ...). An episode begins at a multiple of `block` steps and its tail is filled up with zeros: no file holds two
+episodes, so a committed file is never written again and damage stays within one episode. The group's attributes
+hold the index (offsets, lengths), the schema, where the episodes came from (world, seed, split) and versions. Pictures
+made of tiles are kept as tile numbers (`wmkit.data.store.tiles`).
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+from pathlib import Path
+from typing import Any, TypedDict
+
+from wmkit.data.episode import STEP_KEYS, Array, Episode
+from wmkit.data.store.tiles import can_be_stored, picture_shape, with_pictures
+
+ATTRIBUTE = "wmkit_episodes"
+FORMAT = 1
+
+
+class CorruptArchive(ValueError):
+    """An archive that is not what its writer committed: says which file or episode, and what to do."""
+
+
+class Column(TypedDict):
+    """What one key holds in every episode."""
+
+    per_step: bool
+    """Has it a time axis?"""
+    dtype: str
+    shape: list[int]
+    """Of one step, or of one episode's constant."""
+
+
+class Index(TypedDict):
+    """What the archive's attributes hold."""
+
+    format: int
+    block: int
+    """Episodes begin at multiples of so many steps."""
+    schema: dict[str, Column]
+    offsets: list[int]
+    lengths: list[int]
+    origin: dict[str, Any]
+    """World, seed and split; episode i of the archive is index i of them."""
+    versions: dict[str, str]
+
+
+class EpisodeStore:
+    """The episodes of an archive.
+
+    Raises `ValueError` where there is no archive and `CorruptArchive` for a damaged index, file or checksum.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        import zarr  # half a second that only users of archives pay
+
+        self.path = Path(path)
+        self.index = read_index(self.path)
+        try:
+            self._arrays: dict[str, Any] = {
+                key: zarr.open_array(self.path / key, mode="r") for key in self.index["schema"] if len(self)
+            }
+        except Exception as error:  # whatever damaged metadata makes zarr raise
+            raise CorruptArchive(f"{self.path}: an array's metadata is unreadable ({error}). {_REMEDY}") from error
+
+    def __len__(self) -> int:
+        return len(self.index["lengths"])
+
+    @property
+    def num_episodes(self) -> int:
+        """How many episodes are committed."""
+        return len(self)
+
+    @property
+    def origin(self) -> dict[str, Any]:
+        """World, seed and split that the episodes came from."""
+        return self.index["origin"]
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """(C, H, W)."""
+        return picture_shape({key: tuple(column["shape"]) for key, column in self.index["schema"].items()})
+
+    @property
+    def action_dim(self) -> int:
+        """Width A of the action."""
+        return self.index["schema"]["action"]["shape"][0]
+
+    def episode_length(self, index: int) -> int:
+        """Observations in episode `index`."""
+        return self.index["lengths"][index]
+
+    def episode(self, index: int) -> Episode:
+        """Episode `index`; every chunk's checksum is checked."""
+        if not 0 <= index < len(self):
+            raise IndexError(f"{self.path} holds episodes 0 to {len(self) - 1}, got {index}")
+        return with_pictures({key: self._read(key, index) for key in self._arrays})
+
+    def verify(self) -> list[str]:
+        """Read everything; one line for each damaged array of each episode, none when all is well."""
+        damage = []
+        for index, key in itertools.product(range(len(self)), self._arrays):
+            try:
+                self._read(key, index)
+            except CorruptArchive as error:
+                damage.append(str(error))
+        return damage
+
+    def _read(self, key: str, index: int) -> Array:
+        start, stop = span(self.index, key, index)
+        array = self._arrays[key]
+        try:
+            # a missing chunk would read as zeros: zarr takes it for one that was never written
+            missing = [file for file in chunk_files(self.path / key, array.chunks, start, stop) if not file.is_file()]
+            if missing:
+                raise FileNotFoundError(f"{missing[0].relative_to(self.path)} is missing")
+            value: Array = array[start:stop]
+        except Exception as error:  # zarr and its codecs raise all kinds of errors on damaged bytes
+            raise CorruptArchive(f"{self.path}: episode {index}, {key!r} is damaged ({error}). {_REMEDY}") from error
+        return value if self.index["schema"][key]["per_step"] else value[0]
+
+
+_REMEDY = "Restore it from a copy, or delete the folder and write it again (same world, seed and split)."
+
+
+def span(index: Index, key: str, episode: int) -> tuple[int, int]:
+    """First and last + 1 place of an episode along the leading axis of `key`."""
+    if not index["schema"][key]["per_step"]:
+        return episode, episode + 1
+    return index["offsets"][episode], index["offsets"][episode] + index["lengths"][episode]
+
+
+def chunk_files(folder: Path, chunks: tuple[int, ...], start: int, stop: int) -> list[Path]:
+    """The files that hold places start..stop-1 of the array in `folder`; none where a place holds no number."""
+    if 0 in chunks:  # the actions of a world without any
+        return []
+    rest = ["0"] * (len(chunks) - 1)
+    numbers = range(start // chunks[0], -(-stop // chunks[0]))
+    return [folder.joinpath("c", str(number), *rest) for number in numbers]
+
+
+def read_index(path: Path) -> Index:
+    """The committed index of the archive at `path`."""
+    file = path / "zarr.json"
+    if not file.is_file():
+        raise ValueError(f"{path}: no archive here (no zarr.json). Write one with wmkit.data.write_archive.")
+    try:
+        index: Index = json.loads(file.read_text())["attributes"][ATTRIBUTE]
+        _check_index(index)
+    except (ValueError, KeyError, TypeError) as error:
+        raise CorruptArchive(f"{file}: the index is unreadable ({error!r}). {_REMEDY}") from error
+    return index
+
+
+def _check_index(index: Index) -> None:
+    if index["format"] != FORMAT:
+        raise ValueError(f"format {index['format']}, this version reads {FORMAT}")
+    if not all(key.isidentifier() and isinstance(column["per_step"], bool) for key, column in index["schema"].items()):
+        raise ValueError("keys must be identifiers")  # they become folder names: nothing may lead out of the archive
+    if index["lengths"] and not can_be_stored(set(index["schema"]), STEP_KEYS):
+        raise ValueError(f"keys: needs {STEP_KEYS}, has {sorted(index['schema'])}")
+    place = 0
+    for offset, length in zip(index["offsets"], index["lengths"], strict=True):
+        if offset != place or length < 1:
+            raise ValueError(f"an episode of {length} steps at {offset}, expected one at {place}")
+        place += padded(length, index["block"])
+
+
+def padded(length: int, block: int) -> int:
+    """`length` rounded up to whole blocks."""
+    return -(-length // block) * block

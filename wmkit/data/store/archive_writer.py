@@ -1,0 +1,208 @@
+"""Writing the archive: data first, then the index by an atomic rename; what was committed is never touched again."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+
+from wmkit.data.episode import Array, Episode, check_episode, is_per_step
+from wmkit.data.loader import read_in_order
+from wmkit.data.source import EpisodeSource, GeneratedEpisodes
+from wmkit.data.store.archive import (
+    ATTRIBUTE,
+    FORMAT,
+    Column,
+    EpisodeStore,
+    Index,
+    chunk_files,
+    padded,
+    read_index,
+    span,
+)
+from wmkit.data.store.tiles import without_pictures
+from wmkit.files import replace_json, sync
+
+FRAMES_PER_CHUNK = 64
+LONGEST_BLOCK = 4096
+"""Steps at most in one file of a small key."""
+
+
+class EpisodeWriter:
+    """Appends episodes to the archive at `path`, a new one or one that is there already.
+
+    A crash at any moment leaves the committed episodes readable; the next writer overwrites the unfinished rest.
+
+    Raises `ValueError` when the folder holds something else, when the archive has another `origin`, when another
+    process is writing to it, and for an episode whose keys, dtypes or shapes differ from the first one's.
+    """
+
+    def __init__(self, path: str | Path, origin: dict[str, Any] | None = None) -> None:
+        self.path = Path(path)
+        self.path.mkdir(parents=True, exist_ok=True)
+        self._lock = _lock(self.path)
+        try:
+            self._index = _open_or_create(self.path, origin or {})
+        except BaseException:
+            self.close()
+            raise
+
+    def __len__(self) -> int:
+        return len(self._index["lengths"])
+
+    def append(self, episode: Episode) -> None:
+        """Store one more episode and commit it.
+
+        Raises `OSError` naming the archive when the disk is full; what was committed stays.
+        """
+        number = len(self)
+        check_episode(episode, f"Episode {number} for {self.path}")
+        episode = without_pictures(episode, f"Episode {number} for {self.path}")
+        try:
+            index = self._grown(episode)
+            sync([file for key, value in episode.items() for file in self._write(index, key, value)])
+            self._commit(index)
+        except OSError as error:
+            raise OSError(
+                error.errno,
+                f"{self.path}: could not write episode {number} ({error.strerror}). Episodes before it are intact; "
+                "make room and run the same command again to go on from there",
+            ) from error
+
+    def close(self) -> None:
+        """Let other processes write."""
+        os.close(self._lock)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _grown(self, episode: Episode) -> Index:
+        """The index with `episode` in it; creates the arrays before the first one."""
+        length = len(episode["reward"])
+        index = self._index
+        if not len(self):
+            block = min(LONGEST_BLOCK, padded(length, FRAMES_PER_CHUNK))
+            index = {**index, "schema": {key: _column(key, value, length) for key, value in episode.items()}}
+            index = {**index, "block": block}
+            _create_arrays(self.path, index)
+        _check_schema(index, episode, f"{self.path}: episode {len(self)}")
+        place = sum(index["offsets"][-1:]) + padded(sum(index["lengths"][-1:]), index["block"])
+        return {**index, "offsets": [*index["offsets"], place], "lengths": [*index["lengths"], length]}
+
+    def _write(self, index: Index, key: str, value: Array) -> list[Path]:
+        """Write one array of the newest episode, whole files only; returns what must reach the disk."""
+        import zarr
+
+        folder = self.path / key
+        metadata = json.loads((folder / "zarr.json").read_text())
+        rows = value if index["schema"][key]["per_step"] else value[None]
+        start, stop = span(index, key, len(self))
+        end = padded(stop, metadata["chunk_grid"]["configuration"]["chunk_shape"][0])
+        replace_json(folder / "zarr.json", {**metadata, "shape": [end, *rows.shape[1:]]})
+        with zarr.config.set({"array.write_empty_chunks": True}):  # a missing file always means damage
+            array = zarr.open_array(folder, mode="r+")
+        array[start:end] = np.concatenate([rows, np.zeros((end - stop, *rows.shape[1:]), rows.dtype)])
+        return [folder, folder / "zarr.json", *chunk_files(folder, array.chunks, start, stop)]
+
+    def _commit(self, index: Index) -> None:
+        _write_index(self.path, index)
+        self._index = index
+
+
+def write_archive(
+    source: EpisodeSource,
+    path: str | Path,
+    episodes: int | None = None,
+    *,
+    origin: dict[str, Any] | None = None,
+    workers: int = 0,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> EpisodeStore:
+    """Write the first `episodes` of `source` (default: all) to the archive at `path`; goes on where one ended.
+
+    `origin` says where the episodes came from; generated ones say it themselves. `progress(done, total)` is called
+    after each episode.
+    """
+    total = source.num_episodes if episodes is None else episodes
+    if total is None or total > (source.num_episodes or total):
+        raise ValueError(f"episodes: the source has {source.num_episodes or 'no end of'} episodes, got {episodes}")
+    own = source.origin if isinstance(source, GeneratedEpisodes) else {}
+    with EpisodeWriter(path, origin or own) as writer:
+        for episode in read_in_order(source, range(len(writer), total), workers):
+            writer.append(episode)
+            progress(len(writer), total)
+    return EpisodeStore(path)
+
+
+def _open_or_create(path: Path, origin: dict[str, Any]) -> Index:
+    strangers = sorted(item.name for item in path.iterdir() if item.name != "zarr.json.new")
+    if not (path / "zarr.json").exists():
+        if strangers:
+            raise ValueError(f"{path}: expected an archive or an empty folder, found {strangers[:5]}")
+        versions = {name: version(name) for name in ("wmkit", "zarr", "numpy")}
+        new = Index(format=FORMAT, block=1, schema={}, offsets=[], lengths=[], origin=origin, versions=versions)
+        _write_index(path, new)
+    index = read_index(path)
+    if index["origin"] != origin:
+        raise ValueError(f"{path}: holds episodes of {index['origin']}, got {origin}; choose another folder")
+    return index
+
+
+def _lock(path: Path) -> int:
+    """An exclusive lock on the folder; the system frees it when its holder ends, however that comes about."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        raise ValueError(f"{path}: another process is writing to this archive") from None
+    return descriptor
+
+
+def _write_index(path: Path, index: Index) -> None:
+    replace_json(path / "zarr.json", {"zarr_format": 3, "node_type": "group", "attributes": {ATTRIBUTE: index}})
+    sync([path])
+
+
+def _column(key: str, value: Array, length: int) -> Column:
+    per_step = is_per_step(key, value, length)
+    return Column(per_step=per_step, dtype=value.dtype.str, shape=list(value.shape[1:] if per_step else value.shape))
+
+
+def _create_arrays(path: Path, index: Index) -> None:
+    import zarr
+    from zarr.codecs import Crc32cCodec, ZstdCodec
+
+    for key, column in index["schema"].items():
+        if not key.isidentifier():
+            raise ValueError(f"{path}: keys must be identifiers, got {key!r}")
+        steps = index["block"] if column["per_step"] else 1
+        zarr.create_array(
+            path / key,
+            shape=(0, *column["shape"]),
+            dtype=column["dtype"],
+            chunks=(FRAMES_PER_CHUNK if key == "image" else steps, *column["shape"]),
+            compressors=[ZstdCodec(level=3), Crc32cCodec()],
+            overwrite=True,
+        )
+
+
+def _check_schema(index: Index, episode: Episode, where: str) -> None:
+    if index["schema"].keys() != episode.keys():
+        raise ValueError(f"{where}: expected keys {sorted(index['schema'])}, got {sorted(episode)}")
+    for key, column in index["schema"].items():
+        shape = (len(episode["reward"]),) * column["per_step"] + tuple(column["shape"])
+        if (value := episode[key]).shape != shape or value.dtype.str != column["dtype"]:
+            raise ValueError(f"{where}: {key}: expected {shape} {column['dtype']}, got {value.shape} {value.dtype.str}")

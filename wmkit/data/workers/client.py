@@ -1,0 +1,78 @@
+"""The owner's end of a worker process."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+from wmkit.data.episode import Episode
+from wmkit.data.source import GeneratedEpisodes
+from wmkit.data.workers import server as worker
+from wmkit.data.worlds import entry_point_of
+
+
+class WorkerError(RuntimeError):
+    """A worker process died, or its world raised; says which worker and which episode."""
+
+
+class RemoteEpisodes:
+    """Reads the episodes of `source` from worker process `number`; one request at a time."""
+
+    def __init__(self, source: GeneratedEpisodes, number: int) -> None:
+        self._source, self._number = source, number
+        world = entry_point_of(source.world)
+        self._socket, theirs = socket.socketpair()
+        one_thread = {"OMP_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1"}
+        with theirs:
+            self._process = subprocess.Popen(
+                # -P: the folder of worker.py must not hide top-level modules
+                [sys.executable, "-P", str(Path(worker.__file__)), str(theirs.fileno())],
+                pass_fds=[theirs.fileno()],
+                stdin=subprocess.DEVNULL,
+                env={**os.environ, **one_thread},
+            )
+        arguments = {"seed": source.seed, "split": source.split, "length": source.length}
+        worker.send(self._socket, {"path": sys.path, "world": world, "name": source.world.name, "arguments": arguments})
+
+    @property
+    def pid(self) -> int:
+        """The worker's process id."""
+        return self._process.pid
+
+    def episode(self, index: int) -> Episode:
+        """Episode `index`; raises `WorkerError` when the worker is gone or its world raised."""
+        try:
+            worker.send(self._socket, {"index": index})
+            message, episode = worker.receive(self._socket)
+        except (EOFError, OSError) as error:
+            raise WorkerError(f"{self._place(index)} ended unexpectedly ({self._how_it_ended()})") from error
+        if "error" in message:
+            raise WorkerError(f"{self._place(index)} raised:\n{message['error']}")
+        return episode
+
+    def close(self) -> None:
+        """End the worker at once."""
+        self._process.kill()
+        self._process.wait()
+        with contextlib.suppress(OSError):  # the worker's end is gone already
+            self._socket.shutdown(socket.SHUT_RDWR)  # wakes the thread that may be reading from it
+        self._socket.close()
+
+    def _place(self, index: int) -> str:
+        source = self._source
+        return (
+            f"Worker {self._number} (pid {self.pid}), generating episode {index} of world {source.world.name!r} "
+            f"(seed {source.seed}, split {source.split!r}),"
+        )
+
+    def _how_it_ended(self) -> str:
+        try:
+            code = self._process.wait(timeout=3)
+        except subprocess.TimeoutExpired:
+            return "connection lost"
+        return f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"

@@ -1,0 +1,1 @@
+"""`clockwork`: a hierarchy of latent levels that tick ever more slowly."""

@@ -1,0 +1,95 @@
+"""What a clockwork hierarchy is made of: its clock, the backbone of its levels, and where variants differ."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from typing import Any, Self
+
+from wmkit.dynamics.clockwork.clock import Clock
+from wmkit.sizes import SIZES
+
+
+@dataclasses.dataclass(kw_only=True)
+class ClockworkConfig:
+    """Numbers and variants of a `ClockworkDynamics`; latents and the cells' hidden layers follow the model's config."""
+
+    levels: int = 3
+    factor: int = 6
+    """k: each level ticks k times as slowly as the one below."""
+    strides: list[int] | None = None
+    """Steps between the ticks of each level, bottom first, instead of `levels` and `factor`: [1, 2, 12]."""
+    core: Any = "plain_gru"
+    """The backbone of every level: a registered name, or a mapping such as {name: s4, layers: 2}."""
+    core_size: str = "small"
+    """The size whose numbers the core has."""
+    width: int | None = None
+    """Input width of the core; None: as its size says."""
+    level_units: int = 1000
+    """Width of the two hidden layers of the MLPs that embed frames for the levels above the first."""
+    windows: str = "causal"
+    """`causal`, or `smoothing` (CW-VAE)."""
+    cascade: bool = False
+    """Each level's MLP reads the output of the one below (CW-VAE's code); else all read the CNN's (its text)."""
+    std_shift: str = "none"
+    """Where 0.54 is added to Gaussian deviations: at the layer's `input` (CW-VAE), its `output`, or `none`."""
+    min_std: float = 0.1
+    """Smallest standard deviation of a Gaussian latent (CW-VAE: 1e-4)."""
+    top_context: bool = False
+    """Give the top level weights for a context of zeros (CW-VAE: they do nothing, but they are in its totals)."""
+    sharp_start: bool = True
+    """Start posteriors with little noise, as everywhere in wmkit (CW-VAE: as Glorot's weights fall)."""
+    actions_above: bool = False
+    """Let levels above the first see the sum of the actions since their last tick."""
+
+    def __post_init__(self) -> None:
+        _one_of("windows", self.windows, ("causal", "smoothing"))
+        _one_of("std_shift", self.std_shift, ("input", "output", "none"))
+        if not 0 < self.min_std < math.inf:
+            raise ValueError(f"ClockworkConfig.min_std: expected a positive number, got {self.min_std}")
+        if self.level_units < 1:
+            raise ValueError(f"ClockworkConfig.level_units: expected a positive integer, got {self.level_units}")
+        if self.width is not None and self.width < 1:
+            raise ValueError(f"ClockworkConfig.width: expected a positive integer or null, got {self.width}")
+        _one_of("core_size", self.core_size, SIZES)
+        _check_core(self.core)
+        if self.strides is not None and self.levels not in (type(self).levels, len(self.strides)):
+            raise ValueError(
+                f"ClockworkConfig: levels={self.levels}, but strides={list(self.strides)} are those of "
+                f"{len(self.strides)} levels; drop one of the two"
+            )
+        _ = self.clock
+
+    @property
+    def clock(self) -> Clock:
+        """When each level ticks."""
+        if self.strides is not None:
+            return Clock(tuple(self.strides))
+        return Clock.regular(self.levels, self.factor)
+
+    @classmethod
+    def for_size(cls, size: str) -> Self:
+        """Three levels; `2d` and `3d` have CW-VAE's factor 6 and its MLPs."""
+        sizes: dict[str, dict[str, Any]] = {
+            "tiny": {"factor": 2, "level_units": 32},
+            "small": {"factor": 4, "level_units": 256},
+            "2d": {},
+            "3d": {},
+        }
+        return cls(core_size=size, **sizes[size])
+
+
+def _check_core(core: object) -> None:
+    """A backbone's name, or a mapping that has one."""
+    name = core.get("name") if isinstance(core, Mapping) else core
+    if not isinstance(name, str):
+        raise ValueError(
+            f"ClockworkConfig.core: expected a backbone's name, or a mapping with one such as {{name: s4, layers: 2}}, "
+            f"got {core!r}"
+        )
+
+
+def _one_of(name: str, value: str, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise ValueError(f"ClockworkConfig.{name}: expected one of {', '.join(choices)}, got {value!r}")

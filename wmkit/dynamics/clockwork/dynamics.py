@@ -1,0 +1,331 @@
+"""`clockwork`: a hierarchy of latent levels that tick ever more slowly, each over any backbone.
+
+Level l ticks every s_l steps (s_l = k^(l-1)), top-down: its prior sees its own past and the last state of the level
+above. Levels above the first read the frames of a window through an MLP per frame and a sum:
+
+    e^1_t = CNN(x_t)        m^l_t = MLP_l(m^{l-1}_t)        e^l_t = sum of m^l over the window of tick t
+
+Windows are either
+    smoothing   t .. t + s_l - 1       the posterior sees its whole window, as published
+    causal      t - s_l + 1 .. t       an agent can filter frame by frame
+With smoothing windows a call must hold whole windows to equal a longer one: they start where the episode does and the
+last one may be cut off (training). With `is_context` the last window of every level ends with the call, and an
+earlier one takes the remainder: each level has then read every frame of the context.
+
+Sources: Saxena, Ba, Hafner, Clockwork Variational Autoencoders, 2021 (CW-VAE), which is the same model as Variational
+Temporal Hierarchies (TALD), 2020; its released code where the texts leave choices open.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from collections.abc import Collection, Sequence
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from wmkit import tree
+from wmkit.backbones.base import ParameterGroup
+from wmkit.dynamics.base import Dynamics, Observed
+from wmkit.dynamics.clockwork.build import build_levels, level_mlp
+from wmkit.dynamics.clockwork.clock import Timing
+from wmkit.dynamics.clockwork.config import ClockworkConfig
+from wmkit.dynamics.clockwork.level import Level, LevelPass
+from wmkit.dynamics.clockwork.windows import sums_ahead, sums_behind
+from wmkit.dynamics.latents import balanced_kl
+from wmkit.networks.dreamer import glorot
+from wmkit.registry import register_backbone
+from wmkit.sizes import ModelConfig
+
+ClockworkState = dict[str, Any]
+"""{`phase`: (B,) int64, steps since all levels ticked together; `levels`: the state of each, bottom first; and by the
+number of a level ("2", "3", ...) that ticks more slowly than the one below: `above`, its last [h, z] (B, D + S);
+`frames`, where windows are causal, the sum (B, E) of embeddings since its last tick; `actions`, where they enter above
+the first level, their sum (B, A) since then.}"""
+
+
+@dataclasses.dataclass(frozen=True)
+class HierarchyObserved(Observed):
+    """What observing gives: that of the first level for each step, and every level's own at its ticks."""
+
+    levels: tuple[LevelPass, ...]
+    """Bottom first."""
+
+
+@register_backbone("clockwork", ClockworkConfig, kind="dynamics")
+class ClockworkDynamics(Dynamics):
+    """L levels over backbones; see the module's docstring for the equations.
+
+    All rows of a batch share one phase of the clock. An episode may begin inside a sequence only where all levels tick,
+    at multiples of `period` = s_L: anywhere else raises `ValueError`. Features are [h, z] of the first level.
+    """
+
+    def __init__(self, config: ClockworkConfig, model: ModelConfig, *, embed_dim: int, action_dim: int) -> None:
+        super().__init__()
+        if model.posterior not in (None, "filtering"):
+            raise ValueError(f"clockwork has a posterior of its own; drop model.posterior={model.posterior!r}")
+        self.config, self.clock = config, config.clock
+        self.embed_dim, self.action_dim = embed_dim, action_dim
+        self.period, self.causal = self.clock.period, config.windows == "causal" or self.clock.period == 1
+        self.cells = nn.ModuleList(build_levels(config, model, embed_dim, action_dim))
+        widths = (embed_dim, config.level_units, embed_dim)
+        self.embedders = nn.ModuleList(level_mlp(*widths) for _ in self.uppers)
+        strides = self.clock.strides
+        pairs = enumerate(itertools.pairwise(strides), start=1)
+        self._holding = {str(i + 1): i for i, (below, own) in pairs if own > below}
+        self._waiting = {str(i + 1): i for i, stride in enumerate(strides) if stride > 1}
+        bottom = self.levels[0]
+        self.memory_dim, self.feature_dim = bottom.core.feature_dim, bottom.output_dim
+        self.noise_dim = sum(level.latent.noise_dim for level in self.levels)
+
+    @property
+    def levels(self) -> list[Level]:
+        """Bottom first."""
+        return cast(list[Level], list(self.cells))
+
+    @property
+    def uppers(self) -> list[Level]:
+        """All levels but the first."""
+        return self.levels[1:]
+
+    def initialise(self) -> None:
+        """Keras's initial weights, as the released code has them; then a sharp posterior where it is wanted."""
+        self.embedders.apply(glorot)
+        for level in self.levels:
+            level.initialise()
+            if self.config.sharp_start:
+                level.latent.start_sharp(level.posterior_out)
+
+    def parameter_groups(self) -> list[ParameterGroup]:
+        """The cores' optimiser hints."""
+        return [group for level in self.levels for group in level.core.parameter_groups()]
+
+    def draw_noise(self, lead: tuple[int, ...], generator: torch.Generator | None = None) -> Tensor:
+        """Noise of all levels, bottom first; a level reads its own at the steps where it ticks."""
+        return torch.cat([level.latent.draw_noise(lead, generator) for level in self.levels], dim=-1)
+
+    def initial_state(self, batch_size: int) -> ClockworkState:
+        """Phase 0, every level at its initial state, nothing waiting."""
+        weight = self.levels[0].input.weight
+        state: ClockworkState = {
+            "phase": torch.zeros(batch_size, dtype=torch.int64, device=weight.device),
+            "levels": [level.initial_state(batch_size) for level in self.levels],
+            "above": {
+                name: weight.new_zeros(batch_size, self.levels[i].output_dim) for name, i in self._holding.items()
+            },
+        }
+        if self.config.windows == "causal":
+            state["frames"] = {name: weight.new_zeros(batch_size, self.embed_dim) for name in self._waiting}
+        if self.config.actions_above:
+            state["actions"] = {name: weight.new_zeros(batch_size, self.action_dim) for name in self._waiting}
+        return state
+
+    def observe(
+        self,
+        embed: Tensor,
+        action: Tensor,
+        is_first: Tensor,
+        *,
+        noise: Tensor | None,
+        state: ClockworkState | None = None,
+        inner_reset: bool = True,
+        is_context: bool = False,
+        mask: Tensor | None = None,
+        return_state: bool = True,
+        blind: Collection[int] = (),
+    ) -> tuple[HierarchyObserved, ClockworkState | None]:
+        """Read T steps, level after level from the top; see `Dynamics.observe`.
+
+        `is_context` has an effect where every row begins an episode at column 0: the clock is then set so that every
+        level ticks at the last column (causal windows), or would at the one after it (smoothing). `blind`: levels, 1
+        the bottom one, that see no frames and follow their priors, which then stand for their posteriors (TALD, section
+        4.6). Raises `ValueError` where a row begins an episode out of step with the clock, rows of the state are at
+        different phases, or a blind level does not exist.
+        """
+        self._check_levels(blind)
+        action = action * ~is_first.unsqueeze(-1)
+        state, timing = self._begin(state, is_first, is_context)
+        columns = self._inner_resets(is_first, timing) if inner_reset else set()
+        marks = is_first if columns else None
+        embeds, frames = self._embed_windows(embed, state, timing, marks, mask)
+        actions, waiting = self._sum_actions(action, state, timing, marks)
+        noises = self._split_noise(noise, timing)
+        passes: list[LevelPass] = []
+        levels: list[Any] = []
+        above: dict[str, Tensor] = {}
+        context = None
+        for i, level in reversed(list(enumerate(self.levels))):
+            resets = [is_first[:, t] if t in columns else None for t in timing.ticks[i]]
+            driven = level.drive(context, timing.parents(i), actions[i])
+            ticks, before = timing.ticks[i], state["levels"][i]
+            if i + 1 in blind:
+                part, after = level.follow(driven, noises[i], resets, ticks, before)
+            else:
+                part, after = level.observe(driven, embeds[i], noises[i], resets, ticks, before)
+            passes, levels = [part, *passes], [after, *levels]
+            if i > 0:
+                context = above[str(i + 1)] = _outputs(part.h, part.z, state["above"].get(str(i + 1)))
+        bottom = passes[0]
+        seen = HierarchyObserved(bottom.h, bottom.z, bottom.posterior, bottom.prior, tuple(passes))
+        return seen, self._after(state, timing, levels, above, frames | waiting) if return_state else None
+
+    def imagine(
+        self, action: Tensor, *, noise: Tensor | None, state: ClockworkState
+    ) -> tuple[Tensor, Tensor, ClockworkState]:
+        """Prior samples, level after level from the top; see `Dynamics.imagine`. The clock runs on."""
+        timing = self.clock.timing(action.shape[1], _common(state["phase"].tolist()), begins=False)
+        actions, waiting = self._sum_actions(action, state, timing, None)
+        noises = self._split_noise(noise, timing)
+        levels: list[Any] = []
+        above: dict[str, Tensor] = {}
+        context = None
+        for i, level in reversed(list(enumerate(self.levels))):
+            driven = level.drive(context, timing.parents(i), actions[i])
+            h, z, after = level.imagine(driven, noises[i], state["levels"][i])
+            levels = [after, *levels]
+            if i > 0:
+                context = above[str(i + 1)] = _outputs(h, z, state["above"].get(str(i + 1)))
+        frames = self._forget_read_frames(state, timing)
+        return h, z, self._after(state, timing, levels, above, frames | waiting)
+
+    def kl(self, seen: Observed, balance: float | None, free_bits: float) -> dict[str, Tensor]:
+        """`kl_1`, `kl_2`, ...: zero where a level does not tick; a tick has the free bits of its whole stride."""
+        terms = {}
+        for i, part in enumerate(_passes(seen)):
+            latent, free = self.levels[i].latent, free_bits * self.clock.strides[i]
+            kl = balanced_kl(latent, part.posterior, part.prior, balance, free)
+            terms[f"kl_{i + 1}"] = _over_time(kl, part.ticks, seen.h.shape[1])
+        return terms
+
+    def entropies(self, seen: Observed) -> dict[str, Tensor]:
+        """Entropy of each level's posterior and prior, zero where it does not tick."""
+        terms = {}
+        for i, part in enumerate(_passes(seen)):
+            for name, params in (("posterior", part.posterior), ("prior", part.prior)):
+                entropy = self.levels[i].latent.entropy(params)
+                terms[f"{name}_entropy_{i + 1}"] = _over_time(entropy, part.ticks, seen.h.shape[1])
+        return terms
+
+    def _begin(self, state: ClockworkState | None, is_first: Tensor, is_context: bool) -> tuple[ClockworkState, Timing]:
+        """The state with column 0 folded in, and the call's timing. Of tensors it reads the rows' phases only."""
+        batch_size, length = is_first.shape
+        fresh = self.initial_state(batch_size)
+        phase, begins = 0, True
+        if state is not None:
+            phases, first = torch.stack([state["phase"], is_first[:, 0].long()]).tolist()
+            phase, begins = _common([0 if f else p for p, f in zip(phases, first, strict=True)]), all(first)
+            state = tree.where(is_first[:, 0], fresh, state)
+        if begins and is_context:
+            phase = self.clock.phase_before(length, at_tick=self.causal)  # causal windows end at a tick
+        return fresh if state is None else state, self.clock.timing(length, phase, begins)
+
+    def _check_levels(self, blind: Collection[int]) -> None:
+        unknown = sorted(set(blind) - set(range(1, len(self.cells) + 1)))
+        if unknown:
+            raise ValueError(f"blind: expected levels from 1, the bottom one, to {len(self.cells)}, got {unknown}")
+
+    def _inner_resets(self, is_first: Tensor, timing: Timing) -> set[int]:
+        """Columns from 1 on where some row begins an episode; all levels must tick there."""
+        columns = {t for t in is_first.any(0).nonzero().flatten().tolist() if t > 0}
+        wrong = sorted(t for t in columns if (timing.phase + t) % self.period)
+        if wrong:
+            raise ValueError(
+                f"is_first: an episode begins at column {wrong[0]}, {(timing.phase + wrong[0]) % self.period} steps "
+                f"after all levels ticked; with strides {list(self.clock.strides)} it can only begin every "
+                f"{self.period} steps. Cut episodes there, or give each its own batch row."
+            )
+        return columns
+
+    def _embed_windows(
+        self, embed: Tensor, state: ClockworkState, timing: Timing, resets: Tensor | None, mask: Tensor | None
+    ) -> tuple[list[Tensor], dict[str, dict[str, Tensor]]]:
+        """Each level's embedding at its ticks, bottom first, and the sums that wait for a later tick."""
+        embeds, waiting, frames = [embed], {}, embed
+        for i, embedder in enumerate(self.embedders, start=1):
+            frames, ticks, name = embedder(frames if self.config.cascade else embed), timing.ticks[i], str(i + 1)
+            if self.config.windows == "smoothing":
+                # The last window of a short row ends with its frames, not with its padding.
+                embeds.append(sums_ahead(frames if mask is None else frames * mask.unsqueeze(-1), ticks))
+                continue
+            sums, waiting[name] = sums_behind(frames, ticks, state["frames"].get(name), resets)
+            embeds.append(sums)
+        return embeds, {"frames": waiting} if "frames" in state else {}
+
+    def _sum_actions(
+        self, action: Tensor, state: ClockworkState, timing: Timing, resets: Tensor | None
+    ) -> tuple[list[Tensor | None], dict[str, dict[str, Tensor]]]:
+        """What each level sees of the actions at its ticks, bottom first, and the sums that wait for a later tick."""
+        seen: list[Tensor | None] = [action if self.action_dim else None]
+        if not self.config.actions_above:
+            return [*seen, *(None for _ in self.uppers)], {}
+        waiting = {}
+        for i, ticks in enumerate(timing.ticks[1:], start=1):
+            name = str(i + 1)
+            sums, waiting[name] = sums_behind(action, ticks, state["actions"].get(name), resets)
+            seen.append(sums)
+        return seen, {"actions": waiting}
+
+    def _forget_read_frames(self, state: ClockworkState, timing: Timing) -> dict[str, dict[str, Tensor]]:
+        """Sums of frames that an imagined tick has left behind are gone: imagined frames are not read."""
+        if "frames" not in state:
+            return {}
+        ticks = {name: timing.ticks[i] for name, i in self._waiting.items()}
+        return {"frames": {n: torch.zeros_like(x) if ticks[n] else x for n, x in state["frames"].items()}}
+
+    def _after(
+        self,
+        state: ClockworkState,
+        timing: Timing,
+        levels: list[Any],
+        outputs: dict[str, Tensor],
+        waiting: dict[str, dict[str, Tensor]],
+    ) -> ClockworkState:
+        """The state after a call: of outputs the last ones, of sums those that some later tick will read."""
+        return {
+            "phase": torch.full_like(state["phase"], (timing.phase + timing.length) % self.period),
+            "levels": levels,
+            "above": {name: outputs[name][:, -1] for name in self._holding},
+            **{key: {name: sums[name] for name in self._waiting} for key, sums in waiting.items()},
+        }
+
+    def _split_noise(self, noise: Tensor | None, timing: Timing) -> list[list[Tensor | None]]:
+        """Noise (B, T, noise_dim) -> for each level one (B, its noise_dim) per tick."""
+        if noise is None:
+            return [[None] * len(ticks) for ticks in timing.ticks]
+        parts = torch.split(noise, [level.latent.noise_dim for level in self.levels], dim=-1)
+        return [[part[:, t] for t in ticks] for part, ticks in zip(parts, timing.ticks, strict=True)]
+
+
+def _outputs(h: Tensor, z: Tensor, before: Tensor | None) -> Tensor:
+    """[h, z] of a level at its ticks, after the one from before the call: (B, 1 + n, D + S).
+
+    Zeros stand for that one where nobody reads it, because the level below never ticks alone.
+    """
+    outputs = torch.cat([h, z], dim=-1)
+    before = outputs.new_zeros(outputs.shape[0], outputs.shape[2]) if before is None else before
+    return torch.cat([before.unsqueeze(1), outputs.to(before.dtype)], dim=1)
+
+
+def _over_time(x: Tensor, ticks: Sequence[int], length: int) -> Tensor:
+    """Put x (B, n) at its ticks, zeros elsewhere: (B, T)."""
+    if len(ticks) == length:
+        return x
+    columns = torch.tensor(ticks, dtype=torch.int64, device=x.device)
+    return x.new_zeros(x.shape[0], length).index_copy(1, columns, x)
+
+
+def _passes(seen: Observed) -> tuple[LevelPass, ...]:
+    assert isinstance(seen, HierarchyObserved), "what this class's observe returned"
+    return seen.levels
+
+
+def _common(phases: list[int]) -> int:
+    """The one phase of all rows."""
+    if len(set(phases)) > 1:
+        raise ValueError(
+            f"state: rows are at different phases of the clock, {sorted(set(phases))} steps after all levels ticked; "
+            "batch rows together that began their episodes a whole number of periods apart"
+        )
+    return phases[0]

@@ -1,0 +1,207 @@
+"""One latent level over one backbone: posterior x backbone -> a model that observes and imagines.
+
+    g_t = SiLU(LN(W [z_{t-1}, a_t]))    h_t, s_t = backbone(g_t, s_{t-1})    p(z_t | h_t) = head(h_t)
+
+and the posterior is one of
+    factorized   q(z_t | x_t)             = head(e_t)                    one scan, no step  (S4WM, TSSM)
+    filtering    q(z_t | h_t, x_t)        = head([h_t, e_t])             step by step       (RSSM)
+    full         q(z_t | x_<=t, a_<=t)    = head(backbone'([e, a])_t)    two scans          (S4WM-Full-Posterior)
+
+with e_t the image embedding. At `is_first` the backbone is reset, z_{t-1} = 0 and a_t = 0; then comes the normal step.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from wmkit import tree
+from wmkit.backbones.base import Backbone, ParameterGroup, PosteriorName
+from wmkit.dynamics.base import Dynamics, Observed
+from wmkit.dynamics.latents import Latent, balanced_kl
+from wmkit.networks.dreamer import Head, NormLinear, initialise
+
+DynamicsState = dict[str, Any]
+"""{`backbone`: state, `z`: (B, S), and for the full posterior `posterior`: its backbone's state}."""
+
+
+class LatentDynamics(Dynamics):
+    """Latents over a backbone; see the module's docstring for the equations."""
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        latent: Latent,
+        *,
+        posterior: PosteriorName,
+        embed_dim: int,
+        action_dim: int,
+        units: int,
+        posterior_backbone: Backbone | None = None,
+    ) -> None:
+        super().__init__()
+        assert (posterior == "full") == (posterior_backbone is not None), "the full posterior has its own backbone"
+        self.backbone, self.latent, self.posterior_name = backbone, latent, posterior
+        self.action_dim, self.embed_dim = action_dim, embed_dim
+        self.input = NormLinear(latent.sample_dim + action_dim, backbone.input_dim)
+        self.prior = Head(backbone.feature_dim, units, latent.param_dim)
+        self.posterior_backbone, self.posterior_input = posterior_backbone, None
+        posterior_dim = embed_dim
+        if posterior == "filtering":
+            posterior_dim += backbone.feature_dim
+        if posterior_backbone is not None:
+            self.posterior_input = NormLinear(embed_dim + action_dim, posterior_backbone.input_dim)
+            posterior_dim = posterior_backbone.feature_dim
+        self.posterior = Head(posterior_dim, units, latent.param_dim)
+        self.memory_dim, self.noise_dim = backbone.feature_dim, latent.noise_dim
+        self.feature_dim = backbone.feature_dim + latent.sample_dim
+        self.first_step = "condition" if self.parallel else "model"
+
+    @property
+    def parallel(self) -> bool:
+        """Whether observing takes scans only: a property of the posterior, not of the backbone."""
+        return self.posterior_name != "filtering"
+
+    def initialise(self) -> None:
+        """DreamerV3's initial weights for everything but the backbones; then a sharp posterior (docs/log.md)."""
+        for part in (self.input, self.prior, self.posterior, self.posterior_input):
+            if part is not None:
+                part.apply(initialise)
+        self.latent.start_sharp(self.posterior.out)
+
+    def draw_noise(self, lead: tuple[int, ...], generator: torch.Generator | None = None) -> Tensor:
+        """The latent's noise."""
+        return self.latent.draw_noise(lead, generator)
+
+    def kl(self, seen: Observed, balance: float | None, free_bits: float) -> dict[str, Tensor]:
+        """One term, `kl`."""
+        return {"kl": balanced_kl(self.latent, seen.posterior, seen.prior, balance, free_bits)}
+
+    def entropies(self, seen: Observed) -> dict[str, Tensor]:
+        """`posterior_entropy` and `prior_entropy`."""
+        return {
+            "posterior_entropy": self.latent.entropy(seen.posterior),
+            "prior_entropy": self.latent.entropy(seen.prior),
+        }
+
+    def parameter_groups(self) -> list[ParameterGroup]:
+        """The backbones' optimiser hints."""
+        groups = self.backbone.parameter_groups()
+        return groups + (self.posterior_backbone.parameter_groups() if self.posterior_backbone is not None else [])
+
+    def initial_state(self, batch_size: int) -> DynamicsState:
+        """Backbones at their initial state, z = 0."""
+        weight = self.prior.out.weight
+        state = {
+            "backbone": self.backbone.initial_state(batch_size),
+            "z": weight.new_zeros(batch_size, self.latent.sample_dim),
+        }
+        if self.posterior_backbone is not None:
+            state["posterior"] = self.posterior_backbone.initial_state(batch_size)
+        return state
+
+    def observe(
+        self,
+        embed: Tensor,
+        action: Tensor,
+        is_first: Tensor,
+        *,
+        noise: Tensor | None,
+        state: DynamicsState | None = None,
+        inner_reset: bool = True,
+        is_context: bool = False,
+        mask: Tensor | None = None,
+        return_state: bool = True,
+    ) -> tuple[Observed, DynamicsState | None]:
+        """Read T steps; see `Dynamics.observe`. There are no windows: `is_context` and `mask` make no difference.
+
+        Column 0 of `is_first` is folded into the state, so that nobody reads tensor values to choose a path.
+        """
+        action = action * ~is_first.unsqueeze(-1)
+        state = self._fold_first_column(state, is_first)
+        resets = is_first if inner_reset else None
+        if self.parallel:
+            return self._observe_parallel(embed, action, is_first, resets, noise, state, return_state)
+        return self._observe_filtering(embed, action, resets, noise, state)
+
+    def imagine(
+        self, action: Tensor, *, noise: Tensor | None, state: DynamicsState
+    ) -> tuple[Tensor, Tensor, DynamicsState]:
+        """Single steps on prior samples: action (B, H, A) -> (h (B, H, D), z (B, H, S), state after them)."""
+        backbone_state, z = state["backbone"], state["z"]
+        hs, zs = [], []
+        for t in range(action.shape[1]):
+            h, backbone_state = self.backbone.step(self.input(torch.cat([z, action[:, t]], -1)), backbone_state)
+            z = self.latent.sample(self.prior(h), None if noise is None else noise[:, t]).to(z.dtype)
+            hs.append(h)
+            zs.append(z)
+        return torch.stack(hs, 1), torch.stack(zs, 1), {**state, "backbone": backbone_state, "z": z}
+
+    def _fold_first_column(self, state: DynamicsState | None, is_first: Tensor) -> DynamicsState | None:
+        """Rows that begin an episode at column 0 start from the initial state; None stays None (all start fresh)."""
+        if state is None:
+            return None
+        return tree.where(is_first[:, 0], self.initial_state(is_first.shape[0]), state)
+
+    def _previous(self, z: Tensor, state: DynamicsState | None, is_first: Tensor) -> Tensor:
+        """Shift z by one step: z_{t-1} (B, T, S), zero where an episode begins."""
+        first = torch.zeros_like(z[:, :1]) if state is None else state["z"].unsqueeze(1).to(z.dtype)
+        return torch.cat([first, z[:, :-1]], dim=1) * ~is_first.unsqueeze(-1)
+
+    def _observe_parallel(
+        self,
+        embed: Tensor,
+        action: Tensor,
+        is_first: Tensor,
+        resets: Tensor | None,
+        noise: Tensor | None,
+        state: DynamicsState | None,
+        return_state: bool,
+    ) -> tuple[Observed, DynamicsState | None]:
+        """Factorized and full posteriors: every z at once, then one scan of the backbone."""
+        own: DynamicsState = {}
+        if self.posterior_backbone is not None and self.posterior_input is not None:
+            x = self.posterior_input(torch.cat([embed, action], -1))
+            incoming = None if state is None else state["posterior"]
+            embed, own["posterior"] = self.posterior_backbone.scan(x, incoming, resets, return_state)
+        posterior = self.posterior(embed)
+        z = self.latent.sample(posterior, noise)
+        g = self.input(torch.cat([self._previous(z, state, is_first), action], -1))
+        incoming = None if state is None else state["backbone"]
+        h, backbone_state = self.backbone.scan(g, incoming, resets, return_state)
+        after = {"backbone": backbone_state, "z": z[:, -1], **own} if return_state else None
+        return Observed(h, z, posterior, self.prior(h)), after
+
+    def _observe_filtering(
+        self,
+        embed: Tensor,
+        action: Tensor,
+        resets: Tensor | None,
+        noise: Tensor | None,
+        state: DynamicsState | None,
+    ) -> tuple[Observed, DynamicsState]:
+        """Filtering posterior: z_t needs h_t needs z_{t-1}; what the state does not enter is computed outside."""
+        batch_size, length, _ = embed.shape
+        fresh = self.initial_state(batch_size)
+        state = fresh if state is None else state
+        weight, width = self.posterior.hidden.linear.weight, self.backbone.feature_dim
+        from_h, from_embed = weight[:, :width], weight[:, width:]
+        embedded = F.linear(embed, from_embed)
+        hs, zs, posteriors = [], [], []
+        for t in range(length):
+            if resets is not None:
+                state = tree.where(resets[:, t], fresh, state)
+            g = self.input(torch.cat([state["z"], action[:, t]], -1))
+            h, backbone_state = self.backbone.step(g, state["backbone"])
+            hidden = F.silu(self.posterior.hidden.norm(F.linear(h, from_h) + embedded[:, t]))
+            posterior = self.posterior.out(hidden)
+            z = self.latent.sample(posterior, None if noise is None else noise[:, t]).to(state["z"].dtype)
+            state = {"backbone": backbone_state, "z": z}
+            hs.append(h)
+            zs.append(z)
+            posteriors.append(posterior)
+        h = torch.stack(hs, 1)
+        return Observed(h, torch.stack(zs, 1), torch.stack(posteriors, 1), self.prior(h)), state

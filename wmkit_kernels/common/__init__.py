@@ -1,0 +1,1 @@
+"""What several ops share: power series, geometric sums, custom ops."""

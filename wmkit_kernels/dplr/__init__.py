@@ -1,0 +1,1 @@
+"""Diagonal-plus-low-rank systems: discretisation, Krylov series, chunked maps."""

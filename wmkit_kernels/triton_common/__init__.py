@@ -1,0 +1,1 @@
+"""What the Triton kernels share: complex arithmetic and ahead-of-time compilation."""
