@@ -2,7 +2,8 @@
 
 Files, lengths, rooms, import arrows, circles and helpers that are called once are read from the syntax trees; the files
 that a batch passes are those whose functions run between the request for the first batch and the optimiser's step, in
-two steps of the memory maze recipe at size tiny. Another checkout is measured with its own environment:
+two steps of the memory maze recipe at size tiny; those of the config run before it. A hop is a pair of files of which
+one calls the other. Another checkout is measured with its own environment:
 `OTHER/.venv/bin/python benchmarks/structure.py --root OTHER`.
 """
 
@@ -202,6 +203,8 @@ class Way:
         self.root = root
         self.batch: dict[str, None] = {}
         self.loss: dict[str, None] = {}
+        self.config: dict[str, None] = {}
+        self.hops: dict[str, set[tuple[str, str]]] = {"batch": set(), "config": set()}
         self.asked = self.inside = self.done = False
 
     def record(self, frame: FrameType, event: str, argument: object) -> None:
@@ -220,8 +223,10 @@ class Way:
             self.batch[short] = None
             self.done = True
             return
-        if self.asked or not main:
-            self.batch[short] = None
+        before = main and not self.asked  # the config is on its way: from the command line to what it builds
+        (self.config if before else self.batch)[short] = None
+        if caller.startswith(self.prefixes) and caller != file:
+            self.hops["config" if before else "batch"].add((caller, file))
         if main and self.inside:
             self.loss[short] = None
 
@@ -265,7 +270,10 @@ def main() -> int:
     for backbone in ("s4", "gru"):
         way = walk(root, backbone)
         figures[f"files on a batch's way, {backbone}"] = len(way.batch)
+        figures[f"hops from file to file on it, {backbone}"] = len(way.hops["batch"])
         figures[f"files from the loss to the kernel and back, {backbone}"] = len(way.loss)
+        figures[f"files on the config's way to the first batch, {backbone}"] = len(way.config)
+        figures[f"hops on it, {backbone}"] = len(way.hops["config"])
         if arguments.way:
             print(f"\n{backbone}, loss to kernel:", *way.loss, sep="\n  ")
             print(
