@@ -43,7 +43,9 @@ def run_recipe(
 ) -> int:
     """Train the run that the command line asks for, then call `after(run folder)`; returns the exit status.
 
-    `validation(config)` makes what `train` calls at each validation, such as `wmkit.evaluation.RewardValidation`.
+    `validation(config)` makes what `train` calls at each validation, such as
+    `wmkit.evaluation.validation.RewardValidation`.
+
     An error that the user can mend (`ValueError`), and a machine that refuses, end in one panel without a traceback.
     """
     words = list(sys.argv[1:] if words is None else words)

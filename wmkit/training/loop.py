@@ -70,18 +70,14 @@ class Summary:
 def train(config: RunConfig, folder: RunFolder, validate: Validate | None = None) -> Summary:
     """Train the run of `config` in `folder` (open), from its newest checkpoint if it has one.
 
-    validate: what to measure at each validation beside the loss, such as `wmkit.evaluation.RewardValidation(config)`.
+    validate: what to measure at each validation beside the loss, such as `wmkit.evaluation.validation.RewardValidation(config)`.
 
     Raises `ValueError` for what cannot be trained on and `OSError` when the disk refuses; the last checkpoint stays
     whole in either case.
     """
-    keep_freed_memory()
-    with (
-        _torch_settings(config),
-        StopSignal() as stop,
-        contextlib.closing(Trainer(config, folder, validate)) as trainer,
-    ):
-        return trainer.run(stop)
+    with _torch_settings(config), StopSignal() as stop:
+        with contextlib.closing(Trainer(config, folder, validate)) as trainer:
+            return trainer.run(stop)
 
 
 def build_model(config: RunConfig, image_shape: tuple[int, int, int], action_dim: int) -> WorldModel:
@@ -202,7 +198,7 @@ class Trainer:
 
     @torch.no_grad()
     def _validate(self) -> bool:
-        """Held-out losses and what `validate` measures, with the same noise each time; returns whether the loss is the best so far."""
+        """Held-out losses, with the same noise each time, and what `validate` measures; returns whether the loss is the best."""
         self.model.eval()
         mean = RunningMean()
         state: State | None = None
