@@ -70,7 +70,8 @@ class Summary:
 def train(config: RunConfig, folder: RunFolder, validate: Validate | None = None) -> Summary:
     """Train the run of `config` in `folder` (open), from its newest checkpoint if it has one.
 
-    validate: what to measure at each validation beside the loss, such as `wmkit.evaluation.validation.RewardValidation(config)`.
+    validate: what to measure at each validation beside the loss, such as `RewardValidation(config)` of
+    `wmkit.evaluation.validation`.
 
     Raises `ValueError` for what cannot be trained on and `OSError` when the disk refuses; the last checkpoint stays
     whole in either case.
@@ -198,7 +199,7 @@ class Trainer:
 
     @torch.no_grad()
     def _validate(self) -> bool:
-        """Held-out losses, with the same noise each time, and what `validate` measures; returns whether the loss is the best."""
+        """Held-out losses, with the same noise each time, and what `validate` measures; says whether it is the best."""
         self.model.eval()
         mean = RunningMean()
         state: State | None = None
