@@ -21,8 +21,9 @@ from wmkit.config import RunConfig
 from wmkit.data import WorkerError
 from wmkit.training.batches import check_query
 from wmkit.training.compose import compose, describe
-from wmkit.training.loop import Summary, Validate, processes_of, train
+from wmkit.training.loop import Summary, Validate, train
 from wmkit.training.run_folder import RunFolder, choose_folder
+from wmkit.training.runtime import processes_of
 from wmkit.training.signals import StopSignal
 from wmkit.training.sweep import expand_sweep
 
@@ -67,7 +68,7 @@ def train_in_folder(config: RunConfig, folder: RunFolder, validate: Validate | N
 
     Under `torchrun` every process calls this; the first one alone holds and writes the folder.
     """
-    main = processes_of(config).is_main_process
+    main = processes_of(config.train).is_main_process
     if main:
         folder.open()
     try:
@@ -81,7 +82,7 @@ def train_in_folder(config: RunConfig, folder: RunFolder, validate: Validate | N
 
 def _run(config: RunConfig, after: Callable[[Path], object], validation: Callable[[RunConfig], Validate] | None) -> int:
     check_query(config)
-    main = processes_of(config).is_main_process
+    main = processes_of(config.train).is_main_process
     folder, sentence = _choose_together(config)
     if main:
         print(sentence, flush=True)
@@ -97,7 +98,7 @@ def _run(config: RunConfig, after: Callable[[Path], object], validation: Callabl
 
 def _choose_together(config: RunConfig) -> tuple[RunFolder, str]:
     """The first process chooses the folder and tells the others, who would see it taken."""
-    processes = processes_of(config)
+    processes = processes_of(config.train)
     choice: list[tuple[str, str]] = [("", "")]
     if processes.is_main_process:
         folder, sentence = choose_folder(config, recipe=Path(sys.argv[0]).stem)
