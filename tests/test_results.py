@@ -330,25 +330,24 @@ def sentences() -> list[tuple[Path, str]]:
     for system in ("s4", "gru_tbtt"):
         doors = estimate("multi_doors_keys_3", "door_state", "imagined", "query", system=system)
         after_45.append(f"{error('multi_doors_keys_3', 'imagined', system=system)['mean']:.2f} and {percent(doors)}")
-    over_124 = [
-        percent(reward("distracting_memory_widths", "imagined", system=system, world="distracting_memory_64_4px"))
-        for system in ("s4", "transformer_xl")
-    ]
-    over_252 = [
-        percent(reward("distracting_memory_128", "imagined", system=system))
-        for system in ("s4_cosine", "transformer_xl_320")
-    ]
+    over_124, over_252 = (
+        " and ".join(f"{100 * reward(study, 'imagined', **of)['mean']:.1f}" for of in which)
+        for study, which in (
+            (
+                "distracting_memory_widths",
+                [{"system": name, "world": "distracting_memory_64_4px"} for name in ("s4", "transformer_xl")],
+            ),
+            ("distracting_memory_128", [{"system": name} for name in ("s4_cosine", "transformer_xl_320")]),
+        )
+    )
     kernel = [f"{row['ratio']:.1f}" for row in KERNELS["peer-default"]["rows"]]
     growth = {(row["axis"], row["name"]): f"{row['ms']:.2f}" for row in KERNELS["curves"]["rows"]}
     memory = {(row["axis"], row["name"]): f"{row['mib']:.2f}" for row in KERNELS["curves"]["rows"]}
     return [
         (PAGE, f"S4 had {at_4000[0]} ({at_4000[1]} observed) at step 4,000"),
         (PAGE, f"batches of 16 it was at {after_45[0]}, no better than RSSM-TBTT's {after_45[1]}"),
-        (README, f"imagine {' and '.join(over_124).replace(' %', '', 1)} of the answers over 124 steps"),
-        (
-            README,
-            f"given eighty minutes (S4 with a decaying learning rate), {' and '.join(over_252).replace(' %', '', 1)} over 252",
-        ),
+        (README, f"imagine {over_124} % of the answers over 124 steps"),
+        (README, f"given eighty minutes (S4 with a decaying learning rate), {over_252} % over 252"),
         (GUIDE, f"{kernel[0]} and {kernel[1]} times ours for the DPLR kernel, {kernel[2]} for the S4 layer"),
         (GUIDE, f"{kernel[8]} for the S4D layer"),
         (GUIDE, f"they are ({kernel[3]} and {kernel[4]} for S4's)"),
