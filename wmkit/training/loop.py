@@ -225,13 +225,12 @@ class Trainer:
             output = self._loss(batch, state, step_generator(self.config.seed, number, VALID))
             mean.add({"loss": output.total, **output.metrics})
             state = output.state if self.persistent else None
-        values = self._over_processes(mean.take())
-        if self.validate is not None:
-            values |= self.validate(self.model)
+        losses = self._over_processes(mean.take())
+        measured = {} if self.validate is None else self.validate(self.model)
         self.model.train()
         if self.log is not None:
-            self.log.validation(self.step, values, self.budget.seconds)
-        return self.best.improves(values["loss"])
+            self.log.validation(self.step, losses, measured, self.budget.seconds)
+        return self.best.improves(losses["loss"])
 
     def _over_processes(self, values: dict[str, float]) -> dict[str, float]:
         """Means over the processes, which see equally many rows each."""
