@@ -55,7 +55,7 @@ class RunLog:
         self.timing.write(step, "valid", {"training_seconds": seconds})
         self.metrics.write(step, "valid", values)
         self._scalars(step, "valid", values)
-        self.display.show(step, "valid", _shown(losses) | measured, {})
+        self.display.show(step, "valid", {**_shown(losses), **measured}, {})
         self.watch.take()
 
     def sync(self) -> None:

@@ -103,7 +103,7 @@ def build_display(steps: int | None, done: int = 0) -> Display:
 
 
 def _values(values: Mapping[str, float]) -> str:
-    return "  ".join(f"{name} {values[name]:.2f}" for name in values)
+    return "  ".join(f"{name} {value:.2f}" for name, value in values.items())
 
 
 def _speed(timing: Mapping[str, float]) -> str:
