@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import math
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from wmkit.backbones.base import ParameterGroup
+from wmkit.backbones.base import Backbone, ParameterGroup
 from wmkit.batch import Batch
 from wmkit.dynamics import Dynamics, Observed
 from wmkit.networks.dreamer import FrameDecoder, FrameEncoder, Head, initialise, to_unit
@@ -75,6 +77,19 @@ class WorldModel(nn.Module):
         """Parameters with optimiser settings of their own, as the backbone asks."""
         return self.dynamics.parameter_groups()
 
+    @contextlib.contextmanager
+    def prepared(self) -> Iterator[None]:
+        """A block in which no parameter changes: see `Backbone.prepared`.
+
+        `observe` and `imagine` enter one for their own steps; one around many calls, as in acting step by step, spares
+        each of them computing the same tables.
+        """
+        with contextlib.ExitStack() as blocks:
+            for module in self.modules():
+                if isinstance(module, Backbone):
+                    blocks.enter_context(module.prepared())
+            yield
+
     def initial_state(self, batch_size: int) -> State:
         """The state before an episode's first step."""
         return self.dynamics.initial_state(batch_size)
@@ -115,17 +130,18 @@ class WorldModel(nn.Module):
             inner_reset = False
             is_first = torch.zeros(lead, dtype=torch.bool, device=image.device)
             is_first[:, 0] = state is None
-        return self.dynamics.observe(
-            self.encoder(image),
-            action,
-            is_first,
-            noise=noise,
-            state=state,
-            inner_reset=inner_reset,
-            is_context=is_context,
-            mask=mask,
-            return_state=return_state,
-        )
+        with self.prepared():
+            return self.dynamics.observe(
+                self.encoder(image),
+                action,
+                is_first,
+                noise=noise,
+                state=state,
+                inner_reset=inner_reset,
+                is_context=is_context,
+                mask=mask,
+                return_state=return_state,
+            )
 
     def imagine(self, action: Tensor, state: State, *, noise: Tensor | None = None) -> Imagined:
         """Follow action (B, H, A) from `state` (as `observe` returns it) on prior samples; nothing is decoded.
@@ -135,7 +151,8 @@ class WorldModel(nn.Module):
         """
         action = self._checked_action(action, action.shape[:2])
         self._check_noise(noise, action.shape[:2])
-        h, z, state = self.dynamics.imagine(action, noise=noise, state=state)
+        with self.prepared():
+            h, z, state = self.dynamics.imagine(action, noise=noise, state=state)
         return Imagined(torch.cat([h, z], -1), state)
 
     def decode(self, features: Tensor, chunk: int = 512) -> Tensor:
