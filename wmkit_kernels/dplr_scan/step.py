@@ -50,7 +50,8 @@ def prepare_step(
     a = discrete.a.to(dtype.to_complex())
     real = [x.to(dtype) for x in (readout, column(discrete.g), column(Bbar), g_feedthrough, feedthrough)]
     packed = torch.cat([x.flatten() for x in (torch.view_as_real(a), *real)])
-    return StepTables(a, *real, *(packed, table_of(Lambda, P, B, C, dt).to(dtype), D.to(dtype)))
+    real += [packed, table_of(Lambda, P, B, C, dt).to(dtype), D.to(dtype)]
+    return StepTables(a, *real)
 
 
 def dplr_step(tables: StepTables, u: Tensor, state: Tensor, *, backend: str = "auto") -> tuple[Tensor, Tensor]:
