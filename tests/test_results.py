@@ -97,7 +97,7 @@ def width_16() -> list[str]:
 
 def no_avx512() -> list[str]:
     study, lines = "distracting_memory_16_no_avx512", []
-    for choice in STUDIES[study]["choices"]:
+    for choice in sorted(STUDIES[study]["choices"], key=lambda choice: list(NAMES).index(choice["system"])):
         of = {"system": choice["system"], "lr": choice["lr"]}
         imagined, observed = (reward(study, predictor, **of) for predictor in ("imagined", "observed"))
         lines.append(

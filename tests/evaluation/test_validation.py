@@ -12,8 +12,8 @@ from wmkit.evaluation.rewards import reward_accuracy
 from wmkit.evaluation.validation import RewardValidation
 from wmkit.training.batches import training_source, validation_source
 from wmkit.training.command import train_in_folder
+from wmkit.training.log import read_lines
 from wmkit.training.loop import build_model
-from wmkit.training.metrics import read_lines
 from wmkit.training.run_folder import RunFolder
 
 BOTH = {"reward_accuracy_inference", "reward_accuracy_imagination"}
