@@ -12,6 +12,7 @@ from wmkit.backbones import BackboneConfig
 from wmkit.config import (
     DataConfig,
     EvalConfig,
+    ModelConfig,
     Rule,
     RunConfig,
     TrainConfig,
@@ -22,7 +23,6 @@ from wmkit.config import (
     rule_of,
 )
 from wmkit.registry import get_entry
-from wmkit.sizes import ModelConfig
 
 
 def test_a_backbone_name_becomes_its_config_for_the_size() -> None:
@@ -128,7 +128,7 @@ def test_differences_are_dotted_and_show_both_values() -> None:
 
 
 def test_every_key_says_who_may_change_it() -> None:
-    sections = (DataConfig, TrainConfig, EvalConfig)
+    sections = (ModelConfig, DataConfig, TrainConfig, EvalConfig)
     for config in (RunConfig, *sections):
         silent = {field.name for field in dataclasses.fields(config) if field.metadata.keys() != {"resume", "compare"}}
         assert silent == ({"data", "train", "eval"} if config is RunConfig else set()), config

@@ -16,8 +16,7 @@ from wmkit.backbones.s4 import S4Config
 from wmkit.build import get_preset
 from wmkit.comparison.plan import Plan
 from wmkit.comparison.system import System
-from wmkit.config import load_config
-from wmkit.sizes import ModelConfig
+from wmkit.config import ModelConfig, load_config
 from wmkit.training.compose import compose
 
 RECIPES = Path(__file__).parent.parent / "recipes"
