@@ -9,6 +9,9 @@ import pytest
 import torch
 from PIL import Image
 from rich.console import Console
+from wmkit.evaluation.film import write_gif
+from wmkit.evaluation.protocol import evaluate, make_film
+from wmkit.evaluation.rewards import reward_accuracy
 
 from wmkit.cli.__main__ import main
 from wmkit.cli.imagine import add_arguments
@@ -16,10 +19,7 @@ from wmkit.cli.imagine import run as imagine
 from wmkit.config import DataConfig, EvalConfig, RunConfig, TrainConfig
 from wmkit.data import GeneratedEpisodes, find_world
 from wmkit.data.collate import Piece, collate
-from wmkit.evaluation.film import write_gif
 from wmkit.evaluation.held_out import in_batches, query_of, whole_episodes
-from wmkit.evaluation.protocol import evaluate, make_film
-from wmkit.evaluation.rewards import reward_accuracy
 from wmkit.evaluation.run import device_for, evaluate_run
 from wmkit.loading import load, run_config
 from wmkit.sizes import ModelConfig

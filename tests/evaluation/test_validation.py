@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from wmkit.evaluation.rewards import reward_accuracy
 
 from wmkit.config import DataConfig, EvalConfig, RunConfig, TrainConfig
 from wmkit.evaluation.held_out import in_batches
-from wmkit.evaluation.rewards import reward_accuracy
 from wmkit.evaluation.validation import RewardValidation
 from wmkit.sizes import ModelConfig
 from wmkit.training.batches import training_source, validation_source

@@ -9,6 +9,7 @@ row by row and handed to every measure that asks for them; no frame is kept.
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
@@ -20,8 +21,9 @@ from torch import Tensor
 
 from wmkit.batch import Batch
 from wmkit.data import EpisodeSource
-from wmkit.evaluation.baselines import Clips, make_baselines, mean_image
-from wmkit.evaluation.measures.base import Measure, Prediction, Scores, Setting, all_measures, find_measures
+from wmkit.evaluation.baselines import Clips, Frames, make_baselines, mean_image
+from wmkit.evaluation.measures.base import Measure, Prediction, Setting, all_measures, find_measures
+from wmkit.evaluation.plots.video import Video
 from wmkit.evaluation.predictors import BEST_OF_N, IMAGINED, OBSERVED, SHUFFLED_ACTIONS
 from wmkit.evaluation.ranges import MIDDLE, cut
 from wmkit.evaluation.record import SCHEMA, Measurements, frame_of
@@ -57,9 +59,10 @@ def evaluate(
 
     batch: N >= 2 whole episodes of at least context + horizon steps, with the ground truth that measures read as
     extras; what is longer is left out. measures: names, or objects with settings of their own; None: those that apply
-    and do not take long. samples: imagined futures of each episode, the context's latents drawn anew for each; the
-    first is `imagined`, with several there is `best_of_n` too. training_frames: (M, T, C, H, W) uint8 for the mean
-    image; None takes the contexts. training: see `Setting.training`.
+    and do not take long; `["all"]`: all that apply. samples: imagined futures of each episode, the context's latents
+    drawn anew for each; the first is `imagined`, with several there is `best_of_n` too. training_frames: (M, T, C, H,
+    W) uint8 for the mean image; None takes the contexts. training: from a number of steps to training episodes of that
+    length, for what is fitted, such as probes.
 
     Latents are drawn from `seed`; `shuffled_actions` gives row i the actions of row i - 1 and its own noise, unless all
     rows do the same in query steps 1..20. Raises `ValueError` for too few or too short episodes, unknown measures, and
@@ -69,10 +72,36 @@ def evaluate(
     if samples < 1:
         raise ValueError(f"samples: expected 1 or more, got {samples}")
     batch = batch.window(0, context + horizon)
-    first = {name: getattr(batch, name)[0] for name in ("image", "action", "reward", "is_first", "is_terminal")}
-    setting = Setting(model, context, horizon, seed, first | {k: v[0, 0] for k, v in batch.extras.items()}, training)
+    setting = Setting(model, context, horizon, seed, first_of(batch), training)
     chosen = choose(setting, measures, whole_episodes=False)
     return measure_query(setting, chosen, batch, samples=samples, training_frames=training_frames)
+
+
+def evaluate_episodes(
+    model: WorldModel,
+    batches: Iterable[Batch],
+    *,
+    context: int,
+    measures: Sequence[str | Measure] | None = None,
+    seed: int = 0,
+) -> Measurements:
+    """Measure whole episodes, of equal length and read batch by batch, such as those of `in_batches`.
+
+    measures: as in `evaluate`, of those that are about whole episodes. Latents are samples, drawn from `seed`. Raises
+    `ValueError` as `evaluate` does.
+    """
+    following = iter(batches)
+    first = next(following)
+    check_lengths(first, context, first.shape[1] - context)
+    setting = Setting(model, context, first.shape[1] - context, seed, first_of(first))
+    chosen = choose(setting, measures, whole_episodes=True)
+    return measure_episodes(setting, chosen, itertools.chain([first], following))
+
+
+def first_of(batch: Batch) -> dict[str, Tensor]:
+    """`Setting.episode` of a batch: what holds for each step (T, ...) of its first row, its extras too."""
+    steps = ("image", "action", "reward", "is_first", "is_terminal")
+    return {name: getattr(batch, name)[0] for name in steps} | {name: value[0] for name, value in batch.extras.items()}
 
 
 def choose(setting: Setting, measures: Sequence[str | Measure] | None, *, whole_episodes: bool) -> list[Measure]:
@@ -80,8 +109,8 @@ def choose(setting: Setting, measures: Sequence[str | Measure] | None, *, whole_
 
     Raises `ValueError` for a name that is unknown and for a named one that does not apply.
     """
-    if measures is None:
-        classes = [cls for cls in all_measures().values() if cls.by_default]
+    if measures is None or list(measures) == ["all"]:
+        classes = [cls for cls in all_measures().values() if cls.by_default or measures is not None]
         return [one for cls in classes if cls.whole_episodes is whole_episodes and (one := cls()).applies(setting)]
     made = [one if isinstance(one, Measure) else find_measures([one])[0]() for one in measures]
     made = [one for one in made if one.whole_episodes is whole_episodes]
@@ -111,6 +140,7 @@ def measure_query(
     reference = batch.image[:, :context] if training_frames is None else training_frames
     baselines = make_baselines(Clips(batch, context, mean_image(reference), generator))
     shuffled = _other_action(batch.action, context, horizon) if SHUFFLED_ACTIONS in wanted else None
+    baselines = {name: frames for name, frames in baselines.items() if name in wanted}
     scores = _Scores(measures, context, horizon)
     with evaluating(model):
         for rows in groups_of_rows(batch):
@@ -123,10 +153,7 @@ def measure_query(
                 for sample in range(1, samples):
                     again = observe(model, part, context, more)
                     features[f"{_SAMPLE}{sample}"] = imagine(model, again, part.action[:, context:])
-            numbers = range(batch.shape[0])[rows]
-            scores.add(
-                model, features, part, lambda row: {name: make(numbers[row]) for name, make in baselines.items()}
-            )
+            scores.add(model, features, part, baselines, first=rows.start)
     about = {
         "samples": samples,
         "pixels": batch.image[0, 0].numel(),
@@ -169,11 +196,12 @@ class _Scores:
         model: WorldModel,
         features: Mapping[str, Tensor],
         truth: Batch,
-        frames: Callable[[int], Mapping[str, Tensor]] = lambda row: {},
+        baselines: Mapping[str, Frames] | None = None,
+        first: int = 0,
     ) -> None:
-        """Score what is predicted for some rows: features (B, T, F), and frames (T, C, H, W) of one row at a time.
+        """Score what is predicted for some rows: features (B, T, F), and frames of the baselines, row by row.
 
-        truth: those rows, at least the steps of the predictions.
+        truth: those rows, at least the steps of the predictions. first: the number of the first one among all.
         """
         for name, values in features.items():
             self._score("features", name, Prediction(model, features=values), truth)
@@ -184,8 +212,9 @@ class _Scores:
             one = rows_of(truth, here)
             for name, values in features.items():
                 self._score("frames", name, Prediction(model, features=values[here]), one)
-            for name, image in frames(row).items():
-                self._score("frames", name, Prediction(model, frames=image[None].to(one.image.device)), one)
+            for name, frames in (baselines or {}).items():
+                image = frames(first + row)[None].to(one.image.device)
+                self._score("frames", name, Prediction(model, frames=image), one)
 
     def _score(self, kind: str, name: str, prediction: Prediction, truth: Batch) -> None:
         """By every measure that reads this kind of prediction of this predictor."""
@@ -222,15 +251,15 @@ class _Scores:
                 first = found[metric.name, IMAGINED]
                 found[metric.name, BEST_OF_N] = _best(torch.stack([first, *samples]), metric.better)
         frames = [pl.DataFrame(schema=SCHEMA)]
-        for (metric, name), values in found.items():
+        for (measure, name), values in found.items():
             numbers = values.double().numpy()
             if numbers.ndim == 1:
-                frames.append(frame_of(metric, name, numbers[:, None], None))
+                frames.append(frame_of(measure, name, numbers[:, None], None))
                 continue
             before = numbers.shape[1] - truth.shape[1]  # of the context
-            known = counts[metric].numpy() if metric in counts else np.ones(truth.shape, bool)
+            known = counts[measure].numpy() if measure in counts else np.ones(truth.shape, bool)
             known = np.pad(known, ((0, 0), (before, 0)), constant_values=True)
-            frames.append(frame_of(metric, name, numbers, 1 - before, known))
+            frames.append(frame_of(measure, name, numbers, 1 - before, known))
         return Measurements(pl.concat(frames), metrics, self.context, self.horizon, about).judged()
 
 
@@ -246,3 +275,16 @@ def _other_action(action: Tensor, context: int, horizon: int) -> Tensor | None:
     other = action.roll(1, dims=0)
     judged = slice(context, context + cut(MIDDLE, horizon)[1])
     return None if torch.equal(other[:, judged], action[:, judged]) else other
+
+
+def make_video(model: WorldModel, batch: Batch, *, context: int, horizon: int, seed: int = 0) -> Video:
+    """The episodes of `batch` as frames: truth, and the model's reconstruction followed by its imagination."""
+    check_lengths(batch, context, horizon)
+    batch = batch.window(0, context + horizon)
+    generator = torch.Generator().manual_seed(seed)
+    with evaluating(model):
+        observed = observe(model, batch, context, generator)
+        imagined = imagine(model, observed, batch.action[:, context:])
+        frames = model.decode(torch.cat([observed.features[:, :context], imagined], dim=1))
+    made = (frames.float().clamp(0, 1) * 255).round().to(torch.uint8)
+    return Video(batch.image.cpu(), made.cpu(), context)

@@ -6,6 +6,9 @@ How well it reads true frames is the ceiling: see the predictor `true_frames`.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
+
+import numpy as np
 
 from wmkit.batch import Batch
 from wmkit.evaluation.digits.frames import CLIP_LENGTH, fit_frame_probe
@@ -24,7 +27,7 @@ SOURCES = ("scikit-learn's", "MNIST's")
 class DigitAccuracy(Measure):
     """Share of the digits that are named right, and the distance to them in pixels."""
 
-    metrics = (
+    metrics: Sequence[Metric] = (
         Metric(IDENTITY, "share", "higher", "digits named right, read by a probe", VIDEO_RANGES),
         Metric(POSITION, "pixels", "lower", "distance to the digits, read by a probe", VIDEO_RANGES),
     )
@@ -39,8 +42,8 @@ class DigitAccuracy(Measure):
     def prepare(self, setting: Setting, truth: Batch | None) -> None:
         """Fit the probe; raises `ValueError` where the training frames have another shape."""
         if "digit_source" in setting.episode:
-            source = SOURCES[int(setting.episode["digit_source"])]
-            self.metrics = [dataclasses.replace(metric, caption=f"Digits: {source}.") for metric in type(self).metrics]
+            digits = SOURCES[int(np.ravel(setting.episode["digit_source"])[0])]
+            self.metrics = [dataclasses.replace(metric, caption=f"Digits: {digits}.") for metric in type(self).metrics]
         if self.probe is None:
             source = setting.training(CLIP_LENGTH)
             if tuple(source.image_shape) != tuple(setting.model.image_shape):
