@@ -13,7 +13,7 @@ from wmkit.backbones.s4 import S4Config
 from wmkit.build import get_preset
 from wmkit.comparison.plan import Plan
 from wmkit.comparison.system import System
-from wmkit.evaluation.run import evaluate_run
+from wmkit.evaluation import evaluate_run
 from wmkit.sizes import ModelConfig
 from wmkit.training.command import run_recipe
 from wmkit.training.compose import compose

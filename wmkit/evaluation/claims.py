@@ -78,7 +78,9 @@ class Costs:
         ours, theirs = (measurements.estimate(measure, name, steps).mean for name in (self.ours, self.theirs))
         metric = measurements.metrics[measure]
         names = f"{predictor(self.ours).label} costs at least {self.factor - 1:.0%} at {label(steps)}"
-        return Verdict(measure, f"{metric.title}: {names}", ours >= self.factor * theirs, f"{_ratio(ours, theirs) - 1:+.1%}")
+        return Verdict(
+            measure, f"{metric.title}: {names}", ours >= self.factor * theirs, f"{_ratio(ours, theirs) - 1:+.1%}"
+        )
 
 
 @dataclasses.dataclass(frozen=True)

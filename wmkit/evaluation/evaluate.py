@@ -251,15 +251,15 @@ class _Scores:
                 first = found[metric.name, IMAGINED]
                 found[metric.name, BEST_OF_N] = _best(torch.stack([first, *samples]), metric.better)
         frames = [pl.DataFrame(schema=SCHEMA)]
-        for (measure, name), values in found.items():
+        for (metric_name, name), values in found.items():
             numbers = values.double().numpy()
             if numbers.ndim == 1:
-                frames.append(frame_of(measure, name, numbers[:, None], None))
+                frames.append(frame_of(metric_name, name, numbers[:, None], None))
                 continue
             before = numbers.shape[1] - truth.shape[1]  # of the context
-            known = counts[measure].numpy() if measure in counts else np.ones(truth.shape, bool)
+            known = counts[metric_name].numpy() if metric_name in counts else np.ones(truth.shape, bool)
             known = np.pad(known, ((0, 0), (before, 0)), constant_values=True)
-            frames.append(frame_of(measure, name, numbers, 1 - before, known))
+            frames.append(frame_of(metric_name, name, numbers, 1 - before, known))
         return Measurements(pl.concat(frames), metrics, self.context, self.horizon, about).judged()
 
 

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import polars as pl
 import torch
 from rich.console import Console
 
@@ -17,7 +16,7 @@ from wmkit.evaluation.evaluate import choose, make_video, measure_episodes, meas
 from wmkit.evaluation.held_out import context_and_horizon, in_batches, whole_episodes
 from wmkit.evaluation.measures.base import Measure, Setting, find_measures
 from wmkit.evaluation.plots.video import write_video
-from wmkit.evaluation.record import SUMMARY, Measurements
+from wmkit.evaluation.record import Measurements
 from wmkit.evaluation.rollout import rows_of
 from wmkit.evaluation.tables import measure_tables
 from wmkit.files import write_text
@@ -29,8 +28,6 @@ TRAINING_EPISODES = 16
 """Episodes of the training split that the mean image is taken over."""
 SHOWN = 4
 """Episodes in the pictures."""
-SAME = ("checkpoint", "episodes_of", "seed", "samples")
-"""What must be alike in two evaluations of a run, with context and horizon, for one file to hold both."""
 
 
 def evaluate_run(
@@ -87,7 +84,7 @@ def evaluate_run(
     if on_episodes:
         count = min(episodes or config.eval.reward_episodes, source.num_episodes or config.eval.reward_episodes)
         keys = sorted({key for measure in on_episodes for key in measure.keys})
-        measurements = _both(measurements, measure_episodes(setting, on_episodes, in_batches(source, count, keys)))
+        measurements = measurements.joined(measure_episodes(setting, on_episodes, in_batches(source, count, keys)))
     what = config.world if episodes_from is None else str(episodes_from)
     about = {
         "run": folder.name,
@@ -102,7 +99,7 @@ def evaluate_run(
     video = make_video(model, rows_of(batch, slice(0, SHOWN)), context=context, horizon=horizon, seed=seed)
     (place / "pictures").mkdir(parents=True, exist_ok=True)
     write_video(video, place / "pictures" / "imagined.gif")
-    whole = measurements if measures is None else _with_older(measurements, place)
+    whole = measurements if measures is None else measurements.with_older(place)
     _write(whole, video, place, f"{config.backbone_name} ({config.size}) on {what}")
     console = console or Console()
     for table in measure_tables(measurements):
@@ -117,32 +114,6 @@ def device_for(config: RunConfig) -> torch.device:
     """Where the run's config wants it: `auto` takes the accelerator that is there."""
     found = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
     return found if found is not None and config.train.device == "auto" else torch.device("cpu")
-
-
-def _both(first: Measurements, second: Measurements) -> Measurements:
-    """What was measured of the same checkpoint on the same episodes; of a measure that both have, the first's."""
-    added = second.frame.filter(~pl.col("measure").is_in(list(first.metrics)))
-    verdicts = [verdict for verdict in second.verdicts if verdict.measure not in first.metrics]
-    return dataclasses.replace(
-        first,
-        frame=pl.concat([first.frame, added]),
-        metrics=dict(first.metrics) | {k: v for k, v in second.metrics.items() if k not in first.metrics},
-        verdicts=(*first.verdicts, *verdicts),
-        about=dict(second.about) | dict(first.about),
-    )
-
-
-def _with_older(measurements: Measurements, folder: Path) -> Measurements:
-    """With the measures that the folder has already, if they are of the same checkpoint and episodes."""
-    if not (folder / SUMMARY).is_file():
-        return measurements
-    try:
-        older = Measurements.load(folder)
-    except ValueError:
-        return measurements
-    lengths = (older.context, older.horizon) == (measurements.context, measurements.horizon)
-    same = all(older.about.get(key) == measurements.about.get(key) for key in SAME)
-    return _both(measurements, older) if lengths and same else measurements
 
 
 def _write(measurements: Measurements, video: Any, folder: Path, title: str) -> None:

@@ -44,7 +44,7 @@ def run_recipe(
     """Train the run that the command line asks for, then call `after(run folder)`; returns the exit status.
 
     `validation(config)` makes what `train` calls at each validation, such as
-    `wmkit.evaluation.validation.RewardValidation`.
+    `wmkit.evaluation.HeldOutValidation`.
 
     An error that the user can mend (`ValueError`), and a machine that refuses, end in one panel without a traceback.
     """

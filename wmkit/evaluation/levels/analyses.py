@@ -17,7 +17,7 @@ from torch import Tensor
 from wmkit.batch import Batch
 from wmkit.data import find_world
 from wmkit.evaluation.digits.truth import Digits, judge
-from wmkit.evaluation.evaluate import evaluate
+from wmkit.evaluation.evaluate import measure_query
 from wmkit.evaluation.held_out import context_and_horizon
 from wmkit.evaluation.intervals import Estimate
 from wmkit.evaluation.levels.entropy import OPEN_LOOP, POSTERIOR, PRIOR, level_entropy
@@ -28,7 +28,7 @@ from wmkit.evaluation.levels.samples import PARTS, level_samples
 from wmkit.evaluation.levels.speeds import SpeedAdaptation, SpeedRun
 from wmkit.evaluation.levels.times import training_times
 from wmkit.evaluation.levels.trained import LoadedRun, clip_length
-from wmkit.evaluation.measures.base import Measure
+from wmkit.evaluation.measures.base import Measure, Setting
 from wmkit.evaluation.measures.digits import DigitAccuracy
 from wmkit.evaluation.measures.similarity import Similarity
 from wmkit.evaluation.predictors import IMAGINED as IMAGINED_FRAMES
@@ -231,16 +231,13 @@ def horizon(
     context, horizon = context_and_horizon(first.config, context, horizon)
     length = context + horizon
     batch = (first.digit_clips if first.has_digits else first.clips)(clips, length)
-    measures: list[Measure] = [Similarity()]
-    if first.has_digits:
-        measures.append(DigitAccuracy(first.probe(seed)))
+    probe = first.probe(seed) if first.has_digits else None
     frames = first.training_frames(length)
-    found = {
-        label: evaluate(
-            run.model, batch, context=context, horizon=horizon, measures=measures, seed=seed, training_frames=frames
-        )
-        for label, run in loaded.items()
-    }
+    found = {}
+    for label, run in loaded.items():
+        setting = Setting(run.model, context, horizon, seed, first.first_clip)
+        measures: list[Measure] = [Similarity(), *([DigitAccuracy(probe)] if probe else [])]
+        found[label] = measure_query(setting, measures, batch, training_frames=frames)
     write_json(out / "horizon.json", {label: one.summary() for label, one in found.items()})
     draw_horizon(found, out / "horizon.png", first.world)
     one = next(iter(found.values()))
