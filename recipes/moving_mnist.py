@@ -44,4 +44,4 @@ def config() -> RunConfig:
 
 
 if __name__ == "__main__":
-    sys.exit(run_recipe(config(), after=evaluate_run, validation=HeldOutValidation))
+    sys.exit(run_recipe(config(), after=evaluate_run, validation=HeldOutValidation, page=__doc__))
