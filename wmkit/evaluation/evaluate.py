@@ -29,7 +29,6 @@ from wmkit.evaluation.ranges import MIDDLE, cut
 from wmkit.evaluation.record import SCHEMA, Measurements, frame_of
 from wmkit.evaluation.rollout import (
     check_lengths,
-    device_of,
     evaluating,
     groups_of_rows,
     imagine,
@@ -144,7 +143,7 @@ def measure_query(
     scores = _Scores(measures, context, horizon)
     with evaluating(model):
         for rows in groups_of_rows(batch):
-            part = rows_of(batch, rows).to(device_of(model))
+            part = rows_of(batch, rows).to(model.device)
             observed = observe(model, part, context, generator)
             features = {OBSERVED: observed.features, IMAGINED: imagine(model, observed, part.action[:, context:])}
             if shuffled is not None:
@@ -172,7 +171,7 @@ def measure_episodes(setting: Setting, measures: Sequence[Measure], batches: Ite
     with evaluating(model):
         for batch in batches:
             check_lengths(batch, context, batch.shape[1] - context)
-            part = batch.to(device_of(model))
+            part = batch.to(model.device)
             observed = observe(model, part, context, generator)
             features = {OBSERVED: observed.features, IMAGINED: imagine(model, observed, part.action[:, context:])}
             query = part.window(context, part.shape[1])
