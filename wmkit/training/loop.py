@@ -69,7 +69,7 @@ class Summary:
 def train(config: RunConfig, folder: RunFolder, validate: Validate | None = None) -> Summary:
     """Train the run of `config` in `folder` (open), from its newest checkpoint if it has one.
 
-    validate: what to measure at each validation beside the loss, such as `RewardValidation(config)` of
+    validate: what to measure at each validation beside the loss, such as `HeldOutValidation(config)` of
     `wmkit.evaluation.validation`.
 
     Raises `ValueError` for what cannot be trained on and `OSError` when the disk refuses; the last checkpoint stays
