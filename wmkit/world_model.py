@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import math
+from collections.abc import Iterator
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from wmkit.backbones.base import ParameterGroup
+from wmkit.backbones.base import Backbone, ParameterGroup
 from wmkit.batch import Batch
 from wmkit.config import ModelConfig
 from wmkit.dynamics import Dynamics, Inputs, Observed
@@ -94,6 +96,19 @@ class WorldModel(nn.Module):
         """
         return self.dynamics.initial_state(batch_size, context)
 
+    @contextlib.contextmanager
+    def prepared(self) -> Iterator[None]:
+        """A block in which no parameter changes: see `Backbone.prepared`.
+
+        `observe` and `imagine` enter one for their own steps; one around many calls, as in acting step by step, spares
+        each of them computing the same tables.
+        """
+        with contextlib.ExitStack() as blocks:
+            for module in self.modules():
+                if isinstance(module, Backbone):
+                    blocks.enter_context(module.prepared())
+            yield
+
     def draw_noise(self, batch_size: int, length: int, generator: torch.Generator | None = None) -> Tensor:
         """Noise (B, T, noise_dim) for `observe`, `imagine` and `loss`: drawn on the CPU, put on the model's device."""
         return self.dynamics.draw_noise((batch_size, length), generator).to(self.device)
@@ -120,7 +135,8 @@ class WorldModel(nn.Module):
             is_first = torch.zeros(image.shape[:2], dtype=torch.bool, device=image.device)
             is_first[:, 0] = state is None
         inputs = self._inputs(image, action, is_first, noise, None, inner_reset)
-        return self.dynamics.observe(inputs, state, return_state=return_state)
+        with self.prepared():
+            return self.dynamics.observe(inputs, state, return_state=return_state)
 
     def encode(self, batch: Batch, noise: Tensor | None = None) -> Inputs:
         """What `dynamics.observe` reads of a batch: its images embedded, everything checked.
@@ -137,7 +153,8 @@ class WorldModel(nn.Module):
         Raises `ValueError` for shapes other than these.
         """
         action = self._checked(action, noise, action.shape[:2])
-        h, z, state = self.dynamics.imagine(action, noise=noise, state=state)
+        with self.prepared():
+            h, z, state = self.dynamics.imagine(action, noise=noise, state=state)
         return Imagined(torch.cat([h, z], -1), state)
 
     def decode(self, features: Tensor, chunk: int = 512) -> Tensor:
