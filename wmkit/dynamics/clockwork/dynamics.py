@@ -36,7 +36,7 @@ from wmkit.dynamics.clockwork.config import ClockworkConfig
 from wmkit.dynamics.clockwork.level import Level, LevelPass
 from wmkit.dynamics.clockwork.windows import sums_ahead, sums_behind
 from wmkit.dynamics.latents import balanced_kl
-from wmkit.networks.dreamer import glorot
+from wmkit.networks.base import glorot
 from wmkit.registry import register_backbone
 
 ClockworkState = dict[str, Any]
