@@ -1,18 +1,27 @@
-"""The plan of a comparison: its grid, its budget, the order of its cells, and the config of each."""
+"""The plan of a comparison: systems x worlds x learning rates x seeds, the config of each cell, and its files.
+
+plan.json               what `Plan.save` writes
+cells/NAME.json         the whole config of a cell, written before its run starts
+cells/NAME.log          what the run printed
+cells/NAME/             the run folder, and in it
+cells/NAME/cell.json    {status, error, parameters, peak_memory_bytes}
+"""
 
 from __future__ import annotations
 
 import dataclasses
 import itertools
 import json
-from collections.abc import Collection, Mapping
+import math
+import re
+from collections.abc import Collection, Mapping, Sequence
+from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from wmkit.comparison.cell import CELL, Cell, CellFiles
-from wmkit.comparison.system import System
-from wmkit.config import RunConfig, differences, load_config
+from wmkit.config import RunConfig, closest, differences, load_config
 from wmkit.data.worlds import find_world
+from wmkit.registry import list_backbones
 from wmkit.training.batches import check_query
 from wmkit.training.compose import compose
 from wmkit.training.loop import HARMLESS
@@ -20,6 +29,8 @@ from wmkit.training.machine_data import check_local_data
 from wmkit.training.run_folder import CONFIG, write_json
 
 PLAN = "plan.json"
+CELL = "cell.json"
+LR = "train.lr"
 FREE = frozenset(key for key in HARMLESS if not key.startswith("eval."))
 """Keys in which a cell on disk may differ from the plan: they enter neither its training nor its test."""
 PACE = frozenset({"data.workers", "train.threads"})
@@ -28,7 +39,117 @@ ALIKE = (
     *("eval.", "data.seed", "data.source", "data.valid_source", "data.episodes", "data.episode_length"),
     *("data.workers", "train.minutes", "train.steps", "train.threads", "train.device", "seed", "world"),
 )
-"""Beginnings of keys that the words of a system may not change, or it is not compared with the others."""
+"""Beginnings of keys that the overrides of a system may not change, or it is not compared with the others."""
+
+
+class Status(StrEnum):
+    """How far a cell has come."""
+
+    WAITING = "waiting"
+    UNFINISHED = "unfinished"
+    DONE = "done"
+    FAILED = "failed"
+
+
+@dataclasses.dataclass(frozen=True)
+class System:
+    """What is compared: a label and the overrides of the config behind it."""
+
+    label: str
+    overrides: tuple[str, ...]
+    """`("backbone=gru", "data.sampler=persistent")`; they win over the overrides that all systems share."""
+    lr: float | None = None
+    """Its learning rate, where it has one of its own; None: those of the grid."""
+
+    def __post_init__(self) -> None:
+        if not re.fullmatch(r"[\w.+-]+", self.label):
+            raise ValueError(f"The label of a system consists of letters, digits and _.+-, got {self.label!r}")
+
+
+def find_system(label: str, defined: Mapping[str, Sequence[str]]) -> System:
+    """The system whose overrides `defined` has under `label`, else the registered backbone of that name.
+
+    An override `train.lr=` gives it a learning rate of its own. Raises `ValueError` with the closest match and all
+    names for an unknown one.
+    """
+    if label in defined:
+        keys = [override.partition("=")[0].lstrip("+") for override in defined[label]]
+        own = [override.partition("=")[2] for override, key in zip(defined[label], keys, strict=True) if key == LR]
+        lr = learning_rate(f"system.{label}: {LR}", own[-1]) if own else None
+        return System(label, tuple(o for o, key in zip(defined[label], keys, strict=True) if key != LR), lr)
+    if label in list_backbones("backbone"):
+        return System(label, (f"backbone={label}",))
+    known = sorted({*defined, *list_backbones("backbone")})
+    raise ValueError(
+        f"Unknown system {label!r}.{closest(label, known)} Known: {', '.join(known)}. "
+        f'Or define it: "system.{label}=backbone=s4 backbone.layers=4".'
+    )
+
+
+def learning_rate(key: str, text: str) -> float:
+    """A positive number; raises `ValueError` naming `key` for anything else."""
+    try:
+        rate = float(text.strip("'\""))
+    except ValueError:
+        rate = math.nan
+    if not 0 < rate < math.inf:
+        raise ValueError(f"{key}: expected one positive number, got {text}")
+    return rate
+
+
+@dataclasses.dataclass(frozen=True)
+class Cell:
+    """One run of the grid."""
+
+    system: str
+    world: str
+    lr: float
+    seed: int
+
+    @property
+    def name(self) -> str:
+        """Name of its run folder."""
+        return f"{self.world}-{self.system}-lr{self.lr:g}-seed{self.seed}"
+
+    def __str__(self) -> str:
+        return f"{self.system} on {self.world}, lr {self.lr:g}, seed {self.seed}"
+
+
+@dataclasses.dataclass(frozen=True)
+class CellFiles:
+    """Where the files of a cell are in the folder of its comparison."""
+
+    run: Path
+    """The run folder."""
+
+    @classmethod
+    def of(cls, comparison: Path, cell: Cell) -> CellFiles:
+        """The files of `cell` in the folder `comparison`."""
+        return cls(comparison / "cells" / cell.name)
+
+    @property
+    def config(self) -> Path:
+        """The config that the run is started with."""
+        return self.run.with_name(f"{self.run.name}.json")
+
+    @property
+    def log(self) -> Path:
+        """What the run printed."""
+        return self.run.with_name(f"{self.run.name}.log")
+
+    def record(self) -> dict[str, Any]:
+        """The content of `cell.json`; empty where there is none."""
+        path = self.run / CELL
+        return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+
+    def write(self, **values: Any) -> None:
+        """Change some entries of `cell.json`."""
+        self.run.mkdir(parents=True, exist_ok=True)
+        write_json(self.run / CELL, self.record() | values)
+
+    def status(self) -> Status:
+        """How far the cell has come, as far as its files say."""
+        return Status(self.record().get("status", Status.WAITING))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -42,8 +163,8 @@ class Plan:
     minutes: float | None
     """Minutes of training for each cell; None: `steps` are the budget."""
     steps: int | None
-    words: tuple[str, ...] = ()
-    """Words of the command line that every cell shares."""
+    overrides: tuple[str, ...] = ()
+    """Of the command line, shared by every cell."""
     command: str = ""
     """What was typed."""
 
@@ -73,13 +194,17 @@ class Plan:
         return self.lrs if system.lr is None else (system.lr,)
 
     def config(self, cell: Cell, defaults: RunConfig) -> RunConfig:
-        """The config of one cell; raises `ValueError`, naming the system, for words that do not fit it."""
+        """The config of one cell; raises `ValueError`, naming the system, for overrides that do not fit it."""
         system = next(system for system in self.systems if system.label == cell.system)
-        own = [f'world="{cell.world}"', f"seed={cell.seed}", f"train.lr={cell.lr}"]
+        own = [f'world="{cell.world}"', f"seed={cell.seed}", f"{LR}={cell.lr}"]
         steps = ["train.minutes=null", f"train.steps={self.steps}"]  # minutes would win over steps
         budget = [f"train.minutes={self.minutes}"] if self.steps is None else steps
+        query = []
+        if not any(override.startswith(("eval.horizon=", "eval.context=")) for override in self.overrides):
+            world = find_world(cell.world)
+            query = [f"eval.horizon={world.episode_length - world.context_length}"]  # all of it
         try:
-            config = compose(defaults, [*_query(cell.world, self.words), *self.words, *system.words, *own, *budget])
+            config = compose(defaults, [*query, *self.overrides, *system.overrides, *own, *budget])
             check_query(config)
         except ValueError as error:
             raise ValueError(f"{cell.system} on {cell.world}: {error}") from error
@@ -100,9 +225,9 @@ def load_plan(folder: Path) -> Plan:
     try:
         values: dict[str, Any] = json.loads((folder / PLAN).read_text(encoding="utf-8"))
         systems = tuple(
-            System(system["label"], tuple(system["words"]), system.get("lr")) for system in values.pop("systems")
+            System(system["label"], tuple(system["overrides"]), system["lr"]) for system in values.pop("systems")
         )
-        lists: dict[str, Any] = {name: tuple(values.pop(name)) for name in ("worlds", "seeds", "lrs", "words")}
+        lists: dict[str, Any] = {name: tuple(values.pop(name)) for name in ("worlds", "seeds", "lrs", "overrides")}
         return Plan(systems=systems, **lists, **values)
     except (OSError, json.JSONDecodeError, AttributeError, KeyError, TypeError) as error:
         raise ValueError(f"{folder} is not the folder of a comparison: {type(error).__name__}: {error}") from error
@@ -130,8 +255,8 @@ def check_alike(configs: Mapping[Cell, RunConfig]) -> None:
         for key, (theirs, own) in differences(configs[other].to_dict(), config.to_dict()).items():
             if key.startswith(ALIKE):
                 raise ValueError(
-                    f"{key}: {theirs} for {other.system}, {own} for {cell.system}; what is compared has the same. "
-                    "Say it once, for all."
+                    f"{key}: {theirs} for {other.system}, {own} for {cell.system}; all systems must have the same. "
+                    f"Give {key} once, for all."
                 )
 
 
@@ -139,11 +264,3 @@ def other_cells(folder: Path, cells: Collection[Cell]) -> list[str]:
     """Names of the runs in `folder` that are not of `cells`."""
     names = {cell.name for cell in cells}
     return sorted(path.parent.name for path in folder.glob(f"cells/*/{CELL}") if path.parent.name not in names)
-
-
-def _query(world: str, words: tuple[str, ...]) -> list[str]:
-    """The world's whole query as horizon, unless the words say how much of it."""
-    if any(word.startswith(("eval.horizon=", "eval.context=")) for word in words):
-        return []
-    found = find_world(world)
-    return [f"eval.horizon={found.episode_length - found.context_length}"]
