@@ -1,4 +1,4 @@
-"""Small things about files: JSON replaced in one move, and bringing files to the disk."""
+"""Writing files whole: whoever reads one sees the old contents or the new ones, never half of them."""
 
 from __future__ import annotations
 
@@ -10,12 +10,21 @@ from pathlib import Path
 from typing import Any
 
 
-def replace_json(file: Path, content: dict[str, Any]) -> None:
-    """Write a JSON file; whoever reads it sees the old one or the new one, whole."""
-    new = file.with_name(file.name + ".new")
-    new.write_text(json.dumps(content))
-    sync([new])  # before the rename: a name must not reach the disk ahead of its bytes
-    os.replace(new, file)
+def write_text(path: Path, text: str, *, durable: bool = False) -> None:
+    """Write `text` in UTF-8 in place of what `path` holds, through a temporary file of this process beside it.
+
+    durable: bring the bytes to the disk before the file gets its name, so that it also survives a loss of power.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.new")
+    temporary.write_text(text, encoding="utf-8")
+    if durable:
+        sync([temporary])
+    os.replace(temporary, path)
+
+
+def write_json(path: Path, values: Any) -> None:
+    """Write `values` as indented JSON; see `write_text`."""
+    write_text(path, json.dumps(values, indent=2) + "\n")
 
 
 def sync(paths: Iterable[Path]) -> None:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
-import os
 from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+import filelock
 import numpy as np
 
 from wmkit.data.episode import Array, Episode, check_episode, is_per_step
@@ -28,7 +27,7 @@ from wmkit.data.store.archive import (
     span,
 )
 from wmkit.data.store.tiles import without_pictures
-from wmkit.files import replace_json, sync
+from wmkit.files import sync, write_text
 
 FRAMES_PER_CHUNK = 64
 LONGEST_BLOCK = 4096
@@ -78,7 +77,7 @@ class EpisodeWriter:
 
     def close(self) -> None:
         """Let other processes write."""
-        os.close(self._lock)
+        self._lock.release()
 
     def __enter__(self) -> Self:
         return self
@@ -110,7 +109,7 @@ class EpisodeWriter:
         rows = value if index["schema"][key]["per_step"] else value[None]
         start, stop = span(index, key, len(self))
         end = padded(stop, metadata["chunk_grid"]["configuration"]["chunk_shape"][0])
-        replace_json(folder / "zarr.json", {**metadata, "shape": [end, *rows.shape[1:]]})
+        write_text(folder / "zarr.json", json.dumps({**metadata, "shape": [end, *rows.shape[1:]]}), durable=True)
         with zarr.config.set({"array.write_empty_chunks": True}):  # a missing file always means damage
             array = zarr.open_array(folder, mode="r+")
         array[start:end] = np.concatenate([rows, np.zeros((end - stop, *rows.shape[1:]), rows.dtype)])
@@ -147,7 +146,7 @@ def write_archive(
 
 
 def _open_or_create(path: Path, origin: dict[str, Any]) -> Index:
-    strangers = sorted(item.name for item in path.iterdir() if item.name != "zarr.json.new")
+    strangers = sorted(item.name for item in path.iterdir() if not item.name.startswith(".zarr.json."))
     if not (path / "zarr.json").exists():
         if strangers:
             raise ValueError(f"{path}: expected an archive or an empty folder, found {strangers[:5]}")
@@ -160,19 +159,19 @@ def _open_or_create(path: Path, origin: dict[str, Any]) -> Index:
     return index
 
 
-def _lock(path: Path) -> int:
-    """An exclusive lock on the folder; the system frees it when its holder ends, however that comes about."""
-    descriptor = os.open(path, os.O_RDONLY)
+def _lock(path: Path) -> filelock.FileLock:
+    """An exclusive lock, in a file beside the folder; the system frees it when its holder ends, however that comes."""
+    lock = filelock.FileLock(path.resolve().with_name(f".{path.resolve().name}.lock"), thread_local=False)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(descriptor)
+        lock.acquire(blocking=False)
+    except filelock.Timeout:
         raise ValueError(f"{path}: another process is writing to this archive") from None
-    return descriptor
+    return lock
 
 
 def _write_index(path: Path, index: Index) -> None:
-    replace_json(path / "zarr.json", {"zarr_format": 3, "node_type": "group", "attributes": {ATTRIBUTE: index}})
+    group = {"zarr_format": 3, "node_type": "group", "attributes": {ATTRIBUTE: index}}
+    write_text(path / "zarr.json", json.dumps(group), durable=True)
     sync([path])
 
 

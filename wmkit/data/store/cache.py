@@ -22,7 +22,7 @@ from wmkit.data.episode import STEP_KEYS, Array, Episode
 from wmkit.data.loader import read_in_order
 from wmkit.data.store.archive import EpisodeStore
 from wmkit.data.store.tiles import can_be_stored, picture_shape, with_pictures, without_pictures
-from wmkit.files import replace_json, sync
+from wmkit.files import sync, write_text
 
 FORMAT = 1
 _MANIFEST = "manifest.json"
@@ -178,7 +178,8 @@ def _fill(folder: Path, store: EpisodeStore, workers: int) -> None:
                 columns[key].append(value)
     lengths = [store.episode_length(i) for i in range(len(store))]
     files = {key: column.entry() for key, column in columns.items()}
-    replace_json(folder / _MANIFEST, dict(Manifest(format=FORMAT, origin=store.origin, lengths=lengths, files=files)))
+    manifest = Manifest(format=FORMAT, origin=store.origin, lengths=lengths, files=files)
+    write_text(folder / _MANIFEST, json.dumps(manifest), durable=True)
 
 
 class _Column:
