@@ -10,14 +10,21 @@ from typing import Any
 
 from rich.console import Console
 
-from wmkit.comparison.cell import Cell, CellFiles, Status
-from wmkit.comparison.plan import Plan, check_alike, check_kept, other_cells
-from wmkit.comparison.progress import Display
-from wmkit.comparison.report import write_report
-from wmkit.comparison.runner import run_cells
-from wmkit.comparison.summary import read_summary
-from wmkit.comparison.system import find_system, learning_rate
-from wmkit.comparison.table import caption, rich_tables
+from wmkit.comparison.plan import (
+    Cell,
+    CellFiles,
+    Plan,
+    PlannedWorld,
+    Status,
+    check_alike,
+    check_kept,
+    find_system,
+    learning_rate,
+    other_cells,
+)
+from wmkit.comparison.report import tables, write_report
+from wmkit.comparison.results import read_results
+from wmkit.comparison.runner import Display, run_cells
 from wmkit.config import RunConfig, closest, import_plugins
 from wmkit.data.worlds import find_world
 from wmkit.training.compose import describe, parse_overrides

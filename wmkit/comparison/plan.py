@@ -21,12 +21,13 @@ from typing import Any
 
 from wmkit.config import RunConfig, closest, differences, load_config
 from wmkit.data.worlds import find_world
+from wmkit.files import write_json
 from wmkit.registry import list_backbones
 from wmkit.training.batches import check_query
 from wmkit.training.compose import compose
 from wmkit.training.loop import HARMLESS
 from wmkit.training.machine_data import check_local_data
-from wmkit.training.run_folder import CONFIG, write_json
+from wmkit.training.run_folder import CONFIG
 
 PLAN = "plan.json"
 CELL = "cell.json"
@@ -35,6 +36,7 @@ FREE = frozenset(key for key in HARMLESS if not key.startswith("eval."))
 """Keys in which a cell on disk may differ from the plan: they enter neither its training nor its test."""
 PACE = frozenset({"data.workers", "train.threads"})
 """But these decide how far a run comes in a budget of minutes."""
+DERIVED = ("name", "id", "image_shape", "action_dim", "episode_length", "context_length")
 ALIKE = (
     *("eval.", "data.seed", "data.source", "data.valid_source", "data.episodes", "data.episode_length"),
     *("data.workers", "train.minutes", "train.steps", "train.threads", "train.device", "seed", "world"),
@@ -98,6 +100,27 @@ def learning_rate(key: str, text: str) -> float:
 
 
 @dataclasses.dataclass(frozen=True)
+class PlannedWorld:
+    """A world of the grid."""
+
+    name: str
+    """Its label, in which settings that are not the usual ones show."""
+    overrides: tuple[str, ...]
+    """Of the config, that choose it: `("world=distracting_memory", "world.width=16")`."""
+    settings: Mapping[str, Any] = dataclasses.field(default_factory=dict, compare=False)
+    """All of its settings, as plain values."""
+
+    @classmethod
+    def find(cls, name: str) -> PlannedWorld:
+        """The world that is called so."""
+        world = find_world(name)
+        settings = dataclasses.asdict(world) if dataclasses.is_dataclass(world) else {}
+        return cls(
+            world.name, (f'world="{world.name}"',), {key: v for key, v in settings.items() if key not in DERIVED}
+        )
+
+
+@dataclasses.dataclass(frozen=True)
 class Cell:
     """One run of the grid."""
 
@@ -157,7 +180,7 @@ class Plan:
     """systems x worlds x seeds x learning rates, the same budget for each."""
 
     systems: tuple[System, ...]
-    worlds: tuple[str, ...]
+    worlds: tuple[PlannedWorld, ...]
     seeds: tuple[int, ...]
     lrs: tuple[float, ...]
     minutes: float | None
@@ -184,7 +207,7 @@ class Plan:
         rates = max((self.rates(system) for system in self.systems), key=len)
         grid = itertools.product(self.seeds, self.worlds, range(len(rates)), self.systems)
         return [
-            Cell(system.label, world, self.rates(system)[number], seed)
+            Cell(system.label, world.name, self.rates(system)[number], seed)
             for seed, world, number, system in grid
             if number < len(self.rates(system))
         ]
@@ -196,19 +219,35 @@ class Plan:
     def config(self, cell: Cell, defaults: RunConfig) -> RunConfig:
         """The config of one cell; raises `ValueError`, naming the system, for overrides that do not fit it."""
         system = next(system for system in self.systems if system.label == cell.system)
-        own = [f'world="{cell.world}"', f"seed={cell.seed}", f"{LR}={cell.lr}"]
+        world = next(world for world in self.worlds if world.name == cell.world)
+        own = [*world.overrides, f"seed={cell.seed}", f"{LR}={cell.lr}"]
         steps = ["train.minutes=null", f"train.steps={self.steps}"]  # minutes would win over steps
         budget = [f"train.minutes={self.minutes}"] if self.steps is None else steps
         query = []
         if not any(override.startswith(("eval.horizon=", "eval.context=")) for override in self.overrides):
-            world = find_world(cell.world)
-            query = [f"eval.horizon={world.episode_length - world.context_length}"]  # all of it
+            found = find_world(cell.world)
+            query = [f"eval.horizon={found.episode_length - found.context_length}"]  # all of it
         try:
             config = compose(defaults, [*query, *self.overrides, *system.overrides, *own, *budget])
             check_query(config)
         except ValueError as error:
             raise ValueError(f"{cell.system} on {cell.world}: {error}") from error
         return config
+
+    def sizes(self) -> tuple[str, dict[str, float]] | None:
+        """The one setting in which the worlds differ, and its value in each of them, smallest first.
+
+        None where there is one world, where they differ in more than one setting, or in one that is no number.
+        """
+        first, *others = self.worlds
+        keys = {key for world in others for key in differences(dict(first.settings), dict(world.settings))}
+        if len(keys) != 1:
+            return None
+        (key,) = keys
+        values = {world.name: world.settings.get(key) for world in self.worlds}
+        if not all(isinstance(value, int | float) and not isinstance(value, bool) for value in values.values()):
+            return None
+        return key, dict(sorted(values.items(), key=lambda item: item[1]))
 
     def budget(self) -> str:
         """The budget in words."""
@@ -227,8 +266,11 @@ def load_plan(folder: Path) -> Plan:
         systems = tuple(
             System(system["label"], tuple(system["overrides"]), system["lr"]) for system in values.pop("systems")
         )
-        lists: dict[str, Any] = {name: tuple(values.pop(name)) for name in ("worlds", "seeds", "lrs", "overrides")}
-        return Plan(systems=systems, **lists, **values)
+        worlds = tuple(
+            PlannedWorld(world["name"], tuple(world["overrides"]), world["settings"]) for world in values.pop("worlds")
+        )
+        lists: dict[str, Any] = {name: tuple(values.pop(name)) for name in ("seeds", "lrs", "overrides")}
+        return Plan(systems=systems, worlds=worlds, **lists, **values)
     except (OSError, json.JSONDecodeError, AttributeError, KeyError, TypeError) as error:
         raise ValueError(f"{folder} is not the folder of a comparison: {type(error).__name__}: {error}") from error
 

@@ -12,7 +12,6 @@ import math
 import re
 from collections.abc import Callable, Iterable, Sequence
 from html import escape
-from typing import Literal
 
 import matplotlib
 import numpy as np
@@ -39,7 +38,16 @@ COLOURS = {
     "s7": ("#6b7280", "#aab2bd"),
 }
 """Of a page on a light and on a dark ground; s0, s1, ... are those of systems."""
-DASHES = ("-", (0, (7, 2)), (0, (3, 1.5)), (0, (7, 2, 1.5, 2)), (0, (1.5, 1.5)), (0, (10, 3)), (0, (5, 1.5, 1.5, 1.5, 1.5, 1.5)), (0, (4, 4)))
+DASHES = (
+    "-",
+    (0, (7, 2)),
+    (0, (3, 1.5)),
+    (0, (7, 2, 1.5, 2)),
+    (0, (1.5, 1.5)),
+    (0, (10, 3)),
+    (0, (5, 1.5, 1.5, 1.5, 1.5, 1.5)),
+    (0, (4, 4)),
+)
 SYSTEMS = 8
 """Styles of systems; with more of them they begin again."""
 WIDTH, HEIGHT = 760, 360
@@ -153,10 +161,14 @@ def line_plot(
         axes.set_ylim(*y_range)
         axes.set_xlabel(x_label)
         axes.set_ylabel(y_label)
-        axes.xaxis.set_major_locator(FixedLocator(x_ticks) if x_ticks else MaxNLocator(6, steps=ROUND))
+        whole = all(x == round(x) for x in xs)
+        round_x = MaxNLocator(6, steps=ROUND, integer=whole)
+        axes.xaxis.set_major_locator(FixedLocator(x_ticks) if x_ticks else round_x)
         axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
         decades = math.log10(y_range[1] / y_range[0]) if log_y else 0
-        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if decades < 3 else (1,)) if log_y else MaxNLocator(5, steps=ROUND))
+        axes.yaxis.set_major_locator(
+            LogLocator(subs=(1, 2, 5) if decades < 3 else (1,)) if log_y else MaxNLocator(5, steps=ROUND)
+        )
         axes.yaxis.set_minor_locator(NullLocator())
         axes.yaxis.set_major_formatter(FuncFormatter(lambda y, _: format_y(y)))
         for line in lines:
@@ -194,13 +206,38 @@ def dot_plot(
         axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: format_x(x)))
         axes.set_yticks(range(len(rows)), [row.label for row in rows], fontweight="bold", color=COLOURS["ink"][0])
         if reference is not None:
-            axes.axvline(np.clip(reference, *x_range), color=COLOURS["soft"][0], linestyle=(0, (5, 4)), linewidth=1.5, clip_on=False)
+            axes.axvline(
+                np.clip(reference, *x_range),
+                color=COLOURS["soft"][0],
+                linestyle=(0, (5, 4)),
+                linewidth=1.5,
+                clip_on=False,
+            )
         for y, row in enumerate(rows):
             values, colour = np.clip(row.values, *x_range), row.look.light
             axes.plot([values.min(), values.max()], [y, y], color=colour, linewidth=3, alpha=0.45, clip_on=False)
-            axes.plot(values, [y] * len(values), "o", color=colour, markersize=10, alpha=0.75, markeredgecolor=COLOURS["card"][0], clip_on=False)
-            axes.plot([row.mean] * 2, [y - 0.29, y + 0.29], color=colour, linewidth=3, solid_capstyle="butt", clip_on=False)
-            axes.annotate(format_mean(row.mean), (1, y), (16, 0), xycoords=axes.get_yaxis_transform(), textcoords="offset points", va="center_baseline", fontweight="bold")
+            axes.plot(
+                values,
+                [y] * len(values),
+                "o",
+                color=colour,
+                markersize=10,
+                alpha=0.75,
+                markeredgecolor=COLOURS["card"][0],
+                clip_on=False,
+            )
+            axes.plot(
+                [row.mean] * 2, [y - 0.29, y + 0.29], color=colour, linewidth=3, solid_capstyle="butt", clip_on=False
+            )
+            axes.annotate(
+                format_mean(row.mean),
+                (1, y),
+                (16, 0),
+                xycoords=axes.get_yaxis_transform(),
+                textcoords="offset points",
+                va="center_baseline",
+                fontweight="bold",
+            )
         return _svg(figure, title)
 
 
@@ -244,7 +281,9 @@ def _name_ends(axes: Axes, lines: Sequence[Line]) -> None:
         axes.annotate(
             line.label, ends[number], (right + 19, height), xycoords="figure pixels", textcoords="figure pixels",
             va="center_baseline", color=COLOURS["soft" if baseline else "ink"][0], fontweight=400 if baseline else 700,
-            arrowprops={"arrowstyle": "-", "color": line.look.light, "alpha": 0.55, "shrinkA": 4, "shrinkB": 3, "relpos": (0, 0.5)},
+            arrowprops={
+                "arrowstyle": "-", "color": line.look.light, "alpha": 0.55, "shrinkA": 4, "shrinkB": 3, "relpos": (0, 0.5)
+            },
         )  # fmt: skip
 
 
