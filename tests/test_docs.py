@@ -53,17 +53,26 @@ def test_the_page_has_every_backbone(page: Path) -> None:
     assert sorted(rows) == list_backbones("backbone")
 
 
-@pytest.mark.parametrize("page", [README, *sorted((ROOT / "docs").glob("*.md"))], ids=lambda page: page.stem)
+@pytest.mark.parametrize(
+    "page", [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))], ids=lambda page: page.stem
+)
 def test_links_and_pictures_of_the_page_exist(page: Path) -> None:
     targets = re.findall(r"\]\((?!https?:|#)([^)#]+)", page.read_text())
     missing = [target for target in targets if not (page.parent / target).exists()]
     assert not missing
 
 
-def test_files_named_in_the_walk_of_one_batch_exist() -> None:
-    walk = README.read_text().split("## The walk of one batch")[1].split("\n## ")[0]
-    missing = [name for name in re.findall(r"`([\w/]+/[\w/]+\.py)`", walk) if not (ROOT / name).exists()]
-    assert not missing
+def test_files_named_in_the_readme_exist() -> None:
+    names = re.findall(r"`((?:wmkit|envs)[\w/]*/[\w/]+\.py)`", README.read_text())
+    assert len(names) > 7  # the way of a batch
+    assert not [name for name in names if not (ROOT / name).exists()]
+
+
+def test_the_map_has_every_folder_of_the_package() -> None:
+    block = README.read_text().split("## Where things are")[1].split("\n\nA batch")[0]
+    named = re.findall(r"^      (\w+)/ ", block, re.MULTILINE)
+    folders = [path.parent.name for path in (ROOT / "wmkit").glob("*/__init__.py")]
+    assert sorted(named) == sorted(folders)
 
 
 @pytest.fixture
