@@ -1,5 +1,7 @@
 """The smallest comparison, and a folder that looks as if one had been run."""
 
+import dataclasses
+import functools
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -33,32 +35,55 @@ def tiny() -> RunConfig:
     )
 
 
-@pytest.fixture
-def make_folder(tmp_path: Path) -> Callable[..., Path]:
+def build_folder(
+    folder: Path,
+    *,
+    ended: int = 8,
+    failed: tuple[int, ...] = (),
+    right: bool = True,
+    worlds: tuple[str, ...] = (WORLD,),
+) -> Path:
     """Writes the files of a comparison of `s4` and `gru` at two rates and two seeds, without any run.
 
     Every cell of s4 has an imagined error of 2 and 3 at the two steps after the context, gru 8 and 9; both observe with
     1 and 2. With `right`, 18 of 20 answers of s4 are right, imagined and observed, 10 of gru; the majority has 12.
     """
+    plan = Plan(
+        systems=(System("s4", ("backbone=s4",)), System("gru", ("backbone=gru", "plugins=[a<b]"))),
+        worlds=tuple(map(PlannedWorld.find, worlds)),
+        seeds=(0, 1),
+        lrs=(1e-3, 3e-3),
+        minutes=1.0,
+        steps=None,
+        command="python compare.py 'a<b>'",
+    )
+    plan.save(folder)
+    for number, cell in enumerate(plan.cells()[:ended]):
+        write_cell(CellFiles.of(folder, cell), cell, failed=number in failed, right=right)
+    return folder
 
-    def make(
-        *, ended: int = 8, failed: tuple[int, ...] = (), right: bool = True, worlds: tuple[str, ...] = (WORLD,)
-    ) -> Path:
-        plan = Plan(
-            systems=(System("s4", ("backbone=s4",)), System("gru", ("backbone=gru", "plugins=[a<b]"))),
-            worlds=tuple(map(PlannedWorld.find, worlds)),
-            seeds=(0, 1),
-            lrs=(1e-3, 3e-3),
-            minutes=1.0,
-            steps=None,
-            command="python compare.py 'a<b>'",
-        )
-        plan.save(tmp_path)
-        for number, cell in enumerate(plan.cells()[:ended]):
-            write_cell(CellFiles.of(tmp_path, cell), cell, failed=number in failed, right=right)
-        return tmp_path
 
-    return make
+@pytest.fixture
+def make_folder(tmp_path: Path) -> Callable[..., Path]:
+    """`build_folder` in a folder of the test."""
+    return functools.partial(build_folder, tmp_path)
+
+
+@pytest.fixture(scope="session")
+def built_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A whole comparison that no test changes."""
+    return build_folder(tmp_path_factory.mktemp("comparison"))
+
+
+@pytest.fixture
+def rewrite_records() -> Callable[..., None]:
+    """Changes what the records of a run are about."""
+
+    def rewrite(run: Path, **about: str) -> None:
+        found = Measurements.load(run)
+        dataclasses.replace(found, about={**found.about, **about}).save(run)
+
+    return rewrite
 
 
 def write_cell(files: CellFiles, cell: Cell, *, failed: bool, right: bool) -> None:

@@ -114,7 +114,7 @@ class PlannedWorld:
     def find(cls, name: str) -> PlannedWorld:
         """The world that is called so."""
         world = find_world(name)
-        settings = dataclasses.asdict(world) if dataclasses.is_dataclass(world) else {}
+        settings: dict[str, Any] = dataclasses.asdict(world) if dataclasses.is_dataclass(world) else {}
         return cls(
             world.name, (f'world="{world.name}"',), {key: v for key, v in settings.items() if key not in DERIVED}
         )
@@ -244,7 +244,7 @@ class Plan:
         if len(keys) != 1:
             return None
         (key,) = keys
-        values = {world.name: world.settings.get(key) for world in self.worlds}
+        values: dict[str, Any] = {world.name: world.settings.get(key) for world in self.worlds}
         if not all(isinstance(value, int | float) and not isinstance(value, bool) for value in values.values()):
             return None
         return key, dict(sorted(values.items(), key=lambda item: item[1]))

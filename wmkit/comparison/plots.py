@@ -11,7 +11,9 @@ import io
 import math
 import re
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager
 from html import escape
+from typing import Any
 
 import matplotlib
 import numpy as np
@@ -59,7 +61,7 @@ LETTER = 8
 """Width of a letter, about; the page chooses the font."""
 TEXT_LINE = 17
 """Least distance between two labels at the ends of lines."""
-STYLE = {
+STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
     "text.parse_math": False,
     "font.size": 12.5,
@@ -253,8 +255,8 @@ def apart(heights: Sequence[float], low: float, high: float, gap: float) -> list
     return placed
 
 
-def _style(title: str) -> object:
-    return matplotlib.rc_context({**STYLE, "svg.hashsalt": title})
+def _style(title: str) -> AbstractContextManager[None]:
+    return matplotlib.rc_context(STYLE | {"svg.hashsalt": title})
 
 
 def _axes(height: float, left: float, right: float) -> tuple[Figure, Axes]:
@@ -272,7 +274,7 @@ def _room(least: float, names: Iterable[str]) -> float:
 def _name_ends(axes: Axes, lines: Sequence[Line]) -> None:
     """The name of each line beside its end, moved apart where names would overlap, with a leader."""
     low, high = axes.get_ylim()
-    ends = [axes.transData.transform((line.x[-1], np.clip(line.mean[-1], low, high))) for line in lines]
+    ends = [tuple(axes.transData.transform((line.x[-1], np.clip(line.mean[-1], low, high)))) for line in lines]
     order = sorted(range(len(lines)), key=lambda number: ends[number][1])
     placed = apart([ends[number][1] for number in order], BOTTOM, HEIGHT - TOP - 6, TEXT_LINE)
     right = axes.transAxes.transform((1, 0))[0]
@@ -282,7 +284,8 @@ def _name_ends(axes: Axes, lines: Sequence[Line]) -> None:
             line.label, ends[number], (right + 19, height), xycoords="figure pixels", textcoords="figure pixels",
             va="center_baseline", color=COLOURS["soft" if baseline else "ink"][0], fontweight=400 if baseline else 700,
             arrowprops={
-                "arrowstyle": "-", "color": line.look.light, "alpha": 0.55, "shrinkA": 4, "shrinkB": 3, "relpos": (0, 0.5)
+                "arrowstyle": "-", "color": line.look.light, "alpha": 0.55, "shrinkA": 4, "shrinkB": 3,
+                "relpos": (0, 0.5),
             },
         )  # fmt: skip
 

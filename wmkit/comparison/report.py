@@ -19,7 +19,7 @@ import polars as pl
 
 from wmkit.comparison.plan import Cell, CellFiles, Plan, Status
 from wmkit.comparison.plots import COLOURS, Dots, Line, Look, dot_plot, line_plot
-from wmkit.comparison.results import COSTS, Quantity, Results, number, percent, read_results
+from wmkit.comparison.results import COSTS, KEY, Quantity, Results, number, percent, read_results
 from wmkit.evaluation.predictors import IMAGINED, predictor
 from wmkit.evaluation.tables import Table
 from wmkit.files import write_text
@@ -28,8 +28,6 @@ from wmkit.training.run_folder import CONFIG
 REPORT = "report.html"
 UNEVEN = 1.25
 """Times as many steps a minute in one run as in another of the same system, above which the page says so."""
-KEY = ["world", "system", "lr", "seed"]
-"""Which columns say of which cell a row is."""
 ABREAST = 4
 """Systems that 80 columns of a terminal have room for."""
 
@@ -89,7 +87,7 @@ def tables(results: Results, world: str) -> list[Table]:
 
 
 def system_table(results: Results, world: str, labels: Sequence[str]) -> Marked:
-    """One column per system at its chosen learning rate, one row per quantity: mean over seeds, their range below it."""
+    """A column per system at its chosen learning rate, a row per quantity: mean over seeds, their range below it."""
     found = {
         (row["system"], row["metric"], row["predictor"]): row
         for row in results.means.filter("chosen", world=world).iter_rows(named=True)
@@ -284,7 +282,8 @@ def rates_table(results: Results, world: str) -> Marked:
         (row["system"], row["lr"], row["metric"], row["predictor"]): row
         for row in results.means.filter(world=world).iter_rows(named=True)
     }
-    rows, chosen = [], set()
+    rows: list[list[str]] = []
+    chosen: set[int] = set()
     for system in results.plan.systems:
         choice = of_world.get(system.label)
         for lr in results.plan.rates(system):
@@ -337,7 +336,7 @@ def _world(results: Results, world: str) -> dict[str, Any]:
     systems = [system.label for system in results.plan.systems]
     plot, caption = headline_plot(results, world)
     cells = results.cells.filter(world=world)
-    named = {key: Cell(key[1], key[0], key[2], key[3]) for key in cells.select(KEY).iter_rows()}
+    named = {tuple(row[key] for key in KEY): Cell(**row) for row in cells.select(KEY).iter_rows(named=True)}
     failed, skipped = cells.filter(status=Status.FAILED), cells.filter(pl.col("skipped") > 0)
     strips = []
     for system in systems:

@@ -8,6 +8,7 @@ cell, and a measure's attributes say how they are shown and which way is better.
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 import math
 import shlex
@@ -27,7 +28,8 @@ from wmkit.training.metrics import read_lines
 
 JSON = "comparison.json"
 CELL = {"world": pl.String, "system": pl.String, "lr": pl.Float64, "seed": pl.Int64}
-"""Columns that every table begins with."""
+"""Columns that every table begins with: which cell a row is of."""
+KEY = list(CELL)
 CELLS = CELL | {"status": pl.String, "error": pl.String, "skipped": pl.Int64}
 VALIDATIONS = CELL | {"step": pl.Int64, "minutes": pl.Float64, "name": pl.String, "value": pl.Float64}
 MEASURED = CELL | {"metric": pl.String, "predictor": pl.String}
@@ -164,33 +166,27 @@ class Results:
     def to_json(self) -> dict[str, Any]:
         """Plain values: the plan, what measures mean, one entry per system and world, one per cell."""
         measured = {name: metric for metrics in self.metrics.values() for name, metric in metrics.items()}
+        systems, cells = [], []
+        for world, system in itertools.product(self.plan.worlds, self.plan.systems):
+            of: dict[str, Any] = {"world": world.name, "system": system.label}
+            choice = self.choices.get((world.name, system.label))
+            test = _nested(self.means.filter("chosen", **of), "seeds")
+            systems.append(of | {"choice": dataclasses.asdict(choice) if choice else None, **test})
+        for row in self.cells.iter_rows(named=True):
+            of = {key: row[key] for key in KEY}
+            cells.append(
+                {"name": Cell(**of).name, **row}
+                | {"validations": self.validations.filter(**of).drop(KEY).to_dicts()}
+                | _nested(self.values.filter(**of), "episodes")
+                | {"curves": _curves(self.curves.filter(**of))}
+            )
         return {
             "plan": dataclasses.asdict(self.plan),
             "complete": self.complete,
             "cells_by_status": {status: self.count()[status] for status in Status},
             "measures": {n: {"title": m.title, "unit": m.unit, "better": m.better} for n, m in measured.items()},
-            "systems": [
-                {
-                    "system": system.label,
-                    "world": world.name,
-                    "choice": dataclasses.asdict(choice) if choice else None,
-                    "test": _nested(self.means.filter("chosen", world=world.name, system=system.label), "seeds"),
-                }
-                for world in self.plan.worlds
-                for system in self.plan.systems
-                for choice in [self.choices.get((world.name, system.label))]
-            ],
-            "cells": [
-                row
-                | {
-                    "name": Cell(*(row[key] for key in ("system", "world", "lr", "seed"))).name,
-                    "validations": self.validations.filter(**cell).drop(CELL).to_dicts(),
-                    "values": _nested(self.values.filter(**cell), "episodes"),
-                    "curves": _curves(self.curves.filter(**cell)),
-                }
-                for row in self.cells.iter_rows(named=True)
-                for cell in [{key: row[key] for key in CELL}]
-            ],
+            "systems": systems,
+            "cells": cells,
         }
 
     def save(self) -> None:
@@ -306,11 +302,11 @@ def _choices(
     cells: pl.DataFrame, validations: pl.DataFrame, metrics: Mapping[str, Mapping[str, Metric]]
 ) -> dict[tuple[str, str], Choice]:
     """Of each world and system with a cell that is done."""
-    done = cells.filter(pl.col("status") == Status.DONE).select(*CELL)
-    ends = validations.join(done, on=list(CELL), how="semi").filter(pl.col("step") == pl.col("step").max().over(*CELL))
+    done = cells.filter(pl.col("status") == Status.DONE).select(*KEY)
+    ends = validations.join(done, on=KEY, how="semi").filter(pl.col("step") == pl.col("step").max().over(*KEY))
     if ends.is_empty():
         return {}
-    wide = cells.join(ends.pivot("name", index=list(CELL), values="value"), on=list(CELL), how="left")
+    wide = cells.join(ends.pivot("name", index=KEY, values="value"), on=KEY, how="left")
     found = {}
     for (world, system), group in wide.partition_by("world", "system", as_dict=True).items():
         validated = [metric for metric in metrics.get(str(world), {}).values() if metric.validated]
@@ -321,11 +317,11 @@ def _choices(
 
 def _means(cells: pl.DataFrame, values: pl.DataFrame, metrics: Mapping[str, Mapping[str, Metric]]) -> pl.DataFrame:
     """Mean and range over the seeds that are done, and which of the chosen means are the best of their world."""
-    done = cells.filter(pl.col("status") == Status.DONE).select(*CELL, "chosen")
+    done = cells.filter(pl.col("status") == Status.DONE).select(*KEY, "chosen")
     of = ["world", "system", "lr", "chosen", "metric", "predictor"]
     mean = pl.col("mean")
     means = (
-        values.join(done, on=list(CELL))
+        values.join(done, on=KEY)
         .group_by(of, maintain_order=True)
         .agg(mean=mean.mean(), low=mean.min(), high=mean.max(), seeds=pl.len())
     )
@@ -337,13 +333,13 @@ def _means(cells: pl.DataFrame, values: pl.DataFrame, metrics: Mapping[str, Mapp
     return means.join(sign, on=["world", "metric"], how="left").with_columns(best=best.fill_null(False)).drop("sign")
 
 
-def _nested(rows: pl.DataFrame, count: str) -> dict[str, dict[str, Any]]:
-    """By metric and predictor: mean, low, high and how many there are."""
-    found: dict[str, dict[str, Any]] = {}
-    for row in rows.iter_rows(named=True):
+def _nested(rows: pl.DataFrame, count: str) -> dict[str, Any]:
+    """`test`, by metric and predictor: mean, low, high and how many there are. `costs`: the means by name."""
+    test: dict[str, dict[str, Any]] = {}
+    for row in rows.filter(pl.col("predictor") != COST).iter_rows(named=True):
         entry = {key: row[key] for key in ("mean", "low", "high", count)}
-        found.setdefault(row["metric"], {})[row["predictor"]] = entry
-    return found
+        test.setdefault(row["metric"], {})[row["predictor"]] = entry
+    return {"test": test, "costs": dict(rows.filter(predictor=COST).select("metric", "mean").iter_rows())}
 
 
 def _curves(rows: pl.DataFrame) -> dict[str, dict[str, list[float | None]]]:
