@@ -3,20 +3,35 @@
 import itertools
 import re
 import xml.etree.ElementTree as ElementTree
+from collections.abc import Sequence
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wmkit.comparison.plots import COLOURS, TEXT_LINE, WIDTH, Dots, Line, Look, apart, dot_plot, line_plot
+from wmkit.comparison.plots import (
+    COLOURS,
+    HEIGHT,
+    LETTER,
+    TEXT_LINE,
+    WIDTH,
+    Dots,
+    Line,
+    Look,
+    apart,
+    dot_plot,
+    line_plot,
+)
 
 S4, GRU = Look.of_system(0), Look.of_system(1)
 
 
-def lines(*values: float, label: str = "<a & b>", **options: object) -> str:
-    line = Line(label, S4, range(len(values)), values, values, values)
-    options = {"x_label": "x", "y_label": "y", "y_range": (1.0, 10.0), "format_y": "{:g}".format} | options
-    return line_plot("x < y", [line, Line("without", Look("soft", "--"), [0, 1], [2.0, 2.0])], **options)
+def lines(*values: float, label: str = "<a & b>", xs: Sequence[float] = (), **options: Any) -> str:
+    line = Line(label, S4, xs or range(len(values)), values, values, values)
+    options = {"x_label": "x", "y_label": "y", "unit": "grey levels"} | options
+    floor = Line("without", Look("soft", "--"), xs or [0, 1], [0.5, 0.5])
+    return line_plot("x < y", [line, floor], **options)
 
 
 def parsed(svg: str) -> ElementTree.Element:
@@ -50,7 +65,7 @@ def test_eight_systems_differ_in_colour_and_in_dash() -> None:
 
 def test_the_same_data_give_the_same_bytes_and_two_plots_share_no_id() -> None:
     assert lines(1.0, 2.0) == lines(1.0, 2.0)
-    dots = dot_plot("t", [Dots("a", S4, (0.5,), 0.5)], x_label="x", x_range=(0, 1), format_x=str, format_mean=str)
+    dots = dot_plot("t", [Dots("a", S4, (0.5,))], x_label="x", unit="share", text=str, dashed=None)
     first, second = (set(re.findall(r' id="([^"]+)"', svg)) for svg in (lines(1.0, 2.0), dots))
     assert first
     assert second
@@ -63,30 +78,38 @@ def test_nothing_in_a_plot_comes_from_elsewhere() -> None:
         assert outside not in svg
 
 
-@pytest.mark.parametrize("values", [(5.0,), (-50.0, 500.0)])
-@pytest.mark.parametrize("log_y", [False, True])
-def test_a_single_point_and_points_beyond_the_frame_stay_within_it(values: tuple[float, ...], log_y: bool) -> None:
-    svg = lines(*values, log_y=log_y)
+@pytest.mark.parametrize("values", [(5.0,), (-50.0, 500.0), (0.0, 0.0), (-1.0,)])
+@pytest.mark.parametrize("log", [False, True])
+def test_a_single_point_and_values_that_have_no_logarithm_stay_within_the_frame(
+    values: tuple[float, ...], log: bool
+) -> None:
+    svg = lines(*values, log=log)
     heights = [float(y) for path in re.findall(r' d="([^"]*)"', svg) for y in re.findall(r"[ML] \S+ (-?[\d.]+)", path)]
-    assert all(-360 <= height <= 360 for height in heights)  # bands count from below
+    assert heights
+    assert all(-HEIGHT <= height <= HEIGHT for height in heights)  # bands count from below
 
 
 def test_a_logarithmic_axis_marks_few_values_and_a_linear_one_round_values() -> None:
-    narrow, wide = lines(2.0, 3.0, log_y=True), lines(2.0, 3.0, log_y=True, y_range=(0.01, 1e6))
-    assert {"1", "2", "5", "10"} <= set(texts(narrow))
-    assert "0.1" in texts(wide)
-    assert not {"2", "0.2", "0.5"} & set(texts(wide)) - {"2"}
-    assert set(texts(lines(2.0, 3.0, x_ticks=[0, 1]))) >= {"0", "1"}
+    narrow, wide = texts(lines(2.0, 9.0, log=True)), texts(lines(0.01, 1e6, log=True))
+    assert {"2", "5"} <= set(narrow)
+    assert {"0.1", "10", "1,000"} <= set(wide)
+    assert not {"2", "0.2", "20", "0.5"} & set(wide)
+    assert {"0", "2", "4"} <= set(texts(lines(2.0, 4.0)))
+
+
+def test_shares_reach_to_all_and_sizes_are_marked_themselves() -> None:
+    assert {"40 %", "60 %", "100 %"} <= set(texts(lines(0.5, 0.75, unit="share")))
+    assert {"3", "17"} <= set(texts(lines(2.0, 3.0, x_ticks=[3, 17], xs=[3, 17])))
 
 
 def test_whole_numbers_of_steps_have_whole_ticks() -> None:
-    assert not {text for text in texts(lines(1.0, 2.0)) if text and "." in text}
+    assert not {text for text in texts(lines(10.0, 20.0)) if text and "." in text}
 
 
 def test_a_dot_plot_has_a_row_per_system_and_its_mean_in_words() -> None:
-    rows = [Dots("a", S4, (0.5, 0.75), 0.625), Dots("b", GRU, (0.25,), 0.25)]
-    svg = dot_plot("t", rows, x_label="x", x_range=(0.0, 1.0), format_x=str, format_mean="{:.1%}".format, reference=0.5)
-    assert {"a", "b", "62.5%", "25.0%", "x"} <= set(texts(svg))
+    rows = [Dots("a", S4, (0.5, 0.75)), Dots("b", GRU, (0.25,))]
+    svg = dot_plot("t", rows, x_label="x", unit="share", text="{:.1%}".format, dashed=0.5)
+    assert {"a", "b", "62.5%", "25.0%", "x", "20 %", "100 %"} <= set(texts(svg))
     dots = [element for element in parsed(svg).iter("use") if "var(--card)" in (element.get("style") or "")]
     assert len(dots) == 3
 
@@ -95,11 +118,10 @@ def test_long_names_have_room_beside_the_plot() -> None:
     name = "transformer_xl_320_cosine"
     svg = lines(1.0, 2.0, label=name)
     (at,) = [float(element.get("x", "nan")) for element in parsed(svg).iter("text") if element.text == name]
-    assert at + 8 * len(name) <= WIDTH
-    rows = [Dots(name, S4, (0.5,), 0.5)]
-    svg = dot_plot("t", rows, x_label="x", x_range=(0.0, 1.0), format_x=str, format_mean=str)
+    assert at + LETTER * len(name) <= WIDTH
+    svg = dot_plot("t", [Dots(name, S4, (0.5,))], x_label="x", unit="share", text=str, dashed=None)
     (end,) = [float(element.get("x", "nan")) for element in parsed(svg).iter("text") if element.text == name]
-    assert end >= 8 * len(name)  # the text ends there
+    assert end >= LETTER * len(name)  # the text ends there
 
 
 @given(st.lists(st.floats(0, 300), min_size=1, max_size=12))

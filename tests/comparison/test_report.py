@@ -97,7 +97,7 @@ def test_values_of_the_chosen_rate_are_shown_beside_what_needs_no_model(page: Pa
         "90.0 %",
         "50.0 %",
         "0.003chosen",
-        "Without a model: majority 60.0 %. It is dashed.",
+        "Without a model: majority 60.0 %. Dashed: the best.",
         "1.50 M",
         "512 MiB",
         "1.0 min",

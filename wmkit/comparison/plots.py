@@ -10,8 +10,8 @@ import dataclasses
 import io
 import math
 import re
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import AbstractContextManager
+import statistics
+from collections.abc import Callable, Sequence
 from html import escape
 from typing import Any
 
@@ -28,7 +28,6 @@ COLOURS = {
     "soft": ("#5b6470", "#a0a9b4"),
     "line": ("#e2e0da", "#343a42"),
     "mark": ("#fff6da", "#3a3420"),
-    "good": ("#1a7f4b", "#5bd196"),
     "bad": ("#b3261e", "#ff8a80"),
     "s0": ("#0b6bcb", "#6db3ff"),
     "s1": ("#d1495b", "#ff8b98"),
@@ -42,19 +41,17 @@ COLOURS = {
 """Of a page on a light and on a dark ground; s0, s1, ... are those of systems."""
 DASHES = (
     "-",
-    (0, (7, 2)),
-    (0, (3, 1.5)),
-    (0, (7, 2, 1.5, 2)),
-    (0, (1.5, 1.5)),
-    (0, (10, 3)),
-    (0, (5, 1.5, 1.5, 1.5, 1.5, 1.5)),
-    (0, (4, 4)),
+    *(
+        (0, dash)
+        for dash in ((7, 2), (3, 1.5), (7, 2, 1.5, 2), (1.5, 1.5), (10, 3), (5, 1.5, 1.5, 1.5, 1.5, 1.5), (4, 4))
+    ),
 )
-SYSTEMS = 8
-"""Styles of systems; with more of them they begin again."""
+"""Of systems, in the same order; with more than eight they begin again."""
 WIDTH, HEIGHT = 760, 360
 """Of a plot, in units of its SVG; a page scales it."""
 LEFT, RIGHT, TOP, BOTTOM = 62, 168, 14, 46
+MANY = 60
+"""Points of a line, above which they are not marked."""
 ROW = 38
 """Height of one row of dots."""
 LETTER = 8
@@ -68,16 +65,12 @@ STYLE: dict[Any, Any] = {
     "text.color": COLOURS["ink"][0],
     "axes.edgecolor": COLOURS["soft"][0],
     "axes.labelcolor": COLOURS["soft"][0],
-    "axes.linewidth": 1.0,
     "axes.spines.left": False,
     "axes.spines.right": False,
     "axes.spines.top": False,
     "axes.grid": True,
     "axes.axisbelow": True,
     "grid.color": COLOURS["line"][0],
-    "grid.linewidth": 1.0,
-    "xtick.color": COLOURS["line"][0],
-    "ytick.color": COLOURS["line"][0],
     "xtick.labelcolor": COLOURS["soft"][0],
     "ytick.labelcolor": COLOURS["soft"][0],
     "xtick.labelsize": 11.5,
@@ -132,10 +125,11 @@ class Dots:
     label: str
     look: Look
     values: Sequence[float]
-    mean: float
 
-
-Format = Callable[[float], str]
+    @property
+    def mean(self) -> float:
+        """Over seeds."""
+        return statistics.fmean(self.values)
 
 
 def line_plot(
@@ -144,102 +138,69 @@ def line_plot(
     *,
     x_label: str,
     y_label: str,
-    y_range: tuple[float, float],
-    format_y: Format,
+    unit: str,
     x_ticks: Sequence[float] = (),
-    log_y: bool = False,
+    log: bool = False,
 ) -> str:
     """Lines, each named at its right end, as `<svg>`. title: read out by screen readers.
 
-    x_ticks: marked instead of round values. log_y: equal ratios of y are equally far apart; y_range is positive then.
-    Values beyond y_range are drawn at its end.
+    unit: of y; shares are in per cent and reach to 100. x_ticks: marked instead of round values. log: equal ratios of y
+    are equally far apart, and values of 0 and below are drawn at the bottom.
     """
-    with _style(title):
-        right = WIDTH - _room(RIGHT, (line.label for line in lines))
-        figure, axes = _axes(HEIGHT, LEFT, right)
+    ys = [y for line in lines for curve in (line.mean, line.low or (), line.high or ()) for y in curve]
+    positive = [y for y in ys if y > 0]
+    low, high = (0.9 * min(positive), 1.1 * max(positive)) if log and positive else _ends(ys, unit)
+    few = LogLocator(subs=(1, 2, 5) if high < 1000 * low else (1,)) if log else MaxNLocator(5, steps=ROUND)
+    with matplotlib.rc_context(STYLE | {"svg.hashsalt": title}):
+        figure, axes = _axes(HEIGHT, LEFT, WIDTH - _room(RIGHT, [line.label for line in lines]))
         xs = [x for line in lines for x in line.x]
-        axes.set_xlim(min(xs), max(max(xs), min(xs) + 1e-9))
-        axes.set_yscale("log" if log_y else "linear")
-        axes.set_ylim(*y_range)
-        axes.set_xlabel(x_label)
-        axes.set_ylabel(y_label)
-        whole = all(x == round(x) for x in xs)
-        round_x = MaxNLocator(6, steps=ROUND, integer=whole)
+        axes.set(xlim=(min(xs), max(max(xs), min(xs) + 1e-9)), xlabel=x_label, ylabel=y_label)
+        axes.set(yscale="log" if log else "linear", ylim=(low, high))
+        round_x = MaxNLocator(6, steps=ROUND, integer=all(x == round(x) for x in xs))
         axes.xaxis.set_major_locator(FixedLocator(x_ticks) if x_ticks else round_x)
         axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
-        decades = math.log10(y_range[1] / y_range[0]) if log_y else 0
-        axes.yaxis.set_major_locator(
-            LogLocator(subs=(1, 2, 5) if decades < 3 else (1,)) if log_y else MaxNLocator(5, steps=ROUND)
-        )
+        axes.yaxis.set_major_locator(few)
         axes.yaxis.set_minor_locator(NullLocator())
-        axes.yaxis.set_major_formatter(FuncFormatter(lambda y, _: format_y(y)))
+        axes.yaxis.set_major_formatter(_formatter(unit))
         for line in lines:
-            colour, baseline = line.look.light, line.low is None
+            of = {"color": line.look.light, "clip_on": False}
             if line.low is not None and line.high is not None:
-                low, high = np.clip(line.low, *y_range), np.clip(line.high, *y_range)
-                axes.fill_between(line.x, low, high, color=colour, alpha=0.16, linewidth=0, clip_on=False)
-            dotted = not baseline and len(line.x) <= 60
-            axes.plot(
-                line.x, np.clip(line.mean, *y_range), color=colour, linestyle=line.look.dash,
-                linewidth=1.5 if baseline else 2.2, marker="o" if dotted else "", markersize=4.5, clip_on=False,
-            )  # fmt: skip
+                band = np.clip(line.low, low, high), np.clip(line.high, low, high)
+                axes.fill_between(line.x, *band, alpha=0.16, linewidth=0, **of)
+            of |= {"linewidth": 1.5, "marker": ""} if line.low is None else {"linewidth": 2.2, "marker": "o"}
+            curve = axes.plot(line.x, np.clip(line.mean, low, high), linestyle=line.look.dash, markersize=4.5, **of)
+            if len(line.x) > MANY:
+                curve[0].set_marker("")
         _name_ends(axes, lines)
         return _svg(figure, title)
 
 
 def dot_plot(
-    title: str,
-    rows: Sequence[Dots],
-    *,
-    x_label: str,
-    x_range: tuple[float, float],
-    format_x: Format,
-    format_mean: Format,
-    reference: float | None = None,
+    title: str, rows: Sequence[Dots], *, x_label: str, unit: str, text: Callable[[float], str], dashed: float | None
 ) -> str:
-    """One row per system, one dot per seed, a bar at their mean; a dashed line at `reference`. As `<svg>`."""
-    with _style(title):
-        height = TOP + ROW * len(rows) + BOTTOM
-        figure, axes = _axes(height, _room(LEFT + 70, (row.label for row in rows)), WIDTH - RIGHT)
-        axes.set_xlim(*x_range)
-        axes.set_ylim(len(rows) - 0.5, -0.5)
-        axes.set_xlabel(x_label)
+    """One row per system, one dot per seed, a bar at their mean, which is also written; as `<svg>`.
+
+    unit: as in `line_plot`. text: how means are written. dashed: where a line goes through all rows.
+    """
+    values = [value for row in rows for value in row.values]
+    ends = _ends([*values, *([] if dashed is None else [dashed])], unit)
+    with matplotlib.rc_context(STYLE | {"svg.hashsalt": title}):
+        left = _room(LEFT + 70, [row.label for row in rows])
+        figure, axes = _axes(TOP + ROW * len(rows) + BOTTOM, left, WIDTH - RIGHT)
+        axes.set(xlim=ends, ylim=(len(rows) - 0.5, -0.5), xlabel=x_label)
         axes.xaxis.set_major_locator(MaxNLocator(5, steps=ROUND))
-        axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: format_x(x)))
+        axes.xaxis.set_major_formatter(_formatter(unit))
         axes.set_yticks(range(len(rows)), [row.label for row in rows], fontweight="bold", color=COLOURS["ink"][0])
-        if reference is not None:
-            axes.axvline(
-                np.clip(reference, *x_range),
-                color=COLOURS["soft"][0],
-                linestyle=(0, (5, 4)),
-                linewidth=1.5,
-                clip_on=False,
-            )
+        if dashed is not None:
+            axes.axvline(dashed, color=COLOURS["soft"][0], linestyle=(0, (5, 4)), linewidth=1.5)
         for y, row in enumerate(rows):
-            values, colour = np.clip(row.values, *x_range), row.look.light
-            axes.plot([values.min(), values.max()], [y, y], color=colour, linewidth=3, alpha=0.45, clip_on=False)
-            axes.plot(
-                values,
-                [y] * len(values),
-                "o",
-                color=colour,
-                markersize=10,
-                alpha=0.75,
-                markeredgecolor=COLOURS["card"][0],
-                clip_on=False,
-            )
-            axes.plot(
-                [row.mean] * 2, [y - 0.29, y + 0.29], color=colour, linewidth=3, solid_capstyle="butt", clip_on=False
-            )
-            axes.annotate(
-                format_mean(row.mean),
-                (1, y),
-                (16, 0),
-                xycoords=axes.get_yaxis_transform(),
-                textcoords="offset points",
-                va="center_baseline",
-                fontweight="bold",
-            )
+            of = {"color": row.look.light, "clip_on": False}
+            dots = {"markersize": 10, "alpha": 0.75, "markeredgecolor": COLOURS["card"][0]}
+            axes.plot([min(row.values), max(row.values)], [y, y], linewidth=3, alpha=0.45, **of)
+            axes.plot(row.values, [y] * len(row.values), "o", **dots, **of)
+            axes.plot([row.mean] * 2, [y - 0.29, y + 0.29], linewidth=3, solid_capstyle="butt", **of)
+            at = {"xycoords": axes.get_yaxis_transform(), "textcoords": "offset points", "va": "center_baseline"}
+            axes.annotate(text(row.mean), (1, y), (16, 0), fontweight="bold", **at)
         return _svg(figure, title)
 
 
@@ -255,8 +216,16 @@ def apart(heights: Sequence[float], low: float, high: float, gap: float) -> list
     return placed
 
 
-def _style(title: str) -> AbstractContextManager[None]:
-    return matplotlib.rc_context(STYLE | {"svg.hashsalt": title})
+def _ends(values: Sequence[float], unit: str) -> tuple[float, float]:
+    """The ends of a linear axis: 100 % for shares, else 0 where nothing is below it."""
+    low, high = min(values), max(values)
+    if unit == "share":
+        return math.floor(min(0.4, low) * 10) / 10, 1.0
+    return min(0.0, 1.05 * low), 1.05 * high if high > 0 else 1.0
+
+
+def _formatter(unit: str) -> FuncFormatter:
+    return FuncFormatter(lambda value, _: f"{100 * value:.0f} %" if unit == "share" else f"{value:,.6g}")
 
 
 def _axes(height: float, left: float, right: float) -> tuple[Figure, Axes]:
@@ -266,7 +235,7 @@ def _axes(height: float, left: float, right: float) -> tuple[Figure, Axes]:
     return figure, figure.add_axes(box)
 
 
-def _room(least: float, names: Iterable[str]) -> float:
+def _room(least: float, names: Sequence[str]) -> float:
     """Width beside a plot for the longest of its names, up to a third of the whole."""
     return min(max(least, LETTER * max(map(len, names)) + 24), WIDTH / 3)
 
@@ -278,16 +247,15 @@ def _name_ends(axes: Axes, lines: Sequence[Line]) -> None:
     order = sorted(range(len(lines)), key=lambda number: ends[number][1])
     placed = apart([ends[number][1] for number in order], BOTTOM, HEIGHT - TOP - 6, TEXT_LINE)
     right = axes.transAxes.transform((1, 0))[0]
+    pixels = {"xycoords": "figure pixels", "textcoords": "figure pixels", "va": "center_baseline"}
+    leader = {"arrowstyle": "-", "alpha": 0.55, "shrinkA": 4, "shrinkB": 3, "relpos": (0, 0.5)}
     for number, height in zip(order, placed, strict=True):
-        line, baseline = lines[number], lines[number].low is None
-        axes.annotate(
-            line.label, ends[number], (right + 19, height), xycoords="figure pixels", textcoords="figure pixels",
-            va="center_baseline", color=COLOURS["soft" if baseline else "ink"][0], fontweight=400 if baseline else 700,
-            arrowprops={
-                "arrowstyle": "-", "color": line.look.light, "alpha": 0.55, "shrinkA": 4, "shrinkB": 3,
-                "relpos": (0, 0.5),
-            },
-        )  # fmt: skip
+        line = lines[number]
+        of: dict[str, Any] = {"color": COLOURS["ink"][0], "fontweight": "bold"}
+        if line.low is None:
+            of = {"color": COLOURS["soft"][0]}
+        arrow = leader | {"color": line.look.light}
+        axes.annotate(line.label, ends[number], (right + 19, height), arrowprops=arrow, **pixels, **of)
 
 
 def _svg(figure: Figure, title: str) -> str:

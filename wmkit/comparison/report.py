@@ -8,8 +8,7 @@ from __future__ import annotations
 import base64
 import dataclasses
 import json
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,7 @@ import polars as pl
 
 from wmkit.comparison.plan import Cell, CellFiles, Plan, Status
 from wmkit.comparison.plots import COLOURS, Dots, Line, Look, dot_plot, line_plot
-from wmkit.comparison.results import COSTS, KEY, Quantity, Results, number, percent, read_results
+from wmkit.comparison.results import COST, COSTS, KEY, LOSS, Results, read_results
 from wmkit.evaluation.predictors import IMAGINED, predictor
 from wmkit.evaluation.tables import Table
 from wmkit.files import write_text
@@ -101,7 +100,7 @@ def system_table(results: Results, world: str, labels: Sequence[str]) -> Marked:
     for quantity in [*results.quantities(world), *COSTS]:
         cells = [found.get((label, quantity.metric, quantity.predictor)) for label in labels]
         best |= {(len(rows), column) for column, cell in enumerate(cells, start=1) if cell and cell["best"]}
-        rows.append([quantity.title, *(_mean_and_range(quantity, cell) for cell in cells)])
+        rows.append([quantity.title, *(quantity.cell(cell) for cell in cells)])
     return Marked(Table(f"{world}, {results.plan.budget()}", ["", *labels], rows), frozenset(best))
 
 
@@ -125,32 +124,22 @@ def headline_plot(results: Results, world: str) -> tuple[str, str]:
     if not quantities:
         return "", ""
     quantity = quantities[0]
-    of = results.values.filter(world=world, metric=quantity.metric, predictor=quantity.predictor)
-    values = of.join(results.cells.filter("chosen", status=Status.DONE), on=KEY, how="semi")
-    looks = looks_of(results.plan)
-    rows = [
-        Dots(label, look, found.to_list(), float(found.mean()))  # type: ignore[arg-type]
-        for label, look in looks.items()
-        if len(found := values.filter(system=label)["mean"])
-    ]
-    metric = results.metrics[world][quantity.metric]
-    baselines = results.baselines(world, metric.name)
-    best = next(iter(baselines.items()), None)
-    seen = [value for row in rows for value in row.values] + ([best[1]] if best else [])
-    caption = f"{max(values['episodes']):,} test episodes for each run; {metric.better} is better."
-    if best:
-        caption += (
-            f" Without a model: {', '.join(f'{predictor(n).label} {quantity.text(v)}' for n, v in baselines.items())}."
-        )
-        caption += " Dashed: the best of these." if len(baselines) > 1 else " It is dashed."
+    values = results.of_chosen(results.values, world=world, metric=quantity.metric, predictor=quantity.predictor)
+    seeds = {label: values.filter(system=label)["mean"].to_list() for label in looks_of(results.plan)}
+    rows = [Dots(label, look, seeds[label]) for label, look in looks_of(results.plan).items() if seeds[label]]
+    baselines = results.baselines(world, quantity.metric)
+    better = results.metrics[world][quantity.metric].better
+    caption = f"{max(values['episodes']):,} test episodes for each run; {better} is better."
+    if baselines:
+        named = ", ".join(f"{predictor(name).label} {quantity.text(value)}" for name, value in baselines.items())
+        caption += f" Without a model: {named}. Dashed: the best{' of these' if len(baselines) > 1 else ''}."
     plot = dot_plot(
         f"{quantity.title} on {world}: " + ", ".join(f"{row.label} {quantity.text(row.mean)}" for row in rows),
         rows,
         x_label=f"{quantity.title}, on test episodes: one dot per seed, bar: mean",
-        x_range=_range(metric.unit, seen),
-        format_x=_tick(metric.unit),
-        format_mean=quantity.text,
-        reference=best[1] if best else None,
+        unit=quantity.unit,
+        text=quantity.text,
+        dashed=next(iter(baselines.values()), None),
     )
     return plot, caption
 
@@ -158,44 +147,34 @@ def headline_plot(results: Results, world: str) -> tuple[str, str]:
 def size_curve(results: Results) -> str:
     """The headline quantity against the one setting in which the worlds differ; empty where they differ in more."""
     sizes = results.plan.sizes()
-    first, *others = ({(q.metric, q.predictor): q for q in results.quantities(w.name)} for w in results.plan.worlds)
-    shared = next((q for key, q in first.items() if all(key in other for other in others)), None)
-    if sizes is None or shared is None:
+    if sizes is None:
         return ""
-    key, sizes_of = sizes
-    means = results.means.filter("chosen", metric=shared.metric, predictor=shared.predictor)
-    lines = []
+    key, size_of = sizes
+    first, *others = (results.quantities(world) for world in size_of)
+    shared = [quantity for quantity in first if all(quantity in other for other in others)]
+    if not shared:
+        return ""
+    quantity, lines = shared[0], []
+    means = results.means.filter("chosen", metric=quantity.metric, predictor=quantity.predictor)
     for label, look in looks_of(results.plan).items():
         rows = {row["world"]: row for row in means.filter(system=label).iter_rows(named=True)}
-        known = [(size, *(rows[w][k] for k in ("mean", "low", "high"))) for w, size in sizes_of.items() if w in rows]
-        if known:
-            lines.append(Line(label, look, *(list(column) for column in zip(*known, strict=True))))
-    metric = results.metrics[results.plan.worlds[0].name][shared.metric]
-    floors = {world: results.baselines(world, metric.name) for world in sizes_of}
-    for name in floors[results.plan.worlds[0].name]:
-        if all(name in floor for floor in floors.values()):
-            lines.append(_baseline(name, list(sizes_of.values()), [floors[world][name] for world in sizes_of]))
-    seen = [value for line in lines for value in (*line.mean, *(line.low or ()), *(line.high or ()))]
-    return line_plot(
-        f"{shared.title} against {key}",
-        lines,
-        x_label=key,
-        y_label=shared.title,
-        y_range=_range(metric.unit, seen),
-        format_y=_tick(metric.unit),
-        x_ticks=list(sizes_of.values()),
-    )
+        there = [world for world in size_of if world in rows]
+        curves = ([rows[world][name] for world in there] for name in ("mean", "low", "high"))
+        if there:
+            lines.append(Line(label, look, [size_of[world] for world in there], *curves))
+    floors = [results.baselines(world, quantity.metric) for world in size_of]
+    for name in floors[0]:
+        if all(name in floor for floor in floors):
+            lines.append(_baseline(name, [*size_of.values()], [floor[name] for floor in floors]))
+    title, ticks = f"{quantity.title} against {key}", [*size_of.values()]
+    return line_plot(title, lines, x_label=key, y_label=quantity.title, unit=quantity.unit, x_ticks=ticks)
 
 
 def learning_curve(results: Results, world: str) -> str:
     """What learning rates are chosen by, against minutes of training; empty before a cell is done."""
-    choices = [choice for (of, _), choice in results.choices.items() if of == world]
-    if not choices:
-        return ""
-    by = choices[0].by if len({choice.by for choice in choices}) == 1 else "loss"
-    done = results.cells.filter("chosen", world=world, status=Status.DONE)
-    logged = results.validations.filter(name=by).join(done, on=KEY, how="semi")
-    lines = []
+    by, lines = results.criterion(world), []
+    finite = results.validations.filter(pl.col("value").is_finite())
+    logged = results.of_chosen(finite, world=world, name=by.metric)
     for label, look in looks_of(results.plan).items():
         seeds = logged.filter(system=label).partition_by("seed")
         if seeds:
@@ -203,15 +182,8 @@ def learning_curve(results: Results, world: str) -> str:
             lines.append(Line(label, look, *at_common_times(curves)))
     if not lines:
         return ""
-    title, unit = criterion(results, world, by)
-    return line_plot(
-        f"{title} against training time on {world}",
-        lines,
-        x_label="minutes of training",
-        y_label=title,
-        y_range=_range(unit, [value for line in lines for value in (*(line.low or ()), *(line.high or ()))]),
-        format_y=_tick(unit),
-    )
+    title = f"{by.title} against training time on {world}"
+    return line_plot(title, lines, x_label="minutes of training", y_label=by.title, unit=by.unit)
 
 
 def at_common_times(curves: Sequence[tuple[np.ndarray, np.ndarray]]) -> tuple[list[float], ...]:
@@ -227,24 +199,20 @@ def at_common_times(curves: Sequence[tuple[np.ndarray, np.ndarray]]) -> tuple[li
     return times.tolist(), values.mean(0).tolist(), values.min(0).tolist(), values.max(0).tolist()
 
 
-def step_curves(results: Results, world: str) -> list[dict[str, str]]:
-    """For each metric that is measured step by step: its title, its plot and how that is to be read."""
-    curves = results.curves.filter(pl.col("value").is_not_nan(), world=world)
-    chosen = curves.join(results.cells.filter("chosen"), on=KEY, how="semi")
-    context, horizon = results.queries.get(world, (0, 0))
-    found = []
+def step_curves(results: Results, world: str) -> list[tuple[str, str]]:
+    """For each metric that is measured step by step: its plot and how that is to be read."""
+    curves = results.curves.filter(pl.col("value").is_finite(), world=world)
+    imagined = results.of_chosen(curves, predictor=IMAGINED)
+    value, found = pl.col("value"), []
     for metric in results.metrics.get(world, {}).values():
         lines = []
-        steps = chosen.filter(metric=metric.name, predictor=IMAGINED)
-        value = pl.col("value")
         for label, look in looks_of(results.plan).items():
-            seeds = steps.filter(system=label)
-            # Steps at which some seed has no value are left out.
-            full = pl.len() == seeds["seed"].n_unique()
+            seeds = imagined.filter(metric=metric.name, system=label)
             over = seeds.group_by("step").agg(
-                value.mean().alias("mean"), value.min().alias("low"), value.max().alias("high"), full=full
+                value.mean().alias("mean"), value.min().alias("low"), value.max().alias("high"), count=pl.len()
             )
-            over = over.filter("full").sort("step")
+            # Steps at which some seed has no value are left out.
+            over = over.filter(pl.col("count") == seeds["seed"].n_unique()).sort("step")
             if len(over):
                 lines.append(Line(label, look, *(over[name].to_list() for name in ("step", "mean", "low", "high"))))
         if not lines:
@@ -252,56 +220,53 @@ def step_curves(results: Results, world: str) -> list[dict[str, str]]:
         for name in results.baselines(world, metric.name):
             line = curves.filter(metric=metric.name, predictor=name).group_by("step").agg(value.mean()).sort("step")
             lines.append(_baseline(name, line["step"].to_list(), line["value"].to_list()))
-        seen = [value for line in lines for value in (*line.mean, *(line.low or ()), *(line.high or ()))]
-        positive = [value for value in seen if value > 0]
-        log = metric.better == "lower" and len(positive) > 0
+        log = metric.better == "lower"
         plot = line_plot(
             f"{metric.title} against steps after the context on {world}",
             lines,
             x_label="steps after the context",
             y_label=metric.title if metric.unit == "share" else f"{metric.title} ({metric.unit})",
-            y_range=(0.9 * min(positive), 1.1 * max(positive)) if log else _range(metric.unit, seen),
-            format_y=_tick(metric.unit),
-            log_y=log,
+            unit=metric.unit,
+            log=log,
         )
+        observed, horizon = results.queries[world]
         caption = (
-            f"Test episodes: {context} steps observed, {horizon} imagined from the true actions; {metric.better} is "
+            f"Test episodes: {observed} steps observed, {horizon} imagined from the true actions; {metric.better} is "
             f"better{', on a log scale' if log else ''}. Mean over seeds, the band is their range; baselines that need "
             f"no model are dashed. {metric.caption}"
         )
-        found.append({"title": metric.title, "plot": plot, "caption": caption.strip()})
+        found.append((plot, caption.strip()))
     return found
 
 
 def rates_table(results: Results, world: str) -> Marked:
     """One row per system and learning rate with the validation that decides; the chosen ones are marked."""
-    quantities = results.quantities(world)
-    of_world = {system: choice for (name, system), choice in results.choices.items() if name == world}
-    by = {choice.by for choice in of_world.values()}
+    quantities, by = results.quantities(world), results.criterion(world)
     means = {
-        (row["system"], row["lr"], row["metric"], row["predictor"]): row
+        tuple(row[key] for key in ("system", "lr", "metric", "predictor")): row
         for row in results.means.filter(world=world).iter_rows(named=True)
     }
     rows: list[list[str]] = []
     chosen: set[int] = set()
     for system in results.plan.systems:
-        choice = of_world.get(system.label)
+        choice = results.choices.get((world, system.label))
         for lr in results.plan.rates(system):
             statuses = results.cells.filter(world=world, system=system.label, lr=lr)["status"].to_list()
-            others = {str(s): statuses.count(s) for s in Status if s is not Status.DONE and s in statuses}
-            score = choice.scores.get(lr) if choice else None
+            others = [f"\n{statuses.count(status)} {status}" for status in Status if status in statuses]
+            score = choice.scores.get(lr) if choice and choice.by == by.metric else None
             if choice and choice.lr == lr:
                 chosen.add(len(rows))
-            row = [system.label, f"{lr:g}" + ("\nchosen" if choice and choice.lr == lr else "")]
-            row.append(
-                f"{statuses.count(Status.DONE)} done" + "".join(f"\n{n} {status}" for status, n in others.items())
+            rows.append(
+                [
+                    system.label,
+                    f"{lr:g}" + ("\nchosen" if len(rows) in chosen else ""),
+                    "".join(others).strip(),
+                    "-" if score is None else by.text(score),
+                    *(q.cell(means.get((system.label, lr, q.metric, q.predictor))) for q in quantities),
+                ]
             )
-            row.append("-" if choice is None or score is None else _score(results, world, choice.by, score))
-            row += [_mean_and_range(q, means.get((system.label, lr, q.metric, q.predictor))) for q in quantities]
-            rows.append(row)
-    title = criterion(results, world, by.pop())[0] if len(by) == 1 else "validation"
-    headings = ["system", "learning rate", "cells", title, *(f"test {quantity.title}" for quantity in quantities)]
-    return Marked(Table(f"Chosen by {title}", headings, rows), chosen=frozenset(chosen))
+    headings = ["system", "learning rate", "cells", by.title, *(f"test {quantity.title}" for quantity in quantities)]
+    return Marked(Table(f"Chosen by {by.title}", headings, rows), chosen=frozenset(chosen))
 
 
 def cells_table(results: Results, world: str) -> Marked:
@@ -313,68 +278,41 @@ def cells_table(results: Results, world: str) -> Marked:
     }
     rows = []
     for cell in results.cells.filter(world=world).iter_rows(named=True):
-        row = [cell["system"], f"{cell['lr']:g}", str(cell["seed"]), cell["status"]]
-        for quantity in quantities:
-            value = values.get((*(cell[key] for key in KEY), quantity.metric, quantity.predictor))
-            below = "" if value is None or value["low"] is None else f"\n{_between(quantity, value)}"
-            row.append("-" if value is None else quantity.text(value["mean"]) + below)
-        rows.append(row)
+        of = tuple(cell[key] for key in KEY)
+        found = [quantity.cell(values.get((*of, quantity.metric, quantity.predictor))) for quantity in quantities]
+        rows.append([cell["system"], f"{cell['lr']:g}", str(cell["seed"]), cell["status"], *found])
     headings = ["system", "learning rate", "seed", "status", *(quantity.title for quantity in quantities)]
     return Marked(Table("Every cell", headings, rows))
 
 
-def criterion(results: Results, world: str, by: str) -> tuple[str, str]:
-    """Title and unit of what learning rates are chosen by."""
-    metric = results.metrics[world].get(by.removesuffix(f"_{IMAGINED}"))
-    if metric is None:
-        return "validation loss", "nats per observation"
-    return f"validation {metric.title}, {predictor(IMAGINED).label}", metric.unit
-
-
 def _world(results: Results, world: str) -> dict[str, Any]:
     """Everything about one world."""
-    systems = [system.label for system in results.plan.systems]
-    plot, caption = headline_plot(results, world)
     cells = results.cells.filter(world=world)
-    named = {tuple(row[key] for key in KEY): Cell(**row) for row in cells.select(KEY).iter_rows(named=True)}
-    failed, skipped = cells.filter(status=Status.FAILED), cells.filter(pl.col("skipped") > 0)
     strips = []
-    for system in systems:
-        tested = cells.filter("chosen", system=system, status=Status.DONE)
-        if len(tested):
-            cell = named[tested.select(KEY).row(0)]
-            path = CellFiles.of(results.folder, cell).run / "pictures" / "strip.png"
+    for system in results.plan.systems:
+        tested = cells.filter("chosen", system=system.label, status=Status.DONE).head(1)
+        for row in tested.select(KEY).iter_rows(named=True):
+            path = CellFiles.of(results.folder, Cell(**row)).run / "pictures" / "strip.png"
             image = base64.b64encode(path.read_bytes()).decode("ascii") if path.exists() else ""
-            strips.append({"system": system, "cell": cell, "image": image})
+            strips.append({"system": system.label, "cell": Cell(**row), "image": image})
+    noted = {
+        name: [(Cell(**{key: row[key] for key in KEY}), row[name]) for row in cells.filter(of).iter_rows(named=True)]
+        for name, of in (("error", pl.col("status") == Status.FAILED), ("skipped", pl.col("skipped") > 0))
+    }
     return {
         "name": world,
-        "headline": {"plot": plot, "caption": caption},
-        "systems": system_table(results, world, systems),
+        "headline": headline_plot(results, world),
+        "systems": system_table(results, world, [system.label for system in results.plan.systems]),
         "uneven": _uneven(results, world),
         "learning": learning_curve(results, world),
-        "by_loss": any(choice.by == "loss" for (of, _), choice in results.choices.items() if of == world),
+        "by_loss": results.criterion(world).metric == LOSS,
         "curves": step_curves(results, world),
         "strips": strips,
         "rates": rates_table(results, world),
         "cells": cells_table(results, world),
-        "failed": [(named[row[:4]], row[4]) for row in failed.select(*KEY, "error").iter_rows()],
-        "skipped": [(named[row[:4]], row[4]) for row in skipped.select(*KEY, "skipped").iter_rows()],
+        "failed": noted["error"],
+        "skipped": noted["skipped"],
     }
-
-
-def _mean_and_range(quantity: Quantity, cell: Mapping[str, Any] | None) -> str:
-    if cell is None:
-        return "-"
-    below = _between(quantity, cell)
-    return quantity.text(cell["mean"]) + (f"\n{below}" if cell["low"] != cell["high"] else "")
-
-
-def _between(quantity: Quantity, value: Mapping[str, Any]) -> str:
-    return f"{quantity.text(value['low'])} – {quantity.text(value['high'])}"
-
-
-def _score(results: Results, world: str, by: str, score: float) -> str:
-    return percent(score) if criterion(results, world, by)[1] == "share" else number(score)
 
 
 def _baseline(name: str, x: list[float], mean: list[float]) -> Line:
@@ -382,21 +320,9 @@ def _baseline(name: str, x: list[float], mean: list[float]) -> Line:
     return Line(found.label, Look("soft", "--" if found.dash == "-" else found.dash), x, mean)
 
 
-def _range(unit: str, values: Sequence[float]) -> tuple[float, float]:
-    """The ends of an axis for these values: to 100 % for shares, from 0 where nothing is below."""
-    low, high = min(values), max(values)
-    if unit == "share":
-        return math.floor(min(0.4, low) * 10) / 10, 1.0
-    return min(0.0, 1.05 * low), 1.05 * high if high > 0 else 1.0
-
-
-def _tick(unit: str) -> Any:
-    return (lambda value: f"{100 * value:.0f} %") if unit == "share" else (lambda value: f"{value:,.6g}")
-
-
 def _uneven(results: Results, world: str) -> list[str]:
     """Systems of which one run took many more steps a minute than another: their minutes were not the same budget."""
-    costs = results.values.filter(world=world, predictor="").pivot("metric", index=KEY, values="mean")
+    costs = results.values.filter(world=world, predictor=COST).pivot("metric", index=KEY, values="mean")
     if results.plan.minutes is None or not {"steps", "minutes"} <= set(costs.columns):
         return []
     pace = (pl.col("steps") / pl.col("minutes")).filter(pl.col("minutes") > 0)

@@ -37,6 +37,8 @@ VALUES = MEASURED | {"mean": pl.Float64, "low": pl.Float64, "high": pl.Float64, 
 CURVES = MEASURED | {"step": pl.Int64, "value": pl.Float64}
 COST = ""
 """What stands for the predictor in the rows of costs."""
+LOSS = "loss"
+"""As validations log it."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,14 +49,20 @@ class Quantity:
     predictor: str
     title: str
     text: Callable[[float], str]
-    better: str | None = None
-    """`higher` or `lower`; None: costs are not ranked."""
+    unit: str = ""
 
     @classmethod
     def of(cls, metric: Metric, name: str) -> Quantity:
         """The values of the predictor called `name`."""
         text = percent if metric.unit == "share" else number
-        return cls(metric.name, name, f"{metric.title}, {predictor(name).label}", text, metric.better)
+        return cls(metric.name, name, f"{metric.title}, {predictor(name).label}", text, metric.unit)
+
+    def cell(self, row: Mapping[str, Any] | None) -> str:
+        """The mean in a row of a table, and below it what it lies between, if that says more."""
+        if row is None:
+            return "-"
+        apart = row["low"] is not None and row["low"] != row["high"]
+        return self.text(row["mean"]) + (f"\n{self.text(row['low'])} – {self.text(row['high'])}" if apart else "")
 
 
 def percent(value: float) -> str:
@@ -110,7 +118,7 @@ def choose(cells: pl.DataFrame, validated: Sequence[Metric]) -> Choice | None:
     seeds = (sound["seed"].unique() if seeds.is_empty() else seeds).sort()
     compared = sound.filter(pl.col("seed").is_in(seeds.to_list()))
     names = {f"{metric.name}_{IMAGINED}": metric.better for metric in validated}
-    by = next((n for n in names if n in compared.columns and not compared[n].null_count()), "loss")
+    by = next((n for n in names if n in compared.columns and not compared[n].null_count()), LOSS)
     worst_loss = pl.col("loss").fill_nan(math.inf)  # a loss that is no number is the worst
     means = compared.with_columns(worst_loss).group_by("lr").agg(pl.col(*{by, "loss"}).mean())
     means = means.sort(by, "loss", "lr", descending=[names.get(by) == "higher", False, False])
@@ -150,6 +158,11 @@ class Results:
         """Whether every cell has ended, well or not."""
         return not self.count().keys() - {Status.DONE, Status.FAILED}
 
+    def of_chosen(self, table: pl.DataFrame, **of: str) -> pl.DataFrame:
+        """The rows of a table, with those values in its columns, that are of cells done at a chosen learning rate."""
+        chosen = self.cells.filter("chosen", status=Status.DONE)
+        return table.filter(**of).join(chosen, on=KEY, how="semi", maintain_order="left")
+
     def quantities(self, world: str) -> list[Quantity]:
         """Those of the model that some cell of the world has values of, the headline first."""
         there = set(self.values.filter(world=world).select("metric", "predictor").unique().iter_rows())
@@ -162,6 +175,16 @@ class Results:
         found = {name: mean for name, mean in rows.iter_rows() if name != COST and predictor(name).kind == "baseline"}
         higher = self.metrics[world][metric].better == "higher"
         return dict(sorted(found.items(), key=lambda item: (-item[1] if higher else item[1], item[0])))
+
+    def criterion(self, world: str) -> Quantity:
+        """What learning rates are chosen by on a world, as logged at validations."""
+        chosen_by = {choice.by for (of, _), choice in self.choices.items() if of == world}
+        by = chosen_by.pop() if len(chosen_by) == 1 else LOSS
+        metric = self.metrics.get(world, {}).get(by.removesuffix(f"_{IMAGINED}"))
+        if metric is None:
+            return Quantity(LOSS, "", "validation loss (nats per observation)", number)
+        quantity = Quantity.of(metric, IMAGINED)
+        return dataclasses.replace(quantity, metric=by, title=f"validation {quantity.title}")
 
     def to_json(self) -> dict[str, Any]:
         """Plain values: the plan, what measures mean, one entry per system and world, one per cell."""
@@ -210,7 +233,7 @@ def read_results(folder: Path) -> Results:
     }
     cells = pl.DataFrame(rows.cells, CELLS)
     validations = pl.DataFrame(rows.validations, VALIDATIONS)
-    values = pl.DataFrame(rows.values, VALUES).filter(pl.col("mean").is_not_nan())
+    values = pl.DataFrame(rows.values, VALUES).filter(pl.col("mean").is_finite())
     choices = _choices(cells, validations, metrics)
     lrs = [(*of, choice.lr, True) for of, choice in choices.items()]
     chosen = pl.DataFrame(lrs, ["world", "system", "lr", "chosen"], orient="row", infer_schema_length=None)
