@@ -13,6 +13,8 @@ from wmkit.evaluation.digits.features import fit_feature_probe
 from wmkit.evaluation.digits.frames import fit_frame_probe
 
 ROOT = Path(__file__).parents[1]
+CITED = re.compile(r"\b(docs/[\w/-]+\.md)#?([\w-]*)")
+"""A page, and the heading if one is named."""
 README, PAGE = ROOT / "README.md", ROOT / "docs" / "backbones.md"
 
 
@@ -56,10 +58,27 @@ def test_the_page_has_every_backbone(page: Path) -> None:
 @pytest.mark.parametrize(
     "page", [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))], ids=lambda page: page.stem
 )
-def test_links_and_pictures_of_the_page_exist(page: Path) -> None:
-    targets = re.findall(r"\]\((?!https?:|#)([^)#]+)", page.read_text())
-    missing = [target for target in targets if not (page.parent / target).exists()]
-    assert not missing
+def test_links_and_images_of_the_page_exist(page: Path) -> None:
+    targets = re.findall(r"\]\((?!https?:)([^)]*)\)", page.read_text())
+    assert not [target for target in targets if not _exists(page, *target.partition("#")[::2])]
+
+
+def _exists(page: Path, name: str, anchor: str) -> bool:
+    """Whether the file is there, and a heading that makes the anchor."""
+    path = page.parent / name if name else page
+    if not anchor:
+        return path.exists()
+    headings = re.findall(r"^#+ (.*)$", path.read_text(), re.MULTILINE)
+    return anchor in [re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings]
+
+
+def test_anchors_that_code_cites_exist() -> None:
+    sources = [
+        path for folder in ("wmkit", "wmkit_kernels", "envs", "recipes") for path in (ROOT / folder).rglob("*.py")
+    ]
+    cited = {(name, anchor) for path in sources for name, anchor in CITED.findall(path.read_text())}
+    assert cited
+    assert not [both for both in cited if not _exists(ROOT / "README.md", *both)]
 
 
 def test_files_named_in_the_readme_exist() -> None:

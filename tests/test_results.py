@@ -15,7 +15,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "docs" / "results"
-PAGE = RESULTS / "README.md"
+PAGE, README, GUIDE = RESULTS / "README.md", ROOT / "README.md", ROOT / "docs" / "kernels.md"
 STUDIES: dict[str, Any] = {path.stem: json.loads(path.read_text()) for path in sorted(RESULTS.glob("*.json"))}
 KERNELS: dict[str, Any] = json.loads((RESULTS / "kernels" / "measurements.json").read_text())
 
@@ -320,8 +320,8 @@ def studies() -> list[str]:
     return lines
 
 
-def sentences() -> list[str]:
-    """Results in running text, with the words around them."""
+def sentences() -> list[tuple[Path, str]]:
+    """Results in running text: the page and the words around them."""
     at_4000 = [
         percent(reward("distracting_memory_128", predictor, system="s4", checkpoint=4000))
         for predictor in ("imagined", "observed")
@@ -330,9 +330,36 @@ def sentences() -> list[str]:
     for system in ("s4", "gru_tbtt"):
         doors = estimate("multi_doors_keys_3", "door_state", "imagined", "query", system=system)
         after_45.append(f"{error('multi_doors_keys_3', 'imagined', system=system)['mean']:.2f} and {percent(doors)}")
+    over_124, over_252 = (
+        " and ".join(f"{100 * reward(study, 'imagined', **of)['mean']:.1f}" for of in which)
+        for study, which in (
+            (
+                "distracting_memory_widths",
+                [{"system": name, "world": "distracting_memory_64_4px"} for name in ("s4", "transformer_xl")],
+            ),
+            ("distracting_memory_128", [{"system": name} for name in ("s4_cosine", "transformer_xl_320")]),
+        )
+    )
+    kernel = [f"{row['ratio']:.1f}" for row in KERNELS["peer-default"]["rows"]]
+    growth = {(row["axis"], row["name"]): f"{row['ms']:.2f}" for row in KERNELS["curves"]["rows"]}
+    memory = {(row["axis"], row["name"]): f"{row['mib']:.2f}" for row in KERNELS["curves"]["rows"]}
     return [
-        f"S4 had {at_4000[0]} ({at_4000[1]} observed) at step 4,000",
-        f"batches of 16 it was at {after_45[0]}, no better than RSSM-TBTT's {after_45[1]}",
+        (PAGE, f"S4 had {at_4000[0]} ({at_4000[1]} observed) at step 4,000"),
+        (PAGE, f"batches of 16 it was at {after_45[0]}, no better than RSSM-TBTT's {after_45[1]}"),
+        (README, f"imagine {over_124} % of the answers over 124 steps"),
+        (README, f"given eighty minutes (S4 with a decaying learning rate), {over_252} % over 252"),
+        (GUIDE, f"{kernel[0]} and {kernel[1]} times ours for the DPLR kernel, {kernel[2]} for the S4 layer"),
+        (GUIDE, f"{kernel[8]} for the S4D layer"),
+        (GUIDE, f"they are ({kernel[3]} and {kernel[4]} for S4's)"),
+        *(
+            (GUIDE, f"{name} {growth['T', name.strip('`')]}")
+            for name in ("`dplr_kernel`", "`dplr_scan`", "`vandermonde`")
+        ),
+        *((GUIDE, f"{name} {growth['T', name.strip('`')]}") for name in ("`diagonal_scan`", "S4 layer", "S4D layer")),
+        (GUIDE, f"`fft_conv` {growth['T', 'fft_conv']}, as n log n"),
+        (GUIDE, f"In H at most {max(growth[key] for key in growth if key[0] == 'H')}."),
+        (GUIDE, f"In N at most {max(growth[key] for key in growth if key[0] == 'N')}:"),
+        (GUIDE, f"{memory['T', 'dplr_kernel']} for `dplr_kernel`"),
     ]
 
 
@@ -352,7 +379,7 @@ TABLES = {
         demo,
         demo_backbones,
     ),
-    ROOT / "docs" / "kernels.md": (peer,),
+    GUIDE: (peer,),
 }
 
 
@@ -374,9 +401,9 @@ def test_every_row_of_results_is_compared_with_a_study() -> None:
     assert rows == {line for table in TABLES[PAGE][1:] for line in table()}
 
 
-@pytest.mark.parametrize("sentence", sentences())
-def test_results_in_running_text_are_those_of_the_study(sentence: str) -> None:
-    assert sentence in " ".join(PAGE.read_text().split())
+@pytest.mark.parametrize(("page", "sentence"), sentences(), ids=lambda value: getattr(value, "stem", ""))
+def test_results_in_running_text_are_those_of_the_study(page: Path, sentence: str) -> None:
+    assert sentence in " ".join(page.read_text().split())
 
 
 @pytest.mark.parametrize("name", STUDIES)
