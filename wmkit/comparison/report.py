@@ -225,15 +225,15 @@ def step_curves(results: Results, world: str) -> list[tuple[str, str]]:
             f"{metric.title} against steps after the context on {world}",
             lines,
             x_label="steps after the context",
-            y_label=metric.title if metric.unit == "share" else f"{metric.title} ({metric.unit})",
+            y_label=metric.title,
             unit=metric.unit,
             log=log,
         )
         observed, horizon = results.queries[world]
         caption = (
             f"Test episodes: {observed} steps observed, {horizon} imagined from the true actions; {metric.better} is "
-            f"better{', on a log scale' if log else ''}. Mean over seeds, the band is their range; baselines that need "
-            f"no model are dashed. {metric.caption}"
+            f"better{', on a log scale' if log else ''}. Unit: {metric.unit}. Mean over seeds, the band is their range; "
+            f"baselines that need no model are dashed. {metric.caption}"
         )
         found.append((plot, caption.strip()))
     return found

@@ -61,8 +61,8 @@ class Quantity:
         """The mean in a row of a table, and below it what it lies between, if that says more."""
         if row is None:
             return "-"
-        apart = row["low"] is not None and row["low"] != row["high"]
-        return self.text(row["mean"]) + (f"\n{self.text(row['low'])} – {self.text(row['high'])}" if apart else "")
+        ends = ["" if row[end] is None else self.text(row[end]) for end in ("low", "high")]
+        return self.text(row["mean"]) + (f"\n{ends[0]} – {ends[1]}" if ends[0] != ends[1] else "")
 
 
 def percent(value: float) -> str:
