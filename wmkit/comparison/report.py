@@ -232,8 +232,8 @@ def step_curves(results: Results, world: str) -> list[tuple[str, str]]:
         observed, horizon = results.queries[world]
         caption = (
             f"Test episodes: {observed} steps observed, {horizon} imagined from the true actions; {metric.better} is "
-            f"better{', on a log scale' if log else ''}. Unit: {metric.unit}. Mean over seeds, the band is their range; "
-            f"baselines that need no model are dashed. {metric.caption}"
+            f"better{', on a log scale' if log else ''}. Unit: {metric.unit}. Mean over seeds, the band is their "
+            f"range; baselines that need no model are dashed. {metric.caption}"
         )
         found.append((plot, caption.strip()))
     return found
