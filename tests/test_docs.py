@@ -9,8 +9,8 @@ import pytest
 
 from wmkit import list_backbones, registry
 from wmkit.data import Episode, find_world, open_source
-from wmkit.evaluation.digits.features import fit_feature_probe
-from wmkit.evaluation.digits.frames import fit_frame_probe
+from wmkit.evaluation import fit_feature_probe, fit_frame_probe
+from wmkit.evaluation.measures import base
 
 ROOT = Path(__file__).parents[1]
 CITED = re.compile(r"\b(docs/[\w/-]+\.md)#?([\w-]*)")
@@ -34,8 +34,9 @@ def test_the_code_on_the_page_runs_and_its_backbone_keeps_the_contract(
     assert "leaky" in list_backbones("backbone")
 
 
-@pytest.mark.parametrize("page", ["video", "clockwork"])
+@pytest.mark.parametrize("page", ["evaluation", "clockwork"])
 def test_the_code_on_pages_about_video_runs(page: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(base, "_measures", dict(base.all_measures()))
     for fitting in (fit_frame_probe, fit_feature_probe):
         monkeypatch.setitem(fitting.__kwdefaults__, "steps", 2)
     blocks = python_blocks(ROOT / "docs" / f"{page}.md")

@@ -7,7 +7,7 @@ import pytest
 
 from wmkit.comparison.plan import CellFiles, Plan, PlannedWorld, System, check_kept, find_system, load_plan
 from wmkit.config import RunConfig, TrainConfig
-from wmkit.training.run_folder import write_json
+from wmkit.files import write_json
 
 WORLD = "distracting_memory_8_4px"
 

@@ -10,7 +10,9 @@ from typing import Protocol
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
-SHOWN = ("loss", "image", "kl", "reward", "reward_accuracy_inference", "reward_accuracy_imagination")
+SHOWN = ("loss", "image", "kl", "reward")
+MEASURED = ("_observed", "_imagined")
+"""What the names of measures end in that are taken at validations."""
 
 
 @dataclasses.dataclass
@@ -109,7 +111,8 @@ def build_display(steps: int | None, done: int = 0) -> Display:
 
 
 def _figures(values: Mapping[str, float]) -> str:
-    return "  ".join(f"{name} {values[name]:.2f}" for name in SHOWN if name in values)
+    names = [name for name in SHOWN if name in values] + [name for name in values if name.endswith(MEASURED)]
+    return "  ".join(f"{name} {values[name]:.2f}" for name in names)
 
 
 def _speed(timing: Mapping[str, float]) -> str:

@@ -1,0 +1,66 @@
+import json
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from wmkit.training.log import JsonLines, RunLog, RunningMean, read_lines
+from wmkit.training.run_folder import RunFolder
+
+
+def test_a_line_holds_step_split_and_values(tmp_path: Path) -> None:
+    log = JsonLines(tmp_path / "metrics.jsonl")
+    log.write(3, "train", {"loss": 0.1})
+    log.sync()
+    log.close()
+    assert (tmp_path / "metrics.jsonl").read_text() == '{"step": 3, "split": "train", "values": {"loss": 0.1}}\n'
+
+
+def test_a_resumed_log_drops_the_lines_after_its_checkpoint(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.jsonl"
+    path.write_text("".join(f'{{"step": {step}, "split": "train", "values": {{"loss": 0.1}}}}\n' for step in (1, 2, 3)))
+    whole = path.read_text()
+    log = JsonLines(path, last_step=2)
+    log.write(3, "train", {"loss": 0.1})
+    log.close()
+    assert path.read_text() == whole
+
+
+def test_only_a_last_line_cut_by_a_crash_is_passed_over(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.jsonl"
+    path.write_text('{"step": 1}\n{"st')
+    assert list(read_lines(path)) == [{"step": 1}]
+    path.write_text('{"st\n{"step": 1}\n')
+    with pytest.raises(ValueError, match="line 1 is not JSON"):
+        list(read_lines(path))
+
+
+def test_tensorboard_holds_the_curve_of_a_resumed_run_once(tmp_path: Path) -> None:
+    for last_step, steps in ((0, (1, 2, 3)), (1, (2, 3))):
+        if last_step:
+            time.sleep(1)  # TensorBoard reads files in the order of their second; those of one second by a counter
+        log = RunLog(RunFolder(tmp_path), None, last_step)
+        for step in steps:
+            log.training(step, {"loss": float(step)})
+        log.close()
+    events = EventAccumulator(str(tmp_path / "tensorboard"))
+    events.Reload()
+    assert [(event.step, event.value) for event in events.Scalars("train/loss")] == [(1, 1.0), (2, 2.0), (3, 3.0)]
+
+
+def test_a_mean_goes_on_where_a_checkpoint_was_taken() -> None:
+    whole, first, second = (RunningMean(torch.device("cpu")) for _ in range(3))
+    values = [torch.rand(()) for _ in range(5)]
+    for value in values:
+        whole.add({"loss": value})
+    for value in values[:2]:
+        first.add({"loss": value})
+    second.load_state_dict(first.state_dict())
+    for value in values[2:]:
+        second.add({"loss": value})
+    taken = whole.take()
+    assert taken == second.take() == {"loss": pytest.approx(float(torch.stack(values).mean()))}
+    assert whole.take() == {}
+    assert json.loads(json.dumps(taken)) == taken

@@ -1,0 +1,173 @@
+"""What happened beside what the model made of it, for a few episodes: as frames, and as a GIF or MP4."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.util
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
+from torch import Tensor
+
+Colour = tuple[int, int, int]
+Frame = NDArray[np.uint8]
+"""(height, width, 3)."""
+
+CONTEXT_COLOUR: Colour = (44, 123, 182)
+QUERY_COLOUR: Colour = (240, 120, 20)
+BACKGROUND = 255
+SCALE = 3
+"""Nearest-neighbour enlargement: 64 x 64 is too small to look at."""
+GAP = 5
+TEXT_HEIGHT = 22
+COLOURS = 96
+"""Colours of a page, text and background apart: fewer make a smaller file, and the worlds have few."""
+CONTEXT_SHOWN = 25
+"""Context steps that the GIF begins with, the last ones."""
+MILLISECONDS = 120
+LAST_MILLISECONDS = 1500
+
+
+@dataclasses.dataclass(frozen=True)
+class Video:
+    """Frames of E episodes, context and query."""
+
+    truth: Tensor
+    """(E, C + H, C, H, W) uint8."""
+    model: Tensor
+    """(E, C + H, C, H, W) uint8: reconstructions of the context, then imagined frames."""
+    context: int
+    """The number of observed steps."""
+
+    def __post_init__(self) -> None:
+        if self.truth.shape != self.model.shape or self.truth.ndim != 5:
+            raise ValueError(
+                f"Video: expected two equal shapes (E, T, C, H, W), got {tuple(self.truth.shape)} "
+                f"and {tuple(self.model.shape)}"
+            )
+        if self.truth.dtype != torch.uint8 or self.model.dtype != torch.uint8:
+            raise ValueError(f"Video: expected uint8 frames, got {self.truth.dtype} and {self.model.dtype}")
+        if not 0 < self.context < self.truth.shape[1]:
+            raise ValueError(f"Video: expected a context within 1..{self.truth.shape[1] - 1}, got {self.context}")
+
+    @property
+    def episodes(self) -> int:
+        """E."""
+        return self.truth.shape[0]
+
+    @property
+    def horizon(self) -> int:
+        """The number of imagined steps."""
+        return self.truth.shape[1] - self.context
+
+    def frame(self, source: Tensor, episode: int, time: int) -> Frame:
+        """One frame (H, W, 3) of `truth` or `model`; grey images get three channels."""
+        image = source[episode, time].permute(1, 2, 0).cpu().numpy()
+        return image if image.shape[-1] == 3 else np.repeat(image[..., :1], 3, axis=-1)
+
+
+def write_video(video: Video, path: Path) -> None:
+    """Truth | model for every episode, side by side: blue frames while observing, orange ones while imagining.
+
+    Begins `CONTEXT_SHOWN` steps before the query; a GIF loops for ever. Raises `ValueError` unless the path ends in
+    .gif or .mp4, and for .mp4 where PyAV is not installed.
+    """
+    check_path(path)
+    pages = [page(video, time) for time in shown_times(video)]
+    if path.suffix == ".mp4":
+        _write_mp4(pages, path)
+        return
+    durations = [MILLISECONDS] * (len(pages) - 1) + [LAST_MILLISECONDS]
+    pages[0].save(path, save_all=True, append_images=pages[1:], duration=durations, loop=0)
+
+
+def check_path(path: Path) -> None:
+    """Raise `ValueError` where `write_video` would."""
+    if path.suffix not in (".gif", ".mp4"):
+        raise ValueError(f"Expected a path that ends in .gif or .mp4, got {path}")
+    if path.suffix == ".mp4" and importlib.util.find_spec("av") is None:
+        raise ValueError("MP4 needs PyAV: install it with `pip install av`, or write a .gif")
+
+
+def shown_times(video: Video) -> range:
+    """The steps that the GIF shows."""
+    return range(max(0, video.context - CONTEXT_SHOWN), video.truth.shape[1])
+
+
+def page(video: Video, time: int) -> Image.Image:
+    """The whole picture at one time: a line of text above a grid, two episodes wide, of truth | model pairs."""
+    colour = CONTEXT_COLOUR if time < video.context else QUERY_COLOUR
+    return _with_text(_enlarged(_grid(video, time, colour)), _caption(video, time), colour)
+
+
+def _write_mp4(pages: list[Image.Image], path: Path) -> None:
+    """H.264; the last page is held as long as in a GIF."""
+    import av
+
+    with av.open(str(path), "w") as container:
+        width, height = (side + side % 2 for side in pages[0].size)  # the codec wants even sides
+        stream = container.add_stream("libx264", rate=Fraction(1000, MILLISECONDS))
+        stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+        for image in [*pages, *pages[-1:] * (LAST_MILLISECONDS // MILLISECONDS)]:
+            whole = Image.new("RGB", (width, height), (BACKGROUND,) * 3)
+            whole.paste(image.convert("RGB"))
+            container.mux(stream.encode(av.VideoFrame.from_image(whole)))
+        container.mux(stream.encode())
+
+
+def _grid(video: Video, time: int, colour: Colour) -> Frame:
+    """All pairs at their own size, a border of one pixel around each frame."""
+    pairs = [
+        np.concatenate(
+            [_framed(video.frame(source, episode, time), colour) for source in (video.truth, video.model)], axis=1
+        )
+        for episode in range(video.episodes)
+    ]
+    if len(pairs) > 1 and len(pairs) % 2:
+        pairs.append(np.full_like(pairs[0], BACKGROUND))
+    lines = [_join(pairs[i : i + 2], axis=1) for i in range(0, len(pairs), 2)]
+    return _join(lines, axis=0)
+
+
+def _framed(image: Frame, colour: Colour) -> Frame:
+    height, width, _ = image.shape
+    framed = np.empty((height + 2, width + 2, 3), np.uint8)
+    framed[:] = colour
+    framed[1:-1, 1:-1] = image
+    return framed
+
+
+def _join(tiles: list[Frame], axis: int) -> Frame:
+    shape = list(tiles[0].shape)
+    shape[axis] = GAP
+    gap = np.full(shape, BACKGROUND, np.uint8)
+    return np.concatenate([part for tile in tiles for part in (tile, gap)][:-1], axis=axis)
+
+
+def _enlarged(grid: Frame) -> Image.Image:
+    """Colours are reduced before enlarging, which is nine times less work than after."""
+    small = Image.fromarray(grid).quantize(COLOURS, dither=Image.Dither.NONE)
+    return small.resize((small.width * SCALE, small.height * SCALE), Image.Resampling.NEAREST)
+
+
+def _with_text(grid: Image.Image, text: str, colour: Colour) -> Image.Image:
+    """The grid below a line of text; the background's index is `COLOURS`, the text's the next one."""
+    palette = (grid.getpalette() or [])[: 3 * COLOURS]
+    palette += [0] * (3 * COLOURS - len(palette))
+    result = Image.new("P", (grid.width, grid.height + TEXT_HEIGHT), COLOURS)
+    result.putpalette([*palette, *(BACKGROUND,) * 3, *colour])
+    draw = ImageDraw.Draw(result)
+    draw.fontmode = "1"  # no smoothing: a palette has no colours in between
+    draw.text((SCALE, 3), text, fill=COLOURS + 1, font=ImageFont.load_default(size=14))
+    result.paste(grid, (0, TEXT_HEIGHT))
+    return result
+
+
+def _caption(video: Video, time: int) -> str:
+    if time < video.context:
+        return f"truth | reconstruction    context {time + 1} of {video.context}"
+    return f"truth | imagination    step {time + 1 - video.context} of {video.horizon}"
