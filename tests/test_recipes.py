@@ -114,7 +114,12 @@ def test_clockwork_figures_trains_and_draws(tmp_path: Path) -> None:
 
 def test_runs_of_a_figure_have_names_of_their_own() -> None:
     recipe = runpy.run_path(str(RECIPES / "clockwork_figures.py"))
-    runs = {"systems": (System("k4", ()),), "worlds": (PlannedWorld("moving_mnist_32px", ()),), "seeds": (0,), "lrs": (1e-3,)}
+    runs = {
+        "systems": (System("k4", ()),),
+        "worlds": (PlannedWorld("moving_mnist_32px", ()),),
+        "seeds": (0,),
+        "lrs": (1e-3,),
+    }
     one = Plan(**runs, minutes=None, steps=3)
     grid = dataclasses.replace(one, seeds=(0, 1), lrs=(1e-3, 3e-4))
     assert [recipe["label"](cell, one) for cell in one.cells()] == ["k4"]

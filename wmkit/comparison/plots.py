@@ -21,6 +21,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
+from wmkit.evaluation.predictors import Dash
+
 COLOURS = {
     "page": ("#fbfaf7", "#15181c"),
     "card": ("#ffffff", "#1c2026"),
@@ -39,12 +41,15 @@ COLOURS = {
     "s7": ("#6b7280", "#aab2bd"),
 }
 """Of a page on a light and on a dark ground; s0, s1, ... are those of systems."""
-DASHES = (
+DASHES: tuple[Dash, ...] = (
     "-",
-    *(
-        (0, dash)
-        for dash in ((7, 2), (3, 1.5), (7, 2, 1.5, 2), (1.5, 1.5), (10, 3), (5, 1.5, 1.5, 1.5, 1.5, 1.5), (4, 4))
-    ),
+    (0, (7, 2)),
+    (0, (3, 1.5)),
+    (0, (7, 2, 1.5, 2)),
+    (0, (1.5, 1.5)),
+    (0, (10, 3)),
+    (0, (5, 1.5, 1.5, 1.5, 1.5, 1.5)),
+    (0, (4, 4)),
 )
 """Of systems, in the same order; with more than eight they begin again."""
 WIDTH, HEIGHT = 760, 360
@@ -83,7 +88,6 @@ STYLE: dict[Any, Any] = {
 }
 ROUND = (1, 2, 5, 10)
 """Ticks stand at these times powers of ten."""
-Dash = str | tuple[float, Sequence[float]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -163,7 +167,7 @@ def line_plot(
         axes.yaxis.set_minor_locator(NullLocator())
         axes.yaxis.set_major_formatter(_formatter(unit))
         for line in lines:
-            of = {"color": line.look.light, "clip_on": False}
+            of: dict[str, Any] = {"color": line.look.light, "clip_on": False}
             if line.low is not None and line.high is not None:
                 band = np.clip(line.low, low, high), np.clip(line.high, low, high)
                 axes.fill_between(line.x, *band, alpha=0.16, linewidth=0, **of)
@@ -194,12 +198,16 @@ def dot_plot(
         if dashed is not None:
             axes.axvline(dashed, color=COLOURS["soft"][0], linestyle=(0, (5, 4)), linewidth=1.5)
         for y, row in enumerate(rows):
-            of = {"color": row.look.light, "clip_on": False}
-            dots = {"markersize": 10, "alpha": 0.75, "markeredgecolor": COLOURS["card"][0]}
+            of: dict[str, Any] = {"color": row.look.light, "clip_on": False}
+            dots: dict[str, Any] = {"markersize": 10, "alpha": 0.75, "markeredgecolor": COLOURS["card"][0]}
             axes.plot([min(row.values), max(row.values)], [y, y], linewidth=3, alpha=0.45, **of)
             axes.plot(row.values, [y] * len(row.values), "o", **dots, **of)
             axes.plot([row.mean] * 2, [y - 0.29, y + 0.29], linewidth=3, solid_capstyle="butt", **of)
-            at = {"xycoords": axes.get_yaxis_transform(), "textcoords": "offset points", "va": "center_baseline"}
+            at: dict[str, Any] = {
+                "xycoords": axes.get_yaxis_transform(),
+                "textcoords": "offset points",
+                "va": "center_baseline",
+            }
             axes.annotate(text(row.mean), (1, y), (16, 0), fontweight="bold", **at)
         return _svg(figure, title)
 
@@ -247,15 +255,17 @@ def _name_ends(axes: Axes, lines: Sequence[Line]) -> None:
     order = sorted(range(len(lines)), key=lambda number: ends[number][1])
     placed = apart([ends[number][1] for number in order], BOTTOM, HEIGHT - TOP - 6, TEXT_LINE)
     right = axes.transAxes.transform((1, 0))[0]
-    pixels = {"xycoords": "figure pixels", "textcoords": "figure pixels", "va": "center_baseline"}
+    pixels: dict[str, Any] = {"xycoords": "figure pixels", "textcoords": "figure pixels", "va": "center_baseline"}
     leader = {"arrowstyle": "-", "alpha": 0.55, "shrinkA": 4, "shrinkB": 3, "relpos": (0, 0.5)}
     for number, height in zip(order, placed, strict=True):
         line = lines[number]
-        of: dict[str, Any] = {"color": COLOURS["ink"][0], "fontweight": "bold"}
-        if line.low is None:
-            of = {"color": COLOURS["soft"][0]}
+        named = (
+            {"color": COLOURS["ink"][0], "fontweight": "bold"}
+            if line.low is not None
+            else {"color": COLOURS["soft"][0]}
+        )
         arrow = leader | {"color": line.look.light}
-        axes.annotate(line.label, ends[number], (right + 19, height), arrowprops=arrow, **pixels, **of)
+        axes.annotate(line.label, ends[number], (right + 19, height), arrowprops=arrow, **pixels | named)
 
 
 def _svg(figure: Figure, title: str) -> str:

@@ -24,7 +24,7 @@ from wmkit.evaluation.predictors import IMAGINED, OBSERVED, predictor
 from wmkit.evaluation.record import RECORDS, Measurements, Metric
 from wmkit.files import write_json
 from wmkit.training.checkpoints import CheckpointFolder
-from wmkit.training.metrics import read_lines
+from wmkit.training.log import read_lines
 
 JSON = "comparison.json"
 CELL = {"world": pl.String, "system": pl.String, "lr": pl.Float64, "seed": pl.Int64}

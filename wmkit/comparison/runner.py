@@ -19,7 +19,7 @@ from wmkit.comparison.plan import Cell, CellFiles, Status
 from wmkit.config import RunConfig
 from wmkit.files import write_json
 from wmkit.training.budget import Budget
-from wmkit.training.metrics import read_lines
+from wmkit.training.log import read_lines
 from wmkit.training.signals import StopSignal
 
 PAUSE = 0.2
