@@ -13,6 +13,7 @@ from wmkit.comparison.command import run_comparison, split_overrides
 from wmkit.comparison.plan import Cell, Status, load_plan
 from wmkit.comparison.results import KEY, read_results
 from wmkit.config import RunConfig
+from wmkit.training.run_folder import HOLDER, LOCK
 
 GRID = ("systems=gru", "worlds=distracting_memory_8_4px", "seeds=0", "lrs=1e-3", "minutes=1")
 
@@ -104,7 +105,7 @@ def test_a_second_start_leaves_a_comparison_under_way_alone(
         assert other.stdout.readline() == b"held\n"
         assert run_comparison(tiny, {}, (*GRID, f"out={tmp_path}"), []) == 2
         assert f"{tmp_path} is in use by process {other.pid}" in capsys.readouterr().err
-        assert [path.name for path in tmp_path.iterdir()] == ["lock"]
+        assert {path.name for path in tmp_path.iterdir()} == {LOCK, HOLDER}
         other.communicate()
 
 

@@ -18,7 +18,7 @@ from wmkit.comparison.worker import main
 from wmkit.config import RunConfig
 from wmkit.files import write_json
 from wmkit.training.command import train_in_folder
-from wmkit.training.run_folder import RunFolder
+from wmkit.training.run_folder import HOLDER, RunFolder
 
 
 @pytest.fixture
@@ -162,9 +162,8 @@ def test_a_cell_ends_with_its_parent_and_one_that_is_killed_is_recorded(
 
     class Killer(Display):
         def moved(self, cell: Cell, config: RunConfig, files: CellFiles) -> None:
-            holder = (files.run / "lock").read_text()
-            if holder and "Continuing" in files.log.read_text():
-                os.kill(int(holder), signal.SIGKILL)
+            if "Continuing" in files.log.read_text():
+                os.kill(int((files.run / HOLDER).read_text()), signal.SIGKILL)
 
     with Killer(1, 0) as display:
         run_cells(tmp_path, {cell: config}, jobs=1, display=display)
