@@ -17,9 +17,8 @@ from __future__ import annotations
 import dataclasses
 import sys
 
-from wmkit.config import DataConfig, EvalConfig, RunConfig, TrainConfig
+from wmkit.config import DataConfig, EvalConfig, ModelConfig, RunConfig, TrainConfig
 from wmkit.evaluation import HeldOutValidation, evaluate_run
-from wmkit.sizes import ModelConfig
 from wmkit.training.command import run_recipe
 
 

@@ -8,14 +8,13 @@ from PIL import Image
 
 from wmkit.cli.__main__ import main
 from wmkit.cli.levels import ANALYSES, labelled
-from wmkit.config import DataConfig, EvalConfig, RunConfig, TrainConfig
+from wmkit.config import DataConfig, EvalConfig, ModelConfig, RunConfig, TrainConfig
 from wmkit.data import open_source
 from wmkit.dynamics import ClockworkConfig
 from wmkit.evaluation import evaluate_run
 from wmkit.evaluation.digits.frames import fit_frame_probe
 from wmkit.evaluation.levels.trained import LoadedRun
 from wmkit.evaluation.measures.similarity import SIMILARITIES
-from wmkit.sizes import ModelConfig
 from wmkit.training.command import train_in_folder
 from wmkit.training.run_folder import RunFolder
 from wmkit_envs.video.moving_mnist import MovingMnist

@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 from rich.console import Console
 
-from wmkit.config import DataConfig, EvalConfig, RunConfig, TrainConfig
+from wmkit.config import DataConfig, EvalConfig, ModelConfig, RunConfig, TrainConfig
 from wmkit.data import GeneratedEpisodes, find_world
 from wmkit.data.collate import Piece, collate
 from wmkit.evaluation.evaluate import evaluate, evaluate_episodes, make_video
@@ -21,7 +21,6 @@ from wmkit.evaluation.plots.video import write_video
 from wmkit.evaluation.record import Measurements
 from wmkit.evaluation.run import device_for, evaluate_run
 from wmkit.loading import load, run_config
-from wmkit.sizes import ModelConfig
 from wmkit.training.command import train_in_folder
 from wmkit.training.run_folder import RunFolder
 

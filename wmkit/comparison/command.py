@@ -10,6 +10,7 @@ from typing import Any
 
 from rich.console import Console
 
+from wmkit.checks import closest
 from wmkit.comparison.plan import (
     Cell,
     CellFiles,
@@ -24,7 +25,7 @@ from wmkit.comparison.plan import (
 )
 from wmkit.comparison.results import read_results
 from wmkit.comparison.runner import Display, run_cells
-from wmkit.config import RunConfig, closest, import_plugins
+from wmkit.config import RunConfig, import_plugins
 from wmkit.training.compose import describe, parse_overrides
 from wmkit.training.run_folder import RunFolder
 from wmkit.training.sweep import swept

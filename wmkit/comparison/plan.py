@@ -19,29 +19,20 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from wmkit.config import RunConfig, closest, differences, load_config
+from wmkit.checks import closest
+from wmkit.config import RunConfig, differences, load_config, rule_of
 from wmkit.data.worlds import find_world
 from wmkit.files import write_json
 from wmkit.registry import list_backbones
 from wmkit.training.batches import check_query
 from wmkit.training.compose import compose
-from wmkit.training.loop import HARMLESS
 from wmkit.training.machine_data import check_local_data
 from wmkit.training.run_folder import CONFIG
 
 PLAN = "plan.json"
 CELL = "cell.json"
 LR = "train.lr"
-FREE = frozenset(key for key in HARMLESS if not key.startswith("eval."))
-"""Keys in which a cell on disk may differ from the plan: they enter neither its training nor its test."""
-PACE = frozenset({"data.workers", "train.threads"})
-"""But these decide how far a run comes in a budget of minutes."""
 DERIVED = ("name", "id", "image_shape", "action_dim", "episode_length", "context_length")
-ALIKE = (
-    *("eval.", "data.seed", "data.source", "data.valid_source", "data.episodes", "data.episode_length"),
-    *("data.workers", "train.minutes", "train.steps", "train.threads", "train.device", "seed", "world"),
-)
-"""Beginnings of keys that the overrides of a system may not change, or it is not compared with the others."""
 
 
 class Status(StrEnum):
@@ -282,11 +273,20 @@ def check_kept(folder: Path, cell: Cell, config: RunConfig) -> None:
         return
     check_local_data(path.parent, config.world)
     found = differences(load_config(path).to_dict(), config.to_dict())
-    free = FREE if config.train.minutes is None else FREE - PACE
-    lines = [f"  {key}: {old} there, {new} now" for key, (old, new) in found.items() if key not in free]
+    lines = [
+        f"  {key}: {old} there, {new} now"
+        for key, (old, new) in found.items()
+        if not _free_on_disk(key, by_minutes=config.train.minutes is not None)
+    ]
     if lines:
         text = [f"{path.parent} is of another comparison. Nothing was changed; name another out=.", *lines]
         raise ValueError("\n".join(text))
+
+
+def _free_on_disk(key: str, *, by_minutes: bool) -> bool:
+    """Whether a cell on disk may differ from the plan in `key`: it enters neither its training nor its test."""
+    rule = rule_of(key)
+    return rule.resume and (rule.compare == "own" or (rule.compare == "pace" and not by_minutes))
 
 
 def check_alike(configs: Mapping[Cell, RunConfig]) -> None:
@@ -295,7 +295,7 @@ def check_alike(configs: Mapping[Cell, RunConfig]) -> None:
     for cell, config in configs.items():
         other = first.setdefault((cell.world, cell.seed), cell)
         for key, (theirs, own) in differences(configs[other].to_dict(), config.to_dict()).items():
-            if key.startswith(ALIKE):
+            if rule_of(key).compare != "own":
                 raise ValueError(
                     f"{key}: {theirs} for {other.system}, {own} for {cell.system}; all systems must have the same. "
                     f"Give {key} once, for all."
