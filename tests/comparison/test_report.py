@@ -221,7 +221,7 @@ def test_a_measure_of_a_plugin_is_shown_without_being_known(make_folder: MakeFol
     text = " ".join(Page(write_report(folder)).text.split())
     assert "hats, imagined, on test episodes" in text
     assert "20 test episodes for each run; higher is better." in text
-    assert "Without a model: majority 81.0 %, initial map, true trajectory 37.0 %. Dashed: the best of these." in text
+    assert "Without a model: majority 81.0 %, initial map 37.0 %. Dashed: the best of these." in text
     assert "hats against steps after the context" in text
     assert "baselines that need no model are dashed. Hats in view." in text
     [first, *_] = json.loads((folder / "comparison.json").read_text())["cells"]
