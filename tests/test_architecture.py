@@ -130,6 +130,7 @@ def test_the_wheel_holds_the_three_packages_and_nothing_else(tmp_path: Path) -> 
     }  # fmt: skip
     for package in ("wmkit", "wmkit_envs", "wmkit_kernels"):
         assert f"{package}/py.typed" in names
+    assert "wmkit/comparison/report.html.j2" in names
     modules = {str(file.relative_to(ROOT)) for file in (ROOT / "wmkit").rglob("*.py")}
     assert modules <= set(names)
 
