@@ -11,21 +11,27 @@ from typing import Any
 from rich.console import Console
 
 from wmkit.checks import closest
-from wmkit.comparison.cell import Cell, CellFiles, Status
-from wmkit.comparison.plan import Plan, check_alike, check_kept, other_cells
-from wmkit.comparison.progress import Display
-from wmkit.comparison.report import write_report
-from wmkit.comparison.runner import run_cells
-from wmkit.comparison.summary import read_summary
-from wmkit.comparison.system import find_system, learning_rate
-from wmkit.comparison.table import caption, rich_tables
+from wmkit.comparison.plan import (
+    Cell,
+    CellFiles,
+    Plan,
+    PlannedWorld,
+    Status,
+    check_alike,
+    check_kept,
+    find_system,
+    learning_rate,
+    other_cells,
+)
+from wmkit.comparison.results import read_results
+from wmkit.comparison.runner import Display, run_cells
 from wmkit.config import RunConfig, import_plugins
-from wmkit.data.worlds import find_world
 from wmkit.training.compose import describe, parse_overrides
 from wmkit.training.run_folder import RunFolder
 from wmkit.training.sweep import swept
 
 OWN = ("systems", "worlds", "seeds", "lrs", "minutes", "steps", "jobs", "out", "retry")
+"""Keys of a comparison."""
 INSTEAD = {
     "world": "worlds=",
     "seed": "seeds=",
@@ -54,21 +60,24 @@ defaults: {defaults}
 
 
 def run_comparison(
-    defaults: RunConfig, systems: Mapping[str, str], words: Sequence[str], argv: Sequence[str] | None = None
+    defaults: RunConfig,
+    systems: Mapping[str, Sequence[str]],
+    arguments: Sequence[str],
+    argv: Sequence[str] | None = None,
 ) -> int:
     """Run the comparison that the command line asks for; returns the exit status.
 
-    defaults: the config that every cell starts from. systems: words by label. words: the comparison's own defaults,
-    before those of the command line. 0 all cells done, 1 some failed or unfinished, 2 not possible, 130 or 143 stopped
-    by a signal.
+    defaults: the config that every cell starts from. systems: overrides of the config by label. arguments: the
+    comparison's own defaults, before those of the command line. 0 all cells done, 1 some failed or unfinished, 2 not
+    possible, 130 or 143 stopped by a signal.
     """
     typed = list(sys.argv[1:] if argv is None else argv)
     if {"-h", "--help"} & set(typed):
-        print(HELP.format(script=sys.argv[0], systems=", ".join(systems), defaults=" ".join(words)), end="")
-        print(describe(defaults, without=set(INSTEAD) - {"backbone"}))  # whose keys a system may say
+        print(HELP.format(script=sys.argv[0], systems=", ".join(systems), defaults=" ".join(arguments)), end="")
+        print(describe(defaults, without=set(INSTEAD) - {"backbone"}))  # whose keys a system may set
         return 0
     try:
-        return _run(defaults, systems, [*words, *typed])
+        return _run(defaults, systems, [*arguments, *typed])
     except ValueError as error:
         print(f"Cannot do that: {error}", file=sys.stderr)
         return 2
@@ -80,13 +89,65 @@ def run_comparison(
         return 130
 
 
-def _run(defaults: RunConfig, named: Mapping[str, str], words: Sequence[str]) -> int:
-    own, shared, more = _sorted(words)
-    import_plugins(_plugins(shared))
-    plan = _plan(own, shared, {**named, **more})
-    if idle := sorted(set(more) - {system.label for system in plan.systems}):
+def split_overrides(text: str) -> list[str]:
+    """The overrides in a text, with spaces between; by Hydra's grammar spaces in braces and quotes are part of one.
+
+    Raises `ValueError` for text that is not made of overrides.
+    """
+    found, begun = [], ""
+    for part in text.split():
+        begun = f"{begun} {part}".strip()
+        try:
+            parse_overrides([begun])
+        except ValueError:
+            continue  # a brace or a quote is still open
+        found.append(begun)
+        begun = ""
+    if begun:
+        parse_overrides([begun])
+    return found
+
+
+def _run(defaults: RunConfig, systems: Mapping[str, Sequence[str]], arguments: Sequence[str]) -> int:
+    own: dict[str, list[str]] = {}
+    shared: list[str] = []
+    defined: dict[str, list[str]] = {}
+    for argument in arguments:
+        key, _, value = argument.partition("=")
+        key = key.lstrip("+")
+        if key.startswith("system.") and value:
+            defined[key.removeprefix("system.")] = split_overrides(value)
+        elif key in OWN:
+            own[key] = _values(argument)
+            own.pop({"steps": "minutes", "minutes": "steps"}.get(key, ""), None)  # the later budget counts
+        elif key in INSTEAD:
+            raise ValueError(f"{argument}: a comparison sets {key} itself; use {INSTEAD[key]}")
+        elif "." not in key and (hint := closest(key, OWN)):
+            raise ValueError(f"{argument}: unknown key {key!r}.{hint}")
+        else:
+            parse_overrides([argument])
+            shared.append(argument)
+    plugins = [override.value() for override in parse_overrides(shared) if override.key_or_group == "plugins"]
+    import_plugins([str(name) for value in plugins for name in (value if isinstance(value, list) else [value])])
+
+    if missing := [key for key in ("systems", "worlds", "seeds", "lrs") if key not in own]:
+        raise ValueError(f"{missing[0]}=...: a comparison needs it")
+    plan = Plan(
+        systems=tuple(find_system(label, {**systems, **defined}) for label in own["systems"]),
+        worlds=tuple(PlannedWorld.find(name) for name in own["worlds"]),
+        seeds=tuple(_read("seeds", value, int) for value in own["seeds"]),
+        lrs=tuple(learning_rate("lrs", value) for value in own["lrs"]),
+        steps=_one(own, "steps", int, None),
+        minutes=_one(own, "minutes", float, None),
+        overrides=tuple(shared),
+        command=shlex.join([Path(sys.executable).name, *sys.argv]),
+    )
+    if idle := sorted(set(defined) - {system.label for system in plan.systems}):
         raise ValueError(f"system.{idle[0]}=...: defined, but not among systems=; name it there or drop it")
-    folder = _folder(_one(own, "out", str, "comparisons/" + "-".join(plan.worlds)))
+    out = _one(own, "out", str, "comparisons/" + "-".join(world.name for world in plan.worlds))
+    if not out:
+        raise ValueError("out=: expected the name of a folder, got nothing")
+    folder = Path(out)
     configs = {cell: plan.config(cell, defaults) for cell in plan.cells()}
     check_alike(configs)
     for cell, config in configs.items():
@@ -95,6 +156,7 @@ def _run(defaults: RunConfig, named: Mapping[str, str], words: Sequence[str]) ->
     if jobs < 1:
         raise ValueError(f"jobs: expected at least 1, got {jobs}")
     retry = _one(own, "retry", _flag, False)
+
     alone = RunFolder(folder)
     try:
         alone.open()  # a second start would take the first one's cells for failed ones
@@ -102,89 +164,52 @@ def _run(defaults: RunConfig, named: Mapping[str, str], words: Sequence[str]) ->
         raise ValueError(f"out={folder}: cannot make this folder or write into it: {error}") from error
     try:
         plan.save(folder)
-        return _train_and_tell(folder, configs, jobs=jobs, retry=retry)
+        return _run_and_report(folder, configs, jobs=jobs, retry=retry)
     finally:
         alone.close()
 
 
-def _train_and_tell(folder: Path, configs: Mapping[Cell, RunConfig], *, jobs: int, retry: bool) -> int:
+def _run_and_report(folder: Path, configs: Mapping[Cell, RunConfig], *, jobs: int, retry: bool) -> int:
     """Run what is not done, keep the report up to date, end with tables and where things are."""
+    from wmkit.comparison.report import tables, write_report  # brings matplotlib, which cells need not hold
+
     console = Console()
     ended = {Status.DONE} if retry else {Status.DONE, Status.FAILED}
     todo = {cell: config for cell, config in configs.items() if CellFiles.of(folder, cell).status() not in ended}
+    write_report(folder)  # refuses cells without records before any other is run
     with Display(len(configs), len(configs) - len(todo), console) as display:
         display.say(f"{folder}: {len(todo)} of {len(configs)} cells to run, {jobs} at a time")
         if others := other_cells(folder, configs):
             display.say(f"other runs there stay as they are, and out of the report: {', '.join(others)}")
         number = run_cells(folder, todo, jobs=jobs, display=display, after_each=lambda: write_report(folder))
     report = write_report(folder)
-    summary = read_summary(folder)
-    for world in summary.plan.worlds:
-        console.print(*rich_tables(summary, world))
-    console.print(caption(summary))
+    results = read_results(folder)
+    for world in results.plan.worlds:
+        console.print(*(table.rich() for table in tables(results, world.name)))
+    count = results.count()
+    counts = ", ".join(f"{number} {status}" for status, number in sorted(count.items()))
+    console.print(
+        f"{len(configs)} cells: {counts}. Test episodes, last checkpoint; learning rate chosen on validation; "
+        "mean over seeds, range below."
+    )
     print(f"Report: {report}", flush=True)
-    if number is not None and not summary.complete:
+    if number is not None and not results.complete:
         print("Stopped. The same command goes on where it stopped.", flush=True)
         return 128 + number
-    if summary.count()[Status.FAILED]:
+    if count[Status.FAILED]:
         print("Some cells failed; retry=true runs them again from their last checkpoint.", flush=True)
         return 1
-    if not summary.complete:
+    if not results.complete:
         print("Some cells were stopped from outside; the same command goes on with them.", flush=True)
         return 1
     return 0
 
 
-def _sorted(words: Sequence[str]) -> tuple[dict[str, list[str]], list[str], dict[str, str]]:
-    """The comparison's own words by key, those that every run gets, and the systems that are defined."""
-    own: dict[str, list[str]] = {}
-    shared: list[str] = []
-    systems: dict[str, str] = {}
-    for word in words:
-        key, _, value = word.partition("=")
-        key = key.lstrip("+")
-        if key.startswith("system.") and value:
-            systems[key.removeprefix("system.")] = value
-        elif key in OWN:
-            own[key] = _values(word)
-            own.pop({"steps": "minutes", "minutes": "steps"}.get(key, ""), None)  # the later budget counts
-        elif key in INSTEAD:
-            raise ValueError(f"{word}: a comparison sets {key} itself; say {INSTEAD[key]}")
-        elif "." not in key and (hint := closest(key, OWN)):
-            raise ValueError(f"{word}: unknown key {key!r}.{hint}")
-        else:
-            parse_overrides([word])
-            shared.append(word)
-    return own, shared, systems
-
-
-def _values(word: str) -> list[str]:
+def _values(argument: str) -> list[str]:
     """`a,b` or `range(3)` as a list; a single value as a list of one."""
-    parsed = parse_overrides([word])[0]
+    parsed = parse_overrides([argument])[0]
     value = parsed.value()
     return swept(parsed) if parsed.is_sweep_override() or isinstance(value, list | dict) else [str(value)]
-
-
-def _plan(own: Mapping[str, list[str]], shared: Sequence[str], named: Mapping[str, str]) -> Plan:
-    if missing := [key for key in ("systems", "worlds", "seeds", "lrs") if key not in own]:
-        raise ValueError(f"{missing[0]}=...: what is compared needs it")
-    steps, minutes = _one(own, "steps", int, None), _one(own, "minutes", float, None)
-    return Plan(
-        systems=tuple(find_system(label, named) for label in own["systems"]),
-        worlds=tuple(find_world(name).name for name in own["worlds"]),
-        seeds=tuple(_read("seeds", value, int) for value in own["seeds"]),
-        lrs=tuple(learning_rate("lrs", value) for value in own["lrs"]),
-        steps=steps,
-        minutes=minutes,
-        words=tuple(shared),
-        command=shlex.join([Path(sys.executable).name, *sys.argv]),
-    )
-
-
-def _folder(text: str) -> Path:
-    if not text:
-        raise ValueError("out=: expected the name of a folder, got nothing")
-    return Path(text)
 
 
 def _one(own: Mapping[str, list[str]], key: str, kind: Callable[[str], Any], default: Any) -> Any:
@@ -204,8 +229,3 @@ def _read(key: str, text: str, kind: Callable[[str], Any]) -> Any:
 
 def _flag(text: str) -> bool:
     return {"True": True, "False": False}[text]
-
-
-def _plugins(words: Sequence[str]) -> list[str]:
-    found = [word.value() for word in parse_overrides(words) if word.key_or_group == "plugins"]
-    return [str(name) for value in found for name in (value if isinstance(value, list) else [value])]
