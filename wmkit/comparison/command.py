@@ -19,7 +19,6 @@ from wmkit.comparison.summary import read_summary
 from wmkit.comparison.system import find_system, learning_rate
 from wmkit.comparison.table import caption, rich_tables
 from wmkit.config import RunConfig, closest, import_plugins
-from wmkit.data.worlds import find_world
 from wmkit.training.compose import describe, parse_overrides
 from wmkit.training.run_folder import RunFolder
 from wmkit.training.sweep import swept
@@ -170,7 +169,7 @@ def _plan(own: Mapping[str, list[str]], shared: Sequence[str], named: Mapping[st
     steps, minutes = _one(own, "steps", int, None), _one(own, "minutes", float, None)
     return Plan(
         systems=tuple(find_system(label, named) for label in own["systems"]),
-        worlds=tuple(find_world(name).name for name in own["worlds"]),
+        worlds=tuple(own["worlds"]),
         seeds=tuple(_read("seeds", value, int) for value in own["seeds"]),
         lrs=tuple(learning_rate("lrs", value) for value in own["lrs"]),
         steps=steps,

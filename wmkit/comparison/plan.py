@@ -12,7 +12,6 @@ from typing import Any
 from wmkit.comparison.cell import CELL, Cell, CellFiles
 from wmkit.comparison.system import System
 from wmkit.config import RunConfig, differences, load_config
-from wmkit.data.worlds import find_world
 from wmkit.training.batches import check_query
 from wmkit.training.compose import compose
 from wmkit.training.loop import HARMLESS
@@ -75,11 +74,14 @@ class Plan:
     def config(self, cell: Cell, defaults: RunConfig) -> RunConfig:
         """The config of one cell; raises `ValueError`, naming the system, for words that do not fit it."""
         system = next(system for system in self.systems if system.label == cell.system)
-        own = [f'world="{cell.world}"', f"seed={cell.seed}", f"train.lr={cell.lr}"]
+        own = [f"world={cell.world}", f"seed={cell.seed}", f"train.lr={cell.lr}"]
         steps = ["train.minutes=null", f"train.steps={self.steps}"]  # minutes would win over steps
         budget = [f"train.minutes={self.minutes}"] if self.steps is None else steps
         try:
-            config = compose(defaults, [*_query(cell.world, self.words), *self.words, *system.words, *own, *budget])
+            config = compose(defaults, [*self.words, *system.words, *own, *budget])
+            if not any(word.startswith(("eval.horizon=", "eval.context=")) for word in self.words):
+                query = config.world.episode_length - config.world.context_length
+                config = dataclasses.replace(config, eval=dataclasses.replace(config.eval, horizon=query))
             check_query(config)
         except ValueError as error:
             raise ValueError(f"{cell.system} on {cell.world}: {error}") from error
@@ -139,11 +141,3 @@ def other_cells(folder: Path, cells: Collection[Cell]) -> list[str]:
     """Names of the runs in `folder` that are not of `cells`."""
     names = {cell.name for cell in cells}
     return sorted(path.parent.name for path in folder.glob(f"cells/*/{CELL}") if path.parent.name not in names)
-
-
-def _query(world: str, words: tuple[str, ...]) -> list[str]:
-    """The world's whole query as horizon, unless the words say how much of it."""
-    if any(word.startswith(("eval.horizon=", "eval.context=")) for word in words):
-        return []
-    found = find_world(world)
-    return [f"eval.horizon={found.episode_length - found.context_length}"]

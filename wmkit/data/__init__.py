@@ -20,5 +20,8 @@ from wmkit.data.store.tiles import render_tiles as render_tiles
 from wmkit.data.whole_episodes import WholeEpisodes as WholeEpisodes
 from wmkit.data.workers.client import WorkerError as WorkerError
 from wmkit.data.worlds import World as World
+from wmkit.data.worlds import describe_world as describe_world
 from wmkit.data.worlds import find_world as find_world
 from wmkit.data.worlds import list_worlds as list_worlds
+from wmkit.data.worlds import register_world as register_world
+from wmkit.data.worlds import restore_world as restore_world

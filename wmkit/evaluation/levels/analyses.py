@@ -11,7 +11,6 @@ from rich.table import Table
 from torch import Tensor
 
 from wmkit.batch import Batch
-from wmkit.data import find_world
 from wmkit.evaluation.digits.truth import Digits, judge
 from wmkit.evaluation.held_out import query_of
 from wmkit.evaluation.levels import table
@@ -98,7 +97,7 @@ def horizon(arguments: argparse.Namespace, out: Path) -> Table:
     from wmkit.evaluation.levels.figures import draw_horizon
 
     runs = {label: Trained.of(run, arguments.checkpoint, arguments.held_out) for label, run in arguments.runs.items()}
-    worlds = {trained.config.world for trained in runs.values()}
+    worlds = {trained.config.world.name for trained in runs.values()}
     if len(worlds) > 1:
         raise ValueError(f"Curves stand beside each other for runs of one world only, got {', '.join(sorted(worlds))}")
     first = next(iter(runs.values()))
@@ -109,7 +108,7 @@ def horizon(arguments: argparse.Namespace, out: Path) -> Table:
     )
     found = {label: evaluate_video(trained.model, batch, **options) for label, trained in runs.items()}
     write_json(out / "horizon.json", {label: evaluation.to_json() for label, evaluation in found.items()})
-    draw_horizon(found, out / "horizon.png", first.config.world)
+    draw_horizon(found, out / "horizon.png", first.config.world.name)
     return table.horizon_table(found)
 
 
@@ -151,8 +150,8 @@ def _check_lengths(arguments: argparse.Namespace) -> None:
 
 def _speed_of(run: Path) -> float:
     """How fast the run's world moves, relative to its usual speed; raises `ValueError` for one that has no speed."""
-    world = find_world(run_config(run).world)
-    speed = getattr(world, "speed_factor", None)
+    world = run_config(run).world
+    speed = getattr(world, "speed", None)
     if speed is None:
         raise ValueError(
             f"{run}: its world {world.name} has no speed; train on moving_mnist_slow, moving_mnist, moving_mnist_fast"

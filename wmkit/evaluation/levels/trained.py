@@ -11,7 +11,7 @@ from torch import Tensor
 
 from wmkit.batch import Batch
 from wmkit.config import RunConfig
-from wmkit.data import find_world, open_source
+from wmkit.data import open_source
 from wmkit.data.episode import Episode
 from wmkit.evaluation.digits.frames import fit_probe_of_run
 from wmkit.evaluation.digits.probe import Probe
@@ -46,7 +46,7 @@ class Trained:
     def title(self) -> str:
         """What it is, for a figure."""
         strides = ", ".join(map(str, hierarchy_of(self.model).clock.strides))
-        return f"{self.config.world}, levels that tick every {strides} frames"
+        return f"{self.config.world.name}, levels that tick every {strides} frames"
 
     @property
     def length(self) -> int:
@@ -77,7 +77,7 @@ class Trained:
         """Held-out clips with the truth about their digits; raises `ValueError` for a world without."""
         if missing := sorted(set(KEYS) - self.first_clip.keys()):
             raise ValueError(
-                f"{self.held_out or self.config.world} does not tell {', '.join(missing)}; which digits a level holds "
+                f"{self.held_out or self.config.world.name} does not tell {', '.join(missing)}; which digits a level holds "
                 "can only be measured in a world of moving digits"
             )
         return self.clips(count, length, KEYS)
@@ -91,4 +91,4 @@ def clip_length(config: RunConfig) -> int:
     """Frames of a clip in training."""
     data = config.data
     whole = data.sampler == "episodes"
-    return (data.episode_length or find_world(config.world).episode_length) if whole else data.length
+    return (data.episode_length or config.world.episode_length) if whole else data.length
