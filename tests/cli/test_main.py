@@ -1,250 +1,72 @@
-"""`wmkit list | check | doctor`: what they print and with which status they end."""
+"""The `wmkit` command finds its verbs, helps, and refuses what makes no sense."""
 
-import dataclasses
 import subprocess
 import sys
+from importlib import metadata
 from pathlib import Path
 
 import pytest
-import torch
-from torch import nn
 
-from wmkit import BackboneConfig, build_world_model, register_backbone, registry, tree
-from wmkit.cli import __main__ as cli
-from wmkit.dynamics import ClockworkConfig, ClockworkDynamics
-from wmkit.registry import all_entries
+from wmkit import cli
+from wmkit.cli.__main__ import main, verbs
 
-HEALTHY = """
-import torch
-from wmkit import Backbone
+GREET = """
+HELP = "Say hello."
 
-class Last(Backbone):
-    def __init__(self, input_dim):
-        super().__init__()
-        self.input_dim = self.feature_dim = input_dim
-        self.mix = torch.nn.Linear(2 * input_dim, input_dim)
 
-    def initial_state(self, batch_size):
-        return self.mix.weight.new_zeros(batch_size, self.input_dim)
+def add_arguments(parser):
+    parser.add_argument("name")
 
-    def step(self, x, state):
-        return self.mix(torch.cat([x, state], dim=1)), x
 
-class Amnesic(Last):
-    def step(self, x, state):
-        return super().step(x, torch.zeros_like(state))
-
-class NeedsMore(Last):
-    def __init__(self, input_dim, depth):
-        super().__init__(input_dim)
-
-class Function:
-    pass
-
-number = 3
+def run(arguments):
+    if arguments.name == "nobody":
+        raise ValueError("expected a name")
+    print(f"Hello, {arguments.name}")
+    return 0
 """
 
 
-@pytest.fixture
-def module_in_cwd(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    (tmp_path / "their_backbones.py").write_text(HEALTHY)
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "path", list(sys.path))
-    monkeypatch.setenv("COLUMNS", "200")
-    monkeypatch.delitem(sys.modules, "their_backbones", raising=False)
-    return "their_backbones"
-
-
-def test_list_names_every_registered_part(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("COLUMNS", "200")
-    assert cli.main(["list"]) == 0
-    printed = capsys.readouterr().out
-    for name, entry in all_entries().items():
-        row = next(line for line in printed.splitlines() if f" {name} " in line)
-        assert entry.kind in row
-        assert entry.origin in row
-    gru = next(line for line in printed.splitlines() if " gru " in line)
-    assert "1,183,232" in gru
-    assert "2,048" in gru
-    clockwork = next(line for line in printed.splitlines() if " clockwork " in line)
-    dynamics = build_world_model("clockwork", "small").dynamics
-    assert f"{sum(p.numel() for p in dynamics.parameters()):,}" in clockwork
-    assert f"{sum(leaf.nbytes for leaf in tree.leaves(dynamics.initial_state(1))):,}" in clockwork
-    s5 = next(line for line in printed.splitlines() if " s5 " in line)
-    assert "4,096" in s5
-    assert "no" in gru.split()
-
-
-@pytest.fixture
-def own_registry(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(registry, "_entries", dict(registry._entries))
-
-
-@pytest.mark.usefixtures("own_registry")
-def test_list_names_the_part_that_cannot_be_built(capsys: pytest.CaptureFixture[str]) -> None:
-    class OddConfig(BackboneConfig):
-        pass
-
-    register_backbone("odd", OddConfig)(nn.Linear)
-    assert cli.main(["list"]) == 2
-    assert "wmkit list: odd cannot be built by cls(config.input_dim" in capsys.readouterr().err
-
-
-@pytest.mark.usefixtures("own_registry")
-def test_check_sends_other_kinds_to_their_own_checker(capsys: pytest.CaptureFixture[str]) -> None:
-    class VideoConfig(BackboneConfig):
-        pass
-
-    register_backbone("video", VideoConfig, kind="video_model")(nn.Identity)
-    assert cli.main(["check", "video"]) == 2
-    assert "'video' is a video_model, which has laws of its own" in capsys.readouterr().err
-
-
-@pytest.mark.usefixtures("own_registry")
-def test_check_says_that_a_class_is_registered_as_dynamics_and_is_none(capsys: pytest.CaptureFixture[str]) -> None:
-    class ClockConfig(BackboneConfig):
-        pass
-
-    register_backbone("clock", ClockConfig, kind="dynamics")(nn.Identity)
-    assert cli.main(["check", "clock"]) == 2
-    assert "make it a subclass of wmkit.dynamics.Dynamics" in capsys.readouterr().err
-
-
-@pytest.mark.usefixtures("own_registry")
-def test_check_shows_the_law_that_dynamics_break(capsys: pytest.CaptureFixture[str]) -> None:
-    @dataclasses.dataclass(kw_only=True)
-    class HastyConfig(ClockworkConfig):
-        pass
-
-    @register_backbone("hasty", HastyConfig, kind="dynamics")
-    class Hasty(ClockworkDynamics):
-        def imagine(self, action, *, noise, state):
-            return super().imagine(action, noise=torch.zeros_like(noise), state=self.initial_state(len(action)))
-
-    assert cli.main(["check", "hasty", "levels=1"]) == 1
-    printed = capsys.readouterr().out
-    assert printed.count("broken") == 2
-    assert "law 8, float64: " in printed
-
-
-@pytest.mark.parametrize("options", [[], ["core=s4", "strides=[1,2]"], ["core={name: gru, hidden: 5}", "levels=2"]])
-def test_check_tries_the_laws_of_dynamics_with_options_of_the_user(
-    options: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+def test_a_module_dropped_into_the_folder_is_a_verb(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setenv("COLUMNS", "200")
-    assert cli.main(["check", "clockwork", *options]) == 0
-    printed = capsys.readouterr().out
-    assert " ".join(["clockwork", *options]) in printed
-    assert "imagination in pieces" in printed
-    assert printed.count("kept") == 20
+    (tmp_path / "greet.py").write_text(GREET)
+    monkeypatch.setattr(cli, "__path__", [*cli.__path__, str(tmp_path)])
+    monkeypatch.delitem(sys.modules, "wmkit.cli.greet", raising=False)
+    assert main(["greet", "Ada"]) == 0
+    assert capsys.readouterr().out == "Hello, Ada\n"
+    assert main(["greet", "nobody"]) == 2
+    assert capsys.readouterr().err == "wmkit greet: expected a name\n"
+    with pytest.raises(SystemExit):
+        main(["--help"])
+    assert "Say hello." in capsys.readouterr().out
 
 
-def test_check_takes_options_of_a_backbone_too(capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.main(["check", "plain_gru", "hidden=5"]) == 0
-    assert capsys.readouterr().out.count("kept") == 20
-
-
-@pytest.mark.parametrize(
-    ("words", "sentence"),
-    [
-        (["clockwork", "cores=s4"], "ClockworkConfig: Key 'cores' not in 'ClockworkConfig'"),
-        (["clockwork", "levels=many"], "ClockworkConfig: Value 'many' of type 'str' could not be converted to Integer"),
-        (["clockwork", "levels"], "options are key=value, got 'levels'"),
-        (["clockwork", "windows=both"], "ClockworkConfig.windows: expected one of causal, smoothing"),
-        (["clockwork", "core=s9"], "Unknown backbone 's9'"),
-        (["wmkit.dynamics:LatentDynamics"], 'is not registered: @register_backbone(..., kind="dynamics")'),
-        (["torch.nn:Identity", "size=3"], "torch.nn:Identity is not registered, so that it has no options"),
-    ],
-)
-def test_check_refuses_options_with_advice(words: list[str], sentence: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.main(["check", *words]) == 2
-    assert sentence in capsys.readouterr().err
-
-
-def test_check_passes_a_healthy_class_from_the_current_folder(
-    module_in_cwd: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert cli.main(["check", f"{module_in_cwd}:Last"]) == 0
-    printed = capsys.readouterr().out
-    assert printed.count("kept") == 20
-    assert "broken" not in printed
-
-
-def test_check_shows_the_broken_law_and_fails(module_in_cwd: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.main(["check", f"{module_in_cwd}:Amnesic"]) == 1
-    printed = capsys.readouterr().out
-    assert printed.count("broken") == 2
-    assert "law 6, float32: scan: no gradient reaches incoming state, leaf 0" in printed
-
-
-def test_check_takes_a_registered_class_at_its_tiny_size(capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.main(["check", "wmkit.backbones.gru:GRU"]) == 0
-    assert capsys.readouterr().out.count("kept") == 20
-
-
-@pytest.mark.parametrize(
-    ("target", "sentence"),
-    [
-        ("grn", "Did you mean 'gru'?"),
-        ("their_backbones:Missing", "cannot import their_backbones:Missing: AttributeError"),
-        ("not_a_module:Last", "ModuleNotFoundError"),
-        ("their_backbones:number", "expected a class at their_backbones:number, found 3"),
-        ("their_backbones:NeedsMore", "cannot be built by cls(16): TypeError"),
-        ("their_backbones:Function", "cannot be built by cls(16)"),
-        ("torch.nn:Identity", "expected an instance of a subclass of wmkit.Backbone"),
-    ],
-)
-@pytest.mark.usefixtures("module_in_cwd")
-def test_check_says_what_is_wrong_with_its_argument(
-    target: str, sentence: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert cli.main(["check", target]) == 2
-    assert sentence in capsys.readouterr().err
+@pytest.mark.parametrize("verb", verbs())
+def test_every_verb_has_a_page_of_help(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main([verb, "--help"])
+    assert ended.value.code == 0
+    printed = " ".join(capsys.readouterr().out.split())
+    assert printed.startswith(f"usage: wmkit {verb}")
+    assert verbs()[verb].HELP in printed
 
 
 @pytest.mark.parametrize("arguments", [[], ["chekc"], ["check"], ["list", "extra"]])
 def test_bad_usage_ends_with_status_two(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
-        cli.main(arguments)
+        main(arguments)
     assert ended.value.code == 2
     assert "usage: wmkit" in capsys.readouterr().err
 
 
-def test_doctor_names_versions_backbones_and_worlds(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("COLUMNS", "200")
-    monkeypatch.setattr(cli, "list_worlds", list)
-    assert cli.main(["doctor"]) == 0
-    printed = capsys.readouterr().out
-    for word in ("python", "torch", "triton", "opt-einsum", "used by torch", "GPUs", "threads", "transformer_xl"):
-        assert word in printed
-
-
-def test_doctor_reports_a_world_that_does_not_load(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def fail(name: str) -> None:
-        raise ImportError(f"no wheel for {name}")
-
-    monkeypatch.setenv("COLUMNS", "200")
-    monkeypatch.setattr(cli, "list_worlds", lambda: ["moon"])
-    monkeypatch.setattr(cli, "find_world", fail)
-    assert cli.main(["doctor"]) == 1
-    assert "does not load: ImportError: no wheel for moon" in capsys.readouterr().out
-
-
-def test_the_installed_worlds_load(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("COLUMNS", "200")
-    assert cli.main(["doctor"]) == 0
-    assert "wmkit/RayMaze-9x9-v0, image (3, 64, 64), 6 actions" in capsys.readouterr().out
-
-
-def test_a_version_that_is_not_there_is_said_so() -> None:
-    assert cli._version("wmkit-no-such-package") == "not installed"
+def test_the_version_is_that_of_the_package(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["--version"])
+    assert ended.value.code == 0
+    assert capsys.readouterr().out == f"wmkit {metadata.version('wmkit')}\n"
 
 
 def test_the_module_runs_as_a_command() -> None:
     done = subprocess.run([sys.executable, "-m", "wmkit.cli", "--help"], capture_output=True, text=True, check=True)
-    for verb in cli.VERBS:
+    for verb in verbs():
         assert verb in done.stdout

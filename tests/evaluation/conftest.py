@@ -7,7 +7,7 @@ from torch import Tensor
 from wmkit.batch import Batch
 from wmkit.build import build_world_model
 from wmkit.evaluation.errors import Errors
-from wmkit.evaluation.predictors import COPY_LAST, GENERATION, MEAN_IMAGE, MISLED, OTHER_FRAME, RECONSTRUCTION
+from wmkit.evaluation.old_predictors import COPY_LAST, GENERATION, MEAN_IMAGE, MISLED, OTHER_FRAME, RECONSTRUCTION
 from wmkit.evaluation.report import Evaluation
 from wmkit.world_model import WorldModel
 

@@ -9,7 +9,7 @@ from torch import nn
 from wmkit.build import build_world_model
 from wmkit.evaluation import rollout
 from wmkit.evaluation.errors import frame_error
-from wmkit.evaluation.predictors import COPY_LAST, GENERATION, MEAN_IMAGE, MISLED, OTHER_FRAME, RECONSTRUCTION, ROWS
+from wmkit.evaluation.old_predictors import COPY_LAST, GENERATION, MEAN_IMAGE, MISLED, OTHER_FRAME, RECONSTRUCTION, ROWS
 from wmkit.evaluation.protocol import evaluate, make_film
 from wmkit.evaluation.table import error_sheet
 from wmkit.world_model import Imagined

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from wmkit.evaluation.errors import Errors
-from wmkit.evaluation.predictors import COPY_LAST, GENERATION, MEAN_IMAGE, MISLED, OTHER_FRAME, RECONSTRUCTION, ROWS
+from wmkit.evaluation.old_predictors import COPY_LAST, GENERATION, MEAN_IMAGE, MISLED, OTHER_FRAME, RECONSTRUCTION, ROWS
 
 
 def with_errors(evaluation, name, per_episode):

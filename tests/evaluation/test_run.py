@@ -11,7 +11,8 @@ from PIL import Image
 from rich.console import Console
 
 from wmkit.cli.__main__ import main
-from wmkit.cli.imagine import add_arguments, imagine
+from wmkit.cli.imagine import add_arguments
+from wmkit.cli.imagine import run as imagine
 from wmkit.config import DataConfig, EvalConfig, RunConfig, TrainConfig
 from wmkit.data import GeneratedEpisodes, find_world
 from wmkit.data.collate import Piece, collate

@@ -7,7 +7,7 @@ import torch
 from rich.console import Console
 
 from wmkit.evaluation.errors import Errors, Estimate
-from wmkit.evaluation.predictors import FIRST_MAP, GENERATION, ROWS
+from wmkit.evaluation.old_predictors import FIRST_MAP, GENERATION, ROWS
 from wmkit.evaluation.proportion import Proportion
 from wmkit.evaluation.rewards import RewardAccuracy
 from wmkit.evaluation.table import error_sheet, markdown, sheets

@@ -9,7 +9,7 @@ from torch import Tensor
 from wmkit.batch import Batch
 from wmkit.data import GeneratedEpisodes
 from wmkit.data.collate import Piece, collate
-from wmkit.evaluation.predictors import FIRST_MAP, GENERATION
+from wmkit.evaluation.old_predictors import FIRST_MAP, GENERATION
 from wmkit.evaluation.tiles import (
     DOOR,
     DOOR_MAJORITY,

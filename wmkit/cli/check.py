@@ -23,6 +23,7 @@ from wmkit.registry import Entry, entry_of, get_entry
 from wmkit.testing.checker import LawResult, examine_backbone, refuse_other_kinds
 from wmkit.testing.dynamics_checker import examine_dynamics
 
+HELP = "Try the ten laws of the contract, of a backbone or of dynamics."
 Examine = Callable[[torch.dtype], list[LawResult]]
 
 
@@ -32,7 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("options", nargs="*", metavar="key=value", help="fields of its config: layers=2, core=s4")
 
 
-def check(arguments: argparse.Namespace) -> int:
+def run(arguments: argparse.Namespace) -> int:
     """Try the laws and print how each went; 1 when one is broken."""
     examine = _examiner(arguments.part, arguments.options)
     single, double = examine(torch.float32), examine(torch.float64)

@@ -13,6 +13,8 @@ from wmkit.loading import load, run_config
 from wmkit.training.checkpoints import BEST
 from wmkit.training.machine_data import check_local_data
 
+HELP = "Truth beside imagination, for some held-out episodes of a run, as a GIF."
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The verb's arguments."""
@@ -26,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--held-out", help="a world or an archive of split test (default: the run's world)")
 
 
-def imagine(arguments: argparse.Namespace) -> int:
+def run(arguments: argparse.Namespace) -> int:
     """Write the GIF and say where; raises `ValueError` for what cannot be."""
     config = run_config(arguments.run)
     _check(arguments)

@@ -13,6 +13,7 @@ from rich.table import Table
 from wmkit.evaluation.levels import analyses
 from wmkit.loading import LAST, run_config
 
+HELP = "What the levels of a trained clockwork hierarchy hold: KL, entropy, resets, samples, speeds, times."
 FOLDER = "levels"
 LEAST = {"clips": 2, "length": 3, "context": 2, "horizon": 1, "draws": 2, "steps": 1, "clip": 0}
 """The smallest value of every number that can be asked for."""
@@ -42,7 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             add(own)
 
 
-def levels(arguments: argparse.Namespace) -> int:
+def run(arguments: argparse.Namespace) -> int:
     """Run one analysis and print its table; raises `ValueError` for what cannot be."""
     arguments.runs = labelled(arguments.runs)
     _check(arguments)

@@ -8,6 +8,8 @@ from pathlib import Path
 from wmkit.evaluation.video.run import evaluate_video_run
 from wmkit.training.checkpoints import BEST
 
+HELP = "Open-loop frames of a run against the horizon: SSIM, PSNR, digits, beside floors that know nothing."
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The verb's arguments."""
@@ -21,7 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--held-out", help="a world or an archive of split test (default: the run's world)")
 
 
-def video(arguments: argparse.Namespace) -> int:
+def run(arguments: argparse.Namespace) -> int:
     """Print the tables and fill the run folder; raises `ValueError` for what cannot be."""
     wanted = vars(arguments)
     for name, least in (("context", 2), ("horizon", 1), ("clips", 2), ("samples", 1)):

@@ -25,7 +25,7 @@ from wmkit.comparison.result import CellResult
 from wmkit.comparison.summary import COST, QUALITY, Column, Summary, number, percent, read_summary, spread
 from wmkit.comparison.system import System
 from wmkit.comparison.table import seeds_text
-from wmkit.evaluation.predictors import FIRST_MAP
+from wmkit.evaluation.old_predictors import FIRST_MAP
 from wmkit.evaluation.tiles import DOOR_MAJORITY
 from wmkit.training.run_folder import CONFIG, write_whole
 

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from wmkit.evaluation.film import CONTEXT_COLOUR, QUERY_COLOUR, Film, Frame
-from wmkit.evaluation.predictors import (
+from wmkit.evaluation.old_predictors import (
     COPY_LAST,
     FIRST_MAP,
     GENERATION,

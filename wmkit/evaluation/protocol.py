@@ -14,7 +14,7 @@ from wmkit.batch import Batch
 from wmkit.evaluation.baselines import copy_last_frame, mean_image, other_random_frame
 from wmkit.evaluation.errors import Errors, frame_error
 from wmkit.evaluation.film import Film
-from wmkit.evaluation.predictors import (
+from wmkit.evaluation.old_predictors import (
     COPY_LAST,
     FIRST_MAP,
     GENERATION,

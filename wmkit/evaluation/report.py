@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from wmkit.evaluation.errors import Errors, Estimate
-from wmkit.evaluation.predictors import (
+from wmkit.evaluation.old_predictors import (
     COPY_LAST,
     FIRST_MAP,
     GENERATION,

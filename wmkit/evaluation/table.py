@@ -9,7 +9,7 @@ from rich import box
 from rich.table import Table
 
 from wmkit.evaluation.errors import Estimate
-from wmkit.evaluation.predictors import MISLED, ROWS
+from wmkit.evaluation.old_predictors import MISLED, ROWS
 from wmkit.evaluation.ranges import RANGES, Range, label
 from wmkit.evaluation.report import Evaluation
 from wmkit.evaluation.rewards import RewardAccuracy

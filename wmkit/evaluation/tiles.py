@@ -18,7 +18,7 @@ from torch import Tensor
 from wmkit.batch import Batch
 from wmkit.data import render_tiles
 from wmkit.evaluation.errors import Errors, Estimate
-from wmkit.evaluation.predictors import FIRST_MAP, GENERATION
+from wmkit.evaluation.old_predictors import FIRST_MAP, GENERATION
 from wmkit.evaluation.ranges import Range, label
 from wmkit.evaluation.verdict import Verdict
 from wmkit.networks.dreamer import to_unit

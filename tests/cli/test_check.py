@@ -1,0 +1,165 @@
+"""`wmkit check`: which laws are kept, and what it says of parts that it cannot try."""
+
+import dataclasses
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from wmkit import BackboneConfig, register_backbone
+from wmkit.cli.__main__ import main
+from wmkit.dynamics import ClockworkConfig, ClockworkDynamics
+
+HEALTHY = """
+import torch
+from wmkit import Backbone
+
+class Last(Backbone):
+    def __init__(self, input_dim):
+        super().__init__()
+        self.input_dim = self.feature_dim = input_dim
+        self.mix = torch.nn.Linear(2 * input_dim, input_dim)
+
+    def initial_state(self, batch_size):
+        return self.mix.weight.new_zeros(batch_size, self.input_dim)
+
+    def step(self, x, state):
+        return self.mix(torch.cat([x, state], dim=1)), x
+
+class Amnesic(Last):
+    def step(self, x, state):
+        return super().step(x, torch.zeros_like(state))
+
+class NeedsMore(Last):
+    def __init__(self, input_dim, depth):
+        super().__init__(input_dim)
+
+class Function:
+    pass
+
+number = 3
+"""
+
+
+@pytest.fixture
+def module_in_cwd(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    (tmp_path / "their_backbones.py").write_text(HEALTHY)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.delitem(sys.modules, "their_backbones", raising=False)
+    return "their_backbones"
+
+
+@pytest.mark.usefixtures("own_registry")
+def test_check_sends_other_kinds_to_their_own_checker(capsys: pytest.CaptureFixture[str]) -> None:
+    class VideoConfig(BackboneConfig):
+        pass
+
+    register_backbone("video", VideoConfig, kind="video_model")(nn.Identity)
+    assert main(["check", "video"]) == 2
+    assert "'video' is a video_model, which has laws of its own" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("own_registry")
+def test_check_says_that_a_class_is_registered_as_dynamics_and_is_none(capsys: pytest.CaptureFixture[str]) -> None:
+    class ClockConfig(BackboneConfig):
+        pass
+
+    register_backbone("clock", ClockConfig, kind="dynamics")(nn.Identity)
+    assert main(["check", "clock"]) == 2
+    assert "make it a subclass of wmkit.dynamics.Dynamics" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("own_registry")
+def test_check_shows_the_law_that_dynamics_break(capsys: pytest.CaptureFixture[str]) -> None:
+    @dataclasses.dataclass(kw_only=True)
+    class HastyConfig(ClockworkConfig):
+        pass
+
+    @register_backbone("hasty", HastyConfig, kind="dynamics")
+    class Hasty(ClockworkDynamics):
+        def imagine(self, action, *, noise, state):
+            return super().imagine(action, noise=torch.zeros_like(noise), state=self.initial_state(len(action)))
+
+    assert main(["check", "hasty", "levels=1"]) == 1
+    printed = capsys.readouterr().out
+    assert printed.count("broken") == 2
+    assert "law 8, float64: " in printed
+
+
+@pytest.mark.parametrize("options", [[], ["core=s4", "strides=[1,2]"], ["core={name: gru, hidden: 5}", "levels=2"]])
+def test_check_tries_the_laws_of_dynamics_with_options_of_the_user(
+    options: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    assert main(["check", "clockwork", *options]) == 0
+    printed = capsys.readouterr().out
+    assert " ".join(["clockwork", *options]) in printed
+    assert "imagination in pieces" in printed
+    assert printed.count("kept") == 20
+
+
+def test_check_takes_options_of_a_backbone_too(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["check", "plain_gru", "hidden=5"]) == 0
+    assert capsys.readouterr().out.count("kept") == 20
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["clockwork", "cores=s4"], "ClockworkConfig: Key 'cores' not in 'ClockworkConfig'"),
+        (["clockwork", "levels=many"], "ClockworkConfig: Value 'many' of type 'str' could not be converted to Integer"),
+        (["clockwork", "levels"], "options are key=value, got 'levels'"),
+        (["clockwork", "windows=both"], "ClockworkConfig.windows: expected one of causal, smoothing"),
+        (["clockwork", "core=s9"], "Unknown backbone 's9'"),
+        (["wmkit.dynamics:LatentDynamics"], 'is not registered: @register_backbone(..., kind="dynamics")'),
+        (["torch.nn:Identity", "size=3"], "torch.nn:Identity is not registered, so that it has no options"),
+    ],
+)
+def test_check_refuses_options_with_advice(words: list[str], sentence: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["check", *words]) == 2
+    assert sentence in capsys.readouterr().err
+
+
+def test_check_passes_a_healthy_class_from_the_current_folder(
+    module_in_cwd: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["check", f"{module_in_cwd}:Last"]) == 0
+    printed = capsys.readouterr().out
+    assert printed.count("kept") == 20
+    assert "broken" not in printed
+
+
+def test_check_shows_the_broken_law_and_fails(module_in_cwd: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["check", f"{module_in_cwd}:Amnesic"]) == 1
+    printed = capsys.readouterr().out
+    assert printed.count("broken") == 2
+    assert "law 6, float32: scan: no gradient reaches incoming state, leaf 0" in printed
+
+
+def test_check_takes_a_registered_class_at_its_tiny_size(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["check", "wmkit.backbones.gru:GRU"]) == 0
+    assert capsys.readouterr().out.count("kept") == 20
+
+
+@pytest.mark.parametrize(
+    ("target", "sentence"),
+    [
+        ("grn", "Did you mean 'gru'?"),
+        ("their_backbones:Missing", "cannot import their_backbones:Missing: AttributeError"),
+        ("not_a_module:Last", "ModuleNotFoundError"),
+        ("their_backbones:number", "expected a class at their_backbones:number, found 3"),
+        ("their_backbones:NeedsMore", "cannot be built by cls(16): TypeError"),
+        ("their_backbones:Function", "cannot be built by cls(16)"),
+        ("torch.nn:Identity", "expected an instance of a subclass of wmkit.Backbone"),
+    ],
+)
+@pytest.mark.usefixtures("module_in_cwd")
+def test_check_says_what_is_wrong_with_its_argument(
+    target: str, sentence: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["check", target]) == 2
+    assert sentence in capsys.readouterr().err

@@ -1,0 +1,59 @@
+"""Means over episodes and their intervals, against numbers worked out by hand."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from wmkit.evaluation.intervals import binomial, normal, normal_curve
+
+
+def test_normal_interval_is_196_standard_errors():
+    estimate = normal(np.array([1.0, 3.0]))  # standard deviation sqrt(2); over sqrt(2) episodes it is 1
+    assert (estimate.mean, estimate.episodes) == (2.0, 2)
+    assert (estimate.low, estimate.high, estimate.half_width) == pytest.approx((0.04, 3.96, 1.96))
+
+
+def test_a_single_episode_has_no_interval_and_none_no_mean():
+    assert normal(np.array([3.0])).half_width == 0.0
+    assert math.isnan(normal(np.array([])).mean)
+    assert math.isnan(binomial(np.array([])).mean)
+
+
+def test_curve_has_one_interval_per_step_over_the_episodes_that_count_there():
+    values = np.array([[1.0, 10.0, 5.0, 9.0], [3.0, 10.0, np.nan, 9.0]])
+    counts = np.array([[True, True, True, False], [True, True, False, False]])
+    mean, low, high = normal_curve(values, counts)
+    np.testing.assert_allclose(mean, [2, 10, 5, np.nan])
+    np.testing.assert_allclose((high - low) / 2, [1.96, 0, 0, np.nan], atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("hits", "number", "low", "high"),
+    # Wilson's formula by hand; 81 of 263 is Newcombe's (1998) first example: 0.2553 to 0.3662
+    [
+        (81, 263, 0.2553, 0.3662),
+        (0, 10, 0.0, 0.2775),
+        (10, 10, 0.7225, 1.0),
+        (1, 1, 0.2065, 1.0),
+        (500, 1000, 0.469, 0.531),
+    ],
+)
+def test_interval_of_a_share_is_wilsons(hits: int, number: int, low: float, high: float) -> None:
+    estimate = binomial(np.arange(number) < hits)
+    assert (estimate.low, estimate.high) == pytest.approx((low, high), abs=1e-4)
+    assert (estimate.mean, estimate.episodes) == (hits / number, number)
+
+
+@given(st.integers(1, 300).flatmap(lambda number: st.tuples(st.integers(0, number), st.just(number))))
+def test_interval_of_a_share_holds_it(outcome: tuple[int, int]) -> None:
+    hits, number = outcome
+    estimate = binomial((np.arange(number) < hits).astype(float))
+    assert 0 <= estimate.low <= hits / number <= estimate.high <= 1
+
+
+def test_outcomes_other_than_0_and_1_are_refused() -> None:
+    with pytest.raises(ValueError, match="outcomes that are 0 or 1"):
+        binomial(np.array([0.0, 0.5]))

@@ -1,0 +1,111 @@
+"""The table of measurements: what it holds, what can be asked of it, and its files."""
+
+import json
+
+import numpy as np
+import polars as pl
+import pytest
+
+from wmkit.evaluation.claims import Beats
+from wmkit.evaluation.predictors import COPY_LAST, IMAGINED, MEAN_IMAGE, OBSERVED
+from wmkit.evaluation.record import RECORDS, SCHEMA, Measurements, Metric, frame_of
+
+ERROR = Metric("error", "grey levels", "lower", claims=(Beats(IMAGINED, COPY_LAST, (2, 3)),))
+RIGHT = Metric("right", "share", "higher", binary=True, headline=True)
+
+
+@pytest.fixture
+def measured() -> Measurements:
+    """Two episodes, context 3, horizon 4; `right` of five whole episodes."""
+    errors = np.array([[0.0, 4.0, 99.0, 1.0], [2.0, 6.0, 99.0, 1.0]])
+    frame = pl.concat(
+        [
+            frame_of("error", IMAGINED, errors, 1),
+            frame_of("error", COPY_LAST, errors + 1, 1),
+            frame_of("error", OBSERVED, np.full((2, 6), 7.0), -1),
+            frame_of("right", IMAGINED, np.array([[1.0], [1.0], [0.0], [1.0], [1.0]]), None),
+        ]
+    )
+    about = {"run": "runs/a", "world": "a_world", "seed": 3, "checkpoint": "step-5"}
+    return Measurements(frame, {"error": ERROR, "right": RIGHT}, 3, 4, about).judged()
+
+
+def test_table_is_long_and_says_null_for_whole_episodes(measured):
+    assert dict(measured.frame.schema) == SCHEMA
+    row = measured.frame.filter(measure="error", predictor=OBSERVED, episode=1, step=-1)
+    assert row["value"].to_list() == [7.0]
+    assert measured.frame.filter(measure="right")["step"].null_count() == 5
+
+
+def test_values_are_episodes_by_query_steps(measured):
+    assert measured.measures == ["error", "right"]
+    assert measured.predictors("error") == [OBSERVED, IMAGINED, COPY_LAST]
+    assert measured.values("error", IMAGINED).tolist() == [[0, 4, 99, 1], [2, 6, 99, 1]]
+    assert measured.values("error", OBSERVED, (-1, 0)).shape == (2, 2)
+    assert measured.values("right", IMAGINED).shape == (5, 1)
+    assert measured.episodes == 5
+
+
+def test_interval_over_a_range_is_over_episodes_not_over_steps(measured):
+    estimate = measured.estimate("error", IMAGINED, (1, 2))
+    assert estimate.mean == 3.0
+    assert estimate.half_width == pytest.approx(1.96)  # episode means 2 and 4
+    assert measured.estimate("error", IMAGINED, (3, 3)).mean == 99.0
+
+
+def test_steps_of_each_episode_that_count_weigh_as_much_as_others_of_another():
+    values = np.array([[1.0, 3.0, 50.0], [8.0, 90.0, 90.0], [0.0, 0.0, 0.0]])
+    counts = np.array([[True, True, False], [True, False, False], [False, False, False]])
+    found = Measurements(frame_of("error", IMAGINED, values, 1, counts), {"error": ERROR}, 3, 3)
+    estimate = found.estimate("error", IMAGINED)
+    assert (estimate.mean, estimate.episodes) == (5.0, 2)
+    assert found.curve("error", IMAGINED).mean.tolist()[:2] == [4.5, 3.0]
+    assert np.isnan(found.curve("error", IMAGINED).mean[2])
+    assert np.isnan(found.estimate("error", IMAGINED, (3, 3)).mean)
+
+
+def test_a_value_that_is_no_number_is_not_one_that_does_not_count():
+    values = np.array([[1.0, np.nan], [1.0, 1.0]])
+    found = Measurements(frame_of("error", IMAGINED, values, 1), {"error": ERROR}, 3, 2)
+    assert np.isnan(found.estimate("error", IMAGINED).mean)
+    assert np.isnan(found.curve("error", IMAGINED).mean[1])
+
+
+def test_shares_of_episodes_have_a_binomial_interval(measured):
+    estimate = measured.estimate("right", IMAGINED)
+    assert (estimate.mean, estimate.episodes) == (0.8, 5)
+    assert (estimate.low, estimate.high) == pytest.approx((0.3755, 0.9638), abs=1e-4)
+    assert RIGHT.text(estimate) == "80.0% [37.6%, 96.4%]"
+
+
+def test_columns_are_the_ranges_cut_to_the_horizon_each_once_after_the_context(measured):
+    assert measured.columns("error") == {"context": (-1, 0), "1-4": (1, 4), "4": (4, 4)}
+    assert measured.columns("right") == {"episode": None}
+    parts = Metric("error", "", "lower", ranges=4)
+    found = Measurements(frame_of("error", MEAN_IMAGE, np.zeros((1, 10)), 1), {"error": parts}, 3, 10)
+    assert list(found.columns("error")) == ["1-2", "3-5", "6-8", "9-10", "1-10"]
+
+
+def test_files_hold_everything_and_are_read_without_the_measures(measured, tmp_path):
+    measured.save(tmp_path)
+    again = Measurements.load(tmp_path)
+    assert again.frame.equals(measured.frame)
+    assert (again.metrics, again.context, again.horizon) == (measured.metrics, 3, 4)
+    assert (again.about, again.verdicts) == (measured.about, measured.verdicts)
+    assert again.summary() == measured.summary()
+    columns = pl.read_parquet(tmp_path / RECORDS).columns
+    assert columns == [*SCHEMA, "run", "world", "seed", "checkpoint"]
+    saved = json.loads((tmp_path / "evaluation.json").read_text())
+    entry = saved["measures"]["error"]["predictors"][IMAGINED]
+    assert entry["ranges"]["1-4"]["mean"] == 26.5
+    assert entry["curve"]["mean"] == [1.0, 5.0, 99.0, 1.0]
+    assert saved["measures"]["right"]["headline"] is True
+    assert saved["verdicts"][0]["holds"] is True
+
+
+def test_a_folder_without_measurements_says_what_to_do(tmp_path):
+    with pytest.raises(ValueError, match="wmkit evaluate"):
+        Measurements.load(tmp_path)
+    (tmp_path / "evaluation.json").write_text("{}")
+    with pytest.raises(ValueError, match="of an older wmkit"):
+        Measurements.load(tmp_path)

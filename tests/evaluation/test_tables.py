@@ -1,0 +1,55 @@
+"""One table, three faces."""
+
+import io
+
+import numpy as np
+import polars as pl
+import pytest
+from rich.console import Console
+
+from wmkit.evaluation.predictors import IMAGINED, MEAN_IMAGE
+from wmkit.evaluation.record import Measurements, Metric, frame_of
+from wmkit.evaluation.tables import Table, measure_tables
+
+
+@pytest.fixture
+def table() -> Table:
+    return Table("Two <systems>", ["", "a", "b"], [["error", "1.5\n1 .. 2", "-"], ["x|y", "3", "4"]], "What it says.")
+
+
+def test_terminal_shows_title_cells_and_caption(table):
+    console = Console(file=io.StringIO(), width=80)
+    console.print(table.rich())
+    text = console.file.getvalue()
+    assert all(part in text for part in ("Two <systems>", "1 .. 2", "x|y", "What it says."))
+
+
+def test_markdown_keeps_a_row_on_one_line(table):
+    lines = table.markdown().splitlines()
+    assert lines[:3] == ["**Two <systems>**", "", "|  | a | b |"]
+    assert "| error | 1.5 1 .. 2 | - |" in lines
+    assert "| x\\|y | 3 | 4 |" in lines
+    assert lines[-2] == "What it says."
+
+
+def test_html_escapes_and_breaks_lines(table):
+    html = table.html()
+    assert "<caption>Two &lt;systems&gt;</caption>" in html
+    assert "<td>1.5<br>1 .. 2</td>" in html
+    assert html.count("<tr>") == 3
+
+
+def test_rows_of_other_lengths_are_ours_to_mend():
+    with pytest.raises(AssertionError, match="different lengths"):
+        Table("", ["", "a"], [["only one"]])
+
+
+def test_a_measure_has_a_row_per_predictor_and_a_column_per_range():
+    values = np.array([[1.0, 2.0, 3.0], [3.0, 4.0, 5.0]])
+    frame = pl.concat([frame_of("error", name, values, 1) for name in (MEAN_IMAGE, IMAGINED)])
+    metric = Metric("error", "grey levels", "lower", caption="Of grey.")
+    [table] = measure_tables(Measurements(frame, {"error": metric}, 5, 3))
+    assert table.headings == ["predictor", "step 1-3", "step 3"]
+    assert [row[:2] for row in table.rows] == [["imagined", "3 ± 2"], ["mean image", "3 ± 2"]]
+    assert "lower is better (2 held-out episodes, context 5 | query 3)" in table.title
+    assert table.caption.endswith("Of grey.")

@@ -1,0 +1,104 @@
+"""What a model should be able to show, as claims that a measure makes and an evaluation judges."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from wmkit.evaluation.predictors import predictor
+from wmkit.evaluation.ranges import Range, cut, label
+from wmkit.evaluation.record import Measurements, Metric, Verdict
+
+
+@dataclasses.dataclass(frozen=True)
+class Beats:
+    """`ours` is better than `theirs` over some query steps."""
+
+    ours: str
+    theirs: str
+    steps: Range | None = None
+    """None: the whole query, or the whole episode."""
+    surely: bool = False
+    """Ask that the whole interval of `ours` is better than the mean of `theirs`."""
+
+    def judge(self, measurements: Measurements, measure: str) -> Verdict | None:
+        """See `Claim`."""
+        if not {self.ours, self.theirs} <= set(measurements.predictors(measure)):
+            return None
+        metric, steps = measurements.metrics[measure], self.steps and cut(self.steps, measurements.horizon)
+        ours, theirs = (measurements.estimate(measure, name, steps) for name in (self.ours, self.theirs))
+        if metric.better == "lower":
+            holds = (ours.high if self.surely else ours.mean) < theirs.mean
+        else:
+            holds = (ours.low if self.surely else ours.mean) > theirs.mean
+        names = f"{predictor(self.ours).label} is better than {predictor(self.theirs).label}"
+        where = f" at {label(steps)}" if steps else ""
+        return Verdict(measure, f"{metric.title}: {names}{where}", holds, _pair(metric, ours.mean, theirs.mean))
+
+
+@dataclasses.dataclass(frozen=True)
+class ShareOf:
+    """`ours` is at most a share of `theirs`, in every column of the table."""
+
+    ours: str
+    theirs: str
+    most: float
+
+    def judge(self, measurements: Measurements, measure: str) -> Verdict | None:
+        """See `Claim`."""
+        if not {self.ours, self.theirs} <= set(measurements.predictors(measure)):
+            return None
+        shares = {
+            heading: measurements.estimate(measure, self.ours, steps).mean
+            / measurements.estimate(measure, self.theirs, steps).mean
+            for heading, steps in measurements.columns(measure).items()
+        }
+        names = f"{predictor(self.ours).label} is at most {self.most:.0%} of {predictor(self.theirs).label}"
+        values = ", ".join(f"{share:.1%} ({heading})" for heading, share in shares.items())
+        holds = all(share <= self.most for share in shares.values())
+        return Verdict(measure, f"{measurements.metrics[measure].title}: {names}", holds, values)
+
+
+@dataclasses.dataclass(frozen=True)
+class Costs:
+    """`ours`, a handicapped `theirs`, is worse than it by a factor: whatever the handicap withholds is used."""
+
+    ours: str
+    theirs: str
+    factor: float
+    steps: Range
+
+    def judge(self, measurements: Measurements, measure: str) -> Verdict | None:
+        """See `Claim`."""
+        if not {self.ours, self.theirs} <= set(measurements.predictors(measure)):
+            return None
+        steps = cut(self.steps, measurements.horizon)
+        ours, theirs = (measurements.estimate(measure, name, steps).mean for name in (self.ours, self.theirs))
+        metric = measurements.metrics[measure]
+        names = f"{predictor(self.ours).label} costs at least {self.factor - 1:.0%} at {label(steps)}"
+        return Verdict(measure, f"{metric.title}: {names}", ours >= self.factor * theirs, f"{ours / theirs - 1:+.1%}")
+
+
+@dataclasses.dataclass(frozen=True)
+class Reaches:
+    """`ours` reaches a value over the whole query, or the whole episode."""
+
+    ours: str
+    value: float
+
+    def judge(self, measurements: Measurements, measure: str) -> Verdict | None:
+        """See `Claim`."""
+        if self.ours not in measurements.predictors(measure):
+            return None
+        metric, estimate = measurements.metrics[measure], measurements.estimate(measure, self.ours)
+        least = metric.better == "higher"
+        holds = estimate.mean >= self.value if least else estimate.mean <= self.value
+        claim = f"{predictor(self.ours).label} reaches {_number(metric, self.value)}"
+        return Verdict(measure, f"{metric.title}: {claim}", holds, metric.text(estimate))
+
+
+def _pair(metric: Metric, ours: float, theirs: float) -> str:
+    return f"{_number(metric, ours)} against {_number(metric, theirs)}"
+
+
+def _number(metric: Metric, value: float) -> str:
+    return f"{value:.1%}" if metric.unit == "share" else f"{value:.4g}"

@@ -1,0 +1,65 @@
+"""Means over episodes with their 95 % intervals: the one place that computes them."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+import numpy as np
+import numpy.typing as npt
+
+NORMAL_95 = 1.96
+"""Half the width of a 95 % interval of the standard normal."""
+
+Floats = npt.NDArray[np.float64]
+Bools = npt.NDArray[np.bool_]
+
+
+@dataclasses.dataclass(frozen=True)
+class Estimate:
+    """A mean over episodes with its 95 % interval; all NaN where there is no episode."""
+
+    mean: float
+    low: float
+    high: float
+    episodes: int
+
+    @property
+    def half_width(self) -> float:
+        """Half of high - low; the interval of a share need not be symmetric."""
+        return (self.high - self.low) / 2
+
+
+def normal(means: Floats) -> Estimate:
+    """From one value of each episode (N,): mean and mean -+ 1.96 s / sqrt(N); no width for a single episode."""
+    if len(means) == 0:
+        return Estimate(math.nan, math.nan, math.nan, 0)
+    mean = float(means.mean())
+    half = NORMAL_95 * float(means.std(ddof=1)) / math.sqrt(len(means)) if len(means) > 1 else 0.0
+    return Estimate(mean, mean - half, mean + half, len(means))
+
+
+def binomial(outcomes: Floats) -> Estimate:
+    """From one outcome of each episode (N,), 0 or 1: the share of ones with the interval of Wilson (1927).
+
+    It keeps inside [0, 1] and keeps its coverage near both ends. Raises `ValueError` for other outcomes.
+    """
+    from scipy.stats import binomtest  # half a second to import
+
+    if len(outcomes) == 0:
+        return Estimate(math.nan, math.nan, math.nan, 0)
+    if not np.isin(outcomes, (0.0, 1.0)).all():
+        raise ValueError("A binomial interval needs outcomes that are 0 or 1")
+    hits = int(outcomes.sum())
+    interval = binomtest(hits, len(outcomes)).proportion_ci(0.95, method="wilson")
+    return Estimate(hits / len(outcomes), float(interval.low), float(interval.high), len(outcomes))
+
+
+def normal_curve(values: Floats, counts: Bools) -> tuple[Floats, Floats, Floats]:
+    """`normal` of every column of values (N, T), of the rows that count (N, T): means, lows, highs (T,)."""
+    number = counts.sum(0)  # (T,)
+    known = np.where(number, number, np.nan)
+    means = values.sum(0, where=counts) / known
+    squares = np.square(values - means).sum(0, where=counts)
+    half = NORMAL_95 * np.sqrt(squares / np.maximum(known - 1, 1) / known)
+    return means, means - half, means + half
