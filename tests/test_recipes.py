@@ -13,6 +13,7 @@ from wmkit.backbones.s4 import S4Config
 from wmkit.build import get_preset
 from wmkit.comparison.plan import Plan
 from wmkit.comparison.system import System
+from wmkit.data import find_world
 from wmkit.evaluation.run import evaluate_run
 from wmkit.sizes import ModelConfig
 from wmkit.training.command import run_recipe
@@ -41,7 +42,7 @@ def test_memory_maze_takes_two_steps(tmp_path: Path, word: str) -> None:
 
 
 def test_compare_backbones_compares(tmp_path: Path) -> None:
-    grid = ["systems=gru_tbtt", "worlds=distracting_memory_8_4px", "seeds=0", "lrs=1e-3", "steps=2", "out=out"]
+    grid = ["systems=gru_tbtt", "world.width=8", "seeds=0", "lrs=1e-3", "steps=2", "out=out"]
     words = [*grid, "size=tiny", "eval.episodes=2", "data.episodes=4"]
     command = [sys.executable, str(RECIPES / "compare_backbones.py"), *words]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
@@ -51,20 +52,20 @@ def test_compare_backbones_compares(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("recipe", "world", "word", "backbone"),
+    ("recipe", "size", "word", "backbone"),
     [
-        ("distracting_memory", "distracting_memory_8_4px", "imagination", "s4"),
-        ("distracting_memory", "distracting_memory_8_4px", "imagination", "gru"),
-        ("distracting_memory", "distracting_memory_8_4px", "imagination", "transformer_xl"),
-        ("multi_doors_keys", "multi_doors_keys_2_4px", "door, open or shut", "s4"),
+        ("distracting_memory", "world.width=8", "imagination", "s4"),
+        ("distracting_memory", "world.width=8", "imagination", "gru"),
+        ("distracting_memory", "world.width=8", "imagination", "transformer_xl"),
+        ("multi_doors_keys", "world.keys=2", "door, open or shut", "s4"),
     ],
 )
 def test_a_tile_worlds_recipe_takes_two_steps(
-    tmp_path: Path, recipe: str, world: str, word: str, backbone: str, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, recipe: str, size: str, word: str, backbone: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     config = runpy.run_path(str(RECIPES / f"{recipe}.py"))["config"]()
-    words = [f"world={world}", f"backbone={backbone}", "size=tiny", "run_dir=run", *TWO_STEPS]
+    words = [size, f"backbone={backbone}", "size=tiny", "run_dir=run", *TWO_STEPS]
     assert run_recipe(config, after=evaluate_run, words=words) == 0
     assert word in (tmp_path / "run" / "evaluation.md").read_text()
     composed = compose(config, words)
@@ -109,13 +110,14 @@ def test_clockwork_figures_trains_and_draws(tmp_path: Path) -> None:
     command = [sys.executable, str(RECIPES / "clockwork_figures.py"), *words]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "wmkit levels entropy k2=out/cells/moving_mnist_32px-k2-lr0.001-seed0" in done.stdout
+    assert "wmkit levels entropy k2=out/cells/moving_mnist_side32-k2-lr0.001-seed0" in done.stdout
     assert (tmp_path / "out" / "figure-10" / "k2" / "entropy.png").stat().st_size > 0
 
 
 def test_runs_of_a_figure_have_names_of_their_own() -> None:
     recipe = runpy.run_path(str(RECIPES / "clockwork_figures.py"))
-    runs = {"systems": (System("k4", ()),), "worlds": ("moving_mnist_32px",), "seeds": (0,), "lrs": (1e-3,)}
+    worlds = {"moving_mnist": find_world("moving_mnist")}
+    runs = {"systems": (System("k4", ()),), "worlds": worlds, "seeds": (0,), "lrs": (1e-3,)}
     one = Plan(**runs, minutes=None, steps=3)
     grid = dataclasses.replace(one, seeds=(0, 1), lrs=(1e-3, 3e-4))
     assert [recipe["label"](cell, one) for cell in one.cells()] == ["k4"]

@@ -7,7 +7,8 @@ from typing import Any
 
 from wmkit_envs.grid.distracting_memory import DistractingMemory
 from wmkit_envs.grid.multi_doors_keys import MultiDoorsKeys
-from wmkit_envs.maze3d.worlds import RayMaze, RayTwoRooms
+from wmkit_envs.grid.world import GridWorld
+from wmkit_envs.maze3d.worlds import RayMaze, RayTwoRooms, RayWorld
 from wmkit_envs.video.moving_mnist import FAST, SLOW, MovingMnist
 from wmkit_envs.world import World
 
@@ -30,7 +31,7 @@ PUBLISHED: dict[str, World] = {world.name: world for world in _published}
 """Worlds in their published sizes."""
 WORLDS: dict[str, type[World] | World] = {**PUBLISHED, **FAMILIES}
 """What the entry point of the group `wmkit.worlds` offers."""
-ENVIRONMENTS: dict[str, World] = {
+ENVIRONMENTS: dict[str, RayWorld | GridWorld] = {
     "wmkit/RayMaze-v0": RayMaze(),
     **{f"wmkit/RayMaze-{size}x{size}-v0": RayMaze(size=size) for size in (9, 11, 13, 15)},
     "wmkit/RayTwoRooms-v0": RayTwoRooms(),

@@ -14,11 +14,12 @@ from wmkit.evaluation.video.report import TRUE_FRAMES
 from wmkit.evaluation.video.run import evaluate_video_run
 from wmkit.training.command import train_in_folder
 from wmkit.training.run_folder import RunFolder
+from wmkit_envs import DistractingMemory, MovingMnist
 
 
 def trained(folder, **changes):
     config = RunConfig(
-        **{"world": "moving_mnist_32px", "backbone": "gru", "size": "tiny"} | changes,
+        **{"world": MovingMnist(side=32), "backbone": "gru", "size": "tiny"} | changes,
         data=DataConfig(length=6, batch_size=2, episode_length=12, episodes=2, workers=0),
         train=TrainConfig(steps=2, eval_every=2, checkpoint_every=2, device="cpu"),
         eval=EvalConfig(episodes=3, context=5, horizon=7),
@@ -54,7 +55,7 @@ def test_the_verb_leaves_curves_and_a_figure(run, short_probe, capsys):
 
 
 def test_a_world_without_digits_is_judged_by_similarity_alone(tmp_path):
-    run = trained(tmp_path / "run", world="distracting_memory_8_4px")
+    run = trained(tmp_path / "run", world=DistractingMemory(width=8, tile=4))
     console = Console(file=io.StringIO(), width=120, record=True)
     result = evaluate_video_run(run, clips=2, console=console)
     assert set(result.curves) == {"ssim_skimage_l2", "ssim_gaussian11", "psnr"}
@@ -67,7 +68,7 @@ def test_a_world_without_digits_is_judged_by_similarity_alone(tmp_path):
     [
         (["--clips", "1"], "--clips: expected at least 2, got 1"),
         (["--samples", "0"], "--samples: expected at least 1, got 0"),
-        (["--horizon", "2000"], "an episode of moving_mnist_32px has 1000"),
+        (["--horizon", "2000"], "an episode of moving_mnist_side32 has 1000"),
         (["--held-out", "moving_mnist"], "images (1, 64, 64)"),
     ],
 )

@@ -12,8 +12,9 @@ from wmkit.comparison.cell import Cell, CellFiles, Status
 from wmkit.comparison.plan import Plan
 from wmkit.comparison.system import System
 from wmkit.config import DataConfig, EvalConfig, RunConfig, TrainConfig
+from wmkit_envs import DistractingMemory, World
 
-WORLD = "distracting_memory_8_4px"
+WORLD = DistractingMemory(width=8, tile=4)
 
 
 @pytest.fixture
@@ -33,11 +34,11 @@ def make_folder(tmp_path: Path) -> Callable[..., Path]:
     """Writes the files of a comparison of `s4` and `<gru>` at two rates and two seeds, without any run."""
 
     def make(
-        *, ended: int = 8, failed: tuple[int, ...] = (), rewards: bool = True, worlds: tuple[str, ...] = (WORLD,)
+        *, ended: int = 8, failed: tuple[int, ...] = (), rewards: bool = True, worlds: tuple[World, ...] = (WORLD,)
     ) -> Path:
         plan = Plan(
             systems=(System("s4", ("backbone=s4",)), System("gru", ("backbone=gru", "plugins=[a<b]"))),
-            worlds=worlds,
+            worlds={world.name: world for world in worlds},
             seeds=(0, 1),
             lrs=(1e-3, 3e-3),
             minutes=1.0,

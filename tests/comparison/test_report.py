@@ -84,7 +84,7 @@ def test_figures_of_the_chosen_rate_are_shown_with_their_range(make_folder: Make
     ):
         assert text in page.text
     assert "not complete" not in page.text
-    assert "gru on distracting_memory_8_4px, lr 0.001, seed 1: 1" in page.text  # steps that were skipped
+    assert "gru on distracting_memory_8_tile4, lr 0.001, seed 1: 1" in page.text  # steps that were skipped
 
 
 def test_the_best_mean_of_each_figure_is_bold_and_no_cost_is(make_folder: MakeFolder) -> None:

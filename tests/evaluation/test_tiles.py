@@ -23,13 +23,14 @@ from wmkit.evaluation.tiles import (
     remembered_map,
     tile_accuracy,
 )
+from wmkit_envs import MultiDoorsKeys
 
 CONTEXT = 48
 
 
 @pytest.fixture(scope="module")
 def source() -> GeneratedEpisodes:
-    return GeneratedEpisodes("multi_doors_keys_2_4px", seed=0, split="test")
+    return GeneratedEpisodes(MultiDoorsKeys(keys=2, tile=4), seed=0, split="test")
 
 
 @pytest.fixture(scope="module")

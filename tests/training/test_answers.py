@@ -15,6 +15,7 @@ from wmkit.training.answers import HeldOutAnswers
 from wmkit.training.batches import training_source, validation_source
 from wmkit.training.loop import Summary, build_model
 from wmkit.training.metrics import read_lines
+from wmkit_envs import DistractingMemory
 
 MakeConfig = Callable[..., RunConfig]
 TrainIn = Callable[[RunConfig, Path], Summary]
@@ -25,7 +26,7 @@ BOTH = {"reward_accuracy_inference", "reward_accuracy_imagination"}
 def make(make_config: MakeConfig) -> MakeConfig:
     def make(answers: int = 5, head: bool = True, **data: object) -> RunConfig:
         return make_config(
-            world="distracting_memory_8_4px",
+            world=DistractingMemory(width=8, tile=4),
             model=dataclasses.replace(ModelConfig.for_size("tiny"), reward_head=head),
             data={"sampler": "episodes", "episode_length": None} | data,
             eval=EvalConfig(horizon=None, batches=1, valid_reward_episodes=answers),

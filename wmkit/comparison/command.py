@@ -19,9 +19,10 @@ from wmkit.comparison.summary import read_summary
 from wmkit.comparison.system import find_system, learning_rate
 from wmkit.comparison.table import caption, rich_tables
 from wmkit.config import RunConfig, closest, import_plugins
-from wmkit.training.compose import describe, parse_overrides
+from wmkit.data.worlds import World
+from wmkit.training.compose import compose, describe, parse_overrides
 from wmkit.training.run_folder import RunFolder
-from wmkit.training.sweep import swept
+from wmkit.training.sweep import expand_sweep, swept
 
 OWN = ("systems", "worlds", "seeds", "lrs", "minutes", "steps", "jobs", "out", "retry")
 INSTEAD = {
@@ -40,6 +41,7 @@ HELP = """usage: python {script} [key=value ...]
   systems=a,b        what to compare: {systems}, or any registered backbone
   "system.NAME=..."  one of your own: "system.wide=backbone=s4 backbone.layers=4"; with train.lr=... at that rate alone
   worlds=a,b  seeds=0,1,2  lrs=3e-4,1e-3      the grid, the same for every system
+  world.key=1,2      settings of each world; several make one world each: world.width=16,32
   minutes=7          the budget of a run in minutes of training, or steps=1000
   jobs=2             runs at a time, each in a process of its own
   out=FOLDER         where everything goes; the same command again goes on there
@@ -81,7 +83,7 @@ def run_comparison(
 def _run(defaults: RunConfig, named: Mapping[str, str], words: Sequence[str]) -> int:
     own, shared, more = _sorted(words)
     import_plugins(_plugins(shared))
-    plan = _plan(own, shared, {**named, **more})
+    plan = _plan(defaults, own, shared, {**named, **more})
     if idle := sorted(set(more) - {system.label for system in plan.systems}):
         raise ValueError(f"system.{idle[0]}=...: defined, but not among systems=; name it there or drop it")
     folder = _folder(_one(own, "out", str, "comparisons/" + "-".join(plan.worlds)))
@@ -143,6 +145,9 @@ def _sorted(words: Sequence[str]) -> tuple[dict[str, list[str]], list[str], dict
         key = key.lstrip("+")
         if key.startswith("system.") and value:
             systems[key.removeprefix("system.")] = value
+        elif key.startswith("world."):
+            parse_overrides([word])
+            own[key] = [word]
         elif key in OWN:
             own[key] = _values(word)
             own.pop({"steps": "minutes", "minutes": "steps"}.get(key, ""), None)  # the later budget counts
@@ -163,13 +168,13 @@ def _values(word: str) -> list[str]:
     return swept(parsed) if parsed.is_sweep_override() or isinstance(value, list | dict) else [str(value)]
 
 
-def _plan(own: Mapping[str, list[str]], shared: Sequence[str], named: Mapping[str, str]) -> Plan:
-    if missing := [key for key in ("systems", "worlds", "seeds", "lrs") if key not in own]:
+def _plan(defaults: RunConfig, own: Mapping[str, list[str]], shared: Sequence[str], named: Mapping[str, str]) -> Plan:
+    if missing := [key for key in ("systems", "seeds", "lrs") if key not in own]:
         raise ValueError(f"{missing[0]}=...: what is compared needs it")
     steps, minutes = _one(own, "steps", int, None), _one(own, "minutes", float, None)
     return Plan(
         systems=tuple(find_system(label, named) for label in own["systems"]),
-        worlds=tuple(own["worlds"]),
+        worlds=_worlds(defaults, own, shared),
         seeds=tuple(_read("seeds", value, int) for value in own["seeds"]),
         lrs=tuple(learning_rate("lrs", value) for value in own["lrs"]),
         steps=steps,
@@ -177,6 +182,18 @@ def _plan(own: Mapping[str, list[str]], shared: Sequence[str], named: Mapping[st
         words=tuple(shared),
         command=shlex.join([Path(sys.executable).name, *sys.argv]),
     )
+
+
+def _worlds(defaults: RunConfig, own: Mapping[str, list[str]], shared: Sequence[str]) -> dict[str, World]:
+    """The worlds of `worlds=`, or that of the recipe, in every combination of the settings that the words give them."""
+    plugins = [word for word in shared if word.startswith("plugins=")]
+    settings = expand_sweep([word for key, words in own.items() if key.startswith("world.") for word in words])
+    names = [[f"world={name}"] for name in own["worlds"]] if "worlds" in own else [[]]
+    found = [compose(defaults, [*plugins, *name, *words]).world for name in names for words in settings]
+    labels = [world.name for world in found]
+    if len(set(labels)) < len(labels):
+        raise ValueError(f"worlds: expected at least one and none twice, got {labels}")
+    return dict(zip(labels, found, strict=True))
 
 
 def _folder(text: str) -> Path:

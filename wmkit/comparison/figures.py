@@ -45,7 +45,7 @@ def headline(summary: Summary, world: str) -> str:
 
 def size_curves(summary: Summary) -> str:
     """What `headline` shows, against the number in which the worlds' names differ; empty where they differ in more."""
-    numbers = sizes(summary.plan.worlds)
+    numbers = sizes(list(summary.plan.worlds))
     column = next((c for c in QUALITY if all(c in summary.columns(world, QUALITY) for world in numbers)), None)
     if len(numbers) < 2 or column is None:
         return ""

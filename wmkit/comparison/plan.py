@@ -12,8 +12,9 @@ from typing import Any
 from wmkit.comparison.cell import CELL, Cell, CellFiles
 from wmkit.comparison.system import System
 from wmkit.config import RunConfig, differences, load_config
+from wmkit.data.worlds import World, describe_world, restore_world
 from wmkit.training.batches import check_query
-from wmkit.training.compose import compose
+from wmkit.training.compose import compose, world_overrides
 from wmkit.training.loop import HARMLESS
 from wmkit.training.machine_data import check_local_data
 from wmkit.training.run_folder import CONFIG, write_json
@@ -35,7 +36,8 @@ class Plan:
     """systems x worlds x seeds x learning rates, the same budget for each."""
 
     systems: tuple[System, ...]
-    worlds: tuple[str, ...]
+    worlds: Mapping[str, World]
+    """By label."""
     seeds: tuple[int, ...]
     lrs: tuple[float, ...]
     minutes: float | None
@@ -74,7 +76,7 @@ class Plan:
     def config(self, cell: Cell, defaults: RunConfig) -> RunConfig:
         """The config of one cell; raises `ValueError`, naming the system, for words that do not fit it."""
         system = next(system for system in self.systems if system.label == cell.system)
-        own = [f"world={cell.world}", f"seed={cell.seed}", f"train.lr={cell.lr}"]
+        own = [*world_overrides(self.worlds[cell.world]), f"seed={cell.seed}", f"train.lr={cell.lr}"]
         steps = ["train.minutes=null", f"train.steps={self.steps}"]  # minutes would win over steps
         budget = [f"train.minutes={self.minutes}"] if self.steps is None else steps
         try:
@@ -94,7 +96,8 @@ class Plan:
     def save(self, folder: Path) -> None:
         """Write `plan.json`."""
         folder.mkdir(parents=True, exist_ok=True)
-        write_json(folder / PLAN, dataclasses.asdict(self))
+        worlds = {label: describe_world(world) for label, world in self.worlds.items()}
+        write_json(folder / PLAN, dataclasses.asdict(dataclasses.replace(self, worlds={})) | {"worlds": worlds})
 
 
 def load_plan(folder: Path) -> Plan:
@@ -104,8 +107,9 @@ def load_plan(folder: Path) -> Plan:
         systems = tuple(
             System(system["label"], tuple(system["words"]), system.get("lr")) for system in values.pop("systems")
         )
-        lists: dict[str, Any] = {name: tuple(values.pop(name)) for name in ("worlds", "seeds", "lrs", "words")}
-        return Plan(systems=systems, **lists, **values)
+        worlds = {label: restore_world(world) for label, world in values.pop("worlds").items()}
+        lists: dict[str, Any] = {name: tuple(values.pop(name)) for name in ("seeds", "lrs", "words")}
+        return Plan(systems=systems, worlds=worlds, **lists, **values)
     except (OSError, json.JSONDecodeError, AttributeError, KeyError, TypeError) as error:
         raise ValueError(f"{folder} is not the folder of a comparison: {type(error).__name__}: {error}") from error
 

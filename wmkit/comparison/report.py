@@ -319,7 +319,7 @@ def _configs(summary: Summary) -> list[str]:
     """Config and versions of one cell per system, folded."""
     parts = []
     for system in summary.plan.systems:
-        cells = summary.of(summary.plan.worlds[0], system.label)
+        cells = summary.of(next(iter(summary.plan.worlds)), system.label)
         files = [CellFiles.of(summary.folder, result.cell) for result in cells]
         found = next((path for f in files for path in (f.config, f.run / CONFIG) if path.exists()), None)
         if found is not None:

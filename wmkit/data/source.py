@@ -75,7 +75,12 @@ class GeneratedEpisodes:
     @property
     def origin(self) -> dict[str, Any]:
         """What the episodes depend on besides their index, in JSON's types."""
-        return {"world": json.loads(json.dumps(describe_world(self.world))), "seed": self.seed, "split": self.split, "length": self.length}
+        return {
+            "world": json.loads(json.dumps(describe_world(self.world))),
+            "seed": self.seed,
+            "split": self.split,
+            "length": self.length,
+        }
 
     def episode_length(self, index: int) -> int:
         """Observations in every episode."""

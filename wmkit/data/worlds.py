@@ -10,7 +10,7 @@ import dataclasses
 import difflib
 from collections.abc import Callable, Iterable, Mapping
 from importlib import metadata
-from typing import Any, Protocol, TypeVar, runtime_checkable
+from typing import Any, Protocol, TypeVar, cast, runtime_checkable
 
 from wmkit.data.episode import Episode
 from wmkit.data.workers.server import as_tuples
@@ -58,8 +58,8 @@ _registered: dict[str, type[Any] | World] = {}
 def register_world(name: str) -> Callable[[FamilyOrWorld], FamilyOrWorld]:
     """Make a family or a world known as `name`: as a class decorator, or `register_world("small")(RayMaze(size=9))`.
 
-    Raises `ValueError` for a name that is taken, and for what is no dataclass with a default on every field and all that
-    `World` has.
+    Raises `ValueError` for a name that is taken, and for what is no dataclass with a default on every field and all
+    members of `World`.
     """
 
     def register(world: FamilyOrWorld) -> FamilyOrWorld:
@@ -97,20 +97,22 @@ def find_world(world: str | World, **settings: Any) -> World:
     fields = [field.name for field in dataclasses.fields(instance)]
     for key in settings:
         if key not in fields:
-            raise ValueError(f"{key!r} is no setting of {world.name}.{_closest(key, fields)} It has {', '.join(fields)}.")
+            raise ValueError(
+                f"{key!r} is no setting of {world.name}.{_closest(key, fields)} It has {', '.join(fields)}."
+            )
     held = {key: getattr(world, key) for key in fields} | settings
     changed = {key: value for key in fields if (value := as_tuples(held[key])) is not getattr(world, key)}
     return dataclasses.replace(instance, **changed) if changed else world
 
 
 def describe_world(world: World) -> dict[str, Any]:
-    """`{"name": family, **fields}`, which `restore_world` takes; raises `ValueError` where no name leads to its class."""
+    """`{"name": family, **fields}`, as `restore_world` takes it; raises `ValueError` for a class without a name."""
     known = _known()
     family = next((name for name, value in known.items() if value is type(world)), None)
     name = family or next((name for name, value in known.items() if type(value) is type(world)), None)
     if name is None:
         raise ValueError(f"{world!r} is of no registered family: decorate its class with wmkit.data.register_world")
-    return {"name": name, **dataclasses.asdict(world)}  # type: ignore[call-overload]
+    return {"name": name, **dataclasses.asdict(cast(Any, world))}
 
 
 def restore_world(description: Mapping[str, Any]) -> World:
@@ -128,7 +130,7 @@ def _known() -> Mapping[str, type[Any] | World]:
             offered = point.load()
         except Exception as error:  # importing runs another package's code
             raise ValueError(
-                f"{where} does not load: {type(error).__name__}: {error}. Repair or uninstall the package that brings it."
+                f"{where} does not load: {type(error).__name__}: {error}. Repair or uninstall the package that has it."
             ) from error
         if not isinstance(offered, Mapping):
             raise ValueError(f"{where} leads to {offered!r}, expected a mapping from names to worlds")
@@ -138,17 +140,18 @@ def _known() -> Mapping[str, type[Any] | World]:
 
 def _made(name: str, value: type[Any] | World) -> World:
     """The world that stands under `name`; raises `ValueError` for what is none."""
+    made: Any = value
     if isinstance(value, type) and dataclasses.is_dataclass(value):
         missing = dataclasses.MISSING
         bare = [f.name for f in dataclasses.fields(value) if f.default is missing and f.default_factory is missing]
         if bare:
             raise ValueError(f"World {name!r}: every field of {value.__name__} needs a default, missing for {bare}")
-        value = value()
-    if not _is_world(value):
+        made = value()
+    if not _is_world(made):
         raise ValueError(
             f"{name!r} = {value!r} is no World: it is no dataclass, or lacks some of the members of wmkit.data.World"
         )
-    return value
+    return cast(World, made)
 
 
 def _is_world(value: Any) -> bool:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from typing import cast
 
 import torch
 from rich.console import Console
 from torch import Tensor
 
 from wmkit.config import RunConfig
-from wmkit.data import EpisodeSource, open_source
+from wmkit.data import EpisodeSource, World, open_source
 from wmkit.evaluation.film import Film, write_gif
 from wmkit.evaluation.held_out import in_batches, query_of, whole_episodes
 from wmkit.evaluation.protocol import evaluate, make_film
@@ -34,7 +35,7 @@ def evaluate_run(
     run: str | Path,
     *,
     checkpoint: str | Path = BEST,
-    held_out: str | Path | None = None,
+    held_out: str | Path | World | None = None,
     out: str | Path | None = None,
     console: Console | None = None,
 ) -> Evaluation:
@@ -51,7 +52,8 @@ def evaluate_run(
         check_local_data(folder, config.world)
     checkpoint = find_checkpoint(folder, checkpoint)
     model = load(folder, checkpoint, device=device_for(config))
-    context, horizon = query_of(config, world=None if held_out is None or Path(held_out).is_dir() else str(held_out))
+    is_folder = isinstance(held_out, str | Path) and Path(held_out).is_dir()
+    context, horizon = query_of(config, world=None if is_folder else cast("str | World | None", held_out))
     length = context + horizon
     source = open_source(held_out or config.world, seed=config.data.seed, split="test")
     atlas = _atlas_of(source)
@@ -63,9 +65,10 @@ def evaluate_run(
     )
     evaluation = dataclasses.replace(evaluation, rewards=_rewards(config, model, source, context))
     film = make_film(model, rows_of(batch, slice(0, SHOWN)), context=context, horizon=horizon, seed=config.seed)
-    usual = folder if held_out is None else folder / "held_out" / Path(held_out).name
+    label = held_out.name if isinstance(held_out, World) else str(held_out)
+    usual = folder if held_out is None else folder / "held_out" / Path(label).name
     place = usual if out is None else Path(out)
-    what = config.world if held_out is None else str(held_out)
+    what = config.world.name if held_out is None else label
     _write(place, config, evaluation, film, checkpoint=checkpoint.name, episodes_of=what)
     _print(console or Console(), evaluation, place)
     return evaluation

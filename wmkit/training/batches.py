@@ -8,7 +8,15 @@ from pathlib import Path
 
 from wmkit.batch import Batch
 from wmkit.config import DataConfig, RunConfig
-from wmkit.data import EpisodeSource, PersistentWindows, RandomWindows, Sampler, WholeEpisodes, open_source, restore_world
+from wmkit.data import (
+    EpisodeSource,
+    PersistentWindows,
+    RandomWindows,
+    Sampler,
+    WholeEpisodes,
+    open_source,
+    restore_world,
+)
 from wmkit.training.compose import world_overrides
 
 
@@ -36,10 +44,13 @@ def training_source(config: RunConfig) -> EpisodeSource:
     source = open_source(what, seed=data.seed, length=data.episode_length, num_episodes=data.episodes)
     if data.source is not None and data.valid_source is None:
         held = getattr(source, "origin", {}).get("world")
-        world = restore_world(held) if isinstance(held, dict) else held
-        if world not in (None, config.world, config.world.name):
-            say = " ".join(world_overrides(world)) if isinstance(held, dict) else "world=..., as that world is called now"
-            raise ValueError(f"{data.source} holds episodes of {held}: say {say}, or name data.valid_source.")
+        if isinstance(held, dict):
+            world = restore_world(held)
+            same, label, say = world == config.world, world.name, " ".join(world_overrides(world))
+        else:  # as older versions said it
+            same, label, say = held in (None, config.world.name), held, "world=..., as that world is called now"
+        if not same:
+            raise ValueError(f"{data.source} holds episodes of {label}: say {say}, or name data.valid_source.")
     return source
 
 

@@ -1,7 +1,8 @@
 """From a command line to a `RunConfig`, with Hydra's grammar: `backbone=s4 backbone.layers=2 train.steps=500`.
 
-`backbone` and `world` are config groups whose choices are the registered backbones and worlds, so a user's own, named by
-`plugins=my_module`, are chosen like those that ship: `world=distracting_memory world.width=64`. Hydra only composes: it starts no job, changes no folder and writes nothing.
+`backbone` and `world` are config groups whose choices are the registered backbones and worlds, so that a user's own,
+named by `plugins=my_module`, are chosen like those that ship: `world=distracting_memory world.width=64`. Hydra only
+composes: it starts no job, changes no folder and writes nothing.
 """
 
 from __future__ import annotations

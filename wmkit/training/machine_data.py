@@ -25,8 +25,8 @@ def check_local_data(run: Path, world: World) -> None:
     now = local_data(world)
     if kept != now:
         raise ValueError(
-            f"{run} was trained on {world.name} with {kept}, and on this machine it has {now}: let it have the same again "
-            "(docs/worlds.md says from where), or train anew"
+            f"{run} was trained on {world.name} with {kept}, and on this machine it has {now}: let it have the same "
+            "again (docs/worlds.md says from where), or train anew"
         )
 
 

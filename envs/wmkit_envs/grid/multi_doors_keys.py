@@ -19,7 +19,6 @@ the length of the query, drawn again until it fits, and that the two doors tried
 from __future__ import annotations
 
 import dataclasses
-import numbers
 from typing import ClassVar
 
 import numpy as np

@@ -59,8 +59,8 @@ class GridVectorEnv(VectorEnv[Images, NDArray[np.int64], NDArray[Any]]):
         self.single_action_space = Discrete(self.world.action_dim)
         self.observation_space = batch_space(self.single_observation_space, num_envs)
         self.action_space = batch_space(self.single_action_space, num_envs)
-        usual = self.world.episode_length - 1
-        self._limit = {None: usual, -1: np.inf}.get(max_episode_steps, max_episode_steps)  # Gymnasium's -1: no limit
+        limit = self.world.episode_length - 1 if max_episode_steps is None else max_episode_steps
+        self._limit = np.inf if limit == -1 else limit  # Gymnasium's -1: no limit
         self._seeds: list[EpisodeSeed] = []
         self._steps = np.zeros(num_envs, np.int64)
         self._ended = np.zeros(num_envs, np.bool_)

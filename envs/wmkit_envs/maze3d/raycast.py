@@ -1,8 +1,8 @@
 """First-person images of a scene by ray casting: a batch of poses, on the CPU, without OpenGL.
 
-`render(scene, poses, size)` is all that other modules know of a renderer. One ray per image column walks the grid to its
-first wall (a digital differential analyser: it jumps from border to border of the cells); wall and floor pixels then
-follow from the distance alone. Objects are spheres whose centres lie on the floor, intersected exactly. Rays have
+`render(scene, poses, size)` is all that other modules know of a renderer. One ray per image column walks the grid
+to its first wall (a digital differential analyser: it jumps from border to border of the cells); wall and floor pixels
+then follow from the distance alone. Objects are spheres whose centres lie on the floor, intersected exactly. Rays have
 forward component 1, so that a ray's parameter is the depth.
 
 Source of the numbers: Memory Maze (field of view 80 degrees, camera 0.3, walls 1.5 high, cells of 2 world units).

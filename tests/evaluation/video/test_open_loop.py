@@ -27,20 +27,20 @@ from wmkit.evaluation.video.report import (
 )
 from wmkit.evaluation.video.similarity import SIMILARITIES, psnr
 from wmkit.world_model import Imagined
-from wmkit_envs import find_world
+from wmkit_envs import MovingMnist
 
 CONTEXT, HORIZON = 6, 8
 
 
 @pytest.fixture(scope="module")
 def video():
-    source = GeneratedEpisodes(find_world("moving_mnist_32px"), seed=0, split="test", length=CONTEXT + HORIZON + 2)
+    source = GeneratedEpisodes(MovingMnist(side=32), seed=0, split="test", length=CONTEXT + HORIZON + 2)
     return next(WholeEpisodes(source, 5, keys=KEYS))
 
 
 @pytest.fixture(scope="module")
 def probe():
-    return fit_frame_probe(GeneratedEpisodes(find_world("moving_mnist_32px"), seed=0, length=CLIP_LENGTH), steps=3)
+    return fit_frame_probe(GeneratedEpisodes(MovingMnist(side=32), seed=0, length=CLIP_LENGTH), steps=3)
 
 
 @pytest.fixture

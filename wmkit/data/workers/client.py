@@ -11,7 +11,7 @@ import socket
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from wmkit.data.episode import Episode
 from wmkit.data.source import GeneratedEpisodes
@@ -82,9 +82,9 @@ class RemoteEpisodes:
 
 
 def _told(world: World) -> dict[str, Any]:
-    """The arguments of `build_world` with which another process makes the same world; raises `ValueError` if none do."""
-    kind = type(world)
-    told = {"module": kind.__module__, "family": kind.__qualname__, "settings": dataclasses.asdict(world)}  # type: ignore[call-overload]
+    """The arguments with which `build_world` makes the same world elsewhere; raises `ValueError` where none do."""
+    kind, instance = type(world), cast(Any, world)
+    told = {"module": kind.__module__, "family": kind.__qualname__, "settings": dataclasses.asdict(instance)}
     try:
         same = kind.__module__ != "__main__" and worker.build_world(**json.loads(json.dumps(told))) == world
     except (TypeError, ValueError, AttributeError) as error:
@@ -96,6 +96,6 @@ def _told(world: World) -> dict[str, Any]:
 
 def _unknown(world: World) -> str:
     return (
-        f"World {world!r}: a worker process cannot make the same from its class and fields. Use workers=0, or define its "
-        "dataclass at the top of a module that can be imported, with fields that JSON can hold"
+        f"World {world!r}: a worker process cannot make the same from its class and fields. Use workers=0, or define "
+        "its dataclass at the top of a module that can be imported, with fields that JSON can hold"
     )

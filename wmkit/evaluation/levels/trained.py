@@ -77,8 +77,8 @@ class Trained:
         """Held-out clips with the truth about their digits; raises `ValueError` for a world without."""
         if missing := sorted(set(KEYS) - self.first_clip.keys()):
             raise ValueError(
-                f"{self.held_out or self.config.world.name} does not tell {', '.join(missing)}; which digits a level holds "
-                "can only be measured in a world of moving digits"
+                f"{self.held_out or self.config.world.name} does not tell {', '.join(missing)}; which digits a level "
+                "holds can only be measured in a world of moving digits"
             )
         return self.clips(count, length, KEYS)
 

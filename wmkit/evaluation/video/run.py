@@ -64,7 +64,7 @@ def evaluate_video_run(
         probe=_probe(config, source, seed) if has_digits else None,
         notes=notes_on(first, frames is not None),
     )
-    _write(evaluation, folder, f"{config.backbone_name} ({config.size}) on {config.world}")
+    _write(evaluation, folder, f"{config.backbone_name} ({config.size}) on {config.world.name}")
     _print(console or Console(), evaluation, folder)
     return evaluation
 
@@ -81,7 +81,7 @@ def _probe(config: RunConfig, held_out: EpisodeSource, seed: int) -> Probe:
     """Fitted to the training split of the run's world; frames of another shape it could not read."""
     own = open_source(config.world, seed=config.data.seed, split="train").image_shape
     if tuple(own) != tuple(held_out.image_shape):
-        raise ValueError(f"{config.world} has images {own}, the held-out clips {held_out.image_shape}")
+        raise ValueError(f"{config.world.name} has images {own}, the held-out clips {held_out.image_shape}")
     return fit_probe_of_run(config, seed)
 
 
