@@ -24,6 +24,7 @@ import sys
 
 from wmkit.config import DataConfig, EvalConfig, RunConfig, TrainConfig
 from wmkit.evaluation.run import evaluate_run
+from wmkit.evaluation.validation import RewardValidation
 from wmkit.sizes import ModelConfig
 from wmkit.training.command import run_recipe
 from wmkit_envs import DistractingMemory
@@ -54,4 +55,4 @@ def config() -> RunConfig:
 
 
 if __name__ == "__main__":
-    sys.exit(run_recipe(config(), after=evaluate_run))
+    sys.exit(run_recipe(config(), after=evaluate_run, validation=RewardValidation))

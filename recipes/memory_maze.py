@@ -18,6 +18,7 @@ import sys
 
 from wmkit.config import DataConfig, EvalConfig, RunConfig, TrainConfig
 from wmkit.evaluation.run import evaluate_run
+from wmkit.evaluation.validation import RewardValidation
 from wmkit.training.command import run_recipe
 
 
@@ -44,4 +45,4 @@ def config() -> RunConfig:
 
 
 if __name__ == "__main__":
-    sys.exit(run_recipe(config(), after=evaluate_run))
+    sys.exit(run_recipe(config(), after=evaluate_run, validation=RewardValidation))

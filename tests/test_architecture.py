@@ -56,6 +56,56 @@ def test_imports_only_point_down(package: str) -> None:
     assert not wrong
 
 
+LAYERS = ("networks", "backbones", "dynamics", "testing", "data", "training", "evaluation", "comparison", "cli")
+"""The packages inside wmkit, lowest first: each imports from those before it alone."""
+
+
+def parts_imported(file: Path) -> set[str]:
+    """Packages and root modules of wmkit that a file of it imports; its face, `wmkit/__init__.py`, is `wmkit`."""
+    parts: set[str] = set()
+    for node in ast.walk(ast.parse(file.read_text())):
+        match node:
+            case ast.ImportFrom(module="wmkit", level=0):
+                parts.update(a.name if (ROOT / "wmkit" / a.name).exists() or (ROOT / "wmkit" / f"{a.name}.py").exists()
+                             else "wmkit" for a in node.names)  # fmt: skip
+            case ast.ImportFrom(module=str(module), level=0) if module.startswith("wmkit."):
+                parts.add(module.split(".")[1])
+            case ast.Import():
+                modules = (alias.name.split(".") for alias in node.names)
+                parts.update(names[1] if len(names) > 1 else "wmkit" for names in modules if names[0] == "wmkit")
+    return parts
+
+
+@pytest.fixture(scope="module")
+def arrows() -> dict[str, set[str]]:
+    """What each package and each root module of wmkit imports of the others."""
+    found: dict[str, set[str]] = {}
+    for file in sorted((ROOT / "wmkit").rglob("*.py")):
+        part = file.relative_to(ROOT / "wmkit").parts[0].removesuffix(".py")
+        part = "wmkit" if part == "__init__" else part
+        found.setdefault(part, set()).update(parts_imported(file) - {part})
+    return found
+
+
+def test_every_package_of_wmkit_has_its_place(arrows: dict[str, set[str]]) -> None:
+    packages = {folder.parent.name for folder in (ROOT / "wmkit").glob("*/__init__.py")}
+    assert packages == set(LAYERS), "a new package needs a place in LAYERS"
+    assert packages <= arrows.keys()
+
+
+def test_packages_of_wmkit_import_from_those_below_alone(arrows: dict[str, set[str]]) -> None:
+    up = {layer: sorted(arrows[layer] & set(LAYERS[number + 1 :])) for number, layer in enumerate(LAYERS)}
+    assert not {layer: above for layer, above in up.items() if above}
+
+
+def test_there_is_no_circle_between_the_parts_of_wmkit(arrows: dict[str, set[str]]) -> None:
+    left = dict(arrows)
+    while free := [part for part, imported in left.items() if not imported & left.keys()]:
+        for part in free:
+            del left[part]
+    assert not {part: sorted(imported & left.keys()) for part, imported in left.items()}
+
+
 def test_a_recipe_does_not_hide_a_library() -> None:
     """A script's folder comes first on the path: recipes/zarr.py would be imported instead of zarr."""
     sources = [*ROOT.glob("wmkit*/**/*.py"), *ROOT.glob("envs/**/*.py"), *ROOT.glob("recipes/*.py")]

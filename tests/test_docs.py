@@ -1,18 +1,17 @@
 """The code in README and on the page of backbones runs; their tables name every backbone."""
 
-import importlib
 import re
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 
 from wmkit import list_backbones, registry
-from wmkit.data import Episode, find_world, open_source
 from wmkit.evaluation.digits.features import fit_feature_probe
 from wmkit.evaluation.digits.frames import fit_frame_probe
 
 ROOT = Path(__file__).parents[1]
+CITED = re.compile(r"\b(docs/[\w/-]+\.md)#?([\w-]*)")
+"""A page, and the heading if one is named."""
 README, PAGE = ROOT / "README.md", ROOT / "docs" / "backbones.md"
 
 
@@ -53,55 +52,40 @@ def test_the_page_has_every_backbone(page: Path) -> None:
     assert sorted(rows) == list_backbones("backbone")
 
 
-@pytest.mark.parametrize("page", [README, *sorted((ROOT / "docs").glob("*.md"))], ids=lambda page: page.stem)
-def test_links_and_pictures_of_the_page_exist(page: Path) -> None:
-    targets = re.findall(r"\]\((?!https?:|#)([^)#]+)", page.read_text())
-    missing = [target for target in targets if not (page.parent / target).exists()]
-    assert not missing
+@pytest.mark.parametrize(
+    "page", [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))], ids=lambda page: page.stem
+)
+def test_links_and_images_of_the_page_exist(page: Path) -> None:
+    targets = re.findall(r"\]\((?!https?:)([^)]*)\)", page.read_text())
+    assert not [target for target in targets if not _exists(page, *target.partition("#")[::2])]
 
 
-def test_files_named_in_the_walk_of_one_batch_exist() -> None:
-    walk = README.read_text().split("## The walk of one batch")[1].split("\n## ")[0]
-    missing = [name for name in re.findall(r"`([\w/]+/[\w/]+\.py)`", walk) if not (ROOT / name).exists()]
-    assert not missing
+def _exists(page: Path, name: str, anchor: str) -> bool:
+    """Whether the file is there, and a heading that makes the anchor."""
+    path = page.parent / name if name else page
+    if not anchor:
+        return path.exists()
+    headings = re.findall(r"^#+ (.*)$", path.read_text(), re.MULTILINE)
+    return anchor in [re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings]
 
 
-@pytest.fixture
-def unseen_script(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    """docs/unseen_episodes.py, which imports its neighbours."""
-    monkeypatch.syspath_prepend(str(ROOT / "docs"))
-    script = importlib.import_module("unseen_episodes")
-    monkeypatch.setattr(script, "EPISODES", 40)
-    return script
+def test_anchors_that_code_cites_exist() -> None:
+    sources = [
+        path for folder in ("wmkit", "wmkit_kernels", "envs", "recipes") for path in (ROOT / folder).rglob("*.py")
+    ]
+    cited = {(name, anchor) for path in sources for name, anchor in CITED.findall(path.read_text())}
+    assert cited
+    assert not [both for both in cited if not _exists(ROOT / "README.md", *both)]
 
 
-def test_an_archive_of_unseen_episodes_has_none_of_training(
-    unseen_script: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    name, folder = "distracting_memory_8_4px", str(tmp_path / "unseen")
-    last = unseen_script.archive(name, folder, 300)
-    monkeypatch.setattr("sys.argv", ["unseen", name, folder, "300"])
-    unseen_script.main()  # the second call finds everything there
-    assert f"of test 0..{last} training has {last + 1 - 40}" in capsys.readouterr().out
-    unseen, world = open_source(folder, split="test"), find_world(name)
-    trained = {_digest(world.generate(seed=0, index=index)) for index in range(300)}
-    tested = [_digest(world.generate(seed=0, split="test", index=index)) for index in range(100)]
-    new = [index for index, digest in enumerate(tested) if digest not in trained][:40]
-    assert [_digest(unseen.episode(index)) for index in range(40)] == [tested[index] for index in new]
-    assert last == new[-1]
-    assert trained & set(tested[: new[-1]])  # it had something to leave out
-    with pytest.raises(ValueError, match="choose another folder"):
-        unseen_script.archive(name, folder, 3000)
+def test_files_named_in_the_readme_exist() -> None:
+    names = re.findall(r"`((?:wmkit|envs)[\w/]*/[\w/]+\.py)`", README.read_text())
+    assert len(names) > 7  # the way of a batch
+    assert not [name for name in names if not (ROOT / name).exists()]
 
 
-def test_a_world_that_has_no_unseen_episodes_is_told(
-    unseen_script: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr("sys.argv", ["unseen", "multi_doors_keys_2_4px", str(tmp_path / "unseen"), "5000"])
-    with pytest.raises(SystemExit, match="2"):
-        unseen_script.main()
-    assert "test episodes 0 are not among 5,000 of training" in capsys.readouterr().err
-
-
-def _digest(episode: Episode) -> bytes:
-    return episode["tiles"].tobytes() + episode["action"].tobytes()
+def test_the_map_has_every_folder_of_the_package() -> None:
+    block = README.read_text().split("## Where things are")[1].split("\n\nA batch")[0]
+    named = re.findall(r"^      (\w+)/ ", block, re.MULTILINE)
+    folders = [path.parent.name for path in (ROOT / "wmkit").glob("*/__init__.py")]
+    assert sorted(named) == sorted(folders)

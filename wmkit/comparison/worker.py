@@ -19,6 +19,7 @@ import torch
 from wmkit.comparison.cell import CellFiles, Status
 from wmkit.config import load_config
 from wmkit.evaluation.run import evaluate_run
+from wmkit.evaluation.validation import RewardValidation
 from wmkit.loading import LAST, load
 from wmkit.training.command import train_in_folder
 from wmkit.training.run_folder import RunFolder
@@ -28,7 +29,8 @@ def main(path: Path) -> int:
     """Run the cell of the config at `path`; returns 0 when done, 1 when it failed, 128 + n after signal n."""
     files = CellFiles(path.with_suffix(""))
     try:
-        summary = train_in_folder(load_config(path), RunFolder(files.run))
+        config = load_config(path)
+        summary = train_in_folder(config, RunFolder(files.run), RewardValidation(config))
         if summary.stopped_by is not None:
             return 128 + summary.stopped_by
         memory = max(peak_memory(), files.record().get("peak_memory_bytes", 0))

@@ -66,7 +66,10 @@ class LatentDynamics(Dynamics):
         return self.posterior_name != "filtering"
 
     def initialise(self) -> None:
-        """DreamerV3's initial weights for everything but the backbones; then a sharp posterior (docs/log.md)."""
+        """DreamerV3's initial weights for everything but the backbones; then a sharp posterior.
+
+        Why: docs/decisions.md#a-sharp-posterior-and-a-quiet-decoder.
+        """
         for part in (self.input, self.prior, self.posterior, self.posterior_input):
             if part is not None:
                 part.apply(initialise)

@@ -106,7 +106,8 @@ class GaussianLatent(Latent):
     def start_sharp(self, out: nn.Linear) -> None:
         """Start `out`, the posterior's last layer, at std = softplus(-2) + min_std = 0.23 for every input.
 
-        At std = 0.8 the decoder at first sees noise only, and learning stalls at walls without colour (docs/log.md).
+        At std = 0.8 the decoder at first sees only noise, and learning stalls at walls without colour:
+        docs/decisions.md#a-sharp-posterior-and-a-quiet-decoder.
         """
         _, raw = out.weight.chunk(2)
         raw.mul_(0.1)

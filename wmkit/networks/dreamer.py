@@ -160,7 +160,10 @@ class ImageDecoder(FrameDecoder):
         _channels_last(self.stages)
 
     def initialise(self, memory_dim: int) -> None:
-        """DreamerV3's initial weights, then a clear start: grey pictures, little of h (docs/log.md, 2026-11-21)."""
+        """DreamerV3's initial weights, then grey images and little of h.
+
+        Why: docs/decisions.md#a-sharp-posterior-and-a-quiet-decoder.
+        """
         self.apply(initialise)
         self.start_grey()
         self.start_quiet(memory_dim)

@@ -48,7 +48,7 @@ def training_source(config: RunConfig) -> EpisodeSource:
             world = restore_world(held)
             same, label, say = world == config.world, world.name, " ".join(world_overrides(world))
         else:  # as older versions said it
-            same, label, say = held in (None, config.world.name), held, "world=..., as that world is called now"
+            same, label, say = held in (None, config.world.name), str(held), "world=..., as that world is called now"
         if not same:
             raise ValueError(f"{data.source} holds episodes of {label}: say {say}, or name data.valid_source.")
     return source

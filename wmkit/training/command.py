@@ -21,7 +21,7 @@ from wmkit.config import RunConfig
 from wmkit.data import WorkerError
 from wmkit.training.batches import check_query
 from wmkit.training.compose import compose, describe
-from wmkit.training.loop import Summary, processes_of, train
+from wmkit.training.loop import Summary, Validate, processes_of, train
 from wmkit.training.run_folder import RunFolder, choose_folder
 from wmkit.training.signals import StopSignal
 from wmkit.training.sweep import expand_sweep
@@ -34,8 +34,17 @@ HELP = """usage: python {script} [-m] [key=value ...]
 """
 
 
-def run_recipe(defaults: RunConfig, after: Callable[[Path], object], words: Sequence[str] | None = None) -> int:
+def run_recipe(
+    defaults: RunConfig,
+    after: Callable[[Path], object],
+    words: Sequence[str] | None = None,
+    *,
+    validation: Callable[[RunConfig], Validate] | None = None,
+) -> int:
     """Train the run that the command line asks for, then call `after(run folder)`; returns the exit status.
+
+    `validation(config)` makes what `train` calls at each validation, such as
+    `wmkit.evaluation.validation.RewardValidation`.
 
     An error that the user can mend (`ValueError`), and a machine that refuses, end in one panel without a traceback.
     """
@@ -46,14 +55,14 @@ def run_recipe(defaults: RunConfig, after: Callable[[Path], object], words: Sequ
     try:
         if {"-m", "--multirun"} & set(words):
             return _sweep([word for word in words if word not in ("-m", "--multirun")])
-        return _run(compose(defaults, words), after)
+        return _run(compose(defaults, words), after, validation)
     except ValueError as error:
         return _refuse(error, status=2)
     except (OSError, MemoryError, WorkerError) as error:
         return _refuse(error, status=1)
 
 
-def train_in_folder(config: RunConfig, folder: RunFolder) -> Summary:
+def train_in_folder(config: RunConfig, folder: RunFolder, validate: Validate | None = None) -> Summary:
     """Open `folder`, train, mark it finished if the last step was reached, release it.
 
     Under `torchrun` every process calls this; the first one alone holds and writes the folder.
@@ -62,7 +71,7 @@ def train_in_folder(config: RunConfig, folder: RunFolder) -> Summary:
     if main:
         folder.open()
     try:
-        summary = train(config, folder)
+        summary = train(config, folder, validate)
         if main and summary.stopped_by is None:
             folder.finish(dataclasses.asdict(summary))
         return summary
@@ -70,13 +79,13 @@ def train_in_folder(config: RunConfig, folder: RunFolder) -> Summary:
         folder.close()
 
 
-def _run(config: RunConfig, after: Callable[[Path], object]) -> int:
+def _run(config: RunConfig, after: Callable[[Path], object], validation: Callable[[RunConfig], Validate] | None) -> int:
     check_query(config)
     main = processes_of(config).is_main_process
     folder, sentence = _choose_together(config)
     if main:
         print(sentence, flush=True)
-    summary = train_in_folder(config, folder)
+    summary = train_in_folder(config, folder, None if validation is None else validation(config))
     if summary.stopped_by is not None:
         if main:
             print(f"Stopped after step {summary.step}; resume=true continues it.", flush=True)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 import torch
 from accelerate import Accelerator
@@ -23,7 +23,6 @@ from wmkit.build import build_world_model
 from wmkit.config import RunConfig, differences
 from wmkit.data import check_batch
 from wmkit.training.allocator import keep_freed_memory
-from wmkit.training.answers import HeldOutAnswers
 from wmkit.training.batches import (
     build_sampler,
     check_windows,
@@ -49,6 +48,10 @@ HARMLESS = frozenset({"resume", "run_dir", "plugins", "data.workers", "train.thr
 """Keys that a resumed run may change: none of them enters a number that is trained or logged."""
 
 
+Validate = Callable[[WorldModel], Mapping[str, float]]
+"""Figures of a model in eval() at each validation, the same in every process."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Summary:
     """How a call of `train` ended."""
@@ -64,15 +67,18 @@ class Summary:
     """Seconds of training, validations and checkpoints not counted."""
 
 
-def train(config: RunConfig, folder: RunFolder) -> Summary:
+def train(config: RunConfig, folder: RunFolder, validate: Validate | None = None) -> Summary:
     """Train the run of `config` in `folder` (open), from its newest checkpoint if it has one.
+
+    validate: what to measure at each validation beside the loss, such as `RewardValidation(config)` of
+    `wmkit.evaluation.validation`.
 
     Raises `ValueError` for what cannot be trained on and `OSError` when the disk refuses; the last checkpoint stays
     whole in either case.
     """
-    keep_freed_memory()
-    with _torch_settings(config), StopSignal() as stop, contextlib.closing(Trainer(config, folder)) as trainer:
-        return trainer.run(stop)
+    with _torch_settings(config), StopSignal() as stop:
+        with contextlib.closing(Trainer(config, folder, validate)) as trainer:
+            return trainer.run(stop)
 
 
 def build_model(config: RunConfig, image_shape: tuple[int, int, int], action_dim: int) -> WorldModel:
@@ -86,8 +92,8 @@ def build_model(config: RunConfig, image_shape: tuple[int, int, int], action_dim
 class Trainer:
     """One process of a run: model, optimiser, data order, and what is carried from step to step."""
 
-    def __init__(self, config: RunConfig, folder: RunFolder) -> None:
-        self.config, self.folder = config, folder
+    def __init__(self, config: RunConfig, folder: RunFolder, validate: Validate | None = None) -> None:
+        self.config, self.folder, self.validate = config, folder, validate
         self.accelerator = _accelerator(config)
         self.rank, self.processes = self.accelerator.process_index, self.accelerator.num_processes
         source = training_source(config)
@@ -101,7 +107,6 @@ class Trainer:
         self.checkpoints = CheckpointFolder(folder.checkpoints, config.train.keep_last)
         held_out = validation_source(config, like=source)
         self.validation = validation_batches(config, held_out, self.rank, self.processes)
-        self.answers = HeldOutAnswers(config, like=source)
         self.sampler = build_sampler(config, source).shard(self.rank, self.processes)
         self.step = self.saved_step = 0
         self.carried: State | None = None
@@ -194,7 +199,7 @@ class Trainer:
 
     @torch.no_grad()
     def _validate(self) -> bool:
-        """Held-out losses and answers, with the same noise each time; returns whether the loss is the best so far."""
+        """Held-out losses, with the same noise each time, and what `validate` measures; says whether it is the best."""
         self.model.eval()
         mean = RunningMean()
         state: State | None = None
@@ -202,7 +207,9 @@ class Trainer:
             output = self._loss(batch, state, step_generator(self.config.seed, number, VALID))
             mean.add({"loss": output.total, **output.metrics})
             state = output.state if self.persistent else None
-        values = self._over_processes(mean.take()) | self.answers.values(self.model)
+        values = self._over_processes(mean.take())
+        if self.validate is not None:
+            values |= self.validate(self.model)
         self.model.train()
         if self.log is not None:
             self.log.validation(self.step, values, self.budget.seconds)
