@@ -97,7 +97,7 @@ class Plan:
         """Write `plan.json`."""
         folder.mkdir(parents=True, exist_ok=True)
         worlds = {label: describe_world(world) for label, world in self.worlds.items()}
-        write_json(folder / PLAN, dataclasses.asdict(dataclasses.replace(self, worlds={})) | {"worlds": worlds})
+        write_json(folder / PLAN, dataclasses.asdict(self) | {"worlds": worlds})
 
 
 def load_plan(folder: Path) -> Plan:
