@@ -27,7 +27,7 @@ from wmkit import Batch, WorldModel, build_world_model
 from wmkit.dynamics import ClockworkDynamics
 from wmkit.machine import processor_name
 from wmkit.networks.dreamer import to_unit
-from wmkit.training.allocator import keep_freed_memory
+from wmkit.training.runtime import keep_freed_memory
 
 LIMIT = 1e-9
 """Largest relative error in double precision of what counts as the same."""

@@ -55,4 +55,4 @@ def config() -> RunConfig:
 
 
 if __name__ == "__main__":
-    sys.exit(run_recipe(config(), after=evaluate_run, validation=RewardValidation))
+    sys.exit(run_recipe(config(), after=evaluate_run, validation=RewardValidation, page=__doc__))

@@ -71,7 +71,7 @@ def reward(study: str, predictor: str, **where: object) -> dict[str, Any]:
 
 
 def error(study: str, predictor: str, steps: str = "query", **where: object) -> dict[str, Any]:
-    return estimate(study, "squared_error", predictor, steps, **where)
+    return estimate(study, "frame_error", predictor, steps, **where)
 
 
 def rounded(value: float) -> str:
@@ -158,13 +158,13 @@ def keys() -> list[str]:
     lines.append(f"| doors: the more frequent state at each step | | | {doors[0]} | {doors[1]} | |")
     for predictor, label in (("mean_image", "mean image"), ("copy_last", "last context frame")):
         whole = error(study, predictor, **of)["mean"]
-        changing = around(error(study, predictor, "until_last_change", **of), 1)
+        changing = around(estimate(study, "frame_error_moving", predictor, "query", **of), 1)
         lines.append(f"| {label} | {whole:.1f} | {changing} | | | |")
     return lines
 
 
 def _keys_row(label: str, study: str, predictor: str, of: dict[str, Any], steps: str) -> str:
-    changing = around(error(study, predictor, "until_last_change", **of), 2)
+    changing = around(estimate(study, "frame_error_moving", predictor, "query", **of), 2)
     doors = [percent_around(estimate(study, "door_state", predictor, part, **of)) for part in ("query", "45-87")]
     return line(label, f"{error(study, predictor, **of)['mean']:.2f}", changing, *doors, steps)
 

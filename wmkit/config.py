@@ -89,9 +89,11 @@ class TrainConfig:
     threads: int | None = None
     """CPU threads; None: as torch chooses. Another count changes the last bits of a run."""
     log_every: int = 10
+    """Steps between log lines."""
     eval_every: int = 100
     """Steps between validations on the held-out split; the best one's checkpoint is kept."""
     checkpoint_every: int = 100
+    """Steps between checkpoints: what a crash can cost."""
     keep_last: int = 2
     """Newest checkpoints kept beside the best one."""
 
@@ -159,6 +161,7 @@ class RunConfig:
     train: TrainConfig = dataclasses.field(default_factory=TrainConfig)
     eval: EvalConfig = dataclasses.field(default_factory=EvalConfig)
     seed: int = 0
+    """Seed of weights, batches and noise."""
     resume: bool = False
     """Continue the unfinished run of the same name from its newest checkpoint."""
     run_dir: str | None = None

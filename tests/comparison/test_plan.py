@@ -9,7 +9,7 @@ from wmkit.comparison.cell import CellFiles
 from wmkit.comparison.plan import Plan, check_kept, load_plan
 from wmkit.comparison.system import System, find_system
 from wmkit.config import RunConfig, TrainConfig
-from wmkit.training.run_folder import write_json
+from wmkit.files import write_json
 from wmkit_envs import DistractingMemory
 
 WORLD = DistractingMemory(width=8, tile=4)

@@ -19,8 +19,9 @@ from wmkit.comparison.runner import run_cells
 from wmkit.comparison.system import System
 from wmkit.comparison.worker import main
 from wmkit.config import RunConfig
+from wmkit.files import write_json
 from wmkit.training.command import train_in_folder
-from wmkit.training.run_folder import RunFolder, write_json
+from wmkit.training.run_folder import RunFolder
 
 
 @pytest.fixture

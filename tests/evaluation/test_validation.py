@@ -13,8 +13,8 @@ from wmkit.evaluation.validation import RewardValidation
 from wmkit.sizes import ModelConfig
 from wmkit.training.batches import training_source, validation_source
 from wmkit.training.command import train_in_folder
+from wmkit.training.log import read_lines
 from wmkit.training.loop import build_model
-from wmkit.training.metrics import read_lines
 from wmkit.training.run_folder import RunFolder
 from wmkit_envs import DistractingMemory
 

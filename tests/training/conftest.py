@@ -1,7 +1,6 @@
 """A run that takes a second: the smallest model on short ray-cast episodes, made in this process."""
 
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 
@@ -11,10 +10,10 @@ from wmkit.training.loop import Summary
 from wmkit.training.run_folder import RunFolder
 
 MakeConfig = Callable[..., RunConfig]
-TrainIn = Callable[[RunConfig, Path], Summary]
+TrainIn = Callable[..., Summary]
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def make_config() -> MakeConfig:
     def make(
         *, data: dict[str, object] | None = None, train: dict[str, object] | None = None, **rest: object
@@ -29,6 +28,6 @@ def make_config() -> MakeConfig:
     return make
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def train_in() -> TrainIn:
-    return lambda config, path: train_in_folder(config, RunFolder(path))
+    return lambda config, path, validate=None: train_in_folder(config, RunFolder(path), validate)

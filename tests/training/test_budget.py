@@ -9,8 +9,8 @@ import pytest
 
 from wmkit.config import RunConfig, TrainConfig
 from wmkit.training.budget import Budget
+from wmkit.training.log import read_lines
 from wmkit.training.loop import Summary, Trainer
-from wmkit.training.metrics import read_lines
 from wmkit.training.optimiser import schedule_factor
 from wmkit.training.signals import StopSignal
 

@@ -21,7 +21,7 @@ def recipe(make_config: MakeConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPa
     """A recipe run in an empty folder."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "argv", ["recipes/maze.py"])
-    return lambda *words, after=print: run_recipe(make_config(train={"steps": 1}), after, words)
+    return lambda *words, after=print: run_recipe(make_config(train={"steps": 1}), after, words, page="Mazes.")
 
 
 def test_a_recipe_trains_and_then_evaluates(recipe: Callable[..., int], tmp_path: Path) -> None:
@@ -87,7 +87,9 @@ def test_help_shows_keys_and_trains_nothing(
     recipe: Callable[..., int], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert recipe("--help") == 0
-    assert "batch_size: 2" in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert shown.startswith("Mazes.")
+    assert "data.batch_size=2" in shown
     assert not list(tmp_path.iterdir())
 
 

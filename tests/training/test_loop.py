@@ -2,6 +2,7 @@ import dataclasses
 import errno
 import json
 import os
+import shutil
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,8 +16,8 @@ from wmkit.batch import Batch
 from wmkit.config import RunConfig
 from wmkit.training.checkpoints import CheckpointFolder, load_checkpoint
 from wmkit.training.command import train_in_folder
+from wmkit.training.log import read_lines
 from wmkit.training.loop import Summary, Trainer, build_model, train
-from wmkit.training.metrics import read_lines
 from wmkit.training.run_folder import RunFolder
 
 MakeConfig = Callable[..., RunConfig]
@@ -38,18 +39,32 @@ def trainer_of(tmp_path: Path) -> Iterator[Callable[[RunConfig], Trainer]]:
         trainer.close()
 
 
+@pytest.fixture(scope="module")
+def finished(
+    make_config: MakeConfig, train_in: TrainIn, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, Summary]:
+    """A run to its end, with a figure of the user's own at each validation. For reading: copy it to change it."""
+    path = tmp_path_factory.mktemp("finished") / "run"
+    return path, train_in(make_config(), path, lambda model: {"mine": float(model.training)})
+
+
+@pytest.fixture
+def copy(finished: tuple[Path, Summary], tmp_path: Path) -> Path:
+    """The finished run once more, to do with as a test likes."""
+    return shutil.copytree(finished[0], tmp_path / "copy", symlinks=True)
+
+
 def lines(path: Path, split: str) -> list[dict[str, Any]]:
     return [line for line in read_lines(path / "metrics.jsonl") if line["split"] == split]
 
 
-def test_a_run_leaves_everything_that_says_what_it_was(
-    make_config: MakeConfig, train_in: TrainIn, tmp_path: Path
-) -> None:
-    summary = train_in(make_config(), tmp_path / "run")
-    run = tmp_path / "run"
+def test_a_run_leaves_everything_that_says_what_it_was(finished: tuple[Path, Summary]) -> None:
+    run, summary = finished
     assert [line["step"] for line in lines(run, "train")] == [2, 4, 6]
     assert [line["step"] for line in lines(run, "valid")] == [4, 6]
     assert {"loss", "image", "kl", "grad_norm", "lr"} <= lines(run, "train")[0]["values"].keys()
+    assert [line["values"]["mine"] for line in lines(run, "valid")] == [0.0, 0.0]
+    assert not any("mine" in line["values"] for line in lines(run, "train"))
     timing = list(read_lines(run / "timing.jsonl"))
     assert [(line["step"], line["split"]) for line in timing] == [
         (2, "train"), (4, "train"), (4, "valid"), (6, "train"), (6, "valid"),
@@ -92,24 +107,23 @@ def test_a_stopped_run_continues_bit_for_bit(
     assert str(whole.training["carried"]) == str(cut.training["carried"])
 
 
-def test_a_finished_run_has_nothing_left_to_do(make_config: MakeConfig, train_in: TrainIn, tmp_path: Path) -> None:
-    first = train_in(make_config(), tmp_path / "run")
-    before = (tmp_path / "run" / "metrics.jsonl").read_text()
-    assert train_in(make_config(), tmp_path / "run") == first
-    assert (tmp_path / "run" / "metrics.jsonl").read_text() == before
+def test_a_finished_run_has_nothing_left_to_do(
+    make_config: MakeConfig, train_in: TrainIn, finished: tuple[Path, Summary], copy: Path
+) -> None:
+    assert train_in(make_config(), copy) == finished[1]
+    assert (copy / "metrics.jsonl").read_text() == (finished[0] / "metrics.jsonl").read_text()
 
 
 def test_a_checkpoint_of_another_config_is_refused_and_kept(
-    make_config: MakeConfig, train_in: TrainIn, tmp_path: Path
+    make_config: MakeConfig, train_in: TrainIn, copy: Path
 ) -> None:
-    train_in(make_config(), tmp_path / "run")
-    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "run").rglob("*") if path.name != "lock"}
+    before = {path: path.stat().st_mtime_ns for path in copy.rglob("*") if path.name != "lock"}
     other = make_config(train={"lr": 0.5}, backbone="transformer_xl")
     with pytest.raises(
         ValueError, match=r"another config(.|\n)*backbone.name: gru in the checkpoint, transformer_xl now"
     ):
-        train_in(other, tmp_path / "run")
-    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "run").rglob("*") if path.name != "lock"} == before
+        train_in(other, copy)
+    assert {path: path.stat().st_mtime_ns for path in copy.rglob("*") if path.name != "lock"} == before
 
 
 def test_more_steps_continue_a_constant_schedule_only(
@@ -131,16 +145,57 @@ def test_another_number_of_threads_is_allowed_and_said(
 
 
 def test_a_damaged_checkpoint_falls_back_and_says_so(
-    make_config: MakeConfig, train_in: TrainIn, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    make_config: MakeConfig,
+    train_in: TrainIn,
+    finished: tuple[Path, Summary],
+    copy: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    train_in(make_config(), tmp_path / "whole")
-    train_in(make_config(), tmp_path / "run")
-    os.truncate(tmp_path / "run" / "checkpoints" / "step-00000006" / "model.safetensors", 10)
-    train_in(make_config(), tmp_path / "run")
+    os.truncate(copy / "checkpoints" / "step-00000006" / "model.safetensors", 10)
+    train_in(make_config(), copy, lambda model: {"mine": 0.0})
     said = capsys.readouterr().out
     assert "step-00000006/model.safetensors has 10 bytes" in said
     assert "Continuing after step 4" in said
-    assert (tmp_path / "run" / "metrics.jsonl").read_text() == (tmp_path / "whole" / "metrics.jsonl").read_text()
+    assert (copy / "metrics.jsonl").read_text() == (finished[0] / "metrics.jsonl").read_text()
+
+
+def rewrite(run: Path, step: int, change: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
+    """Make the checkpoint of `step` the newest, with `change(training state)` in place of the training state."""
+    folder = CheckpointFolder(run / "checkpoints")
+    for newer in [number for number in folder.steps() if number > step]:
+        shutil.rmtree(folder.folder(newer))
+    checkpoint = load_checkpoint(folder.folder(step))
+    folder.save(dataclasses.replace(checkpoint, training=change(checkpoint.training)))
+
+
+def test_a_checkpoint_in_the_layout_of_the_first_versions_goes_on(
+    make_config: MakeConfig, train_in: TrainIn, finished: tuple[Path, Summary], copy: Path
+) -> None:
+    def as_then(saved: dict[str, Any]) -> dict[str, Any]:
+        """Name by name what they wrote, which counted no seconds yet."""
+        return {
+            "optimiser": {"state": saved["optimiser"]["state"], "param_groups": saved["optimiser"]["param_groups"]},
+            "schedule": saved["schedule"],
+            "sampler": saved["sampler"],
+            "guard": {"skipped": 0, "in_a_row": 0},
+            "mean": {"sums": saved["mean"]["sums"], "count": 0},
+            "carried": None,
+            "best_loss": lines(finished[0], "valid")[0]["values"]["loss"],
+            "random": torch.as_tensor(saved["random"], dtype=torch.uint8),
+            "threads": 1,
+        }
+
+    rewrite(copy, 4, as_then)
+    train_in(make_config(), copy, lambda model: {"mine": 0.0})
+    assert (copy / "metrics.jsonl").read_text() == (finished[0] / "metrics.jsonl").read_text()
+
+
+def test_a_checkpoint_that_lacks_a_part_is_refused_with_advice(
+    make_config: MakeConfig, train_in: TrainIn, copy: Path
+) -> None:
+    rewrite(copy, 4, lambda saved: {name: state for name, state in saved.items() if name not in ("guard", "mean")})
+    with pytest.raises(ValueError, match=r"checkpoint of step 4 .* lacks guard, mean. Continue it with the version"):
+        train_in(make_config(), copy)
 
 
 def test_a_full_disk_stops_the_run_and_keeps_the_last_checkpoint(
@@ -183,11 +238,11 @@ def test_a_step_without_finite_gradient_changes_no_parameter(
     handle = parameter.register_hook(lambda gradient: gradient * torch.nan)
     trainer._train_step(next(trainer.sampler))
     assert all(torch.equal(before[name], value) for name, value in trainer.model.state_dict().items())
-    assert (trainer.guard.skipped, trainer.carried) == (1, None)
+    assert (trainer.guard.skipped, trainer.carried.value) == (1, None)
     assert "no finite gradient; skipped" in capsys.readouterr().out
     handle.remove()
     trainer._train_step(next(trainer.sampler))
-    assert trainer.carried is not None
+    assert trainer.carried.value is not None
 
 
 def test_persistent_rows_carry_their_state_detached(
@@ -226,13 +281,13 @@ def test_validation_of_persistent_rows_goes_on_from_window_to_window(
     trainer._loss = spy
     trainer._validate()
     assert [given is before for (given, _), (_, before) in zip(states[1:], states, strict=False)] == [True, True]
-    assert states[0][0] is trainer.carried is None
+    assert states[0][0] is trainer.carried.value is None
 
 
 def test_windows_carry_nothing(make_config: MakeConfig, trainer_of: Callable[[RunConfig], Trainer]) -> None:
     trainer = trainer_of(make_config())
     trainer._train_step(next(trainer.sampler))
-    assert trainer.carried is None
+    assert trainer.carried.value is None
 
 
 def test_validation_sees_the_same_batches_and_noise_each_time(
@@ -240,9 +295,9 @@ def test_validation_sees_the_same_batches_and_noise_each_time(
 ) -> None:
     trainer = trainer_of(make_config())
     assert trainer._validate()
-    best = trainer.best_loss
+    best = trainer.best.value
     assert not trainer._validate()
-    assert trainer.best_loss == best
+    assert trainer.best.value == best
     assert trainer.model.training
 
 
@@ -259,12 +314,6 @@ def test_the_initial_weights_are_a_function_of_the_seed(make_config: MakeConfig)
 
     assert torch.equal(flat(0), flat(0))
     assert not torch.equal(flat(0), flat(1))
-
-
-def test_the_process_gets_its_torch_settings_back(make_config: MakeConfig, train_in: TrainIn, tmp_path: Path) -> None:
-    before = (torch.get_num_threads(), torch.get_float32_matmul_precision())
-    train_in(make_config(train={"steps": 1, "matmul_precision": "medium"}), tmp_path / "run")
-    assert (torch.get_num_threads(), torch.get_float32_matmul_precision()) == before
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from wmkit.training.metrics import read_lines
+from wmkit.training.log import read_lines
 
 RECIPE = """
 import sys

@@ -1,6 +1,7 @@
 import dataclasses
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -85,21 +86,48 @@ def test_a_named_file_is_refused(tmp_path: Path) -> None:
         choose(tmp_path, run_dir=str(tmp_path / "file"), resume=True)
 
 
-HOLD = "import sys; from pathlib import Path; from wmkit.training.run_folder import RunFolder\n"
-HOLD += "RunFolder(Path(sys.argv[1])).open(); print('held', flush=True); sys.stdin.read()"
+HOLD = """
+import subprocess, sys
+from pathlib import Path
+from wmkit.training.run_folder import RunFolder
+
+folder = RunFolder(Path(sys.argv[1]))
+folder.open()
+worker = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+print(worker.pid, flush=True)
+worker.wait()
+"""
 
 
-def test_a_second_process_is_refused_and_a_killed_one_leaves_no_lock(tmp_path: Path) -> None:
-    with subprocess.Popen([sys.executable, "-c", HOLD, str(tmp_path)], stdin=-1, stdout=-1) as holder:
+def test_a_second_process_is_refused_and_a_killed_one_leaves_no_lock_and_no_heir(tmp_path: Path) -> None:
+    with subprocess.Popen([sys.executable, "-c", HOLD, str(tmp_path)], stdout=subprocess.PIPE) as holder:
         assert holder.stdout is not None
-        assert holder.stdout.readline() == b"held\n"
+        worker = int(holder.stdout.readline())
         with pytest.raises(ValueError, match=f"in use by process {holder.pid}"):
             RunFolder(tmp_path).open()
         holder.kill()
     folder = RunFolder(tmp_path)
     folder.open()
-    assert (tmp_path / "lock").read_text() == str(os.getpid())
+    os.kill(worker, signal.SIGKILL)  # it was alive: what the killed process had started holds no lock
+    assert (tmp_path / "process").read_text() == str(os.getpid())
+    (tmp_path / "config.json").touch()
     folder.close()
+    assert {path.name for path in tmp_path.iterdir()} == {"config.json", "lock"}
+
+
+def test_one_process_does_not_open_a_folder_twice(tmp_path: Path) -> None:
+    first, second = RunFolder(tmp_path / "run"), RunFolder(tmp_path / "run")
+    first.open()
+    with pytest.raises(ValueError, match=f"in use by process {os.getpid()}"):
+        second.open()
+    first.close()
+    second.open()
+    second.close()
+
+
+def test_training_is_imported_where_fcntl_is_missing() -> None:
+    code = "import sys; sys.modules['fcntl'] = None; import wmkit.training.command, wmkit.training.loop"
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_a_folder_that_nothing_was_written_to_is_removed(tmp_path: Path) -> None:

@@ -53,6 +53,7 @@ class S4Config(StackConfig):
     dt_min: float = 1e-3
     """Shortest step at the start; a channel of step dt remembers about 1 / dt inputs."""
     dt_max: float = 1e-1
+    """Longest step at the start."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -20,8 +20,11 @@ class TransformerXLConfig(BackboneConfig):
     """Numbers of a `TransformerXL`; `input_dim` is the width of its residual stream."""
 
     layers: int = 4
+    """Layers of attention and feed-forward part."""
     heads: int = 4
+    """Attention heads of a layer."""
     head_dim: int = 64
+    """Width of a head's queries, keys and values."""
     ff: int = 512
     """Hidden units of each feed-forward part."""
     memory: int = 128

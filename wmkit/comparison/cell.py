@@ -14,7 +14,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from wmkit.training.run_folder import write_json
+from wmkit.files import write_json
 
 CELL = "cell.json"
 

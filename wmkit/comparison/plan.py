@@ -13,11 +13,12 @@ from wmkit.comparison.cell import CELL, Cell, CellFiles
 from wmkit.comparison.system import System
 from wmkit.config import RunConfig, differences, load_config
 from wmkit.data.worlds import World, describe_world, restore_world
+from wmkit.files import write_json
 from wmkit.training.batches import check_query
 from wmkit.training.compose import compose, world_overrides
 from wmkit.training.loop import HARMLESS
 from wmkit.training.machine_data import check_local_data
-from wmkit.training.run_folder import CONFIG, write_json
+from wmkit.training.run_folder import CONFIG
 
 PLAN = "plan.json"
 FREE = frozenset(key for key in HARMLESS if not key.startswith("eval."))

@@ -9,7 +9,7 @@ from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextC
 from wmkit.comparison.cell import Cell, CellFiles, Status
 from wmkit.config import RunConfig
 from wmkit.training.budget import Budget
-from wmkit.training.metrics import read_lines
+from wmkit.training.log import read_lines
 
 STYLE = {Status.DONE: "green", Status.FAILED: "red", Status.UNFINISHED: "yellow", Status.WAITING: "dim"}
 

@@ -27,7 +27,8 @@ from wmkit.comparison.system import System
 from wmkit.comparison.table import seeds_text
 from wmkit.evaluation.old_predictors import FIRST_MAP
 from wmkit.evaluation.tiles import DOOR_MAJORITY
-from wmkit.training.run_folder import CONFIG, write_whole
+from wmkit.files import write_text
+from wmkit.training.run_folder import CONFIG
 
 REPORT = "report.html"
 UNEVEN = 1.25
@@ -43,7 +44,7 @@ def write_report(folder: Path) -> Path:
     summary = read_summary(folder)
     summary.save()
     path = folder / REPORT
-    write_whole(path, render(summary))
+    write_text(path, render(summary))
     return path
 
 

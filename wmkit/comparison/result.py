@@ -9,7 +9,7 @@ from typing import Any
 
 from wmkit.comparison.cell import Cell, CellFiles, Status
 from wmkit.training.checkpoints import CheckpointFolder
-from wmkit.training.metrics import read_lines
+from wmkit.training.log import read_lines
 
 ACCURACY = "reward_accuracy_imagination"
 """Name of the validation's accuracy of imagined rewards, where the model predicts them."""

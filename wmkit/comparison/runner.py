@@ -14,7 +14,7 @@ from pathlib import Path
 from wmkit.comparison.cell import Cell, CellFiles, Status
 from wmkit.comparison.progress import Display
 from wmkit.config import RunConfig
-from wmkit.training.run_folder import write_json
+from wmkit.files import write_json
 from wmkit.training.signals import StopSignal
 
 PAUSE = 0.2

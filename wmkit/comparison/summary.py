@@ -12,7 +12,7 @@ from wmkit.comparison.cell import Status
 from wmkit.comparison.choice import Choice, Spread, choose
 from wmkit.comparison.plan import Plan, load_plan
 from wmkit.comparison.result import CellResult, read_cell
-from wmkit.training.run_folder import write_json
+from wmkit.files import write_json
 
 JSON = "comparison.json"
 

@@ -35,3 +35,11 @@ class Budget:
     def spent(self, step: int) -> bool:
         """Whether nothing is left after `step` steps."""
         return self.share(step) >= 1.0
+
+    def state_dict(self) -> float:
+        """Seconds of training so far."""
+        return self.seconds
+
+    def load_state_dict(self, state: float) -> None:
+        """Count on from there."""
+        self.seconds = state

@@ -20,17 +20,18 @@ from rich.text import Text
 from wmkit.config import RunConfig
 from wmkit.data import WorkerError
 from wmkit.training.batches import check_query
-from wmkit.training.compose import compose, describe
-from wmkit.training.loop import Summary, Validate, processes_of, train
+from wmkit.training.compose import compose
+from wmkit.training.help import recipe_help
+from wmkit.training.loop import Summary, Validate, train
 from wmkit.training.run_folder import RunFolder, choose_folder
+from wmkit.training.runtime import processes_of
 from wmkit.training.signals import StopSignal
 from wmkit.training.sweep import expand_sweep
 
-HELP = """usage: python {script} [-m] [key=value ...]
+USAGE = """usage: python {script} [-m] [key=value ...]
 
   -m, --multirun   values separated by commas make one run each, one after another, each in a process of its own
-  -h, --help       this text and every key
-
+  -h, --help       this text
 """
 
 
@@ -40,17 +41,18 @@ def run_recipe(
     words: Sequence[str] | None = None,
     *,
     validation: Callable[[RunConfig], Validate] | None = None,
+    page: str | None = None,
 ) -> int:
     """Train the run that the command line asks for, then call `after(run folder)`; returns the exit status.
 
-    `validation(config)` makes what `train` calls at each validation, such as
-    `wmkit.evaluation.validation.RewardValidation`.
+    validation: makes of a config what `train` calls at each validation, such as `RewardValidation` of
+    `wmkit.evaluation.validation`. page: what the recipe says of itself, its `__doc__`, with which `--help` opens.
 
     An error that the user can mend (`ValueError`), and a machine that refuses, end in one panel without a traceback.
     """
     words = list(sys.argv[1:] if words is None else words)
     if {"-h", "--help"} & set(words):
-        print(HELP.format(script=sys.argv[0]) + describe(defaults))
+        print(recipe_help(page, USAGE.format(script=sys.argv[0]), defaults))
         return 0
     try:
         if {"-m", "--multirun"} & set(words):
@@ -67,7 +69,7 @@ def train_in_folder(config: RunConfig, folder: RunFolder, validate: Validate | N
 
     Under `torchrun` every process calls this; the first one alone holds and writes the folder.
     """
-    main = processes_of(config).is_main_process
+    main = processes_of(config.train).is_main_process
     if main:
         folder.open()
     try:
@@ -81,7 +83,7 @@ def train_in_folder(config: RunConfig, folder: RunFolder, validate: Validate | N
 
 def _run(config: RunConfig, after: Callable[[Path], object], validation: Callable[[RunConfig], Validate] | None) -> int:
     check_query(config)
-    main = processes_of(config).is_main_process
+    main = processes_of(config.train).is_main_process
     folder, sentence = _choose_together(config)
     if main:
         print(sentence, flush=True)
@@ -97,7 +99,7 @@ def _run(config: RunConfig, after: Callable[[Path], object], validation: Callabl
 
 def _choose_together(config: RunConfig) -> tuple[RunFolder, str]:
     """The first process chooses the folder and tells the others, who would see it taken."""
-    processes = processes_of(config)
+    processes = processes_of(config.train)
     choice: list[tuple[str, str]] = [("", "")]
     if processes.is_main_process:
         folder, sentence = choose_folder(config, recipe=Path(sys.argv[0]).stem)

@@ -9,12 +9,9 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 
 import torch
-from accelerate import Accelerator
-from accelerate.state import AcceleratorState, PartialState
 from torch import nn
 
 from wmkit import tree
@@ -22,7 +19,6 @@ from wmkit.batch import Batch
 from wmkit.build import build_world_model
 from wmkit.config import RunConfig, differences
 from wmkit.data import check_batch
-from wmkit.training.allocator import keep_freed_memory
 from wmkit.training.batches import (
     build_sampler,
     check_windows,
@@ -32,14 +28,22 @@ from wmkit.training.batches import (
 )
 from wmkit.training.budget import Budget
 from wmkit.training.checkpoints import Checkpoint, CheckpointFolder
-from wmkit.training.logs import RunLog
+from wmkit.training.log import RunLog, RunningMean
 from wmkit.training.machine_data import check_local_data
-from wmkit.training.metrics import RunningMean
 from wmkit.training.noise import TRAIN, VALID, draw_frames, step_generator
 from wmkit.training.optimiser import StepGuard, build_optimiser, build_schedule
-from wmkit.training.precision import resolve_precision
 from wmkit.training.run_folder import RunFolder
+from wmkit.training.runtime import build_accelerator, memory_advice, torch_settings
 from wmkit.training.signals import StopSignal
+from wmkit.training.stateful import (
+    BestLoss,
+    CarriedState,
+    GlobalRandom,
+    Stateful,
+    Threads,
+    restore_states,
+    save_states,
+)
 from wmkit.tree import State
 from wmkit.world_model import LossOutput, WorldModel
 
@@ -60,7 +64,7 @@ class Summary:
     best_loss: float
     """Lowest validation loss so far, nats per observation."""
     skipped: int
-    """Steps skipped for want of a finite gradient."""
+    """Steps skipped because the gradient was not finite."""
     stopped_by: int | None = None
     """The signal that stopped the run before its last step."""
     seconds: float = 0.0
@@ -76,7 +80,7 @@ def train(config: RunConfig, folder: RunFolder, validate: Validate | None = None
     Raises `ValueError` for what cannot be trained on and `OSError` when the disk refuses; the last checkpoint stays
     whole in either case.
     """
-    with _torch_settings(config), StopSignal() as stop:
+    with torch_settings(config.train), StopSignal() as stop:
         with contextlib.closing(Trainer(config, folder, validate)) as trainer:
             return trainer.run(stop)
 
@@ -94,7 +98,7 @@ class Trainer:
 
     def __init__(self, config: RunConfig, folder: RunFolder, validate: Validate | None = None) -> None:
         self.config, self.folder, self.validate = config, folder, validate
-        self.accelerator = _accelerator(config)
+        self.accelerator = build_accelerator(config.train)
         self.rank, self.processes = self.accelerator.process_index, self.accelerator.num_processes
         source = training_source(config)
         self.model = build_model(config, source.image_shape, source.action_dim)
@@ -103,22 +107,35 @@ class Trainer:
         self.budget = Budget(config.train, config.data.workers)
         self.schedule = build_schedule(self.optimiser, config.train, self.budget)
         self.guard = StepGuard(config.train.clip)
-        self.mean = RunningMean()
+        self.mean = RunningMean(self.accelerator.device)
         self.checkpoints = CheckpointFolder(folder.checkpoints, config.train.keep_last)
         held_out = validation_source(config, like=source)
         self.validation = validation_batches(config, held_out, self.rank, self.processes)
         self.sampler = build_sampler(config, source).shard(self.rank, self.processes)
         self.step = self.saved_step = 0
-        self.carried: State | None = None
-        self.best_loss = math.inf
+        self.carried = CarriedState(self.accelerator, config.data.batch_size)
+        self.best, self.threads = BestLoss(), Threads()
+        self.parts: dict[str, Stateful] = {
+            "optimiser": self.optimiser,
+            "schedule": self.schedule,
+            "sampler": self.sampler,
+            "guard": self.guard,
+            "mean": self.mean,
+            "carried": self.carried,
+            "best_loss": self.best,
+            "seconds": self.budget,
+            "random": GlobalRandom(),
+            "threads": self.threads,
+        }
+        """What a checkpoint holds beside the weights."""
         check_local_data(folder.path, config.world)  # on every machine of the run
         notes = [*check_windows(config.data, source, self.model.dynamics.period), *self._restore()]
         self.log: RunLog | None = None
         if self.accelerator.is_main_process:
             folder.describe(config, source.image_shape, source.action_dim)
             self.log = RunLog(folder, self.budget.steps, self.step)
-        for note in notes:
-            self._say(note)
+            for note in notes:
+                self.log.display.say(note)
 
     @property
     def persistent(self) -> bool:
@@ -139,16 +156,16 @@ class Trainer:
         if self.step > self.saved_step:
             self._save()
         stopped_by = None if self.budget.spent(self.step) else stop.number
-        return Summary(self.step, self.best_loss, self.guard.skipped, stopped_by, self.budget.seconds)
+        return Summary(self.step, self.best.value, self.guard.skipped, stopped_by, self.budget.seconds)
 
     def close(self) -> None:
-        """End the workers, close the logs, give the terminal back."""
+        """End the workers, close the logs, restore the terminal."""
         self.sampler.close()
         if self.log is not None:
             self.log.close()
 
     def _stopped(self, stop: StopSignal) -> bool:
-        """Whether any process got a signal: all leave after the same step, lest some wait for the others forever."""
+        """Whether any process got a signal: all leave after the same step, or they would wait for one another."""
         if self.processes > 1:
             number = torch.tensor(stop.number or 0, device=self.accelerator.device)
             stop.number = int(self.accelerator.gather(number[None]).max()) or None
@@ -164,21 +181,22 @@ class Trainer:
     def _train_step(self, batch: Batch) -> None:
         """One optimiser step; the loss continues from the carried state where rows persist."""
         check_batch(batch)
-        with _memory_advice(f"step {self.step + 1}", batch):
+        with memory_advice(f"step {self.step + 1}", batch):
             generator = step_generator(self.config.seed, self.step, TRAIN)
-            output = self._loss(batch, self.carried, generator, self.config.train.decode_share)
+            output = self._loss(batch, self.carried.value, generator, self.config.train.decode_share)
             self.optimiser.zero_grad(set_to_none=True)
             self.accelerator.backward(output.total)
         norm = self.guard.step(self.model, self.optimiser, f"batch {self.step}")
         self.schedule.step()
         self.step += 1
-        if norm is None:
-            self._say(f"step {self.step}: loss {output.total.item():.4g}, no finite gradient; skipped")
-        else:
+        if norm is not None:
             self.mean.add({"loss": output.total.detach(), **output.metrics, "grad_norm": norm})
         # After a skipped step rows start afresh, for their state may not be finite either.
-        self.carried = tree.detach(output.state) if self.persistent and norm is not None else None
+        self.carried.value = tree.detach(output.state) if self.persistent and norm is not None else None
         if self.log is not None:
+            if norm is None:
+                said = f"step {self.step}: loss {output.total.item():.4g}, no finite gradient; skipped"
+                self.log.display.say(said)
             self.log.step(self.step, batch.shape[0] * batch.shape[1] * self.processes, self.sampler.wait_seconds)
 
     def _loss(self, batch: Batch, state: State | None, generator: torch.Generator, share: float = 1.0) -> LossOutput:
@@ -201,7 +219,7 @@ class Trainer:
     def _validate(self) -> bool:
         """Held-out losses, with the same noise each time, and what `validate` measures; says whether it is the best."""
         self.model.eval()
-        mean = RunningMean()
+        mean = RunningMean(self.accelerator.device)
         state: State | None = None
         for number, batch in enumerate(self.validation):
             output = self._loss(batch, state, step_generator(self.config.seed, number, VALID))
@@ -213,9 +231,7 @@ class Trainer:
         self.model.train()
         if self.log is not None:
             self.log.validation(self.step, values, self.budget.seconds)
-        improved = values["loss"] < self.best_loss
-        self.best_loss = min(self.best_loss, values["loss"])
-        return improved
+        return self.best.improves(values["loss"])
 
     def _over_processes(self, values: dict[str, float]) -> dict[str, float]:
         """Means over the processes, which see equally many rows each."""
@@ -227,60 +243,23 @@ class Trainer:
     def _save(self, is_best: bool = False) -> None:
         """Commit a checkpoint; the metrics up to it reach the disk first."""
         self.saved_step = self.step
-        # Every process takes part: the carried rows of all of them are saved, in the order of the global batch.
-        carried = self.accelerator.gather(self.carried) if self.carried is not None else None
-        if self.log is None:
-            return
-        self.log.sync()
-        training = {
-            "optimiser": self.optimiser.state_dict(),
-            "schedule": self.schedule.state_dict(),
-            "sampler": self.sampler.state_dict(),
-            "guard": self.guard.state_dict(),
-            "mean": self.mean.state_dict(),
-            "carried": carried,
-            "best_loss": self.best_loss,
-            "seconds": self.budget.seconds,
-            "random": torch.get_rng_state(),
-            "threads": torch.get_num_threads(),
-        }
-        weights = self.model.state_dict()
-        self.checkpoints.save(Checkpoint(self.step, self.config.to_dict(), weights, training), is_best)
+        states = save_states(self.parts)  # in every process: the carried rows of all of them are gathered
+        if self.log is not None:
+            self.log.sync()
+            checkpoint = Checkpoint(self.step, self.config.to_dict(), self.model.state_dict(), states)
+            self.checkpoints.save(checkpoint, is_best)
 
     def _restore(self) -> list[str]:
-        """Go to the newest whole checkpoint, if there is one; returns what the person should know."""
+        """Go to the newest whole checkpoint, if there is one; returns notes for the user."""
         notes: list[str] = []
         checkpoint = self.checkpoints.load_newest(notes.append)
         if checkpoint is None:
             return notes
         check_same_run(checkpoint, self.config)
-        saved = checkpoint.training
+        restore_states(self.parts, checkpoint.training, checkpoint.step)
         self.model.load_state_dict(checkpoint.weights)
-        self.optimiser.load_state_dict(saved["optimiser"])
-        self.schedule.load_state_dict(saved["schedule"])
-        self.sampler.load_state_dict(saved["sampler"])
-        self.guard.load_state_dict(saved["guard"])
-        self.mean.load_state_dict(saved["mean"], self.accelerator.device)
-        self.carried = self._own_rows(saved["carried"])
-        self.best_loss = saved["best_loss"]
-        self.budget.seconds = saved.get("seconds", 0.0)  # checkpoints of older runs do not say
-        torch.set_rng_state(saved["random"])
         self.step = self.saved_step = checkpoint.step
-        if saved["threads"] != torch.get_num_threads():
-            notes.append(f"{torch.get_num_threads()} threads instead of {saved['threads']}: last bits will differ.")
-        return [*notes, f"Continuing after step {self.step}"]
-
-    def _own_rows(self, carried: State | None) -> State | None:
-        """Rows of a global state that belong to this process, on its device."""
-        if carried is None:
-            return None
-        share = self.config.data.batch_size // self.processes
-        rows = slice(self.rank * share, (self.rank + 1) * share)
-        return tree.map_tree(lambda leaf: leaf[rows].to(self.accelerator.device), carried)
-
-    def _say(self, sentence: str) -> None:
-        if self.log is not None:
-            self.log.say(sentence)
+        return [*notes, *self.threads.notes(), f"Continuing after step {self.step}"]
 
 
 def check_same_run(checkpoint: Checkpoint, config: RunConfig) -> None:
@@ -290,47 +269,3 @@ def check_same_run(checkpoint: Checkpoint, config: RunConfig) -> None:
     if found:
         lines = [f"  {key}: {old} in the checkpoint, {new} now" for key, (old, new) in found.items()]
         raise ValueError("\n".join(["The checkpoint is of another config; nothing was changed.", *lines]))
-
-
-def processes_of(config: RunConfig) -> PartialState:
-    """Which process of how many this is, under `torchrun` or alone."""
-    return PartialState(cpu=config.train.device == "cpu")
-
-
-def _accelerator(config: RunConfig) -> Accelerator:
-    # Accelerate keeps one state per process and refuses a second run with other settings.
-    AcceleratorState._reset_state(reset_partial_state=True)
-    on_cpu = config.train.device == "cpu"
-    precision = resolve_precision(config.train.precision, PartialState(cpu=on_cpu).device)
-    return Accelerator(cpu=on_cpu, mixed_precision="bf16" if precision == "bf16" else "no")
-
-
-@contextlib.contextmanager
-def _torch_settings(config: RunConfig) -> Iterator[None]:
-    """The run's threads and matmul precision, put back afterwards: they belong to the whole process. So does the
-    allocator, which stays as it is set: it changes no result.
-    """
-    threads, precision = torch.get_num_threads(), torch.get_float32_matmul_precision()
-    torch.set_num_threads(config.train.threads or threads)
-    torch.set_float32_matmul_precision(config.train.matmul_precision)
-    keep_freed_memory()
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
-        torch.set_float32_matmul_precision(precision)
-
-
-@contextlib.contextmanager
-def _memory_advice(where: str, batch: Batch) -> Iterator[None]:
-    """Turn a failed allocation into a `MemoryError` that says which settings to lower."""
-    try:
-        yield
-    except RuntimeError as error:
-        # On a CPU the allocator raises a plain RuntimeError, with this in its text.
-        if not (isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)):
-            raise
-        rows, length = batch.shape
-        raise MemoryError(
-            f"Out of memory in {where} with {rows} x {length} frames: lower data.batch_size or data.length."
-        ) from error

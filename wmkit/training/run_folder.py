@@ -6,7 +6,6 @@ metrics.jsonl  timing.jsonl  checkpoints/  tensorboard/  pictures/
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import platform
@@ -17,12 +16,18 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
+
 from wmkit.config import RunConfig
+from wmkit.files import write_json, write_text
 from wmkit.machine import graphics, processor
 from wmkit.training.machine_data import KEY, SHAPES, kept_local_data, local_data
 
 ROOT = Path("runs")
-CONFIG, VERSIONS, FINISHED, LOCK = "config.json", "versions.json", "finished.json", "lock"
+CONFIG, VERSIONS, FINISHED = "config.json", "versions.json", "finished.json"
+LOCK, HOLDER = "lock", "process"
+OWN = frozenset({LOCK, HOLDER})
+"""What a folder has as soon as it is open: its lock, and the process that holds it."""
 PACKAGES = ("wmkit", "torch", "numpy", "triton", "accelerate", "safetensors", "zarr")
 
 
@@ -31,37 +36,36 @@ class RunFolder:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._lock: int | None = None
+        # Any thread may close what another one has opened.
+        self._lock = FileLock(path / LOCK, blocking=False, thread_local=False)
 
     def open(self) -> None:
         """Make the folder and lock it; raises `ValueError` naming the process that holds it.
 
-        A POSIX record lock ends with its process, however that ends, and is not inherited by the data workers: no
+        The operating system ends the lock with its process, however that ends, and data workers do not inherit it: no
         stale lock stays behind.
         """
         self.path.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(self.path / LOCK, os.O_RDWR | os.O_CREAT, 0o644)
         try:
-            fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            holder = os.read(descriptor, 32).decode() or "unknown"
-            os.close(descriptor)
+            self._lock.acquire()
+        except Timeout as error:
+            path = self.path / HOLDER
+            holder = path.read_text(encoding="utf-8") if path.exists() else "unknown"
             raise ValueError(
                 f"{self.path} is in use by process {holder}. Wait for it or choose another folder."
             ) from error
-        os.ftruncate(descriptor, 0)
-        os.write(descriptor, str(os.getpid()).encode())
-        self._lock = descriptor
+        write_text(self.path / HOLDER, str(os.getpid()))
 
     def close(self) -> None:
         """Release the lock; a folder that nothing was written to is removed."""
-        if self._lock is None:
+        if not self._lock.is_locked:
             return
-        if [entry.name for entry in self.path.iterdir()] == [LOCK]:
-            (self.path / LOCK).unlink()
+        empty = {entry.name for entry in self.path.iterdir()} <= OWN
+        for name in OWN if empty else {HOLDER}:
+            (self.path / name).unlink(missing_ok=True)
+        if empty:
             self.path.rmdir()
-        os.close(self._lock)
-        self._lock = None
+        self._lock.release()
 
     def describe(self, config: RunConfig, image_shape: tuple[int, int, int], action_dim: int) -> None:
         """Write what the run is: config, shapes of the data, and for this start versions, commit and command line.
@@ -143,7 +147,7 @@ def _named_folder(path: Path, resume: bool) -> tuple[RunFolder, str]:
             f"run_dir={path} exists. Nothing was changed: name another, or add resume=true to continue it."
         )
     # A run that was killed at its very start has left its lock alone.
-    if names - {LOCK} and CONFIG not in names:
+    if names - OWN and CONFIG not in names:
         raise ValueError(f"run_dir={path} holds no run: it has no {CONFIG}. Nothing was changed: name another.")
     return RunFolder(path), f"Resuming {path}" if resume else f"Run folder {path}"
 
@@ -169,18 +173,6 @@ def versions() -> dict[str, Any]:
         "commit": _commit(),
         "command": sys.argv,
     }
-
-
-def write_json(path: Path, values: dict[str, Any]) -> None:
-    """Write indented JSON; see `write_whole`."""
-    write_whole(path, json.dumps(values, indent=2) + "\n")
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Write through a temporary file of this process, so that readers see a whole file or none."""
-    temporary = path.with_name(f".{os.getpid()}-{path.name}")
-    temporary.write_text(text, encoding="utf-8")
-    os.replace(temporary, path)
 
 
 def _version(package: str) -> str | None:

@@ -45,6 +45,7 @@ class StackConfig(BackboneConfig):
     ssm_lr: float = 1e-3
     """Learning rate of what makes up the recurrence (`Recurrence.system_parameters`), without weight decay."""
     dropout: float = 0.0
+    """Share of features set to zero in training."""
 
     def __post_init__(self) -> None:
         if self.layers < 1:

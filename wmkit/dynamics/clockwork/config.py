@@ -16,6 +16,7 @@ class ClockworkConfig:
     """Numbers and variants of a `ClockworkDynamics`; latents and the cells' hidden layers follow the model's config."""
 
     levels: int = 3
+    """L: levels of latents, the fastest at the bottom."""
     factor: int = 6
     """k: each level ticks k times as slowly as the one below."""
     strides: list[int] | None = None

@@ -23,8 +23,8 @@ from wmkit.evaluation.levels.times import TrainingTime, training_times
 from wmkit.evaluation.levels.trained import Trained, clip_length
 from wmkit.evaluation.video.open_loop import evaluate_video
 from wmkit.evaluation.video.run import notes_on
+from wmkit.files import write_json
 from wmkit.loading import run_config
-from wmkit.training.run_folder import write_json
 
 
 def kl(arguments: argparse.Namespace, out: Path) -> Table:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from wmkit.loading import run_config
-from wmkit.training.metrics import read_lines
+from wmkit.training.log import read_lines
 
 
 @dataclasses.dataclass(frozen=True)

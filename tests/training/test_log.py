@@ -6,7 +6,8 @@ import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from wmkit.training.metrics import JsonLines, RunningMean, TensorBoard, read_lines
+from wmkit.training.log import JsonLines, RunLog, RunningMean, read_lines
+from wmkit.training.run_folder import RunFolder
 
 
 def test_a_line_holds_step_split_and_values(tmp_path: Path) -> None:
@@ -40,23 +41,23 @@ def test_tensorboard_holds_the_curve_of_a_resumed_run_once(tmp_path: Path) -> No
     for last_step, steps in ((0, (1, 2, 3)), (1, (2, 3))):
         if last_step:
             time.sleep(1)  # TensorBoard reads files in the order of their second; those of one second by a counter
-        board = TensorBoard(tmp_path, last_step)
+        log = RunLog(RunFolder(tmp_path), None, last_step)
         for step in steps:
-            board.write(step, "train", {"loss": float(step)})
-        board.close()
-    events = EventAccumulator(str(tmp_path))
+            log.training(step, {"loss": float(step)})
+        log.close()
+    events = EventAccumulator(str(tmp_path / "tensorboard"))
     events.Reload()
     assert [(event.step, event.value) for event in events.Scalars("train/loss")] == [(1, 1.0), (2, 2.0), (3, 3.0)]
 
 
 def test_a_mean_goes_on_where_a_checkpoint_was_taken() -> None:
-    whole, first, second = RunningMean(), RunningMean(), RunningMean()
+    whole, first, second = (RunningMean(torch.device("cpu")) for _ in range(3))
     values = [torch.rand(()) for _ in range(5)]
     for value in values:
         whole.add({"loss": value})
     for value in values[:2]:
         first.add({"loss": value})
-    second.load_state_dict(first.state_dict(), torch.device("cpu"))
+    second.load_state_dict(first.state_dict())
     for value in values[2:]:
         second.add({"loss": value})
     taken = whole.take()

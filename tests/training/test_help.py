@@ -1,0 +1,51 @@
+"""`--help` of a recipe: its page, what can be chosen, and a sentence for each key."""
+
+import dataclasses
+import re
+from typing import Any
+
+import pytest
+
+from wmkit.config import RunConfig
+from wmkit.presets import PRESETS
+from wmkit.registry import all_entries, list_backbones
+from wmkit.training.help import describe_keys, field_sentences, recipe_help
+
+SECTIONS = {"model", "data", "train", "eval"}
+PARTS = [type(getattr(RunConfig(), name)) for name in sorted(SECTIONS)]
+CONFIGS = [RunConfig, *PARTS, *(entry.config for entry in all_entries().values())]
+
+
+@pytest.mark.parametrize("config", CONFIGS, ids=lambda config: config.__name__)
+def test_every_key_says_what_it_means(config: type[Any]) -> None:
+    silent = {field.name for field in dataclasses.fields(config)} - field_sentences(config).keys()
+    assert not silent - SECTIONS, "a field without a string below it"
+
+
+def test_the_page_comes_first_then_the_usage_the_choices_and_every_key_once() -> None:
+    page = recipe_help("The maze.\n\n    python maze.py\n", "usage: python maze.py", RunConfig(backbone="gru"))
+    assert page.startswith("The maze.\n\n    python maze.py\n\nusage: python maze.py\n")
+    listed = " ".join(page.split())
+    for names in (list_backbones(), PRESETS, ["ray_two_rooms"]):
+        assert all(re.search(rf"(is one of|,) {re.escape(name)}\b", listed) for name in names)
+    keys = re.findall(r"^  ([\w.]+)=", page, flags=re.MULTILINE)
+    assert len(keys) == len(set(keys))
+    assert {"seed", "backbone.hidden", "model.depth", "data.length", "train.lr", "eval.context"} <= set(keys)
+
+
+def test_a_key_stands_with_its_default_above_its_sentence() -> None:
+    text = describe_keys(RunConfig(backbone="gru"))
+    assert "\n  train.lr=0.0003\n      Peak learning rate; parameters with a hint" in text
+    assert "\nbackbone=gru: Numbers of a `GRU`." in text
+    assert "\n  train.minutes=null\n" in text
+
+
+def test_keys_that_are_set_elsewhere_are_left_out() -> None:
+    text = describe_keys(RunConfig(backbone="gru"), without=("seed", "train.lr"))
+    assert "  seed=" not in text
+    assert "train.lr" not in text
+    assert "train.steps" in text
+
+
+def test_a_class_without_source_has_no_sentences() -> None:
+    assert field_sentences(dataclasses.make_dataclass("Typed", [("depth", int, 3)])) == {}

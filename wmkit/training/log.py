@@ -1,0 +1,132 @@
+"""What a run writes while it trains: JSON lines, TensorBoard and the display, and the running mean that feeds them."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.tensorboard import SummaryWriter
+
+from wmkit.files import write_text
+from wmkit.training.progress import Stopwatch, build_display
+from wmkit.training.run_folder import RunFolder
+
+
+class RunLog:
+    """One writer for the process that reports; the others make none.
+
+    What a config and a seed determine goes to `metrics.jsonl`, what the clock says to `timing.jsonl`, both to
+    TensorBoard. Lines of steps after `last_step` are dropped first: a resumed run writes them again.
+    """
+
+    def __init__(self, folder: RunFolder, steps: int | None, last_step: int) -> None:
+        self.metrics = JsonLines(folder.metrics, last_step)
+        self.timing = JsonLines(folder.timing, last_step)
+        # TensorBoard cuts the curves of a resumed run back to its checkpoint.
+        self.tensorboard = SummaryWriter(str(folder.tensorboard), purge_step=last_step + 1 if last_step else None)
+        self.display = build_display(steps, last_step)
+        self.watch = Stopwatch()
+
+    def step(self, step: int, frames: int, waited: float) -> None:
+        """`step` steps are done; the last one read `frames` frames; the run waited `waited` seconds for data in all."""
+        self.watch.add(frames, waited)
+        self.display.step(step)
+
+    def training(self, step: int, values: Mapping[str, float]) -> None:
+        """Write means since the last line, with the speed since then."""
+        timing = self.watch.take()
+        self.timing.write(step, "train", timing)
+        self._scalars(step, "timing", timing)
+        self.metrics.write(step, "train", values)
+        self._scalars(step, "train", values)
+        self.display.show(step, "train", values, timing)
+
+    def validation(self, step: int, values: Mapping[str, float], seconds: float) -> None:
+        """Write values on held-out batches after `seconds` of training; the time they took is not training time."""
+        self.timing.write(step, "valid", {"training_seconds": seconds})
+        self.metrics.write(step, "valid", values)
+        self._scalars(step, "valid", values)
+        self.display.show(step, "valid", values, {})
+        self.watch.take()
+
+    def sync(self) -> None:
+        """Have the disk hold the metrics: no checkpoint may be newer than they are."""
+        self.metrics.sync()
+
+    def close(self) -> None:
+        """Close every file and restore the terminal."""
+        for sink in (self.display, self.metrics, self.timing, self.tensorboard):
+            sink.close()
+
+    def _scalars(self, step: int, split: str, values: Mapping[str, float]) -> None:
+        for name, value in values.items():
+            self.tensorboard.add_scalar(f"{split}/{name}", value, step)
+
+
+class JsonLines:
+    """One JSON object per line: {"step": 10, "split": "train", "values": {...}}."""
+
+    def __init__(self, path: Path, last_step: int = 0) -> None:
+        """Append to `path`, after dropping the lines of steps beyond `last_step`: those will be trained again."""
+        earlier = [record for record in read_lines(path) if record["step"] <= last_step]
+        write_text(path, "".join(json.dumps(record) + "\n" for record in earlier))
+        self._file = path.open("a", encoding="utf-8")
+
+    def write(self, step: int, split: str, values: Mapping[str, float]) -> None:
+        """Append one line and hand it to the operating system."""
+        self._file.write(json.dumps({"step": step, "split": split, "values": dict(values)}) + "\n")
+        self._file.flush()
+
+    def sync(self) -> None:
+        """Have the disk hold every line."""
+        os.fsync(self._file.fileno())
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+
+def read_lines(path: Path) -> Iterator[dict[str, Any]]:
+    """The records of a JSON-lines file; a last line that a crash cut short is passed over, any other is an error."""
+    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+    for number, line in enumerate(lines, start=1):
+        try:
+            yield json.loads(line)
+        except json.JSONDecodeError as error:
+            if number < len(lines):
+                raise ValueError(f"{path}, line {number} is not JSON: {line!r:.80}") from error
+
+
+class RunningMean:
+    """Means of named scalars since the last `take`; sums stay on `device`, so adding waits for nothing."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+        self.sums: dict[str, Tensor] = {}
+        self.count = 0
+
+    def add(self, values: Mapping[str, Tensor]) -> None:
+        """Add one step's scalars."""
+        for name, value in values.items():
+            self.sums[name] = self.sums.get(name, torch.zeros_like(value)) + value
+        self.count += 1
+
+    def take(self) -> dict[str, float]:
+        """Return the means and start over."""
+        means = {name: float(value) / self.count for name, value in self.sums.items()}
+        self.sums, self.count = {}, 0
+        return means
+
+    def state_dict(self) -> dict[str, Any]:
+        """Sums and count, for a checkpoint between two log lines."""
+        return {"sums": {name: value.cpu() for name, value in self.sums.items()}, "count": self.count}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from what `state_dict` returned."""
+        self.sums = {name: value.to(self.device) for name, value in state["sums"].items()}
+        self.count = state["count"]

@@ -1,0 +1,98 @@
+"""What a run sets and asks of its process and machine: threads, precision, devices, memory."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import re
+import sys
+from collections.abc import Iterator
+
+import torch
+from accelerate import Accelerator
+from accelerate.state import AcceleratorState, PartialState
+
+from wmkit.batch import Batch
+from wmkit.config import TrainConfig
+from wmkit.machine import CPU_INFO
+
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # glibc's malloc.h
+LARGE, NEVER = 1 << 30, 2**31 - 1
+
+
+def processes_of(config: TrainConfig) -> PartialState:
+    """Which process of how many this is, under `torchrun` or alone."""
+    return PartialState(cpu=config.device == "cpu")
+
+
+def build_accelerator(config: TrainConfig) -> Accelerator:
+    """Accelerate's face of the devices, in the precision of `config`."""
+    # Accelerate keeps one state per process and refuses a second run with other settings.
+    AcceleratorState._reset_state(reset_partial_state=True)
+    precision = resolve_precision(config.precision, processes_of(config).device)
+    return Accelerator(cpu=config.device == "cpu", mixed_precision="bf16" if precision == "bf16" else "no")
+
+
+def resolve_precision(name: str, device: torch.device) -> str:
+    """`fp32` or `bf16` for `train.precision`; `auto` asks the device that the run is on."""
+    return name if name != "auto" else ("bf16" if has_native_bf16(device) else "fp32")
+
+
+def has_native_bf16(device: torch.device) -> bool:
+    """Whether `device` has instructions for bf16 products; emulating them is slower than float32.
+
+    A CPU is asked through /proc/cpuinfo (AVX512-BF16, AMX or the Arm extension); where there is none, the answer is no.
+    """
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    if device.type != "cpu" or not CPU_INFO.exists():
+        return False
+    return re.search(r"\b(avx512_bf16|amx_bf16|bf16)\b", CPU_INFO.read_text(encoding="utf-8")) is not None
+
+
+@contextlib.contextmanager
+def torch_settings(config: TrainConfig) -> Iterator[None]:
+    """The run's threads and matmul precision, restored afterwards: they belong to the whole process.
+
+    So does the allocator, which stays as it is set: it changes no result.
+    """
+    threads, precision = torch.get_num_threads(), torch.get_float32_matmul_precision()
+    torch.set_num_threads(config.threads or threads)
+    torch.set_float32_matmul_precision(config.matmul_precision)
+    keep_freed_memory()
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+        torch.set_float32_matmul_precision(precision)
+
+
+def keep_freed_memory() -> bool:
+    """Have glibc serve blocks of up to 1 GiB from its heap and never give the heap back; False where there is no glibc.
+
+    By default every temporary over a few MiB is mapped and unmapped anew, and the kernel clears the same pages again at
+    every step: some 100,000 page faults per training step at size `small`, 15 % of its time. For the whole process,
+    until it ends.
+    """
+    if not sys.platform.startswith("linux"):
+        return False
+    try:
+        mallopt = ctypes.CDLL("libc.so.6").mallopt
+    except (OSError, AttributeError):
+        return False
+    return bool(mallopt(M_MMAP_THRESHOLD, LARGE)) and bool(mallopt(M_TRIM_THRESHOLD, NEVER))
+
+
+@contextlib.contextmanager
+def memory_advice(where: str, batch: Batch) -> Iterator[None]:
+    """Turn a failed allocation into a `MemoryError` that says which settings to lower."""
+    try:
+        yield
+    except RuntimeError as error:
+        # On a CPU the allocator raises a plain RuntimeError, with this in its text.
+        if not (isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)):
+            raise
+        rows, length = batch.shape
+        raise MemoryError(
+            f"Out of memory in {where} with {rows} x {length} frames: lower data.batch_size or data.length."
+        ) from error
