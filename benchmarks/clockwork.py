@@ -24,7 +24,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from benchmarks.clockwork_loop import ClockworkLoop, level_frames, level_noise
 from wmkit import Batch, WorldModel, build_world_model
-from wmkit.dynamics import ClockworkDynamics
+from wmkit.dynamics import ClockworkDynamics, Inputs
 from wmkit.machine import processor_name
 from wmkit.networks.dreamer import to_unit
 from wmkit.training.runtime import keep_freed_memory
@@ -77,20 +77,23 @@ class Recurrent:
         dynamics.embedders = nn.ModuleList(Given(frames) for frames in self.frames[1:])
         self.dynamics, self.loop = dynamics, ClockworkLoop(dynamics)
         self.noise = dynamics.draw_noise((rows, length)).to(dtype)
-        self.action = self.noise.new_zeros(rows, length, 0)
-        self.is_first = torch.arange(length).expand(rows, length) == 0
+        self.inputs = Inputs(
+            embed=self.frames[0],
+            action=self.noise.new_zeros(rows, length, 0),
+            is_first=torch.arange(length).expand(rows, length) == 0,
+            noise=self.noise,
+            inner_reset=False,
+        )
 
     def ours(self) -> Tensor:
         """A functional of all KL terms and of what the decoder reads."""
-        seen, _ = self.dynamics.observe(
-            self.frames[0], self.action, self.is_first, noise=self.noise, inner_reset=False, return_state=False
-        )
+        seen, _ = self.dynamics.observe(self.inputs, return_state=False)
         kl = torch.stack([term.sum() for term in self.dynamics.kl(seen, None, 0.0).values()]).sum()
         return kl + seen.features.square().sum()
 
     def plain(self) -> Tensor:
         """The same by the loop."""
-        levels = self.loop(self.frames, self.action, level_noise(self.dynamics, self.noise))
+        levels = self.loop(self.frames, self.inputs.action, level_noise(self.dynamics, self.noise))
         kl = torch.stack([level["kl"].sum() for level in levels]).sum()
         return kl + torch.cat([levels[0]["h"], levels[0]["z"]], -1).square().sum()
 

@@ -19,8 +19,7 @@ import dataclasses
 import sys
 
 from wmkit.comparison.command import run_comparison
-from wmkit.config import DataConfig, EvalConfig, RunConfig, TrainConfig
-from wmkit.sizes import ModelConfig
+from wmkit.config import DataConfig, EvalConfig, ModelConfig, RunConfig, TrainConfig
 from wmkit_envs import DistractingMemory
 
 SYSTEMS = {

@@ -17,10 +17,9 @@ from __future__ import annotations
 import dataclasses
 import sys
 
-from wmkit.config import DataConfig, EvalConfig, RunConfig, TrainConfig
+from wmkit.config import DataConfig, EvalConfig, ModelConfig, RunConfig, TrainConfig
 from wmkit.evaluation.run import evaluate_run
 from wmkit.evaluation.validation import RewardValidation
-from wmkit.sizes import ModelConfig
 from wmkit.training.command import run_recipe
 from wmkit_envs import MultiDoorsKeys
 

@@ -9,9 +9,9 @@ from torch import Tensor
 
 from wmkit import Backbone, BackboneConfig, Batch, build_world_model, register_backbone, registry
 from wmkit.backbones.s4 import S4, S4Config
+from wmkit.config import ModelConfig
 from wmkit.presets import PRESETS
 from wmkit.registry import get_entry
-from wmkit.sizes import ModelConfig
 
 TOTALS = {  # millions, without reward heads
     "s4wm-3d": 41.11,

@@ -12,6 +12,7 @@ from wmkit.backbones import BackboneConfig
 from wmkit.config import (
     DataConfig,
     EvalConfig,
+    ModelConfig,
     RunConfig,
     TrainConfig,
     closest,
@@ -20,7 +21,6 @@ from wmkit.config import (
     load_config,
 )
 from wmkit.registry import get_entry
-from wmkit.sizes import ModelConfig
 
 
 def test_a_backbone_name_becomes_its_config_for_the_size() -> None:

@@ -13,9 +13,9 @@ from wmkit.backbones.s4 import S4Config
 from wmkit.build import get_preset
 from wmkit.comparison.plan import Plan
 from wmkit.comparison.system import System
+from wmkit.config import ModelConfig
 from wmkit.data import find_world
 from wmkit.evaluation.run import evaluate_run
-from wmkit.sizes import ModelConfig
 from wmkit.training.command import run_recipe
 from wmkit.training.compose import compose
 

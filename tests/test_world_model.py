@@ -243,6 +243,47 @@ def test_marks_of_first_steps_are_bools_of_the_images_leading_axes(is_first: Ten
         make().observe(torch.zeros(2, 4, *SHAPE), torch.zeros(2, 4, 2), is_first)
 
 
+def test_a_flag_that_contradicts_the_marks_of_first_steps_is_refused() -> None:
+    batch = with_inner_resets(make_batch())
+    for holder in (batch, make().encode(batch)):
+        with pytest.raises(ValueError, match=r"inner_reset=False, but is_first is True at some t >= 1"):
+            dataclasses.replace(holder, inner_reset=False)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("embed", torch.zeros(2, 6)),
+        ("action", torch.zeros(2, 5, 2)),
+        ("noise", torch.zeros(6, 2, 3)),
+        ("mask", torch.ones(2, 6)),
+        ("is_first", torch.zeros(2, 5, dtype=torch.bool)),
+    ],
+)
+def test_inputs_that_do_not_fit_together_are_refused(field: str, value: Tensor) -> None:
+    inputs = make().encode(make_batch())
+    with pytest.raises(ValueError, match=rf"{field}: expected \(B, T"):
+        dataclasses.replace(inputs, **{field: value})
+
+
+@pytest.mark.parametrize(("backbone", "length"), [("gru", 6), ("s4", 6), ("clockwork", 5)])
+@torch.no_grad()
+def test_a_context_is_read_as_an_episode_from_its_start(backbone: str, length: int) -> None:
+    """With `is_first` or without; five steps are as long as the clock's period and one more: it needs no other."""
+    model, batch = make(backbone=backbone).eval(), make_batch().window(0, length)
+    noise, action = model.draw_noise(2, length), batch.action * ~batch.is_first.unsqueeze(-1)
+    plain, _ = model.observe(batch.image, action, noise=noise)
+    for marks in (None, batch.is_first):
+        state = model.initial_state(2, context=length)
+        seen, _ = model.observe(batch.image, action, marks, state=state, noise=noise)
+        torch.testing.assert_close(seen.features, plain.features)
+
+
+def test_a_context_without_steps_is_refused() -> None:
+    with pytest.raises(ValueError, match="context: expected at least 1 step, got 0"):
+        make(backbone="clockwork").initial_state(2, context=0)
+
+
 @pytest.mark.parametrize("dtype", [torch.int64, torch.float64])
 def test_actions_come_in_any_number_type(dtype: torch.dtype) -> None:
     model, action = make().eval(), torch.eye(2).repeat(1, 2, 1)

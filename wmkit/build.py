@@ -10,13 +10,13 @@ from typing import Any, cast
 
 from wmkit.backbones.base import Backbone, PosteriorName
 from wmkit.backbones.build import build_backbone
+from wmkit.config import ModelConfig
 from wmkit.dynamics import Dynamics, LatentDynamics
 from wmkit.dynamics.latents import build_latent
 from wmkit.networks.dreamer import FrameDecoder, FrameEncoder, ImageDecoder, ImageEncoder
 from wmkit.networks.planet import PlanetDecoder, PlanetEncoder
 from wmkit.presets import PRESETS, Preset
 from wmkit.registry import Entry, entry_of, get_entry
-from wmkit.sizes import ModelConfig
 from wmkit.world_model import WorldModel
 
 NETWORKS: dict[str, tuple[type[FrameEncoder], type[FrameDecoder]]] = {

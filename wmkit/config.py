@@ -7,21 +7,95 @@ line with Hydra's grammar. Saved as `config.json` in the run folder.
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import importlib
 import json
-import math
 import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
+from wmkit.checks import check_between, check_choice, check_positive, closest
 from wmkit.data.worlds import World, describe_world, find_world, list_worlds, restore_world
 from wmkit.registry import entry_of, get_entry
-from wmkit.sizes import SIZES, ModelConfig
+
+SIZES = ("tiny", "small", "2d", "3d")
+"""`tiny` for tests, `small` for a CPU, `2d` and `3d` as in S4WM's Tables 7 and 8."""
 
 SAMPLERS = ("windows", "episodes", "persistent")
+
+
+@dataclasses.dataclass(kw_only=True)
+class ModelConfig:
+    """Everything about a world model that is not its backbone."""
+
+    depth: int = 48
+    """Channels of the encoder's first stage; doubled at each stage (S4WM: 48 in 3D, 32 in 2D)."""
+    units: int = 1000
+    """Width of every head's hidden layer (S4WM: 1000 in 3D, 512 in 2D)."""
+    latent: str = "categorical"
+    """`categorical` (groups x classes; S4WM) or `gaussian` (latent_size numbers; sharp sooner, so `small` has it)."""
+    groups: int = 32
+    """Categorical variables per step."""
+    classes: int = 32
+    """Classes of each."""
+    latent_size: int = 32
+    """Numbers per step of a Gaussian latent."""
+    posterior: str | None = None
+    """`factorized`, `filtering` or `full`; None: the backbone's own default."""
+    first_step: str | None = None
+    """`condition`: an episode's first step enters no loss (S4WM, TSSM); `model`: it does (RSSM); None: by posterior."""
+    networks: str = "dreamerv3"
+    """Encoder and decoder: `dreamerv3` (normalised), or `planet` (plain convolutions; CW-VAE)."""
+    image_output: str = "linear"
+    """What makes pixels of the decoder's last layer: `linear`, `stretched_sigmoid` (-0.1 to 1.1), `tanh` (CW-VAE)."""
+    image_loss: str = "nll"
+    """`nll`: 0.5 * squared error, the unit-variance Gaussian's (S4WM, eq. 5); `sse`: squared error (DreamerV3);
+    `gaussian`: the whole -ln N(x; decoded, image_std) with its constant (CW-VAE)."""
+    image_std: float = 1.0
+    """Standard deviation of every pixel under `gaussian`."""
+    kl_balance: float | None = 0.8
+    """Share of the KL's gradient that moves the prior (S4WM: 0.8); None: the plain KL (CW-VAE)."""
+    kl_scale: float = 1.0
+    """Weight of the KL against the image loss (the papers: 1; `small` takes 0.3, for pictures within minutes)."""
+    free_bits: float = 0.0
+    """Nats per step below which the KL is not pushed; 0 is off (S4WM), DreamerV3 uses 1."""
+    unimix: float = 0.01
+    """Share of the uniform distribution mixed into every categorical."""
+    reward_head: bool = False
+    """Predict the reward from concat[h, z]."""
+    reward_scale: float = 1.0
+    """Weight of the reward's 0.5 * squared error; a reward that comes once an episode needs about 10 to be heard."""
+    continue_head: bool = False
+    """Predict whether the episode goes on."""
+
+    def __post_init__(self) -> None:
+        check_choice("model.latent", self.latent, ("categorical", "gaussian"))
+        check_choice("model.posterior", self.posterior, (None, "factorized", "filtering", "full"))
+        check_choice("model.first_step", self.first_step, (None, "condition", "model"))
+        check_choice("model.networks", self.networks, ("dreamerv3", "planet"))
+        check_choice("model.image_output", self.image_output, ("linear", "stretched_sigmoid", "tanh"))
+        check_choice("model.image_loss", self.image_loss, ("nll", "sse", "gaussian"))
+        if self.kl_balance is not None:
+            check_between("model.kl_balance", self.kl_balance, 0, 1)
+        check_between("model.unimix", self.unimix, 0, 1)
+        check_positive("model.image_std", self.image_std)
+        for name in ("kl_scale", "free_bits", "reward_scale"):
+            check_between(f"model.{name}", getattr(self, name), 0)
+        for name in ("depth", "units", "groups", "classes", "latent_size"):
+            check_between(f"model.{name}", getattr(self, name), 1)
+
+    @classmethod
+    def for_size(cls, size: str) -> Self:
+        """The numbers of a size; raises `ValueError` for an unknown one."""
+        check_choice("size", size, SIZES)
+        numbers: dict[str, dict[str, Any]] = {
+            "tiny": {"depth": 8, "units": 64, "groups": 8, "classes": 8},
+            "small": {"depth": 16, "units": 256, "latent": "gaussian", "groups": 16, "classes": 16, "kl_scale": 0.3},
+            "2d": {"depth": 32, "units": 512},
+            "3d": {"depth": 48, "units": 1000},
+        }
+        return cls(**numbers[size])
 
 
 @dataclasses.dataclass(kw_only=True)
@@ -50,12 +124,12 @@ class DataConfig:
     """Seed of the world's episodes, apart from the run's `seed`, so that runs can share their data."""
 
     def __post_init__(self) -> None:
-        _choice("data.sampler", self.sampler, SAMPLERS)
+        check_choice("data.sampler", self.sampler, SAMPLERS)
         for name in ("length", "batch_size", "episodes", "episode_length", "windows_per_episode"):
             if getattr(self, name) is not None:
-                _between(f"data.{name}", getattr(self, name), 1)
+                check_between(f"data.{name}", getattr(self, name), 1)
         for name in ("workers", "seed"):
-            _between(f"data.{name}", getattr(self, name), 0)
+            check_between(f"data.{name}", getattr(self, name), 0)
 
 
 @dataclasses.dataclass(kw_only=True)
@@ -99,21 +173,21 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         for name in ("steps", "log_every", "eval_every", "checkpoint_every", "keep_last"):
-            _between(f"train.{name}", getattr(self, name), 1)
+            check_between(f"train.{name}", getattr(self, name), 1)
         for name in ("warmup", "weight_decay"):
-            _between(f"train.{name}", getattr(self, name), 0)
+            check_between(f"train.{name}", getattr(self, name), 0)
         for name in ("lr", "clip"):
-            _positive(f"train.{name}", getattr(self, name))
+            check_positive(f"train.{name}", getattr(self, name))
         if self.minutes is not None:
-            _positive("train.minutes", self.minutes)
+            check_positive("train.minutes", self.minutes)
         if not 0 < self.decode_share <= 1:
             raise ValueError(f"train.decode_share: expected a share in (0, 1], got {self.decode_share}")
         if self.threads is not None:
-            _between("train.threads", self.threads, 1)
-        _choice("train.schedule", self.schedule, ("cosine", "constant"))
-        _choice("train.precision", self.precision, ("auto", "fp32", "bf16"))
-        _choice("train.matmul_precision", self.matmul_precision, ("highest", "high", "medium"))
-        _choice("train.device", self.device, ("auto", "cpu"))
+            check_between("train.threads", self.threads, 1)
+        check_choice("train.schedule", self.schedule, ("cosine", "constant"))
+        check_choice("train.precision", self.precision, ("auto", "fp32", "bf16"))
+        check_choice("train.matmul_precision", self.matmul_precision, ("highest", "high", "medium"))
+        check_choice("train.device", self.device, ("auto", "cpu"))
 
 
 @dataclasses.dataclass(kw_only=True)
@@ -135,12 +209,12 @@ class EvalConfig:
 
     def __post_init__(self) -> None:
         # Baselines show an episode the frames and actions of another; the first step of a context is not scored.
-        _between("eval.episodes", self.episodes, 2)
+        check_between("eval.episodes", self.episodes, 2)
         for name in ("batches", "reward_episodes", "valid_reward_episodes"):
-            _between(f"eval.{name}", getattr(self, name), 1)
+            check_between(f"eval.{name}", getattr(self, name), 1)
         for name, least in (("horizon", 1), ("context", 2)):
             if getattr(self, name) is not None:
-                _between(f"eval.{name}", getattr(self, name), least)
+                check_between(f"eval.{name}", getattr(self, name), least)
 
 
 @dataclasses.dataclass(kw_only=True)
@@ -170,8 +244,8 @@ class RunConfig:
     """Modules imported first, so that what they register can be named."""
 
     def __post_init__(self) -> None:
-        _choice("size", self.size, SIZES)
-        _between("seed", self.seed, 0)
+        check_choice("size", self.size, SIZES)
+        check_between("seed", self.seed, 0)
         if isinstance(self.world, str) or isinstance(self.backbone, str):
             import_plugins(self.plugins)
         self.world = find_world(self.world)
@@ -258,12 +332,6 @@ def import_plugins(names: Sequence[str]) -> None:
             raise ValueError(f"plugins={name}: {error}. Looked on sys.path and in {folder}.") from error
 
 
-def closest(word: str, words: Sequence[str]) -> str:
-    """` Did you mean 'x'?` when some word is near, else nothing."""
-    near = difflib.get_close_matches(word, words, n=1)
-    return f" Did you mean {near[0]!r}?" if near else ""
-
-
 def _typed(cls: type[Any], values: dict[str, Any], **ready: Any) -> Any:
     """An instance of dataclass `cls` from plain values, types checked by field; `ready` fields pass as they are."""
     names = {field.name: field for field in dataclasses.fields(cls)}
@@ -286,21 +354,3 @@ def _plain(value: Any) -> Any:
     from omegaconf import OmegaConf
 
     return OmegaConf.to_object(value) if OmegaConf.is_config(value) else value
-
-
-def _choice(name: str, value: Any, choices: Sequence[Any]) -> None:
-    if value not in choices:
-        hint = closest(str(value), [str(choice) for choice in choices])
-        raise ValueError(f"{name}: expected one of {', '.join(map(str, choices))}, got {value!r}.{hint}")
-
-
-def _between(name: str, value: float, low: float, high: float = math.inf) -> None:
-    # `not (a <= b)` instead of `a > b`: NaN must not pass.
-    if not (low <= value <= high) or math.isinf(value):
-        limit = f"at least {low}" if math.isinf(high) else f"between {low} and {high}"
-        raise ValueError(f"{name}: expected {limit}, got {value}")
-
-
-def _positive(name: str, value: float) -> None:
-    if not (0 < value < math.inf):
-        raise ValueError(f"{name}: expected a positive number, got {value}")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import functools
 import inspect
 from collections.abc import Callable
@@ -11,6 +10,8 @@ from importlib import metadata
 from typing import Any, Literal, TypeVar, get_args
 
 from torch import nn
+
+from wmkit.checks import closest
 
 Kind = Literal["backbone", "dynamics", "video_model"]
 ENTRY_POINT_GROUP = "wmkit.backbones"
@@ -59,10 +60,8 @@ def get_entry(name: str) -> Entry:
     entries = all_entries()
     if name in entries:
         return entries[name]
-    close = difflib.get_close_matches(name, entries, n=1)
-    hint = f" Did you mean {close[0]!r}?" if close else ""
     raise ValueError(
-        f"Unknown backbone {name!r}.{hint} Registered: {', '.join(sorted(entries))}. "
+        f"Unknown backbone {name!r}.{closest(name, entries)} Registered: {', '.join(sorted(entries))}. "
         "A backbone of your own must be imported first: plugins=your_module on the command line of a recipe."
     )
 

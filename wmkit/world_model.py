@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import math
+from collections.abc import Iterator
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from wmkit.backbones.base import ParameterGroup
+from wmkit.backbones.base import Backbone, ParameterGroup
 from wmkit.batch import Batch
-from wmkit.dynamics import Dynamics, Observed
+from wmkit.config import ModelConfig
+from wmkit.dynamics import Dynamics, Inputs, Observed
 from wmkit.networks.dreamer import FrameDecoder, FrameEncoder, Head, initialise, to_unit
-from wmkit.sizes import ModelConfig
 from wmkit.tree import State
 
 
@@ -75,14 +78,40 @@ class WorldModel(nn.Module):
         """Parameters with optimiser settings of their own, as the backbone asks."""
         return self.dynamics.parameter_groups()
 
-    def initial_state(self, batch_size: int) -> State:
-        """The state before an episode's first step."""
-        return self.dynamics.initial_state(batch_size)
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return next(self.parameters()).device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Precision of the weights."""
+        return next(self.parameters()).dtype
+
+    def initial_state(self, batch_size: int, context: int | None = None) -> State:
+        """The state before an episode's first step.
+
+        `context=C`: imagination goes on after C steps from here, so that dynamics that read frames in windows
+        (clockwork) let the last window end there; others do not mind. Raises `ValueError` for a context below 1.
+        """
+        return self.dynamics.initial_state(batch_size, context)
+
+    @contextlib.contextmanager
+    def prepared(self) -> Iterator[None]:
+        """A block in which no parameter changes: see `Backbone.prepared`.
+
+        `observe` and `imagine` enter one for their own steps; one around many calls, as in acting step by step, spares
+        each of them computing the same tables.
+        """
+        with contextlib.ExitStack() as blocks:
+            for module in self.modules():
+                if isinstance(module, Backbone):
+                    blocks.enter_context(module.prepared())
+            yield
 
     def draw_noise(self, batch_size: int, length: int, generator: torch.Generator | None = None) -> Tensor:
         """Noise (B, T, noise_dim) for `observe`, `imagine` and `loss`: drawn on the CPU, put on the model's device."""
-        noise = self.dynamics.draw_noise((batch_size, length), generator)
-        return noise.to(self.decoder.project.weight.device)
+        return self.dynamics.draw_noise((batch_size, length), generator).to(self.device)
 
     def observe(
         self,
@@ -92,40 +121,30 @@ class WorldModel(nn.Module):
         *,
         state: State | None = None,
         noise: Tensor | None = None,
-        inner_reset: bool = True,
-        is_context: bool = False,
-        mask: Tensor | None = None,
         return_state: bool = True,
     ) -> tuple[Observed, State | None]:
         """Read image (B, T, C, H, W) and action (B, T, A) -> (what was inferred at each step, state after the last).
 
         `is_first` (B, T) bool; None: an episode begins at column 0 if `state` is None, and nowhere else.
+        `state`: what an earlier call returned; before a context from whose end to imagine, `initial_state(B, context)`.
         `noise` (B, T, noise_dim) from `draw_noise`; None takes the mode of every latent.
-        `inner_reset=False` promises that `is_first` is False from column 1 on. `is_context=True`: imagination goes on
-        from the last step, so dynamics that read frames in windows (clockwork) let the last window end there.
-        `mask` (B, T) bool: False on padding at the ends of rows, which enters no step before it.
         Raises `ValueError` for shapes or types other than these.
         """
-        self._check_image(image)
-        lead = image.shape[:2]
-        action = self._checked_action(action, lead)
-        self._check_noise(noise, lead)
-        _check_is_first(is_first, lead)
+        inner_reset = is_first is not None
         if is_first is None:
-            inner_reset = False
-            is_first = torch.zeros(lead, dtype=torch.bool, device=image.device)
+            is_first = torch.zeros(image.shape[:2], dtype=torch.bool, device=image.device)
             is_first[:, 0] = state is None
-        return self.dynamics.observe(
-            self.encoder(image),
-            action,
-            is_first,
-            noise=noise,
-            state=state,
-            inner_reset=inner_reset,
-            is_context=is_context,
-            mask=mask,
-            return_state=return_state,
-        )
+        inputs = self._inputs(image, action, is_first, noise, None, inner_reset)
+        with self.prepared():
+            return self.dynamics.observe(inputs, state, return_state=return_state)
+
+    def encode(self, batch: Batch, noise: Tensor | None = None) -> Inputs:
+        """What `dynamics.observe` reads of a batch: its images embedded, everything checked.
+
+        `noise` (B, T, noise_dim) from `draw_noise`; None takes the mode of every latent.
+        Raises `ValueError` for shapes or types other than the model's.
+        """
+        return self._inputs(batch.image, batch.action, batch.is_first, noise, batch.mask, batch.inner_reset)
 
     def imagine(self, action: Tensor, state: State, *, noise: Tensor | None = None) -> Imagined:
         """Follow action (B, H, A) from `state` (as `observe` returns it) on prior samples; nothing is decoded.
@@ -133,9 +152,9 @@ class WorldModel(nn.Module):
         `noise` (B, H, noise_dim) from `draw_noise`; None takes the mode of every latent.
         Raises `ValueError` for shapes other than these.
         """
-        action = self._checked_action(action, action.shape[:2])
-        self._check_noise(noise, action.shape[:2])
-        h, z, state = self.dynamics.imagine(action, noise=noise, state=state)
+        action = self._checked(action, noise, action.shape[:2])
+        with self.prepared():
+            h, z, state = self.dynamics.imagine(action, noise=noise, state=state)
         return Imagined(torch.cat([h, z], -1), state)
 
     def decode(self, features: Tensor, chunk: int = 512) -> Tensor:
@@ -160,17 +179,9 @@ class WorldModel(nn.Module):
             raise ValueError("This model predicts no ends: build it with continue_head=True (model.continue_head=true)")
         return torch.sigmoid(self.continues(features).squeeze(-1).float())
 
-    def forward(
-        self,
-        batch: Batch,
-        state: State | None = None,
-        noise: Tensor | None = None,
-        *,
-        frames: Tensor | None = None,
-        return_state: bool = True,
-    ) -> LossOutput:
-        """`loss`."""
-        return self.loss(batch, state, noise, frames=frames, return_state=return_state)
+    def forward(self, *args: Any, **kwargs: Any) -> LossOutput:
+        """`loss`, by the name that wrappers for distributed training see."""
+        return self.loss(*args, **kwargs)
 
     def loss(
         self,
@@ -187,16 +198,7 @@ class WorldModel(nn.Module):
         `frames` (K,) int64: time steps to decode, None for all. With a random choice the image term, scaled by T / K,
         stays an unbiased estimate at K / T of the decoder's cost, which is half of a step's on small models.
         """
-        seen, after = self.observe(
-            batch.image,
-            batch.action,
-            batch.is_first,
-            state=state,
-            noise=noise,
-            inner_reset=batch.inner_reset,
-            mask=batch.mask,
-            return_state=return_state,
-        )
+        seen, after = self.dynamics.observe(self.encode(batch, noise), state, return_state=return_state)
         counts = batch.mask & ~batch.is_first if self.first_step == "condition" else batch.mask
         features = seen.features
         squared_error = self._squared_error(features, batch.image, frames)
@@ -264,35 +266,45 @@ class WorldModel(nn.Module):
         entropies = self.dynamics.entropies(seen)
         return {"squared_error": mean(squared_error), **{name: mean(term) for name, term in entropies.items()}}
 
-    def _check_image(self, image: Tensor) -> None:
+    def _inputs(
+        self,
+        image: Tensor,
+        action: Tensor,
+        is_first: Tensor,
+        noise: Tensor | None,
+        mask: Tensor | None,
+        inner_reset: bool,
+    ) -> Inputs:
         if image.ndim != 5 or tuple(image.shape[2:]) != tuple(self.image_shape):
             raise ValueError(
                 f"image: expected (B, T, C, H, W) with (C, H, W) = {tuple(self.image_shape)}, got {tuple(image.shape)}"
             )
         if not image.is_floating_point() and image.dtype != torch.uint8:
             raise ValueError(f"image: expected uint8 in 0..255 or floats in [0, 1], got {image.dtype}")
+        action = self._checked(action, noise, image.shape[:2])
+        return Inputs(
+            embed=self.encoder(image),
+            action=action,
+            is_first=is_first,
+            noise=noise,
+            mask=mask,
+            inner_reset=inner_reset,
+        )
 
-    def _checked_action(self, action: Tensor, lead: torch.Size) -> Tensor:
-        """The action in the model's precision, whether it came as integers, float32 or NumPy's float64."""
-        expected = (*lead, self.action_dim)
-        if tuple(action.shape) != tuple(expected):
+    def _checked(self, action: Tensor, noise: Tensor | None, lead: torch.Size) -> Tensor:
+        """The action in the model's precision, whether it came as integers, float32 or NumPy's float64.
+
+        Noise of another shape would be broadcast: rows or numbers that share their noise.
+        """
+        wanted = (*lead, self.action_dim)
+        if tuple(action.shape) != wanted:
             raise ValueError(
-                f"action: expected (B, T, A) = {tuple(expected)}, got {tuple(action.shape)}; "
+                f"action: expected (B, T, A) = {wanted}, got {tuple(action.shape)}; "
                 f"this model was built with action_dim={self.action_dim}"
             )
-        return action.to(self.decoder.project.weight.dtype)
-
-    def _check_noise(self, noise: Tensor | None, lead: torch.Size) -> None:
-        """Noise of another shape would be broadcast: rows or numbers that share their noise."""
-        expected = (*lead, self.dynamics.noise_dim)
-        if noise is not None and tuple(noise.shape) != expected:
+        wanted = (*lead, self.dynamics.noise_dim)
+        if noise is not None and tuple(noise.shape) != wanted:
             raise ValueError(
-                f"noise: expected (B, T, noise_dim) = {expected}, as draw_noise gives it, got {tuple(noise.shape)}"
+                f"noise: expected (B, T, noise_dim) = {wanted}, as draw_noise gives it, got {tuple(noise.shape)}"
             )
-
-
-def _check_is_first(is_first: Tensor | None, lead: torch.Size) -> None:
-    if is_first is not None and (is_first.shape != lead or is_first.dtype != torch.bool):
-        raise ValueError(
-            f"is_first: expected (B, T) = {tuple(lead)} bool, got {tuple(is_first.shape)} of {is_first.dtype}"
-        )
+        return action.to(self.dtype)

@@ -7,7 +7,8 @@ import torch
 
 from wmkit import tree
 from wmkit.backbones import S4, Backbone, S4Config
-from wmkit_kernels.dplr_scan.step import why_never_one_pass
+from wmkit.backbones.s4 import StateSpace
+from wmkit.backbones.ssm import blocks
 
 PRECISIONS = pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 5e-5), (torch.float64, 1e-10)])
 
@@ -81,7 +82,6 @@ def test_all_paths_have_the_same_gradients(dtype, tolerance):
 
 
 def test_steps_follow_the_parameters_whatever_changes_them():
-    """Discretised tables are kept between steps; every way of changing parameters must renew them."""
     backbone, x = build(), torch.randn(3, 12)
     state, other = carried_state(backbone), build().state_dict()
 
@@ -121,80 +121,84 @@ class _Step(torch.nn.Module):
         return self.backbone.step(x.double(), state)[0]
 
 
-def test_tables_are_kept_only_where_no_gradient_is_wanted():
-    backbone, x, state = build(), torch.randn(3, 12), None
-    ssm = backbone.layers[0].ssm
+@pytest.fixture
+def made(monkeypatch):
+    """A list that grows with every set of tables or kernel that is computed from parameters."""
+    from wmkit.backbones import s4
+
+    names = []
+    for name in ("prepare_step", "prepare_scan", "dplr_kernel"):
+        make = getattr(s4, name)
+        monkeypatch.setattr(
+            s4, name, lambda *xs, make=make, name=name, **options: names.append(name) or make(*xs, **options)
+        )
+    return names
+
+
+def test_tables_are_made_once_in_a_prepared_block_and_at_every_call_outside(made):
+    backbone, x = build(), torch.randn(3, 12)
     state = carried_state(backbone)
-    backbone.step(x, state)
-    assert not ssm._kept
     with torch.no_grad():
-        backbone.step(x, state)
-        kept = ssm._kept["step"]
-        backbone.step(x, state)
-    assert ssm._kept["step"] is kept
+        expected = [backbone.step(x, state)[0] for _ in range(2)]
+        assert made == 4 * ["prepare_step"]
+        made.clear()
+        with backbone.prepared():
+            assert torch.equal(backbone.step(x, state)[0], expected[0])
+            with backbone.prepared():
+                assert torch.equal(backbone.step(x, state)[0], expected[0])
+            for length in (9, 40, 9):
+                backbone.scan(torch.randn(3, length, 12), state)
+                backbone.scan(torch.randn(3, length, 12), return_state=False)
+            assert sorted(made) == 4 * ["dplr_kernel"] + 2 * ["prepare_scan"] + 2 * ["prepare_step"]
+            copied = copy.deepcopy(backbone)
+        assert all(layer.ssm.tables is None for each in (backbone, copied) for layer in each.layers[:2])
+
+
+def test_a_block_left_by_an_error_keeps_nothing():
+    backbone = build()
+    with pytest.raises(RuntimeError, match="on the way"), backbone.prepared():
+        raise RuntimeError("on the way")
+    assert backbone.layers[0].ssm.tables is None
+
+
+def test_gradients_in_a_prepared_block_are_those_outside_and_tables_without_them_are_not_taken_for_them():
+    backbone, x = build(), torch.randn(3, 5, 12)
+    state = carried_state(backbone)
+
+    def gradients():
+        after, outputs = state, []
+        for t in range(5):
+            y, after = backbone.step(x[:, t], after)
+            outputs.append(y)
+        return torch.autograd.grad(torch.stack(outputs).square().sum(), list(backbone.parameters()))
+
+    expected = gradients()
+    with backbone.prepared():
+        with torch.no_grad():
+            backbone.step(x[:, 0], state)
+        found = gradients()
+        with torch.no_grad():
+            assert not backbone.step(x[:, 0], state)[0].requires_grad
+    assert all(error(a, b) <= 1e-5 for a, b in zip(found, expected, strict=True))
     frozen = copy.deepcopy(backbone).requires_grad_(False)
     leaf = tree.map_tree(lambda s: s.clone().requires_grad_(), state)
-    frozen.step(x, leaf)[0].sum().backward()
+    with frozen.prepared():
+        frozen.step(x[:, 0], leaf)[0].sum().backward()
     assert all(s.grad is not None and s.grad.abs().sum() > 0 for s in leaf)
 
 
 @PRECISIONS
 @pytest.mark.parametrize("resets", [False, True])
-def test_kept_scan_tables_give_what_fresh_ones_give_and_follow_the_parameters(dtype, tolerance, resets):
+def test_prepared_scans_give_what_others_give(dtype, tolerance, resets):
     backbone, x = build(dtype), torch.randn(3, 110, 12, dtype=dtype)
-    state, other = carried_state(backbone), build(dtype).state_dict()
-    is_first = torch.rand(3, 110) < 0.05 if resets else None
-
-    def agrees():
-        fresh, fresh_last = backbone.scan(x, state, is_first)
-        with torch.no_grad():
-            kept, last = backbone.scan(x, state, is_first)
-        worst = max(error(a, b) for a, b in zip(last, fresh_last, strict=True))
-        return error(kept, fresh) <= tolerance and worst <= 2 * tolerance
-
-    assert agrees()
-    train(backbone, steps=1)
-    assert agrees()
-    train(backbone, steps=1, fused=True)
-    assert agrees()
-    backbone.load_state_dict(other)
-    assert agrees()
-
-
-def test_scan_tables_are_kept_for_all_lengths_and_only_without_gradients():
-    backbone, x = build(), torch.randn(2, 100, 12)
-    ssm = backbone.layers[0].ssm
-    backbone.scan(x)
-    assert not ssm._kept
-    with torch.inference_mode():
-        whole, _ = backbone.scan(x, return_state=False)
-        kept = ssm._kept["spans"]
-        part, _ = backbone.scan(x[:, :96])
-        assert ssm._kept["spans"] is kept
-        few, _ = backbone.scan(x[:, :9])
-    assert error(few, whole[:, :9]) <= 5e-5
-    assert error(part, whole[:, :96]) <= 5e-5
-    frozen, leaf = copy.deepcopy(backbone).requires_grad_(False), x.clone().requires_grad_()
-    of_kept, of_fresh = (torch.autograd.grad(b.scan(leaf)[0][..., 0].sum(), leaf)[0] for b in (frozen, backbone))
-    assert error(of_kept, of_fresh) <= 1e-3
-
-
-@PRECISIONS
-@pytest.mark.parametrize("resets", [False, True])
-def test_scanning_without_gradients_takes_long_sequences_in_pieces_that_change_nothing(
-    dtype, tolerance, resets, monkeypatch
-):
-    backbone, x = build(dtype), torch.randn(3, 300, 12, dtype=dtype)
-    state, is_first = carried_state(backbone), torch.rand(3, 300) < 0.02 if resets else None
-    whole, last = backbone.scan(x, state, is_first)
-    monkeypatch.setattr("wmkit.backbones.ssm.blocks.PIECE", 3 * 64)
-    with torch.no_grad():
-        pieces, last_of_pieces = backbone.scan(x, state, is_first)
-        _, nothing = backbone.scan(x, state, is_first, return_state=False)
-    assert nothing is None
-    assert error(pieces, whole) <= tolerance
-    for a, b in zip(last_of_pieces, last, strict=True):
-        assert error(a, b) <= 2 * tolerance
+    state, is_first = carried_state(backbone), torch.rand(3, 110) < 0.05 if resets else None
+    fresh, fresh_last = backbone.scan(x, state, is_first)
+    with torch.inference_mode(), backbone.prepared():
+        kept, last = backbone.scan(x, state, is_first)
+        few, _ = backbone.scan(x[:, :9], state, None if is_first is None else is_first[:, :9])
+    assert error(kept, fresh) <= tolerance
+    assert error(few, fresh[:, :9]) <= tolerance
+    assert max(error(a, b) for a, b in zip(last, fresh_last, strict=True)) <= 2 * tolerance
 
 
 @pytest.mark.parametrize(
@@ -209,68 +213,29 @@ def test_scanning_without_gradients_takes_long_sequences_in_pieces_that_change_n
         ("recurrence", 1000, {"resets": True, "return_state": False}),
     ],
 )
-def test_the_path_of_training_follows_from_what_is_given_and_has_a_reason(path, length, given):
-    plan = build().plan(length, **given)
-    assert (plan.path, plan.engine) == (path, "PyTorch")
+def test_the_path_follows_from_what_is_given_and_has_a_reason(path, length, given):
+    plan = blocks.plan(length, **{"state": False, "resets": False, "return_state": True, **given})
+    assert plan.path == path
     assert plan.why
 
 
-@pytest.mark.parametrize(
-    ("size", "path", "length", "given"),
-    [
-        ("small", "spans", 1000, {}),
-        ("small", "spans", 32, {"state": True, "return_state": False}),
-        ("small", "recurrence", 31, {"return_state": False}),
-        ("small", "recurrence", 1000, {"resets": True}),
-        ("3d", "convolution", 1000, {"return_state": False}),
-        ("3d", "recurrence", 1000, {"state": True}),
-    ],
-)
-def test_the_path_of_reading_keeps_no_matrices_that_are_too_many_or_too_long(size, path, length, given):
-    config = S4Config.for_size(size)
-    config.mlp = False
-    backbone = S4(config.input_dim, config)
-    with torch.no_grad():
-        assert backbone.plan(length, **given).path == path
-
-
-@pytest.mark.skipif(why_never_one_pass() is not None, reason=str(why_never_one_pass()))
-def test_a_step_without_gradients_is_one_compiled_pass_in_single_precision_alone():
-    backbone = build()
-    assert backbone.plan(1).engine == "PyTorch"
-    with torch.no_grad():
-        assert backbone.plan(1).engine == "Numba"
-        assert backbone.plan(2).engine == "PyTorch"
-        assert backbone.double().plan(1).engine == "PyTorch"
-
-
 @pytest.mark.parametrize("gradients", [True, False])
-@pytest.mark.parametrize("length", [1, 9, 40])
-def test_what_is_planned_is_what_runs(length, gradients, monkeypatch):
-    """Where matrices of many steps do not fit, short and long sequences give the same by other paths."""
+@pytest.mark.parametrize(("length", "path"), [(1, "step"), (9, "convolution")])
+def test_what_is_planned_is_what_runs(length, path, gradients, monkeypatch):
     backbone, x = build(), torch.randn(2, length, 12)
+    ran = []
+    for owner, name, known in (
+        (blocks, "fft_conv", "convolution"),
+        (StateSpace, "recur", "recurrence"),
+        (StateSpace, "step", "step"),
+    ):
+        real = getattr(owner, name)
+        monkeypatch.setattr(owner, name, lambda *xs, real=real, known=known: ran.append(known) or real(*xs))
     with torch.set_grad_enabled(gradients):
-        expected = [backbone.scan(x, return_state=False)[0], backbone.scan(x)[0]]
-        for layer in backbone.layers[:2]:
-            layer.ssm.kept_bytes = 0
-            layer.ssm._kept.clear()
-        path = backbone.plan(length, return_state=False).path
-        assert path == ("step" if length == 1 else "convolution" if gradients or length == 40 else "recurrence")
-        found = [backbone.scan(x, return_state=False)[0], backbone.scan(x)[0]]
-        assert not any("spans" in layer.ssm._kept for layer in backbone.layers[:2])
-    assert all(error(a, b) <= 5e-5 for a, b in zip(found, expected, strict=True))
-
-
-def test_the_kept_kernel_grows_with_the_sequence_and_serves_shorter_ones():
-    backbone, x = build(), torch.randn(2, 90, 12)
-    expected = backbone.scan(x, return_state=False)[0]
-    with torch.no_grad():
-        for layer in backbone.layers[:2]:
-            layer.ssm.kept_bytes = 0
-        for length in (40, 90, 50):
-            found, _ = backbone.scan(x[:, :length], return_state=False)
-            assert error(found, expected[:, :length]) <= 5e-5
-    assert backbone.layers[0].ssm._kept["kernel"].value.shape[1] == 90
+        backbone.scan(x, return_state=False)
+        assert ran == 2 * [path]
+        backbone.scan(x)
+        assert ran[2:] == 2 * ["step" if length == 1 else "recurrence"]
 
 
 def test_inference_mode_steps_with_parameters_born_inside_or_outside():
@@ -279,7 +244,6 @@ def test_inference_mode_steps_with_parameters_born_inside_or_outside():
         for backbone in (build(), outside):
             features, _ = backbone.step(torch.randn(2, 12), backbone.initial_state(2))
             assert features.isfinite().all()
-    assert "step" in outside.layers[0].ssm._kept
     train(outside, steps=1)
     with torch.no_grad():
         x = torch.randn(2, 1, 12)

@@ -41,7 +41,7 @@ def test_all_paths_agree_after_training_and_beyond_the_trained_length(dtype, tol
     stepped, last = Backbone.scan(backbone, x)
     convolved, _ = backbone.scan(x, return_state=False)
     recurred, recurred_last = backbone.scan(x)
-    with torch.no_grad():
+    with torch.no_grad(), backbone.prepared():
         kept, kept_last = backbone.scan(x)
         masked, masked_last = backbone.scan(x, is_first=torch.zeros(3, 80, dtype=torch.bool))
     assert max(error(y, stepped) for y in (convolved, recurred, kept, masked)) <= tolerance
@@ -65,19 +65,19 @@ def test_all_paths_have_the_same_gradients(dtype, tolerance):
             assert max(error(a, b) for a, b in zip(found, expected, strict=True)) <= 20 * tolerance, given.keys()
 
 
-def test_kept_tables_follow_the_parameters():
+def test_prepared_scans_and_steps_give_what_others_give_and_follow_the_parameters():
     backbone, x = build(), torch.randn(2, 100, 12)
     other = build().state_dict()
     for change in (lambda: None, lambda: train(backbone), lambda: backbone.load_state_dict(other), backbone.double):
         change()
         x = x.to(backbone.norm.weight.dtype)
         fresh, _ = backbone.scan(x)
-        with torch.no_grad():
+        with torch.no_grad(), backbone.prepared():
             kept, _ = backbone.scan(x)
             stepped, _ = Backbone.scan(backbone, x[:, :9])
+            assert len(backbone.layers[0].ssm.tables) == 2
         assert error(kept, fresh) <= 5e-5
         assert error(stepped, fresh[:, :9]) <= 5e-5
-    assert set(backbone.layers[0].ssm._kept) == {"step", "scan"}
 
 
 def test_zero_order_hold_is_the_exact_answer_to_constant_inputs():

@@ -8,7 +8,7 @@ from PIL import Image
 
 from wmkit.cli.__main__ import main
 from wmkit.cli.levels import ANALYSES, labelled
-from wmkit.config import DataConfig, EvalConfig, RunConfig, TrainConfig
+from wmkit.config import DataConfig, EvalConfig, ModelConfig, RunConfig, TrainConfig
 from wmkit.data import open_source
 from wmkit.dynamics import ClockworkConfig
 from wmkit.evaluation.digits.frames import fit_frame_probe
@@ -16,7 +16,6 @@ from wmkit.evaluation.levels.trained import Trained
 from wmkit.evaluation.run import evaluate_run
 from wmkit.evaluation.video.run import evaluate_video_run
 from wmkit.evaluation.video.similarity import SIMILARITIES
-from wmkit.sizes import ModelConfig
 from wmkit.training.command import train_in_folder
 from wmkit.training.run_folder import RunFolder
 from wmkit_envs.video.moving_mnist import FAST, SLOW, MovingMnist

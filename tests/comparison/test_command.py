@@ -103,7 +103,7 @@ def test_a_second_start_leaves_a_comparison_under_way_alone(
 ) -> None:
     # Locks are between processes: another one holds this one.
     hold = "import sys; from pathlib import Path; from wmkit.training.run_folder import RunFolder; "
-    hold += f"RunFolder(Path({str(tmp_path)!r})).open(); print('held', flush=True); sys.stdin.read()"
+    hold += f"folder = RunFolder(Path({str(tmp_path)!r})); folder.open(); print('held', flush=True); sys.stdin.read()"
     with subprocess.Popen([sys.executable, "-c", hold], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
         assert other.stdout is not None
         assert other.stdout.readline() == b"held\n"

@@ -9,7 +9,7 @@ from torch import Tensor
 from wmkit import tree
 from wmkit.backbones.gru import GRU
 from wmkit.build import build_world_model
-from wmkit.dynamics import LatentDynamics, Observed
+from wmkit.dynamics import Inputs, LatentDynamics, Observed
 
 POSTERIORS = ("factorized", "filtering", "full")
 B, T, A = 3, 9, 2
@@ -31,7 +31,8 @@ def inputs(dynamics: LatentDynamics, length: int = T) -> tuple[Tensor, Tensor, T
 
 def observe(dynamics: LatentDynamics, part: tuple[Tensor, ...], state: Any = None, inner: bool = True) -> Any:
     embed, action, is_first, noise = part
-    return dynamics.observe(embed, action, is_first, noise=noise, state=state, inner_reset=inner)
+    inputs = Inputs(embed=embed, action=action, is_first=is_first, noise=noise, inner_reset=inner)
+    return dynamics.observe(inputs, state)
 
 
 def assert_same(left: Observed, right: Observed) -> None:

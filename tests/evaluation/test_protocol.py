@@ -18,16 +18,16 @@ from wmkit.world_model import Imagined
 class ClockWorld(nn.Module):
     """A perfect model of a world whose frame is the running sum of its first action: its state is that sum."""
 
-    def __init__(self):
-        super().__init__()
-        self.device_mark = nn.Parameter(torch.zeros(()))
+    device = torch.device("cpu")
 
     def draw_noise(self, batch_size, length, generator):
         return torch.zeros(batch_size, length, 1)
 
-    def observe(self, image, action, *, state=None, noise, is_context=False, return_state=True):
-        start = 0 if state is None else state
-        sums = start + action[..., :1].cumsum(dim=1)
+    def initial_state(self, batch_size, context):
+        return torch.zeros(batch_size, 1, 1)
+
+    def observe(self, image, action, *, state, noise, return_state=True):
+        sums = state + action[..., :1].cumsum(dim=1)
         return Seen(sums), sums[:, -1:]
 
     def imagine(self, action, state, *, noise):
@@ -116,7 +116,7 @@ def test_context_is_one_scan_and_imagination_single_steps_decoded_afterwards(bat
         original = getattr(cls, name)
         monkeypatch.setattr(cls, name, lambda self, *a, **k: calls.append((name, value(*a))) or original(self, *a, **k))
 
-    record(type(model.dynamics), "observe", lambda embed, *_: embed.shape[1])
+    record(type(model.dynamics), "observe", lambda inputs, _: inputs.embed.shape[1])
     record(type(model.dynamics.backbone), "step", lambda x, _: len(x))
     record(type(model), "decode", lambda features: features.shape[1])
     make_film(model, batch, context=5, horizon=7)
@@ -156,7 +156,7 @@ def test_windows_of_several_episodes_and_padding_are_refused(model, batch):
     packed = batch.is_first.clone()
     packed[2, 6] = True
     with pytest.raises(ValueError, match="whole episodes"):
-        evaluate(model, dataclasses.replace(batch, is_first=packed), context=5, horizon=7)
+        evaluate(model, dataclasses.replace(batch, is_first=packed, inner_reset=True), context=5, horizon=7)
     mask = batch.mask.clone()
     mask[1, 11:] = False
     with pytest.raises(ValueError, match="whole episodes"):

@@ -13,7 +13,7 @@ from rich.console import Console
 from wmkit.cli.__main__ import main
 from wmkit.cli.imagine import add_arguments
 from wmkit.cli.imagine import run as imagine
-from wmkit.config import DataConfig, EvalConfig, RunConfig, TrainConfig
+from wmkit.config import DataConfig, EvalConfig, ModelConfig, RunConfig, TrainConfig
 from wmkit.data import GeneratedEpisodes, find_world
 from wmkit.data.collate import Piece, collate
 from wmkit.evaluation.film import write_gif
@@ -22,7 +22,6 @@ from wmkit.evaluation.protocol import evaluate, make_film
 from wmkit.evaluation.rewards import reward_accuracy
 from wmkit.evaluation.run import device_for, evaluate_run
 from wmkit.loading import load, run_config
-from wmkit.sizes import ModelConfig
 from wmkit.training.command import train_in_folder
 from wmkit.training.run_folder import RunFolder
 from wmkit_envs import DistractingMemory, MultiDoorsKeys

@@ -6,11 +6,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from wmkit.config import DataConfig, EvalConfig, RunConfig, TrainConfig
+from wmkit.config import DataConfig, EvalConfig, ModelConfig, RunConfig, TrainConfig
 from wmkit.evaluation.held_out import in_batches
 from wmkit.evaluation.rewards import reward_accuracy
 from wmkit.evaluation.validation import RewardValidation
-from wmkit.sizes import ModelConfig
 from wmkit.training.batches import training_source, validation_source
 from wmkit.training.command import train_in_folder
 from wmkit.training.log import read_lines

@@ -65,8 +65,8 @@ def leaf(*shape, dtype=torch.float32):
 @pytest.mark.filterwarnings("ignore:The given buffer is not writable")
 def test_the_custom_ops_keep_the_rules_of_custom_ops(triton):
     system = (*(leaf(*lead, 4, 2) for lead in ((), (), (1,), (3,))), torch.rand(3, requires_grad=True))
-    torch.library.opcheck(kernel._opaque, (*system, 5, triton))
+    torch.library.opcheck(kernel._kernel_op, (*system, 5, triton))
     table, u, state, is_first = leaf(5, 3, 4, 2), leaf(2, 5, 3), leaf(2, 3, 4, 2), torch.rand(2, 5) < 0.3
     for given in ((None, None), (state, is_first)):
-        torch.library.opcheck(recurrence._opaque, (table, u, *given, triton, True))
+        torch.library.opcheck(recurrence._recurrence_op, (table, u, *given, triton, True))
     torch.library.opcheck(conv._conv, (leaf(3, 5), u))

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from wmkit_kernels.dispatch import use_triton, why_not_here
+from wmkit_kernels.common.dispatch import use_triton, why_not_here
 
 
 @pytest.mark.parametrize(
@@ -36,5 +36,5 @@ def test_the_reason_names_what_is_in_the_way(monkeypatch):
     assert "cpu, meta" in (why_not_here(x, x.to("meta")) or "").replace("'", "")
     monkeypatch.setenv("TRITON_INTERPRET", "0")
     assert "tensors on cpu" in (why_not_here(x) or "")
-    monkeypatch.setattr("wmkit_kernels.dispatch.INSTALLED", False)
+    monkeypatch.setattr("wmkit_kernels.common.dispatch.INSTALLED", False)
     assert "not installed" in (why_not_here(x) or "")

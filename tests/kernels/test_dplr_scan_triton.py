@@ -122,7 +122,7 @@ def test_kept_tables_give_the_same_for_steps_and_scans(run, relative_error):
     tensors, D = run(5, batch=2, channels=3, size=12), torch.randn(3)
     expected_y, expected_last = dplr_scan(**tensors)
     state, u = tensors.pop("state"), tensors.pop("u")
-    tables = prepare_scan(**tensors, D=D, spans=False)
+    tables = prepare_scan(**tensors, D=D)
     y, last = dplr_prepared_scan(tables, u, state, backend="triton")
     assert relative_error(y, expected_y + D * u) <= 1e-5
     assert relative_error(last, expected_last) <= 1e-5

@@ -15,12 +15,11 @@ from torch.autograd import forward_ad
 from torch.fx.experimental.proxy_tensor import make_fx
 
 from wmkit_kernels import dplr_step, prepare_step
-from wmkit_kernels.dplr_scan import reference, why_not_one_pass
-from wmkit_kernels.dplr_scan.cpu import openmp as team
+from wmkit_kernels.dplr_scan import reference, why_not_compiled_step
+from wmkit_kernels.dplr_scan.cpu import compiled_step, openmp, why_never
 from wmkit_kernels.dplr_scan.cpu.numba_impl import one_pass
-from wmkit_kernels.dplr_scan.step import why_never_one_pass
 
-needs_team = pytest.mark.skipif(why_never_one_pass() is not None, reason=str(why_never_one_pass()))
+needs_openmp = pytest.mark.skipif(why_never() is not None, reason=str(why_never()))
 
 
 @pytest.fixture
@@ -71,9 +70,9 @@ def passes(monkeypatch):
 
     def counting(*arguments, **options):
         counted.append(arguments)
-        return team.run_on_team(*arguments, **options)
+        return openmp.run_parallel(*arguments, **options)
 
-    monkeypatch.setattr(numba_impl, "run_on_team", counting)
+    monkeypatch.setattr(numba_impl, "run_parallel", counting)
     return counted
 
 
@@ -95,7 +94,7 @@ def test_gradcheck(run):
     )
 
 
-@needs_team
+@needs_openmp
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(batch=st.integers(0, 9), channels=st.integers(1, 80), pairs=st.integers(1, 40), threads=st.integers(1, 4))
 def test_one_pass_equals_pytorch_for_any_shape_and_any_number_of_threads(ready, batch, channels, pairs, threads):
@@ -103,7 +102,7 @@ def test_one_pass_equals_pytorch_for_any_shape_and_any_number_of_threads(ready, 
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
-        found = one_pass(tables.numbers, u, state)
+        found = one_pass(tables.packed, u, state)
     finally:
         torch.set_num_threads(before)
     for got, want in zip(found, dplr_step(tables, u, state, backend="torch"), strict=True):
@@ -111,22 +110,21 @@ def test_one_pass_equals_pytorch_for_any_shape_and_any_number_of_threads(ready, 
         assert (got - want).norm() <= 2e-6 * want.norm()
 
 
-@needs_team
+@needs_openmp
 def test_one_pass_takes_strided_inputs_leaves_them_alone_and_writes_all_memory(ready, poisoned):
     tables, u, state = ready(batch=17, channels=33)
     strided = [torch.stack([x, x], dim=-1)[..., 0] for x in (u, state)]
     before = [x.clone() for x in strided]
-    for got, want in zip(one_pass(tables.numbers, *strided), one_pass(tables.numbers, u, state), strict=True):
+    for got, want in zip(one_pass(tables.packed, *strided), one_pass(tables.packed, u, state), strict=True):
         assert torch.equal(got, want)
         assert got.isfinite().all()
     assert all(torch.equal(x, y) for x, y in zip(strided, before, strict=True))
 
 
-SMALL_TEAM = """
+FEW_THREADS = """
 import torch
 from wmkit.backbones.ssm.hippo import legs_dplr
 from wmkit_kernels import dplr_step, prepare_step
-from wmkit_kernels.dplr_scan.cpu import openmp as team
 torch.set_num_threads(4)
 torch.use_deterministic_algorithms(True)  # fresh memory holds NaN
 Lambda, P, B = legs_dplr(64)
@@ -137,20 +135,20 @@ for got, want in zip(dplr_step(tables, u, state), dplr_step(tables, u, state, ba
 """
 
 
-@needs_team
-def test_a_team_that_is_smaller_than_asked_for_does_all_of_the_work():
+@needs_openmp
+def test_fewer_threads_than_asked_for_do_all_of_the_work():
     environment = os.environ | {"OMP_THREAD_LIMIT": "2", "PYTHONPATH": os.pathsep.join(sys.path)}
-    done = subprocess.run([sys.executable, "-c", SMALL_TEAM], env=environment, capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-c", FEW_THREADS], env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-2000:]
 
 
-@needs_team
+@needs_openmp
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
 def test_one_pass_keeps_what_is_not_finite_to_its_row_and_channel(ready, bad):
     tables, u, state = ready(batch=4, channels=20)
-    clean_y, clean_state = one_pass(tables.numbers, u, state)
+    clean_y, clean_state = one_pass(tables.packed, u, state)
     state[1, 17, 3, 0] = bad
-    y, after = one_pass(tables.numbers, u, state)
+    y, after = one_pass(tables.packed, u, state)
     assert not y[1, 17].isfinite()
     assert not after[1, 17].isfinite().any()
     others = torch.ones_like(y, dtype=torch.bool)
@@ -159,7 +157,7 @@ def test_one_pass_keeps_what_is_not_finite_to_its_row_and_channel(ready, bad):
     assert torch.equal(after[others], clean_state[others])
 
 
-@needs_team
+@needs_openmp
 def test_auto_takes_the_compiled_pass_without_gradients_in_single_precision(ready, passes):
     tables, u, state = ready()
     dplr_step(tables, u, state)
@@ -168,11 +166,11 @@ def test_auto_takes_the_compiled_pass_without_gradients_in_single_precision(read
     with torch.no_grad():
         dplr_step(tables, wanted, state)
     assert len(passes) == 2
-    assert why_not_one_pass(tables, wanted, state) == "a gradient is wanted"
+    assert why_not_compiled_step(tables, wanted, state) == "a gradient is wanted"
     assert dplr_step(tables, wanted, state)[0].requires_grad
-    assert "meta" in str(why_not_one_pass(tables, u.to("meta"), state))
-    assert "single precision" in str(why_not_one_pass(tables, u, state.double()))
-    assert "in memory" in str(why_not_one_pass(tables, torch._neg_view(u), state))
+    assert "meta" in str(why_not_compiled_step(tables, u.to("meta"), state))
+    assert "single precision" in str(why_not_compiled_step(tables, u, state.double()))
+    assert "in memory" in str(why_not_compiled_step(tables, torch._neg_view(u), state))
     dplr_step(tables, u, state, backend="torch")
     assert len(passes) == 2
 
@@ -229,9 +227,9 @@ def test_copies_of_tables_read_their_own_numbers(ready, duplicate):
     tables, u, state = ready()
     expected = [x.clone() for x in dplr_step(tables, u, state)]
     copied = duplicate(tables)
-    tables.numbers.zero_()
+    tables.packed.zero_()
     assert all(torch.equal(x, y) for x, y in zip(dplr_step(copied, u, state), expected, strict=True))
-    if why_never_one_pass() is None:
+    if why_never() is None:
         assert not dplr_step(tables, u, state)[0].any()
 
 
@@ -271,10 +269,21 @@ def test_a_skip_of_another_shape_is_refused(run):
         prepare_step(**tensors | {"D": tensors["D"].unsqueeze(1)})
 
 
-def test_machine_code_without_a_team_is_refused_with_the_reason(ready, monkeypatch):
+def test_compiled_code_without_openmp_is_refused_with_the_reason(ready, monkeypatch):
     tables, u, state = ready()
-    monkeypatch.setattr(team, "_entry", lambda: None)
-    assert "OpenMP" in str(why_not_one_pass(tables, u, state))
+    monkeypatch.setattr(openmp, "_entry", lambda: None)
+    assert "OpenMP" in str(why_not_compiled_step(tables, u, state))
     assert torch.equal(dplr_step(tables, u, state)[0], dplr_step(tables, u, state, backend="torch")[0])
-    with pytest.raises(AssertionError, match="why_no_team"):
-        team.run_on_team(0, [], alone=True)
+    with pytest.raises(AssertionError, match="why_no_openmp"):
+        openmp.run_parallel(0, [], alone=True)
+
+
+def test_a_switch_turns_the_compiled_step_off(ready, monkeypatch):
+    tables, u, state = ready()
+    monkeypatch.setenv("WMKIT_NUMBA_STEP", "0")
+    compiled_step._compiled.cache_clear()
+    try:
+        assert "WMKIT_NUMBA_STEP" in str(why_not_compiled_step(tables, u, state))
+        assert torch.equal(dplr_step(tables, u, state)[0], dplr_step(tables, u, state, backend="torch")[0])
+    finally:
+        compiled_step._compiled.cache_clear()

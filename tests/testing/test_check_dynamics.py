@@ -1,5 +1,6 @@
 """`check_dynamics` finds each way dynamics can break the contract, by the law that forbids it."""
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -24,9 +25,18 @@ class Healthy(ClockworkDynamics):
 
 
 class ForgetsPhase(Healthy):
-    def observe(self, *args, state=None, **kwargs):
+    def observe(self, inputs, state=None, **kwargs):
         state = None if state is None else {**state, "phase": torch.zeros_like(state["phase"])}
-        return super().observe(*args, state=state, **kwargs)
+        return super().observe(inputs, state, **kwargs)
+
+
+class ForgetsContext(Healthy):
+    """The clock is anchored at the end of the call instead of the context's."""
+
+    def observe(self, inputs, state=None, **kwargs):
+        if state is not None and int(state["phase"][0]) < 0:
+            state = self.initial_state(*inputs.is_first.shape)
+        return super().observe(inputs, state, **kwargs)
 
 
 class ClaimsToBeCausal(Healthy):
@@ -47,8 +57,8 @@ class IgnoresResets(Healthy):
 
 
 class MixesRows(Healthy):
-    def observe(self, embed, *args, **kwargs):
-        return super().observe(embed - embed.mean(0), *args, **kwargs)
+    def observe(self, inputs, *args, **kwargs):
+        return super().observe(dataclasses.replace(inputs, embed=inputs.embed - inputs.embed.mean(0)), *args, **kwargs)
 
 
 class UnusedParameter(Healthy):
@@ -58,8 +68,8 @@ class UnusedParameter(Healthy):
 
 
 class DetachesState(Healthy):
-    def observe(self, *args, state=None, **kwargs):
-        return super().observe(*args, state=None if state is None else tree.detach(state), **kwargs)
+    def observe(self, inputs, state=None, **kwargs):
+        return super().observe(inputs, None if state is None else tree.detach(state), **kwargs)
 
 
 class SavesHalfPrecision(Healthy):
@@ -68,8 +78,8 @@ class SavesHalfPrecision(Healthy):
 
 
 class WritesCallersState(Healthy):
-    def observe(self, *args, state=None, **kwargs):
-        result = super().observe(*args, state=state, **kwargs)
+    def observe(self, inputs, state=None, **kwargs):
+        result = super().observe(inputs, state, **kwargs)
         if state is not None:
             with torch.no_grad():
                 state["levels"][0]["z"].mul_(0.5)
@@ -113,6 +123,7 @@ class KeepsHalfPrecision(Healthy):
 
 BROKEN: dict[Callable[[], Healthy], int] = {
     ForgetsPhase: 1,
+    ForgetsContext: 1,
     ClaimsToBeCausal: 2,
     ResetsAnywhere: 3,
     IgnoresResets: 3,

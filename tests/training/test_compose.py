@@ -5,10 +5,9 @@ from typing import Literal
 import pytest
 
 from wmkit import Backbone, BackboneConfig, build_world_model, registry
-from wmkit.config import RunConfig
+from wmkit.config import ModelConfig, RunConfig
 from wmkit.presets import CORRECTED
 from wmkit.registry import get_entry
-from wmkit.sizes import ModelConfig
 from wmkit.training.compose import compose, describe
 
 DEFAULTS = RunConfig(backbone="gru", size="small")

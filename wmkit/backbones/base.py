@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
 from typing import ClassVar, Literal, Self
 
 import torch
@@ -91,12 +93,28 @@ class Backbone(nn.Module, ABC):
         fresh = self.initial_state(batch_size)
         state = fresh if state is None else state
         features = []
-        for t in range(length):
-            if is_first is not None:
-                state = tree.where(is_first[:, t], fresh, state)
-            feature, state = self.step(x[:, t], state)
-            features.append(feature)
+        with self.prepared():
+            for t in range(length):
+                if is_first is not None:
+                    state = tree.where(is_first[:, t], fresh, state)
+                feature, state = self.step(x[:, t], state)
+                features.append(feature)
         return torch.stack(features, dim=1), state if return_state else None
+
+    @contextlib.contextmanager
+    def prepared(self) -> Iterator[None]:
+        """A block in which no parameter changes, so that what is computed from parameters is computed once.
+
+            with backbone.prepared():
+                for x in stream:
+                    features, state = backbone.step(x, state)
+
+        Every result is the same with and without; a backbone that computes tables for single steps (`s4`) is much
+        faster with. Blocks may be nested; `WorldModel.observe` and `imagine` enter one. After a change of parameters
+        leave the block and enter a new one. With gradients to the parameters, one backward pass goes through the calls
+        of a block, as it does through any shared intermediate result. By default nothing is kept.
+        """
+        yield
 
     def parameter_groups(self) -> list[ParameterGroup]:
         """Parameters that want their own optimiser settings; all others follow the run's."""

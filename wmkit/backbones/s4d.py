@@ -8,22 +8,17 @@ import math
 import torch
 from torch import Tensor, nn
 
-from wmkit.backbones.ssm.blocks import Recurrence, Stack, StackConfig, with_skip
+from wmkit.backbones.ssm.blocks import ChannelRecurrence, Stack, StackConfig
 from wmkit.backbones.ssm.hippo import legs_normal
 from wmkit.registry import register_backbone
-from wmkit_kernels.diagonal_scan.readout import (
-    RESET_SPAN,
-    SPAN,
-    TRAINED_SPAN,
-    ReadoutStep,
-    ReadoutTables,
+from wmkit_kernels import (
     diagonal_readout,
     diagonal_readout_step,
     prepare_readout,
     prepare_readout_step,
+    vandermonde,
 )
-from wmkit_kernels.fft_conv import fft_conv
-from wmkit_kernels.vandermonde import vandermonde
+from wmkit_kernels.diagonal_scan import RESET_SPAN, SPAN, TRAINED_SPAN, ReadoutStep, ReadoutTables
 
 INITS = ("legs", "lin", "inv")
 DISCRETISATIONS = ("zoh", "bilinear")
@@ -56,8 +51,8 @@ class S4D(Stack):
     """Blocks of [S4D, S4D, MLP], as `s4` but with a diagonal A in every channel.
 
     The state is a tuple with one (B, H, N, 2) tensor per S4D layer, H = `input_dim` channels and N conjugate pairs.
-    With gradients, a `scan` that starts from zeros and returns no state is a convolution; otherwise a recurrence in
-    spans of steps, whose matrices are kept where no gradient is wanted. `step` is O(N). All are the same map.
+    A `scan` that starts from zeros and returns no state is a convolution; otherwise a recurrence in spans of steps.
+    `step` is O(N). All are the same map.
 
     Source: Gu, Gupta, Goel, Re, On the Parameterization and Initialization of Diagonal State Space Models, 2022.
     """
@@ -67,7 +62,7 @@ class S4D(Stack):
         super().__init__(input_dim, numbers, lambda: DiagonalStateSpace(input_dim, numbers))
 
 
-class DiagonalStateSpace(Recurrence):
+class DiagonalStateSpace(ChannelRecurrence):
     """H systems with one input and one output each: s' = A s + B u, y = 2 Re(C s) + D u, stepped by dt_h.
 
     A = -exp(log_decay) + i frequency and C (H, N), dt and D (H,) are each channel's own; B = 1, since only the products
@@ -86,10 +81,6 @@ class DiagonalStateSpace(Recurrence):
         self.log_dt = nn.Parameter(torch.rand(channels) * span + math.log(config.dt_min))
         self.D = nn.Parameter(torch.randn(channels))
 
-    def initial_state(self, batch_size: int) -> Tensor:
-        """Zeros (B, H, N, 2)."""
-        return self.C.new_zeros(batch_size, *self.C.shape, dtype=self.dtype)
-
     def system_parameters(self) -> tuple[nn.Parameter, ...]:
         """A and dt."""
         return self.log_decay, self.frequency, self.log_dt
@@ -100,45 +91,34 @@ class DiagonalStateSpace(Recurrence):
         log_a, b = discretise(self.discretisation, A, torch.exp(self.log_dt.double()).unsqueeze(-1))
         return log_a, b, torch.view_as_complex(self.C.double())
 
-    def step(self, u: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
-        """One step: u (B, H), state (B, H, N, 2) -> (y (B, H), state)."""
-        with torch.autocast(u.device.type, enabled=False):
-            return diagonal_readout_step(self._step_tables(), u.to(self.dtype), state)
-
-    def scan(
-        self, u: Tensor, state: Tensor | None, is_first: Tensor | None, return_state: bool
-    ) -> tuple[Tensor, Tensor | None]:
-        """All steps: u (B, T, H), state (B, H, N, 2) or None for zeros -> (y (B, T, H), last state or None)."""
-        with torch.autocast(u.device.type, enabled=False):
-            u = u.to(self.dtype)
-            if self._wants_gradient() and state is None and is_first is None and not return_state:
-                return fft_conv(with_skip(self.kernel(u.shape[1]), self.D), u), None
-            y, last = diagonal_readout(self._scan_tables(u.shape[1], is_first is not None), u, state, is_first)
-            return y, last if return_state else None
-
     def kernel(self, length: int) -> Tensor:
         """What an input adds to the outputs after it, but for D: (H, length)."""
         log_a, b, C = self.system()
         return vandermonde((C * b).to(torch.promote_types(self.dtype, torch.complex64)), log_a, length)
 
-    def _step_tables(self) -> ReadoutStep:
-        """The discretised system for single steps."""
+    def step(self, u: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+        """One step: u (B, H), state (B, H, N, 2) -> (y (B, H), state)."""
 
         def make() -> ReadoutStep:
             log_a, b, C = self.system()
             return prepare_readout_step(torch.exp(log_a), b, C, self.D, self.dtype)
 
-        return self._keep("step", make)
+        with torch.autocast(u.device.type, enabled=False):
+            return diagonal_readout_step(self.table("step", make), u.to(self.dtype), state)
 
-    def _scan_tables(self, length: int, resets: bool) -> ReadoutTables:
-        """The matrices of many steps; where they are not kept, of no more steps than this call can use."""
-        steps = min(length, RESET_SPAN if resets else TRAINED_SPAN) if self._wants_gradient() else SPAN
+    def recur(self, u: Tensor, state: Tensor | None, is_first: Tensor | None) -> tuple[Tensor, Tensor]:
+        """All steps with the states between them: u (B, T, H) -> (y (B, T, H), last state).
+
+        Where the matrices are not kept, they are of no more steps than this call can use.
+        """
+        kept = self.tables is not None and not self.wants_gradient()
+        steps = SPAN if kept else min(u.shape[1], TRAINED_SPAN if is_first is None else RESET_SPAN)
 
         def make() -> ReadoutTables:
             log_a, b, C = self.system()
             return prepare_readout(torch.exp(log_a), b, C, self.D, steps, self.dtype)
 
-        return self._keep("scan", make)
+        return diagonal_readout(self.table(("scan", steps), make), u, state, is_first)
 
 
 def eigenvalues(init: str, state_size: int) -> Tensor:

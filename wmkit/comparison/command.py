@@ -10,6 +10,7 @@ from typing import Any
 
 from rich.console import Console
 
+from wmkit.checks import closest
 from wmkit.comparison.cell import Cell, CellFiles, Status
 from wmkit.comparison.plan import Plan, check_alike, check_kept, other_cells
 from wmkit.comparison.progress import Display
@@ -18,7 +19,7 @@ from wmkit.comparison.runner import run_cells
 from wmkit.comparison.summary import read_summary
 from wmkit.comparison.system import find_system, learning_rate
 from wmkit.comparison.table import caption, rich_tables
-from wmkit.config import RunConfig, closest, import_plugins
+from wmkit.config import RunConfig, import_plugins
 from wmkit.data.worlds import World
 from wmkit.training.compose import compose, describe, parse_overrides
 from wmkit.training.run_folder import RunFolder

@@ -7,7 +7,7 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 
-from wmkit.config import closest
+from wmkit.checks import closest
 from wmkit.registry import list_backbones
 
 RATE = "train.lr"

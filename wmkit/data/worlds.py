@@ -7,11 +7,11 @@ stands under a name is a family, a dataclass whose fields are its settings, or o
 from __future__ import annotations
 
 import dataclasses
-import difflib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from importlib import metadata
 from typing import Any, Protocol, TypeVar, cast, runtime_checkable
 
+from wmkit.checks import closest
 from wmkit.data.episode import Episode
 from wmkit.data.workers.server import as_tuples
 
@@ -87,7 +87,7 @@ def find_world(world: str | World, **settings: Any) -> World:
         known = _known()
         if world not in known:
             raise ValueError(
-                f"Unknown world {world!r}.{_closest(world, known)} Known: {', '.join(sorted(known)) or 'none'}. "
+                f"Unknown world {world!r}.{closest(world, list(known))} Known: {', '.join(sorted(known)) or 'none'}. "
                 "A world of your own must be imported first: plugins=your_module on the command line of a recipe."
             )
         world = _made(world, known[world])
@@ -98,7 +98,7 @@ def find_world(world: str | World, **settings: Any) -> World:
     for key in settings:
         if key not in fields:
             raise ValueError(
-                f"{key!r} is no setting of {world.name}.{_closest(key, fields)} It has {', '.join(fields)}."
+                f"{key!r} is no setting of {world.name}.{closest(key, fields)} It has {', '.join(fields)}."
             )
     held = {key: getattr(world, key) for key in fields} | settings
     changed = {key: value for key in fields if (value := as_tuples(held[key])) is not getattr(world, key)}
@@ -156,8 +156,3 @@ def _made(name: str, value: type[Any] | World) -> World:
 
 def _is_world(value: Any) -> bool:
     return dataclasses.is_dataclass(value) and isinstance(value, World)
-
-
-def _closest(word: str, words: Iterable[str]) -> str:
-    near = difflib.get_close_matches(word, list(words), n=1)
-    return f" Did you mean {near[0]!r}?" if near else ""

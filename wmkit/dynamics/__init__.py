@@ -1,8 +1,9 @@
 """How latents and backbones make a state-space model: `base.py` the contract, `latents.py` the distributions,
-`single.py` one level, `clockwork.py` a hierarchy.
+`latent_dynamics.py` one level, `clockwork/` a hierarchy.
 """
 
 from wmkit.dynamics.base import Dynamics as Dynamics
+from wmkit.dynamics.base import Inputs as Inputs
 from wmkit.dynamics.base import Observed as Observed
 from wmkit.dynamics.clockwork.config import ClockworkConfig as ClockworkConfig
 from wmkit.dynamics.clockwork.dynamics import ClockworkDynamics as ClockworkDynamics

@@ -9,7 +9,44 @@ import torch
 from torch import Tensor, nn
 
 from wmkit.backbones.base import ParameterGroup
+from wmkit.batch import check_inner_reset
 from wmkit.tree import State
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Inputs:
+    """What dynamics read in one call of `observe`; shapes and types are checked when it is made.
+
+    `WorldModel.encode` makes one of a batch. Raises `ValueError` for shapes or types other than these, and for
+    `inner_reset=False` beside an `is_first` that says otherwise, where the host can read that for nothing (on the CPU).
+    """
+
+    embed: Tensor
+    """(B, T, E) embeddings of the images."""
+    action: Tensor
+    """(B, T, A); `action[:, t]` led to frame t."""
+    is_first: Tensor
+    """(B, T) bool: True where an episode begins."""
+    noise: Tensor | None = None
+    """(B, T, noise_dim) as `draw_noise` gives it; None takes the mode of every latent."""
+    mask: Tensor | None = None
+    """(B, T) bool: False on padding at the ends of rows, which enters no step before it; None: there is none."""
+    inner_reset: bool = True
+    """Host-side: False promises that no row begins an episode at t >= 1, so that nobody has to read `is_first`."""
+
+    def __post_init__(self) -> None:
+        if self.embed.ndim != 3:
+            raise ValueError(f"embed: expected (B, T, E), got {tuple(self.embed.shape)}")
+        lead = self.embed.shape[:2]  # (B, T)
+        for name in ("action", "noise"):
+            x = getattr(self, name)
+            if x is not None and (x.ndim != 3 or x.shape[:2] != lead):
+                raise ValueError(f"{name}: expected (B, T, ...) = {(*lead, ...)}, got {tuple(x.shape)}")
+        for name in ("is_first", "mask"):
+            x = getattr(self, name)
+            if x is not None and (x.shape != lead or x.dtype != torch.bool):
+                raise ValueError(f"{name}: expected (B, T) = {tuple(lead)} bool, got {tuple(x.shape)} of {x.dtype}")
+        check_inner_reset(self.inner_reset, self.is_first)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,7 +73,7 @@ class Dynamics(nn.Module, ABC):
 
     Laws, checked by `wmkit.testing.check_dynamics` in eval():
 
-     1. Observing in pieces equals observing whole, wherever the dynamics may be cut.
+     1. Observing in pieces equals observing whole, wherever the dynamics may be cut; a context may be, too.
      2. Nothing of a later frame enters an earlier step.
      3. `is_first` at t makes everything from t on equal a fresh start; where the clock forbids it, `ValueError`.
      4. Rows do not see their neighbours.
@@ -71,8 +108,13 @@ class Dynamics(nn.Module, ABC):
         """Initial weights of everything but the backbones, which bring their own."""
 
     @abstractmethod
-    def initial_state(self, batch_size: int) -> State:
-        """The state before an episode's first step: a pytree of real tensors, batch first."""
+    def initial_state(self, batch_size: int, context: int | None = None) -> State:
+        """The state before an episode's first step: a pytree of real tensors, batch first.
+
+        `context=C`: imagination goes on after C steps from here. Dynamics that read frames in windows then set their
+        clock so that the last window ends with step C; an `is_first` in column 0 leaves that as it is. None, and
+        dynamics without a clock: the clock starts with the episode. Raises `ValueError` for a context below 1.
+        """
 
     @abstractmethod
     def draw_noise(self, lead: tuple[int, ...], generator: torch.Generator | None = None) -> Tensor:
@@ -80,23 +122,11 @@ class Dynamics(nn.Module, ABC):
 
     @abstractmethod
     def observe(
-        self,
-        embed: Tensor,
-        action: Tensor,
-        is_first: Tensor,
-        *,
-        noise: Tensor | None,
-        state: State | None = None,
-        inner_reset: bool = True,
-        is_context: bool = False,
-        mask: Tensor | None = None,
-        return_state: bool = True,
+        self, inputs: Inputs, state: State | None = None, *, return_state: bool = True
     ) -> tuple[Observed, State | None]:
-        """Read T steps: embed (B, T, E), action (B, T, A), is_first (B, T), noise (B, T, noise_dim) | None (modes).
+        """Read T steps from `state` -> (what was inferred at each step, state after the last one | None).
 
-        `inner_reset=False` promises that `is_first` is False from column 1 on. `is_context=True` says that imagination
-        goes on from the last step: windows of frames, where there are any, then end with it. `mask` (B, T) bool: False
-        on padding, at the ends of rows; what is read there enters no step before it.
+        `state=None` means `initial_state`. `return_state=False` where nobody needs the last state: it can cost extra.
         """
 
     @abstractmethod

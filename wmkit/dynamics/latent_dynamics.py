@@ -20,7 +20,7 @@ from torch.nn import functional as F
 
 from wmkit import tree
 from wmkit.backbones.base import Backbone, ParameterGroup, PosteriorName
-from wmkit.dynamics.base import Dynamics, Observed
+from wmkit.dynamics.base import Dynamics, Inputs, Observed
 from wmkit.dynamics.latents import Latent, balanced_kl
 from wmkit.networks.dreamer import Head, NormLinear, initialise
 
@@ -95,8 +95,8 @@ class LatentDynamics(Dynamics):
         groups = self.backbone.parameter_groups()
         return groups + (self.posterior_backbone.parameter_groups() if self.posterior_backbone is not None else [])
 
-    def initial_state(self, batch_size: int) -> DynamicsState:
-        """Backbones at their initial state, z = 0."""
+    def initial_state(self, batch_size: int, context: int | None = None) -> DynamicsState:
+        """Backbones at their initial state, z = 0; there is no clock, so that `context` makes no difference."""
         weight = self.prior.out.weight
         state = {
             "backbone": self.backbone.initial_state(batch_size),
@@ -107,28 +107,54 @@ class LatentDynamics(Dynamics):
         return state
 
     def observe(
-        self,
-        embed: Tensor,
-        action: Tensor,
-        is_first: Tensor,
-        *,
-        noise: Tensor | None,
-        state: DynamicsState | None = None,
-        inner_reset: bool = True,
-        is_context: bool = False,
-        mask: Tensor | None = None,
-        return_state: bool = True,
+        self, inputs: Inputs, state: DynamicsState | None = None, *, return_state: bool = True
     ) -> tuple[Observed, DynamicsState | None]:
-        """Read T steps; see `Dynamics.observe`. There are no windows: `is_context` and `mask` make no difference.
+        """Read T steps; see `Dynamics.observe`. No step knows of a later one, so that `mask` makes no difference."""
+        is_first = inputs.is_first
+        if state is not None:  # column 0 goes into the state: nobody reads tensor values to choose a path
+            state = tree.where(is_first[:, 0], self.initial_state(is_first.shape[0]), state)
+        resets = is_first if inputs.inner_reset else None
+        action = inputs.action * ~is_first.unsqueeze(-1)  # (B, T, A)
+        if not self.parallel:
+            return self._observe_step_by_step(inputs, action, resets, state)
+        incoming = {} if state is None else state
+        read, own = inputs.embed, {}  # (B, T, E)
+        if self.posterior_backbone is not None and self.posterior_input is not None:
+            x = self.posterior_input(torch.cat([read, action], -1))
+            read, own["posterior"] = self.posterior_backbone.scan(x, incoming.get("posterior"), resets, return_state)
+        posterior = self.posterior(read)  # (B, T, P)
+        z = self.latent.sample(posterior, inputs.noise)  # (B, T, S)
+        before = torch.zeros_like(z[:, :1]) if state is None else state["z"].unsqueeze(1).to(z.dtype)
+        previous = torch.cat([before, z[:, :-1]], dim=1) * ~is_first.unsqueeze(-1)  # (B, T, S): z_{t-1}
+        g = self.input(torch.cat([previous, action], -1))
+        h, last = self.backbone.scan(g, incoming.get("backbone"), resets, return_state)  # (B, T, D)
+        after = {"backbone": last, "z": z[:, -1], **own} if return_state else None
+        return Observed(h, z, posterior, self.prior(h)), after
 
-        Column 0 of `is_first` is folded into the state, so that nobody reads tensor values to choose a path.
-        """
-        action = action * ~is_first.unsqueeze(-1)
-        state = self._fold_first_column(state, is_first)
-        resets = is_first if inner_reset else None
-        if self.parallel:
-            return self._observe_parallel(embed, action, is_first, resets, noise, state, return_state)
-        return self._observe_filtering(embed, action, resets, noise, state)
+    def _observe_step_by_step(
+        self, inputs: Inputs, action: Tensor, resets: Tensor | None, state: DynamicsState | None
+    ) -> tuple[Observed, DynamicsState]:
+        """Filtering posterior: z_t needs h_t needs z_{t-1}; what the state does not enter is computed for all steps."""
+        batch_size, length, _ = inputs.embed.shape
+        fresh = self.initial_state(batch_size)
+        state = fresh if state is None else state
+        of_h, of_embed = self.posterior.split(self.backbone.feature_dim, self.embed_dim)
+        from_embed = F.linear(inputs.embed, of_embed)  # (B, T, units)
+        hs, zs, posteriors = [], [], []
+        for t in range(length):
+            if resets is not None:
+                state = tree.where(resets[:, t], fresh, state)
+            g = self.input(torch.cat([state["z"], action[:, t]], -1))
+            h, backbone_state = self.backbone.step(g, state["backbone"])  # (B, D)
+            posterior = self.posterior.of_sum(F.linear(h, of_h) + from_embed[:, t])  # (B, P)
+            noise = None if inputs.noise is None else inputs.noise[:, t]
+            z = self.latent.sample(posterior, noise).to(state["z"].dtype)  # (B, S)
+            state = {"backbone": backbone_state, "z": z}
+            hs.append(h)
+            zs.append(z)
+            posteriors.append(posterior)
+        h = torch.stack(hs, 1)  # (B, T, D)
+        return Observed(h, torch.stack(zs, 1), torch.stack(posteriors, 1), self.prior(h)), state
 
     def imagine(
         self, action: Tensor, *, noise: Tensor | None, state: DynamicsState
@@ -142,69 +168,3 @@ class LatentDynamics(Dynamics):
             hs.append(h)
             zs.append(z)
         return torch.stack(hs, 1), torch.stack(zs, 1), {**state, "backbone": backbone_state, "z": z}
-
-    def _fold_first_column(self, state: DynamicsState | None, is_first: Tensor) -> DynamicsState | None:
-        """Rows that begin an episode at column 0 start from the initial state; None stays None (all start fresh)."""
-        if state is None:
-            return None
-        return tree.where(is_first[:, 0], self.initial_state(is_first.shape[0]), state)
-
-    def _previous(self, z: Tensor, state: DynamicsState | None, is_first: Tensor) -> Tensor:
-        """Shift z by one step: z_{t-1} (B, T, S), zero where an episode begins."""
-        first = torch.zeros_like(z[:, :1]) if state is None else state["z"].unsqueeze(1).to(z.dtype)
-        return torch.cat([first, z[:, :-1]], dim=1) * ~is_first.unsqueeze(-1)
-
-    def _observe_parallel(
-        self,
-        embed: Tensor,
-        action: Tensor,
-        is_first: Tensor,
-        resets: Tensor | None,
-        noise: Tensor | None,
-        state: DynamicsState | None,
-        return_state: bool,
-    ) -> tuple[Observed, DynamicsState | None]:
-        """Factorized and full posteriors: every z at once, then one scan of the backbone."""
-        own: DynamicsState = {}
-        if self.posterior_backbone is not None and self.posterior_input is not None:
-            x = self.posterior_input(torch.cat([embed, action], -1))
-            incoming = None if state is None else state["posterior"]
-            embed, own["posterior"] = self.posterior_backbone.scan(x, incoming, resets, return_state)
-        posterior = self.posterior(embed)
-        z = self.latent.sample(posterior, noise)
-        g = self.input(torch.cat([self._previous(z, state, is_first), action], -1))
-        incoming = None if state is None else state["backbone"]
-        h, backbone_state = self.backbone.scan(g, incoming, resets, return_state)
-        after = {"backbone": backbone_state, "z": z[:, -1], **own} if return_state else None
-        return Observed(h, z, posterior, self.prior(h)), after
-
-    def _observe_filtering(
-        self,
-        embed: Tensor,
-        action: Tensor,
-        resets: Tensor | None,
-        noise: Tensor | None,
-        state: DynamicsState | None,
-    ) -> tuple[Observed, DynamicsState]:
-        """Filtering posterior: z_t needs h_t needs z_{t-1}; what the state does not enter is computed outside."""
-        batch_size, length, _ = embed.shape
-        fresh = self.initial_state(batch_size)
-        state = fresh if state is None else state
-        weight, width = self.posterior.hidden.linear.weight, self.backbone.feature_dim
-        from_h, from_embed = weight[:, :width], weight[:, width:]
-        embedded = F.linear(embed, from_embed)
-        hs, zs, posteriors = [], [], []
-        for t in range(length):
-            if resets is not None:
-                state = tree.where(resets[:, t], fresh, state)
-            g = self.input(torch.cat([state["z"], action[:, t]], -1))
-            h, backbone_state = self.backbone.step(g, state["backbone"])
-            hidden = F.silu(self.posterior.hidden.norm(F.linear(h, from_h) + embedded[:, t]))
-            posterior = self.posterior.out(hidden)
-            z = self.latent.sample(posterior, None if noise is None else noise[:, t]).to(state["z"].dtype)
-            state = {"backbone": backbone_state, "z": z}
-            hs.append(h)
-            zs.append(z)
-            posteriors.append(posterior)
-        h = torch.stack(hs, 1)
-        return Observed(h, torch.stack(zs, 1), torch.stack(posteriors, 1), self.prior(h)), state

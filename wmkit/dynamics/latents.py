@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from wmkit.sizes import ModelConfig
+from wmkit.config import ModelConfig
 
 
 class Latent(nn.Module, ABC):

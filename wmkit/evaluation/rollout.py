@@ -31,10 +31,11 @@ class Observed:
 
 def observe(model: WorldModel, batch: Batch, context: int, generator: torch.Generator) -> Observed:
     """Read the context in one pass, keep the state, and read on to the end."""
-    batch = batch.to(device_of(model))
+    batch = batch.to(model.device)
     noise = model.draw_noise(*batch.shape, generator)
+    before = model.initial_state(batch.shape[0], context)
     seen, state = model.observe(
-        batch.image[:, :context], batch.action[:, :context], noise=noise[:, :context], is_context=True
+        batch.image[:, :context], batch.action[:, :context], state=before, noise=noise[:, :context]
     )
     rest, _ = model.observe(
         batch.image[:, context:], batch.action[:, context:], state=state, noise=noise[:, context:], return_state=False
@@ -59,11 +60,6 @@ def check_lengths(batch: Batch, context: int, horizon: int) -> None:
         )
     if bool(batch.is_first[:, 1 : context + horizon].any()) or not bool(batch.mask[:, : context + horizon].all()):
         raise ValueError("A row begins a second episode, or ends, within context + horizon; give whole episodes")
-
-
-def device_of(model: WorldModel) -> torch.device:
-    """Where the model's weights are."""
-    return next(model.parameters()).device
 
 
 def rows_of(batch: Batch, rows: slice) -> Batch:

@@ -27,7 +27,11 @@ class NormLinear(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """The layer's output."""
-        return F.silu(self.norm(self.linear(x)))
+        return self.of_sum(self.linear(x))
+
+    def of_sum(self, y: Tensor) -> Tensor:
+        """SiLU(LayerNorm(y)), y (..., out) = x W put together from the parts of x; see `Head.split`."""
+        return F.silu(self.norm(y))
 
 
 class Head(nn.Module):
@@ -41,6 +45,17 @@ class Head(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """The head's raw output."""
         return self.out(self.hidden(x))
+
+    def split(self, *widths: int) -> tuple[Tensor, ...]:
+        """The hidden layer's weights (units, width) for each of consecutive parts of the input.
+
+        head([a, b]) = head.of_sum(F.linear(a, of_a) + F.linear(b, of_b)): what b adds can be computed ahead for all b.
+        """
+        return torch.split(self.hidden.linear.weight, list(widths), dim=1)
+
+    def of_sum(self, y: Tensor) -> Tensor:
+        """The head's raw output for y (..., units), the sum of what the parts of the input add."""
+        return self.out(self.hidden.of_sum(y))
 
 
 class ChannelNorm(nn.Module):
@@ -83,13 +98,9 @@ class FrameEncoder(nn.Module, ABC):
 
 
 class FrameDecoder(nn.Module, ABC):
-    """Features (..., feature_dim) -> mean images (..., C, H, W), in [0, 1] where the model is right.
-
-    `project` is the first layer, linear in the features.
-    """
+    """Features (..., feature_dim) -> mean images (..., C, H, W), in [0, 1] where the model is right."""
 
     image_shape: tuple[int, int, int]
-    project: nn.Linear
 
     @abstractmethod
     def initialise(self, memory_dim: int) -> None:

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 
 from wmkit import tree
-from wmkit.testing.dynamics_trial import DynamicsTrial, Signals, join, where_rows
+from wmkit.testing.dynamics_trial import DynamicsTrial, Sequence, Signals, join, where_rows
 from wmkit.testing.module_laws import only_moves_values
 from wmkit.testing.tolerance import disagreement, disagreements
 from wmkit.testing.trial import clone, functional, jittered
@@ -21,16 +21,17 @@ Breaches = Iterator[str]
 
 @torch.no_grad()
 def pieces_equal_whole(trial: DynamicsTrial) -> Breaches:
-    """1. Observing in pieces equals observing whole, wherever the dynamics may be cut."""
-    cuts = [[cut] for cut in trial.boundaries] + [trial.boundaries]
-    for start, state in (("fresh", None), ("carried", trial.aligned), ("running", trial.running)):
-        if start == "running" and not trial.dynamics.causal:
-            continue  # its boundaries lie elsewhere
-        whole, last = trial.observe(trial.sequence, state)
-        for cut in cuts:
-            got, end = trial.in_pieces(trial.sequence, state, cut)
-            yield from _same(trial, f"from a {start} state, cut before {cut}", got, whole)
-            yield from _same_state(trial, f"last state from a {start} state, cut before {cut}", end, last)
+    """1. Observing in pieces equals observing whole, wherever the dynamics may be cut; a context may be, too."""
+    starts = {"a fresh state": None, "a carried state": trial.aligned}
+    if trial.dynamics.causal:  # else its boundaries lie elsewhere
+        starts["a running state"] = trial.running
+    for start, state in starts.items():
+        yield from _cut_anywhere(trial, f"from {start}", trial.sequence, state, trial.boundaries, begins=False)
+    for context in (2, trial.whole - 1):
+        before = trial.dynamics.initial_state(trial.batch_size, context)
+        edges = range(1, context) if trial.dynamics.causal else range(context % trial.period, context, trial.period)
+        cuts, sequence = [t for t in edges if t], trial.sequence.window(0, context)
+        yield from _cut_anywhere(trial, f"of a context of {context}", sequence, before, cuts, begins=True)
 
 
 @torch.no_grad()
@@ -147,14 +148,23 @@ def precision(trial: DynamicsTrial) -> Breaches:
     state = tree.map_tree(lambda x: _leaf(x.float() if x.is_floating_point() else x), trial.running)
     marks = trial.first_column(trial.length, begins=False)
     with torch.autocast(trial.device.type, torch.bfloat16):
-        seen, end = dynamics.observe(
-            sequence.embed.float(), sequence.action.float(), marks, noise=sequence.noise.float(), state=state
-        )
+        seen, end = dynamics.observe(sequence.float().inputs(marks), state)
     if not bool(torch.isfinite(seen.features).all()):
         yield "features are not finite"
     for i, (old, new) in enumerate(zip(tree.leaves(state), tree.leaves(end), strict=True)):
         if new.is_floating_point() and new.dtype != torch.float32 and not only_moves_values(old, new):
             yield f"state leaf {i} is {new.dtype}, expected float32"
+
+
+def _cut_anywhere(
+    trial: DynamicsTrial, what: str, sequence: Sequence, state: State | None, cuts: list[int], begins: bool
+) -> Breaches:
+    """Cut at one of the steps `cuts`, and at all of them."""
+    whole, last = trial.in_pieces(sequence, state, [], begins)
+    for cut in [*([t] for t in cuts), cuts]:
+        got, end = trial.in_pieces(sequence, state, cut, begins)
+        yield from _same(trial, f"{what}, cut before {cut}", got, whole)
+        yield from _same_state(trial, f"last state {what}, cut before {cut}", end, last)
 
 
 def _reset_at(trial: DynamicsTrial, t: int) -> Breaches:

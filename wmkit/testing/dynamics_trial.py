@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import math
 
 import torch
 from torch import Tensor
 
 from wmkit import tree
-from wmkit.dynamics.base import Dynamics
+from wmkit.dynamics.base import Dynamics, Inputs
 from wmkit.testing.tolerance import Tolerance
 from wmkit.testing.trial import jittered, noise, placement
 from wmkit.tree import State
@@ -20,11 +21,17 @@ SHORTEST = 8
 
 @dataclasses.dataclass(frozen=True)
 class Sequence:
-    """Inputs of `observe`, each (B, T, ...)."""
+    """Inputs of `observe` and `imagine`, each (B, T, ...)."""
 
     embed: Tensor
     action: Tensor
     noise: Tensor
+
+    def inputs(self, is_first: Tensor, inner_reset: bool = True) -> Inputs:
+        """What `observe` reads."""
+        return Inputs(
+            embed=self.embed, action=self.action, is_first=is_first, noise=self.noise, inner_reset=inner_reset
+        )
 
     def window(self, start: int, stop: int) -> Sequence:
         """Steps start..stop-1."""
@@ -38,6 +45,10 @@ class Sequence:
     def rows(self, rows: Tensor) -> Sequence:
         """Rows by number."""
         return Sequence(*(getattr(self, field.name)[rows] for field in dataclasses.fields(self)))
+
+    def float(self) -> Sequence:
+        """In float32."""
+        return Sequence(*(getattr(self, field.name).float() for field in dataclasses.fields(self)))
 
 
 Signals = dict[str, Tensor]
@@ -61,11 +72,8 @@ class DynamicsTrial:
     @property
     def boundaries(self) -> list[int]:
         """Steps t >= 1 at which a sequence may be cut without loss."""
-        return list(range(1 if self.dynamics.causal else self.period, self.length, self._stride))
-
-    @property
-    def _stride(self) -> int:
-        return 1 if self.dynamics.causal else self.period
+        stride = 1 if self.dynamics.causal else self.period
+        return list(range(stride, self.length, stride))
 
     def random(self, seed: int, batch_size: int, length: int) -> Sequence:
         """Embeddings and actions ~ N(0, 1) and the latents' own noise, the same for a seed in any precision."""
@@ -107,11 +115,8 @@ class DynamicsTrial:
         """Signals and last state; without `is_first` an episode begins at column 0 where `state` is None."""
         dynamics = self.dynamics if dynamics is None else dynamics
         rows, length = sequence.embed.shape[:2]
-        inner = is_first is not None
         marks = self.first_column(length, state is None, rows) if is_first is None else is_first
-        seen, last = dynamics.observe(
-            sequence.embed, sequence.action, marks, noise=sequence.noise, state=state, inner_reset=inner
-        )
+        seen, last = dynamics.observe(sequence.inputs(marks, inner_reset=is_first is not None), state)
         parts = {name: getattr(seen, name) for name in ("h", "z", "posterior", "prior")}
         return {**parts, **dynamics.kl(seen, None, 0.0), **dynamics.entropies(seen)}, last
 
@@ -120,12 +125,18 @@ class DynamicsTrial:
         h, z, last = self.dynamics.imagine(sequence.action, noise=sequence.noise, state=state)
         return {"h": h, "z": z}, last
 
-    def in_pieces(self, sequence: Sequence, state: State | None, cuts: list[int]) -> tuple[Signals, State]:
-        """`observe` over a sequence cut before the steps `cuts`, the state carried from piece to piece."""
-        ends = [*cuts, sequence.embed.shape[1]]
+    def in_pieces(
+        self, sequence: Sequence, state: State | None, cuts: list[int], begins: bool = False
+    ) -> tuple[Signals, State]:
+        """`observe` over a sequence cut before the steps `cuts`, the state carried from piece to piece.
+
+        `begins`: an episode begins at column 0, whatever the state.
+        """
+        length = sequence.embed.shape[1]
         parts = []
-        for start, stop in zip([0, *cuts], ends, strict=True):
-            signals, state = self.observe(sequence.window(start, stop), state)
+        for start, stop in itertools.pairwise([0, *cuts, length]):
+            marks = None if start or not begins else self.first_column(stop)
+            signals, state = self.observe(sequence.window(start, stop), state, marks)
             parts.append(signals)
         return join(parts), state
 

@@ -21,11 +21,11 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from wmkit.build import get_preset
-from wmkit.config import RunConfig, closest, import_plugins
+from wmkit.checks import closest
+from wmkit.config import ModelConfig, RunConfig, import_plugins
 from wmkit.data.worlds import World, describe_world, find_world, list_worlds
 from wmkit.presets import Preset
 from wmkit.registry import Entry, get_entry, list_backbones
-from wmkit.sizes import ModelConfig
 
 NODE = "wmkit_run"
 GROUPS = ("backbone", "world")

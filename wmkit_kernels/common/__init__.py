@@ -1,1 +1,1 @@
-"""What several ops share: power series, geometric sums, custom ops."""
+"""What several ops share: dispatch, states as pairs, power series, geometric sums, running inside custom ops."""

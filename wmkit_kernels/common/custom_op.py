@@ -17,7 +17,7 @@ from torch import Tensor
 Result = TypeVar("Result")
 
 
-def apart(device: torch.device, function: Callable[..., Result], *arguments: object) -> Result:
+def run_outside_autograd(device: torch.device, function: Callable[..., Result], *arguments: object) -> Result:
     """function(*arguments), without gradients, on the caller's stream of that device."""
     stream = torch.cuda.current_stream(device) if device.type == "cuda" else None
 
@@ -43,4 +43,4 @@ def vector_jacobian(
         found = torch.autograd.grad(outputs, wanted, list(grads), allow_unused=True, materialize_grads=True)
         return [x.contiguous() for x in found]
 
-    return apart(grads[0].device, differentiate)
+    return run_outside_autograd(grads[0].device, differentiate)

@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from wmkit_kernels.common.dispatch import use_triton, why_not_here
 from wmkit_kernels.diagonal_scan import two_level
-from wmkit_kernels.dispatch import use_triton, why_not_here
 
 
 def diagonal_scan(

@@ -18,10 +18,16 @@ import torch
 from torch import Tensor
 
 from wmkit_kernels.common.geometric_sums import powers
+from wmkit_kernels.common.pairs import (
+    channels_first,
+    check_sequence,
+    column,
+    inner,
+    row,
+    rows_to_state,
+    state_to_rows,
+)
 from wmkit_kernels.common.power_series import toeplitz
-from wmkit_kernels.dplr.chunks import by_channel, column, first_state, pairs_of, row
-from wmkit_kernels.dplr.system import check_sequence, inner
-from wmkit_kernels.dplr_scan.op import check_reset
 
 SPAN = 64
 """Steps per span where the tables are kept; their size grows with the square, the loop over spans shrinks."""
@@ -33,51 +39,64 @@ RESET_SPAN = 8
 
 @dataclasses.dataclass(frozen=True)
 class ReadoutTables:
-    """Matrices of R steps, to be multiplied from the left by rows of inputs and states."""
+    """The maps of R steps, to be multiplied from the left by rows of inputs and states."""
 
-    respond: Tensor
-    """(H, R, R): from inputs to outputs."""
-    read: Tensor
+    response: Tensor
+    """(H, R, R): from inputs to outputs, d among them."""
+    readout: Tensor
     """(H, 2N, R): from the first state to outputs."""
-    enter: Tensor
+    input_map: Tensor
     """(H, R, 2N): from inputs to the last state."""
-    turn: Tensor
-    """(H, R + 1, N) complex: a^t."""
+    transition: Tensor
+    """(H, R + 1, N) complex: a^t, from the first state to the state before step t."""
 
     @property
     def steps(self) -> int:
         """R."""
-        return self.respond.shape[1]
+        return self.response.shape[1]
 
-    def shortened(self, steps: int) -> ReadoutTables:
+    def scan(self, u: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+        """Whole spans, then what is left: u (H, B, T), state (H, B, 2N) -> (y (H, B, T), last state)."""
+        whole, outputs = u.shape[2] // self.steps * self.steps, []
+        for span, part in ((self, u[..., :whole]), (self._shortened(u.shape[2] - whole), u[..., whole:])):
+            if part.shape[2]:
+                rows = part.reshape(u.shape[0], -1, span.steps)  # (H, B S, R)
+                entering = (rows @ span.input_map).view(*u.shape[:2], -1, state.shape[2])  # (H, B, S, 2N)
+                states = [state]
+                for each in entering.unbind(2):
+                    states.append(each + span._carried(states[-1]))
+                before, state = torch.stack(states[:-1], dim=2).flatten(1, 2), states[-1]  # (H, B S, 2N), (H, B, 2N)
+                outputs.append(torch.baddbmm(rows @ span.response, before, span.readout).view(part.shape))
+        return torch.cat(outputs, dim=2), state
+
+    def scan_with_resets(self, u: Tensor, state: Tensor, is_first: Tensor) -> tuple[Tensor, Tensor]:
+        """The same, span after span, where inputs reach the steps of their own segment only: is_first (B, T)."""
+        outputs = []
+        pieces = torch.split(u, RESET_SPAN, dim=2)  # one gradient for all; that of a slice is as long as u, for each
+        for piece, resets in zip(pieces, torch.split(is_first, RESET_SPAN, dim=1), strict=True):
+            span = self._shortened(piece.shape[2])
+            segment = resets.cumsum(1)  # (B, R): resets so far
+            unbroken, lasting = segment == 0, segment == segment[:, -1:]
+            together = segment.unsqueeze(2) == segment.unsqueeze(1)  # (B, R, R)
+            from_inputs = (piece.unsqueeze(2) @ (span.response.unsqueeze(1) * together)).squeeze(2)  # (H, B, R)
+            outputs.append(from_inputs + torch.where(unbroken, state @ span.readout, 0))
+            state = torch.where(unbroken[:, -1:], span._carried(state), 0)
+            state = torch.baddbmm(state, torch.where(lasting, piece, 0), span.input_map)
+        return torch.cat(outputs, dim=2), state
+
+    def _shortened(self, steps: int) -> ReadoutTables:
         """The same for fewer steps."""
         last = slice(self.steps - steps, None)
         return ReadoutTables(
-            self.respond[:, :steps, :steps], self.read[..., :steps], self.enter[:, last], self.turn[:, : steps + 1]
+            self.response[:, :steps, :steps],
+            self.readout[..., :steps],
+            self.input_map[:, last],
+            self.transition[:, : steps + 1],
         )
 
-    def turned(self, state: Tensor) -> Tensor:
+    def _carried(self, state: Tensor) -> Tensor:
         """a^R s: (H, B, 2N) -> the same."""
-        return column(torch.view_as_complex(state.reshape(*state.shape[:-1], -1, 2)) * self.turn[:, -1:])
-
-    def scan(self, u: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
-        """As many spans as u holds: u (H, B, S R), state (H, B, 2N) -> (y (H, B, S R), last state)."""
-        rows = u.reshape(u.shape[0], -1, self.steps)
-        states = [state]
-        for entering in (rows @ self.enter).view(*u.shape[:2], -1, state.shape[2]).unbind(2):
-            states.append(entering + self.turned(states[-1]))
-        before = torch.stack(states[:-1], dim=2).flatten(1, 2)
-        return torch.baddbmm(rows @ self.respond, before, self.read).view(u.shape), states[-1]
-
-    def scan_with_resets(self, u: Tensor, state: Tensor, is_first: Tensor) -> tuple[Tensor, Tensor]:
-        """One span: u (H, B, R), state (H, B, 2N), is_first (B, R); inputs reach the steps of their own segment."""
-        segment = is_first.cumsum(1)
-        unbroken, lasting = segment == 0, segment == segment[:, -1:]
-        together = segment.unsqueeze(2) == segment.unsqueeze(1)
-        inputs = (u.unsqueeze(2) @ (self.respond.unsqueeze(1) * together)).squeeze(2)
-        y = inputs + torch.where(unbroken, state @ self.read, 0)
-        kept = torch.where(unbroken[:, -1:], self.turned(state), 0)
-        return y, torch.baddbmm(kept, torch.where(lasting, u, 0), self.enter)
+        return column(torch.view_as_complex(state.reshape(*state.shape[:-1], -1, 2)) * self.transition[:, -1:])
 
 
 def prepare_readout(
@@ -85,13 +104,13 @@ def prepare_readout(
 ) -> ReadoutTables:
     """Tables for `diagonal_readout`, differentiable: a, b, c (H, N) complex, d (H,) real, made in double and cast."""
     a, b, c = (x.to(torch.complex128) for x in (a, b, c))
-    table = powers(a, steps + 1)
-    read = row(c.unsqueeze(1) * table[:, 1:]).mT
-    kernel = inner((c * b).unsqueeze(1), table[:, :-1])[..., 0]
-    respond = toeplitz(kernel).mT + torch.diag_embed(d.to(kernel.dtype).unsqueeze(1).expand_as(kernel))
-    enter = column(table[:, :-1].flip(1) * b.unsqueeze(1))
-    respond, read, enter = (x.to(dtype).contiguous() for x in (respond, read, enter))
-    return ReadoutTables(respond, read, enter, table.to(torch.promote_types(dtype, torch.complex64)))
+    transition = powers(a, steps + 1)  # (H, R + 1, N)
+    readout = row(c.unsqueeze(1) * transition[:, 1:]).mT  # (H, 2N, R)
+    kernel = inner((c * b).unsqueeze(1), transition[:, :-1])[..., 0]  # (H, R)
+    response = toeplitz(kernel).mT + torch.diag_embed(d.to(kernel.dtype).unsqueeze(1).expand_as(kernel))
+    input_map = column(transition[:, :-1].flip(1) * b.unsqueeze(1))  # (H, R, 2N)
+    response, readout, input_map = (x.to(dtype).contiguous() for x in (response, readout, input_map))
+    return ReadoutTables(response, readout, input_map, transition.to(torch.promote_types(dtype, torch.complex64)))
 
 
 def diagonal_readout(
@@ -103,38 +122,29 @@ def diagonal_readout(
     tables, under autocast too; differentiable in tables, `u` and `state`. Raises `ValueError` for other
     shapes or dtypes.
     """
-    channels, pairs = tables.turn.shape[0], tables.turn.shape[2]
-    check_sequence(pairs, channels, u, state)
-    check_reset(u, is_first)
+    channels, _, pairs = tables.transition.shape
+    check_sequence(pairs, channels, u, state, is_first)
     with torch.autocast(u.device.type, enabled=False):
-        u = u.to(tables.respond.dtype)
-        rest, last = by_channel(u), first_state(u, pairs, state)
-        outputs: list[Tensor] = []
-        if is_first is not None:
-            pieces = torch.split(rest, RESET_SPAN, dim=2)  # one gradient for all of them, not one for each as long as u
-            for piece, reset in zip(pieces, torch.split(is_first, RESET_SPAN, dim=1), strict=True):
-                y, last = tables.shortened(piece.shape[2]).scan_with_resets(piece, last, reset)
-                outputs.append(y)
-            return torch.cat(outputs, dim=2).permute(1, 2, 0), pairs_of(last)
-        whole = u.shape[1] // tables.steps * tables.steps
-        for span, part in ((tables, slice(0, whole)), (tables.shortened(u.shape[1] - whole), slice(whole, None))):
-            if rest[..., part].shape[2]:
-                y, last = span.scan(rest[..., part], last)
-                outputs.append(y)
-        return torch.cat(outputs, dim=2).permute(1, 2, 0), pairs_of(last)
+        u = u.to(tables.response.dtype)
+        inputs, start = channels_first(u), state_to_rows(u, pairs, state)  # (H, B, T), (H, B, 2N)
+        if is_first is None:
+            y, last = tables.scan(inputs, start)
+        else:
+            y, last = tables.scan_with_resets(inputs, start, is_first)
+        return y.permute(1, 2, 0), rows_to_state(last)
 
 
 @dataclasses.dataclass(frozen=True)
 class ReadoutStep:
     """What one step needs to know of the systems."""
 
-    a: Tensor
-    """(H, N) complex."""
+    transition: Tensor
+    """(H, N) complex: a."""
     readout: Tensor
     """(H, 2N, 1) real: c a over (Re, Im) pairs, one column, which `einsum` multiplies faster than a vector."""
-    b: Tensor
-    """(H, 2N) real."""
-    through: Tensor
+    input_map: Tensor
+    """(H, 2N) real: b."""
+    feedthrough: Tensor
     """(H,) real: 2 Re(c b) + d."""
 
 
@@ -147,6 +157,7 @@ def prepare_readout_step(a: Tensor, b: Tensor, c: Tensor, d: Tensor, dtype: torc
 
 def diagonal_readout_step(tables: ReadoutStep, u: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
     """One step, y = 2 Re(c a s) + (2 Re(c b) + d) u and s' = a s + b u: u (B, H), state (B, H, N, 2)."""
-    seen = torch.einsum("bhn,hnk->kbh", state.flatten(-2), tables.readout)[0]
-    turned = column(torch.view_as_complex(state.contiguous()) * tables.a)
-    return torch.addcmul(seen, tables.through, u), turned.addcmul_(tables.b, u.unsqueeze(-1)).view_as(state)
+    y = torch.einsum("bhn,hnk->kbh", state.flatten(-2), tables.readout)[0]  # (B, H)
+    after = column(torch.view_as_complex(state.contiguous()) * tables.transition)  # (B, H, 2N)
+    after.addcmul_(tables.input_map, u.unsqueeze(-1))
+    return torch.addcmul(y, tables.feedthrough, u), after.view_as(state)

@@ -18,8 +18,9 @@ import torch
 from torch import Tensor
 
 from wmkit_kernels.common.geometric_sums import powers
+from wmkit_kernels.common.pairs import column, row
 from wmkit_kernels.common.power_series import shift, toeplitz
-from wmkit_kernels.dplr.krylov import orbit_series
+from wmkit_kernels.dplr.krylov import krylov_series
 from wmkit_kernels.dplr.system import Discrete
 
 CHUNK = 8
@@ -29,78 +30,67 @@ CHUNK = 8
 
 @dataclasses.dataclass(frozen=True)
 class Chunk:
-    """Matrices of R steps with the K = 2 rows q and C Abar; real in the precision of the inputs but for `turn`."""
+    """The maps of R steps with the K = 2 rows q and C Abar; all but `transition` are real."""
 
-    mix: Tensor
+    response: Tensor
     """(H, K, R, R): r Abar^{t-1-j} Bbar, from input j to row t."""
-    read: Tensor
+    readout: Tensor
     """(H, K, R, 2N): r Abar^t, from the first state to row t."""
-    write: Tensor
+    input_map: Tensor
     """(H, 2, R, 2N): a^{R-1-j} Bbar and -a^{R-1-j} g, from input j and alpha_j to the last state."""
-    turn: Tensor
-    """(H, R + 1, N) complex: a^t."""
+    transition: Tensor
+    """(H, R + 1, N) complex: a^t, from the first state to the state before step t, but for alpha."""
 
-    def shortened(self, steps: int) -> Chunk:
+    def scan(self, u: Tensor, state: Tensor, is_first: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Chunk after chunk: u (H, B, T), state (H, B, 2N) -> (outputs (H, B, T) but for C Bbar u, last state)."""
+        outputs = []
+        pieces = torch.split(u, CHUNK, dim=2)  # one gradient for all; that of a slice is as long as u, for each chunk
+        resets = [None] * len(pieces) if is_first is None else torch.split(is_first, CHUNK, dim=1)
+        for piece, reset in zip(pieces, resets, strict=True):
+            y, state = self._shortened(piece.shape[2])._step(piece, state, reset)
+            outputs.append(y)
+        return torch.cat(outputs, dim=2), state
+
+    def _shortened(self, steps: int) -> Chunk:
         """The same for fewer steps."""
         return Chunk(
-            self.mix[:, :, :steps, :steps],
-            self.read[:, :, :steps],
-            self.write[:, :, self.write.shape[2] - steps :],
-            self.turn[:, : steps + 1],
+            self.response[:, :, :steps, :steps],
+            self.readout[:, :, :steps],
+            self.input_map[:, :, self.input_map.shape[2] - steps :],
+            self.transition[:, : steps + 1],
         )
 
-    def rows(self, u: Tensor, state: Tensor) -> Tensor:
-        """All rows at all steps: u (H, B, R), state (H, B, 2N) -> (H, B, K R)."""
-        return torch.baddbmm(u @ self.mix.flatten(1, 2).mT, state, self.read.flatten(1, 2).mT)
+    def _step(self, u: Tensor, state: Tensor, is_first: Tensor | None) -> tuple[Tensor, Tensor]:
+        """One chunk: u (H, B, R), state (H, B, 2N), is_first (B, R).
 
-    def rows_within(self, segment: Tensor, u: Tensor, state: Tensor) -> Tensor:
-        """`rows` where inputs reach their own segment only and the state segment 0: segment (B, R) counts resets."""
-        together = (segment.unsqueeze(2) == segment.unsqueeze(1)).unsqueeze(1)
-        inputs = (self.mix.unsqueeze(1) * together) @ u.unsqueeze(2).unsqueeze(-1)
-        seen = state @ self.read.flatten(1, 2).mT
-        return inputs.flatten(2) + torch.where((segment == 0).repeat(1, self.mix.shape[1]), seen, 0)
-
-    def leave(self, state: Tensor, u: Tensor, alpha: Tensor) -> Tensor:
-        """The last state (H, B, 2N)."""
-        turned = torch.view_as_complex(state.view(*state.shape[:-1], -1, 2)) * self.turn[:, -1:]
-        return torch.baddbmm(column(turned), torch.cat([u, alpha], dim=-1), self.write.flatten(1, 2))
-
-
-def chunk_of(discrete: Discrete, inputs: Tensor, C: Tensor, steps: int, dtype: torch.dtype) -> Chunk:
-    """The matrices for `steps` steps with input Bbar `inputs` (H, N), built in double precision and then cast."""
-    left = torch.stack([discrete.row, discrete.transposed().advance(C.to(inputs.dtype))], dim=1)
-    series = shift(orbit_series(discrete, left, torch.stack([inputs, discrete.gain], dim=1), steps))
-    to_inputs, to_gain = toeplitz(series).unbind(2)
-    table = powers(discrete.ratio, steps + 1)
-    decay = table[:, :-1]
-    read = row(decay.unsqueeze(1) * left.unsqueeze(2)) - to_gain @ row(decay * discrete.row.unsqueeze(1)).unsqueeze(1)
-    table, entries = table.to(dtype.to_complex()), torch.stack([inputs, -discrete.gain], dim=1).to(dtype.to_complex())
-    write = column(table[:, :-1].flip(1).unsqueeze(1) * entries.unsqueeze(2))
-    return Chunk(to_inputs.to(dtype), read.to(dtype), write, table)
+        With resets an input reaches the steps of its own segment only, and the state those of segment 0.
+        """
+        readout = self.readout.flatten(1, 2).mT  # (H, 2N, K R)
+        if is_first is None:
+            rows = torch.baddbmm(u @ self.response.flatten(1, 2).mT, state, readout)  # (H, B, K R)
+            alpha, y = rows.chunk(2, dim=-1)
+        else:
+            segment = is_first.cumsum(1)  # (B, R): resets so far
+            together = (segment.unsqueeze(2) == segment.unsqueeze(1)).unsqueeze(1)  # (B, 1, R, R)
+            from_inputs = (self.response.unsqueeze(1) * together) @ u.unsqueeze(2).unsqueeze(-1)  # (H, B, K, R, 1)
+            unbroken = (segment == 0).repeat(1, self.response.shape[1])  # (B, K R)
+            rows = from_inputs.flatten(2) + torch.where(unbroken, state @ readout, 0)
+            alpha, y = rows.chunk(2, dim=-1)
+            lasting = segment == segment[:, -1:]  # (B, R): steps of the last segment
+            state = torch.where(segment[:, -1:] == 0, state, 0)
+            u, alpha = torch.where(lasting, u, 0), torch.where(lasting, alpha, 0)
+        state = column(torch.view_as_complex(state.view(*state.shape[:-1], -1, 2)) * self.transition[:, -1:])
+        return y, torch.baddbmm(state, torch.cat([u, alpha], dim=-1), self.input_map.flatten(1, 2))
 
 
-def by_channel(u: Tensor) -> Tensor:
-    """Time last: (B, T, H) -> (H, B, T), as the transpose of one matrix, which copies faster than a permutation."""
-    return u.flatten(0, 1).t().contiguous().view(u.shape[2], u.shape[0], u.shape[1])
-
-
-def first_state(u: Tensor, pairs: int, state: Tensor | None) -> Tensor:
-    """The state before the first of u (B, T, H), or zeros: (B, H, N, 2) -> (H, B, 2N)."""
-    if state is None:
-        return u.new_zeros(u.shape[2], u.shape[0], 2 * pairs)
-    return state.to(u.dtype).contiguous().flatten(2).transpose(0, 1)
-
-
-def pairs_of(state: Tensor) -> Tensor:
-    """(H, B, 2N) -> (B, H, N, 2), the inverse of `first_state`."""
-    return state.transpose(0, 1).reshape(state.shape[1], state.shape[0], -1, 2)
-
-
-def row(x: Tensor) -> Tensor:
-    """A row that acts on (Re, Im) pairs as s -> 2 Re(x s): (..., N) complex -> (..., 2N) real."""
-    return column(2 * x.conj())
-
-
-def column(x: Tensor) -> Tensor:
-    """(Re, Im) pairs: (..., N) complex -> (..., 2N) real."""
-    return torch.view_as_real(x.resolve_conj()).flatten(-2)
+def chunk_of(discrete: Discrete, Bbar: Tensor, C: Tensor, steps: int, dtype: torch.dtype) -> Chunk:
+    """The maps of `steps` steps, Bbar and C (H, N), built in double precision and then cast."""
+    rows = torch.stack([discrete.q, discrete.transposed().advance(C.to(Bbar.dtype))], dim=1)  # (H, K, N)
+    series = shift(krylov_series(discrete, rows, torch.stack([Bbar, discrete.g], dim=1), steps))  # (H, K, 2, R)
+    to_inputs, to_gain = toeplitz(series).unbind(2)  # (H, K, R, R)
+    transition = powers(discrete.a, steps + 1)  # (H, R + 1, N)
+    decay = transition[:, :-1]
+    readout = row(decay.unsqueeze(1) * rows.unsqueeze(2)) - to_gain @ row(decay * discrete.q.unsqueeze(1)).unsqueeze(1)
+    transition, entries = (x.to(dtype.to_complex()) for x in (transition, torch.stack([Bbar, -discrete.g], dim=1)))
+    input_map = column(transition[:, :-1].flip(1).unsqueeze(1) * entries.unsqueeze(2))  # (H, 2, R, 2N)
+    return Chunk(to_inputs.to(dtype), readout.to(dtype), input_map, transition)

@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from wmkit_kernels.common.custom_op import apart, vector_jacobian
-from wmkit_kernels.dispatch import use_triton, why_not_here, why_not_pairs
-from wmkit_kernels.dplr.krylov import orbit_series
+from wmkit_kernels.common.custom_op import run_outside_autograd, vector_jacobian
+from wmkit_kernels.common.dispatch import use_triton, why_not_here, why_not_pairs
+from wmkit_kernels.dplr.krylov import krylov_series
 from wmkit_kernels.dplr.system import check, discretise, discretise_input
 
 
@@ -31,9 +31,9 @@ def dplr_kernel(
         raise ValueError(f"expected length >= 1, got {length}")
     triton = use_triton(backend, why_not_triton(Lambda, P, B, C, dt))
     if not triton and not torch.compiler.is_compiling():
-        return kernels(Lambda, P, B, C, dt, length)
+        return _kernel(Lambda, P, B, C, dt, length)
     pairs = [torch.view_as_real(x.resolve_conj()) for x in (Lambda, P, B.reshape(-1, B.shape[-1]), C)]
-    return _opaque(*pairs, dt, length, triton)[0].view(*B.shape[:-1], C.shape[0], length)
+    return _kernel_op(*pairs, dt, length, triton)[0].view(*B.shape[:-1], C.shape[0], length)
 
 
 def why_not_triton(Lambda: Tensor, P: Tensor, B: Tensor, C: Tensor, dt: Tensor) -> str | None:
@@ -41,22 +41,22 @@ def why_not_triton(Lambda: Tensor, P: Tensor, B: Tensor, C: Tensor, dt: Tensor) 
     return why_not_here(Lambda, P, B, C, dt) or why_not_pairs(Lambda.shape[0])
 
 
-def kernels(Lambda: Tensor, P: Tensor, B: Tensor, C: Tensor, dt: Tensor, length: int) -> Tensor:
+def _kernel(Lambda: Tensor, P: Tensor, B: Tensor, C: Tensor, dt: Tensor, length: int) -> Tensor:
     """`dplr_kernel` of checked arguments in PyTorch."""
-    discrete, inputs = discretise(Lambda, P, dt), discretise_input(Lambda, P, B, dt)
-    starts = inputs.reshape(-1, *C.shape).transpose(0, 1)
-    rows = torch.stack([discrete.row, C.to(torch.complex128)], dim=1)
-    found = orbit_series(discrete, rows, starts, length)[:, 1]
-    return found.transpose(0, 1).reshape(*inputs.shape[:-1], length).to(C.real.dtype)
+    discrete, Bbar = discretise(Lambda, P, dt), discretise_input(Lambda, P, B, dt)
+    starts = Bbar.reshape(-1, *C.shape).transpose(0, 1)  # (H, M, N)
+    rows = torch.stack([discrete.q, C.to(torch.complex128)], dim=1)  # (H, 2, N)
+    kernels = krylov_series(discrete, rows, starts, length)[:, 1]  # (H, M, L)
+    return kernels.transpose(0, 1).reshape(*Bbar.shape[:-1], length).to(C.real.dtype)
 
 
-def _kernels_of_pairs(Lambda: Tensor, P: Tensor, B: Tensor, C: Tensor, dt: Tensor, length: int) -> Tensor:
+def _kernel_of_pairs(Lambda: Tensor, P: Tensor, B: Tensor, C: Tensor, dt: Tensor, length: int) -> Tensor:
     Lambda, P, B, C = (torch.view_as_complex(x.contiguous()) for x in (Lambda, P, B, C))
-    return kernels(Lambda, P, B, C, dt, length)
+    return _kernel(Lambda, P, B, C, dt, length)
 
 
 @torch.library.custom_op("wmkit::dplr_kernel", mutates_args=())
-def _opaque(
+def _kernel_op(
     Lambda: Tensor, P: Tensor, B: Tensor, C: Tensor, dt: Tensor, length: int, triton: bool
 ) -> tuple[Tensor, Tensor]:
     """k (M, H, length) and, in Triton, C (1 - Abar^L), which the backward pass needs; complex numbers as (..., 2)."""
@@ -64,17 +64,17 @@ def _opaque(
         from wmkit_kernels.dplr_kernel import triton_impl
 
         return triton_impl.forward(Lambda, P, B, C, dt, length)
-    return apart(dt.device, _kernels_of_pairs, Lambda, P, B, C, dt, length), C.new_empty(0)
+    return run_outside_autograd(dt.device, _kernel_of_pairs, Lambda, P, B, C, dt, length), C.new_empty(0)
 
 
-@_opaque.register_fake
+@_kernel_op.register_fake
 def _(Lambda: Tensor, P: Tensor, B: Tensor, C: Tensor, dt: Tensor, length: int, triton: bool) -> tuple[Tensor, Tensor]:
     lead = (B.shape[0], C.shape[0])
     return C.new_empty(*lead, length), C.new_empty((*lead, *C.shape[1:]) if triton else (0,))
 
 
 @torch.library.custom_op("wmkit::dplr_kernel_backward", mutates_args=())
-def _opaque_backward(
+def _kernel_op_backward(
     Lambda: Tensor, P: Tensor, B: Tensor, C: Tensor, dt: Tensor, corrected: Tensor, grad: Tensor, triton: bool
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     """Gradients of the five tensors from that of k."""
@@ -83,11 +83,13 @@ def _opaque_backward(
 
         return triton_impl.backward(Lambda, P, B, dt, corrected, grad)
     length = grad.shape[-1]
-    found = vector_jacobian(functools.partial(_kernels_of_pairs, length=length), (Lambda, P, B, C, dt), (grad,))
-    return found[0], found[1], found[2], found[3], found[4]
+    of_Lambda, of_P, of_B, of_C, of_dt = vector_jacobian(
+        functools.partial(_kernel_of_pairs, length=length), (Lambda, P, B, C, dt), (grad,)
+    )
+    return of_Lambda, of_P, of_B, of_C, of_dt
 
 
-@_opaque_backward.register_fake
+@_kernel_op_backward.register_fake
 def _(
     Lambda: Tensor, P: Tensor, B: Tensor, C: Tensor, dt: Tensor, corrected: Tensor, grad: Tensor, triton: bool
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
@@ -107,7 +109,7 @@ def _remember(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) 
 
 
 def _differentiate(ctx: Any, grad: Tensor, _: Tensor | None) -> tuple[Tensor | None, ...]:
-    return *_opaque_backward(*ctx.saved_tensors, grad.contiguous(), ctx.triton), None, None
+    return *_kernel_op_backward(*ctx.saved_tensors, grad.contiguous(), ctx.triton), None, None
 
 
-_opaque.register_autograd(_differentiate, setup_context=_remember)
+_kernel_op.register_autograd(_differentiate, setup_context=_remember)

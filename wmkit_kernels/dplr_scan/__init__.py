@@ -8,4 +8,4 @@ from wmkit_kernels.dplr_scan.prepared import prepare_scan as prepare_scan
 from wmkit_kernels.dplr_scan.step import StepTables as StepTables
 from wmkit_kernels.dplr_scan.step import dplr_step as dplr_step
 from wmkit_kernels.dplr_scan.step import prepare_step as prepare_step
-from wmkit_kernels.dplr_scan.step import why_not_one_pass as why_not_one_pass
+from wmkit_kernels.dplr_scan.step import why_not_compiled_step as why_not_compiled_step

@@ -5,8 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from wmkit_kernels.dispatch import use_triton, why_not_here, why_not_pairs
-from wmkit_kernels.dplr.system import check, check_sequence, discretise, discretise_input
+from wmkit_kernels.common.dispatch import use_triton, why_not_here, why_not_pairs
+from wmkit_kernels.common.pairs import check_sequence
+from wmkit_kernels.dplr.system import check, discretise, discretise_input
 from wmkit_kernels.dplr_scan.recurrence import in_chunks, recurrence, table_of
 
 
@@ -31,31 +32,17 @@ def dplr_scan(
     Raises `ValueError` for shapes or dtypes other than these, and where Triton is asked for and cannot run.
     """
     check(Lambda, P, dt, B, C)
-    check_sequence(Lambda.shape[0], dt.shape[0], u, state)
-    check_reset(u, is_first)
+    check_sequence(Lambda.shape[0], dt.shape[0], u, state, is_first)
     triton = use_triton(backend, why_not_triton(u, state, is_first, Lambda.shape[0]))
     with torch.autocast(u.device.type, enabled=False):
         u = u.to(torch.promote_types(u.dtype, torch.float32))
         if not triton and not torch.compiler.is_compiling():
-            discrete, inputs = discretise(Lambda, P, dt), discretise_input(Lambda, P, B, dt)
-            return in_chunks(discrete, inputs, C, u, state, is_first)
+            discrete, Bbar = discretise(Lambda, P, dt), discretise_input(Lambda, P, B, dt)
+            return in_chunks(discrete, Bbar, C, u, state, is_first)
         table = table_of(Lambda, P, B, C, dt)
-        return recurrence(table.float() if triton else table, u, as_inputs(state, u), is_first, triton)
+        return recurrence(table.float() if triton else table, u, state, is_first, triton)
 
 
 def why_not_triton(u: Tensor, state: Tensor | None, is_first: Tensor | None, pairs: int) -> str | None:
     """Why Triton cannot run a recurrence of `pairs` conjugate pairs on these tensors, or None."""
     return why_not_here(u, state, is_first) or why_not_pairs(pairs)
-
-
-def as_inputs(state: Tensor | None, u: Tensor) -> Tensor | None:
-    """The state in the precision of the inputs."""
-    return None if state is None else state.to(u.dtype)
-
-
-def check_reset(u: Tensor, is_first: Tensor | None) -> None:
-    """Raise `ValueError` unless is_first is None or (B, T) bool for u (B, T, H)."""
-    if is_first is not None and (is_first.shape != u.shape[:2] or is_first.dtype != torch.bool):
-        raise ValueError(
-            f"expected is_first (B, T) = {tuple(u.shape[:2])} bool, got {tuple(is_first.shape)} of {is_first.dtype}"
-        )

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from wmkit_kernels.dispatch import use_triton, why_not_here
+from wmkit_kernels.common.dispatch import use_triton, why_not_here
 from wmkit_kernels.vandermonde import two_level
 
 

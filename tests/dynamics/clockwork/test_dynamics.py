@@ -13,13 +13,14 @@ from torch import Tensor
 from benchmarks.clockwork_loop import ClockworkLoop, level_frames, level_noise
 from wmkit import ModelConfig, build_world_model, tree
 from wmkit.backbones import GRU
-from wmkit.dynamics import ClockworkConfig, ClockworkDynamics
+from wmkit.dynamics import ClockworkConfig, ClockworkDynamics, Inputs
 from wmkit.dynamics.clockwork.gated_loop import gated_loop
 from wmkit.presets import CORRECTED, CWVAE_2021
 from wmkit.testing import check_dynamics, examine_dynamics
 
 VARIANTS = {"2021": CWVAE_2021[1], "corrected": CORRECTED[1]}
 B, E, A = 2, 7, 2
+CONTEXTS = (*range(1, 12), 18, 19, 80)
 
 
 def make(levels: int = 3, factor: int = 2, action_dim: int = A, units: int = 6, **options: Any) -> ClockworkDynamics:
@@ -61,7 +62,7 @@ def test_observing_equals_the_definition_frame_by_frame(variant: str, strides: l
     dynamics = make(strides=strides, **VARIANTS[variant])
     part = inputs(dynamics, 13)
     part["embed"].requires_grad_()
-    seen, _ = dynamics.observe(**part)
+    seen, _ = dynamics.observe(Inputs(**part))
     loop, want = plain_loop(dynamics, part)
     assert_equals_definition(dynamics, seen, want)
     assert_equal_gradients(dynamics, loop, part["embed"], functional(dynamics, seen), plain_functional(want))
@@ -72,7 +73,7 @@ def test_observing_equals_the_definition_frame_by_frame(variant: str, strides: l
 def test_a_contexts_windows_end_with_it_and_the_first_takes_the_remainder(variant: str, context: int) -> None:
     dynamics = make(factor=2, **VARIANTS[variant])
     part = inputs(dynamics, context)
-    seen, state = dynamics.observe(**part, is_context=True)
+    seen, state = dynamics.observe(Inputs(**part), dynamics.initial_state(len(part["embed"]), context))
     phase = int(dynamics.causal)  # of the step after the context: causal windows end at a tick, smoothing ones before
     assert_equals_definition(dynamics, seen, plain_loop(dynamics, part, phase=(phase - context) % 4)[1])
     assert state["phase"].tolist() == [phase] * B
@@ -82,7 +83,7 @@ def test_a_contexts_windows_end_with_it_and_the_first_takes_the_remainder(varian
 @pytest.mark.parametrize("anchored", [True, False])
 @torch.no_grad()
 def test_what_is_imagined_after_a_context_of_any_length_equals_the_definition(variant: str, anchored: bool) -> None:
-    """Contexts of 1 to 80 frames, with windows anchored at the end or ending in the middle; 12 imagined steps."""
+    """Contexts of every length up to a period of 9 and some more, anchored at the end or not; 12 imagined steps."""
     dynamics = make(factor=3, **VARIANTS[variant])
     part = inputs(dynamics, 92)
     loop, frames, noise = (
@@ -90,8 +91,9 @@ def test_what_is_imagined_after_a_context_of_any_length_equals_the_definition(va
         level_frames(dynamics, part["embed"]),
         level_noise(dynamics, part["noise"]),
     )
-    for context in range(1, 81):
-        seen, state = dynamics.observe(**window(part, 0, context), is_context=anchored)
+    for context in CONTEXTS:
+        before = dynamics.initial_state(B, context) if anchored else None
+        seen, state = dynamics.observe(Inputs(**window(part, 0, context)), before)
         rest = window(part, context, context + 12)
         h, z, _ = dynamics.imagine(rest["action"], noise=rest["noise"], state=state)
         phase = (int(dynamics.causal) - context) % 9 if anchored else 0
@@ -109,7 +111,7 @@ def test_every_frame_of_a_context_of_any_length_reaches_every_level(variant: str
     for context in (1, 2, 5, 12, 36, 37):
         part = inputs(dynamics, context, rows=16)
         part["embed"].requires_grad_()
-        seen, _ = dynamics.observe(**part, is_context=True)
+        seen, _ = dynamics.observe(Inputs(**part), dynamics.initial_state(len(part["embed"]), context))
         for level in seen.levels:
             [reached] = torch.autograd.grad(level.z[:, -1].sum(), [part["embed"]], retain_graph=True)
             assert bool(reached.abs().sum((0, 2)).gt(0).all())
@@ -168,7 +170,7 @@ def test_sequential_steps_of_the_published_cell_over_a_hundred_frames(
         return gated_loop(driven, *rest)
 
     monkeypatch.setattr("wmkit.dynamics.clockwork.level.gated_loop", counted)
-    dynamics.observe(**inputs(dynamics, 100))
+    dynamics.observe(Inputs(**inputs(dynamics, 100)))
     assert steps == number
 
 
@@ -177,7 +179,7 @@ def test_sequential_cell_steps_of_a_hundred_frames(factor: int, number: int, mon
     dynamics, calls, step = make(factor=factor, core="gru"), [], GRU.step
     monkeypatch.setattr(GRU, "step", lambda self, x, state: calls.append(1) or step(self, x, state))
     part = inputs(dynamics, 100)
-    _, state = dynamics.observe(**part)
+    _, state = dynamics.observe(Inputs(**part))
     assert len(calls) == number
     calls.clear()
     aligned = {**state, "phase": torch.zeros_like(state["phase"])}
@@ -223,14 +225,16 @@ def test_episodes_begin_inside_where_all_levels_tick_and_are_read_as_if_alone(
     part, places = inputs(dynamics, length), range(0, length, dynamics.period)
     begins = [data.draw(st.sets(st.sampled_from(places)), label=f"row {row}") for row in range(B)]
     part["is_first"] = torch.tensor([[t in begins[row] for t in range(length)] for row in range(B)])
-    _, carried = dynamics.observe(**inputs(dynamics, 2 * dynamics.period))
-    seen, state = dynamics.observe(**part, state=carried)
+    _, carried = dynamics.observe(Inputs(**inputs(dynamics, 2 * dynamics.period)))
+    seen, state = dynamics.observe(Inputs(**part), state=carried)
     kl = dynamics.kl(seen, None, 0.0)
     for row, starts in enumerate(begins):
         own, before = {name: x[row : row + 1] for name, x in part.items()}, tree.index(carried, slice(row, row + 1))
         edges = sorted({0, *starts, length})
         for start, stop in itertools.pairwise(edges):
-            alone, before = dynamics.observe(**window(own, start, stop), state=None if start in starts else before)
+            alone, before = dynamics.observe(
+                Inputs(**window(own, start, stop)), state=None if start in starts else before
+            )
             for name in ("h", "z", "prior", "posterior"):
                 torch.testing.assert_close(getattr(seen, name)[row : row + 1, start:stop], getattr(alone, name))
             for name, term in dynamics.kl(alone, None, 0.0).items():
@@ -247,7 +251,7 @@ def test_an_episode_that_begins_where_not_all_levels_tick_is_refused(
     t = data.draw(st.sampled_from([t for t in range(1, 3 * period) if t % period]), label="column")
     part["is_first"][data.draw(st.integers(0, B - 1), label="row"), t] = True
     with pytest.raises(ValueError, match=rf"column {t}, {t % period} steps after all levels ticked"):
-        dynamics.observe(**part)
+        dynamics.observe(Inputs(**part))
 
 
 def assert_same_state(left: Any, right: Any) -> None:
@@ -259,9 +263,9 @@ def assert_same_state(left: Any, right: Any) -> None:
 def test_imagination_does_not_depend_on_where_the_observing_was_cut(windows: str) -> None:
     dynamics = make(windows=windows)
     part = inputs(dynamics, 11)
-    _, whole = dynamics.observe(**part)
-    _, first = dynamics.observe(**window(part, 0, 4))
-    _, second = dynamics.observe(**window(part, 4, 11), state=first)
+    _, whole = dynamics.observe(Inputs(**part))
+    _, first = dynamics.observe(Inputs(**window(part, 0, 4)))
+    _, second = dynamics.observe(Inputs(**window(part, 4, 11)), state=first)
     action, noise = part["action"], part["noise"]
     left, right = (dynamics.imagine(action, noise=noise, state=state) for state in (whole, second))
     torch.testing.assert_close(left[0], right[0])
@@ -272,7 +276,7 @@ def test_imagination_does_not_depend_on_where_the_observing_was_cut(windows: str
 def test_imagination_follows_its_actions_and_the_state_of_the_levels_above() -> None:
     dynamics = make(factor=4)
     part = inputs(dynamics, 6)
-    _, state = dynamics.observe(**part)
+    _, state = dynamics.observe(Inputs(**part))
     plain = dynamics.imagine(part["action"], noise=part["noise"], state=state)[0]
     other = dynamics.imagine(part["action"] + 1, noise=part["noise"], state=state)[0]
     above = {**state, "above": tree.map_tree(lambda x: x + 1, state["above"])}
@@ -283,12 +287,12 @@ def test_imagination_follows_its_actions_and_the_state_of_the_levels_above() -> 
 
 def test_rows_at_different_phases_are_refused() -> None:
     dynamics = make()
-    _, state = dynamics.observe(**inputs(dynamics, 3))
+    _, state = dynamics.observe(Inputs(**inputs(dynamics, 3)))
     state["phase"][0] = 1
     part = inputs(dynamics, 3)
     part["is_first"][:] = False
     calls: list[Callable[[], Any]] = [
-        lambda: dynamics.observe(**part, state=state),
+        lambda: dynamics.observe(Inputs(**part), state=state),
         lambda: dynamics.imagine(part["action"], noise=None, state=state),
     ]
     for call in calls:
@@ -298,7 +302,7 @@ def test_rows_at_different_phases_are_refused() -> None:
 
 def test_free_bits_are_those_of_the_whole_stride_at_its_tick() -> None:
     dynamics = make(factor=3)
-    seen, _ = dynamics.observe(**inputs(dynamics, 9))
+    seen, _ = dynamics.observe(Inputs(**inputs(dynamics, 9)))
     kl = dynamics.kl(seen, 0.8, 1e6)
     for i, stride in enumerate((1, 3, 9)):
         want = torch.zeros(B, 9, dtype=torch.float64)
@@ -308,7 +312,7 @@ def test_free_bits_are_those_of_the_whole_stride_at_its_tick() -> None:
 
 def test_balance_splits_the_gradient_of_every_level_and_its_absence_does_not() -> None:
     dynamics = make()
-    seen, _ = dynamics.observe(**inputs(dynamics, 8))
+    seen, _ = dynamics.observe(Inputs(**inputs(dynamics, 8)))
     for i, part in enumerate(seen.levels):
         ends = (part.posterior, part.prior)
         parts = [
@@ -330,7 +334,7 @@ def test_the_published_variant_starts_from_kerass_weights_and_the_corrected_one_
         means, raws = level.posterior_out.weight.chunk(2)
         assert float(torch.stack([means.abs().max(), raws.abs().max()]).min()) > 0.8 * (6 / sum(means.shape)) ** 0.5
     for dynamics, sharp in ((published, False), (corrected, True)):
-        seen, _ = dynamics.observe(**inputs(dynamics, 8))
+        seen, _ = dynamics.observe(Inputs(**inputs(dynamics, 8)))
         for level, part in zip(dynamics.levels, seen.levels, strict=True):
             _, std = level.latent.moments(part.posterior)
             assert (float(std.max()) < 0.4) is sharp
@@ -346,7 +350,7 @@ def test_the_published_variant_starts_from_kerass_weights_and_the_corrected_one_
         ({"strides": [1, 2, 3]}, "a multiple of the one below"),
         ({"levels": 0}, "levels >= 1"),
         ({"levels": 2, "strides": [1, 2, 12]}, "levels=2, but strides=.* are those of 3 levels; drop one"),
-        ({"width": 0}, "ClockworkConfig.width: expected a positive integer"),
+        ({"width": 0}, "ClockworkConfig.width: expected at least 1"),
         ({"core_size": "huge"}, "core_size: expected one of tiny, small"),
         ({"core": None}, "core: expected a backbone's name, or a mapping"),
         ({"core": {"layers": 2}}, "core: expected a backbone's name, or a mapping"),
@@ -371,18 +375,18 @@ def test_blind_levels_alone_follow_their_priors(variant: str) -> None:
     """The others infer from the same frames, given what the blind ones made up; nothing blind is the ordinary pass."""
     dynamics = make(levels=3, **VARIANTS[variant])
     part = inputs(dynamics, 9)
-    plain, _ = dynamics.observe(**part)
-    none, _ = dynamics.observe(**part, blind=[])
+    plain, _ = dynamics.observe(Inputs(**part))
+    none, _ = dynamics.observe(Inputs(**part), blind=[])
     assert torch.equal(none.features, plain.features)
-    seen, _ = dynamics.observe(**part, blind=[2])
+    seen, _ = dynamics.observe(Inputs(**part), blind=[2])
     kl = dynamics.kl(seen, None, 0.0)
     assert not kl["kl_2"].any()
     assert bool((kl["kl_1"] > 0).all())
     assert torch.equal(seen.levels[2].z, plain.levels[2].z)
     assert not torch.equal(seen.levels[0].posterior, plain.levels[0].posterior)
     other = part | {"embed": torch.randn_like(part["embed"])}
-    top_down, _ = dynamics.observe(**other, blind=[2, 3])
-    again, _ = dynamics.observe(**part, blind=[2, 3])
+    top_down, _ = dynamics.observe(Inputs(**other), blind=[2, 3])
+    again, _ = dynamics.observe(Inputs(**part), blind=[2, 3])
     for i in (1, 2):
         assert torch.equal(top_down.levels[i].z, again.levels[i].z)
     assert not torch.equal(top_down.levels[0].z, again.levels[0].z)
@@ -392,7 +396,7 @@ def test_blind_levels_alone_follow_their_priors(variant: str) -> None:
 def test_with_every_level_blind_observing_is_imagining_from_the_start(variant: str) -> None:
     dynamics = make(levels=3, **VARIANTS[variant])
     part = inputs(dynamics, 11)
-    seen, state = dynamics.observe(**part, blind=[1, 2, 3])
+    seen, state = dynamics.observe(Inputs(**part), blind=[1, 2, 3])
     action = part["action"] * ~part["is_first"].unsqueeze(-1)
     h, z, imagined = dynamics.imagine(action, noise=part["noise"], state=dynamics.initial_state(B))
     torch.testing.assert_close(seen.h, h)
@@ -420,4 +424,4 @@ def test_a_blind_level_breaks_no_law_but_leaves_its_posterior_without_a_gradient
 def test_a_blind_level_that_is_not_there_is_refused() -> None:
     dynamics = make(levels=2)
     with pytest.raises(ValueError, match=r"blind: expected levels from 1, the bottom one, to 2, got \[0, 3\]"):
-        dynamics.observe(**inputs(dynamics, 4), blind=[0, 3])
+        dynamics.observe(Inputs(**inputs(dynamics, 4)), blind=[0, 3])

@@ -52,6 +52,7 @@ class Repeater(nn.Module):
     """Imagines the last frame of the context, plus as much noise as it is given."""
 
     action_dim = 0
+    device = torch.device("cpu")
 
     def __init__(self, loudness: float) -> None:
         super().__init__()
@@ -60,8 +61,11 @@ class Repeater(nn.Module):
     def draw_noise(self, batch_size, length, generator):
         return torch.randn(batch_size, length, 32 * 32, generator=generator)
 
-    def observe(self, image, action, *, noise, is_context):
-        assert is_context
+    def initial_state(self, batch_size, context):
+        return context
+
+    def observe(self, image, action, *, state, noise):
+        assert state == image.shape[1]
         return None, image[:, -1].flatten(1) / 255
 
     def imagine(self, action, state, *, noise):

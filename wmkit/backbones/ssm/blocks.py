@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from abc import abstractmethod
-from collections.abc import Callable
-from typing import Any, ClassVar, Self
+from collections.abc import Callable, Hashable, Iterator
+from typing import Any, ClassVar, Self, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from wmkit.backbones.base import Backbone, BackboneConfig, ParameterGroup
-from wmkit.backbones.ssm.table_cache import KeepsTables
 from wmkit.tree import State
-from wmkit_kernels.dplr.spans import SPANS
+from wmkit_kernels import fft_conv
 
-PIECE = 4096
-"""Rows (sequences times steps) that a scan without gradients takes through all layers at once, so that what lies
-between two layers stays near the cache of a CPU. At width 192 2,048 to 8,192 rows differ by a tenth."""
+Table = TypeVar("Table")
 
 SHAPES: dict[str, dict[str, Any]] = {
     "tiny": {"input_dim": 16, "layers": 1, "feedforward": 32},
@@ -59,8 +57,13 @@ class StackConfig(BackboneConfig):
         return cls(**SHAPES[size], state_size=cls.state_sizes[size])
 
 
-class Recurrence(KeepsTables):
+class Recurrence(nn.Module):
     """A linear recurrence from H channels to H channels; it runs in float32 or better whatever autocast says."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tables: dict[Hashable, Any] | None = None
+        """What was computed from the parameters since `Stack.prepared` was entered; None outside of it."""
 
     @abstractmethod
     def initial_state(self, batch_size: int) -> Tensor:
@@ -85,6 +88,103 @@ class Recurrence(KeepsTables):
         """Precision of the recurrence: that of the parameters, at least float32."""
         return torch.promote_types(next(self.parameters()).dtype, torch.float32)
 
+    def table(self, name: Hashable, make: Callable[[], Table]) -> Table:
+        """`make()`, a function of the parameters alone; inside `Stack.prepared` the same one at every call.
+
+        What carries a gradient to the parameters serves calls that want one, what does not serves the others. The
+        latter is made outside inference mode, so that it can serve a call that differentiates in its inputs.
+        """
+        tables = self.tables
+        if tables is None or torch.compiler.is_compiling():
+            return make()
+        key = name, self.wants_gradient()
+        if key not in tables:
+            with torch.inference_mode(False), torch.set_grad_enabled(key[1]):
+                tables[key] = make()
+        table: Table = tables[key]
+        return table
+
+    def wants_gradient(self) -> bool:
+        """Is a gradient in the parameters wanted?"""
+        return torch.is_grad_enabled() and any(p.requires_grad for p in self.parameters())
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without the tables, so that a copy made inside `Stack.prepared` does not keep them for good."""
+        return self.__dict__ | {"tables": None}
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """How a sequence goes through a recurrence with one system per channel."""
+
+    path: str
+    """`step`, `convolution` or `recurrence`."""
+    why: str
+
+
+def plan(length: int, state: bool, resets: bool, return_state: bool) -> Plan:
+    """The fastest way through `length` steps, given a state, resets, or asked for the last state."""
+    if length == 1:
+        return Plan("step", "there is one step")
+    if resets:
+        return Plan("recurrence", "rows may reset inside")
+    if state:
+        return Plan("recurrence", "a state comes in")
+    if return_state:
+        return Plan("recurrence", "the last state is wanted")
+    return Plan("convolution", "it starts from zeros, nothing resets and nobody wants the last state")
+
+
+class ChannelRecurrence(Recurrence):
+    """H linear systems with one input and one output each: s' = A s + B u, y = 2 Re(C s) + D u.
+
+    The state is (B, H, N, 2), zeros at first. From zeros the outputs are a convolution of the inputs.
+    """
+
+    C: nn.Parameter
+    """(H, N, 2)."""
+    D: nn.Parameter
+    """(H,)."""
+
+    @abstractmethod
+    def kernel(self, length: int) -> Tensor:
+        """What an input adds to its own and to later outputs, but for D: (H, length)."""
+
+    @abstractmethod
+    def recur(self, u: Tensor, state: Tensor | None, is_first: Tensor | None) -> tuple[Tensor, Tensor]:
+        """All steps with the states between them: u (B, T, H) -> (y (B, T, H), last state)."""
+
+    def initial_state(self, batch_size: int) -> Tensor:
+        """Zeros (B, H, N, 2)."""
+        return self.C.new_zeros(batch_size, *self.C.shape, dtype=self.dtype)
+
+    def scan(
+        self, u: Tensor, state: Tensor | None, is_first: Tensor | None, return_state: bool
+    ) -> tuple[Tensor, Tensor | None]:
+        """All steps, as `plan` says: u (B, T, H), state (B, H, N, 2) or None -> (y (B, T, H), last state or None)."""
+        length = u.shape[1]
+        path = plan(length, state is not None, is_first is not None, return_state).path
+        with torch.autocast(u.device.type, enabled=False):
+            u = u.to(self.dtype)
+            if path == "convolution":
+                kernel = self.table(("kernel", length), lambda: with_feedthrough(self.kernel(length), self.D))
+                return fft_conv(kernel, u), None
+            if path == "recurrence":
+                y, last = self.recur(u, state, is_first)
+                return y, last if return_state else None
+            state = self.initial_state(u.shape[0]) if state is None else state
+            state = state if is_first is None else torch.where(is_first[:, 0, None, None, None], 0, state)
+            y, last = self.step(u[:, 0], state)
+            return y.unsqueeze(1), last if return_state else None
+
+
+def with_feedthrough(kernel: Tensor, D: Tensor) -> Tensor:
+    """The kernel of k * u + D u as one convolution: D is what an input adds at lag zero. (H, L), (H,) -> (H, L).
+
+    As a product of its own D u would take four passes over (B, T, H) in a training step.
+    """
+    return kernel + torch.nn.functional.pad(D.to(kernel.dtype).unsqueeze(1), (0, kernel.shape[1] - 1))
+
 
 class Stack(Backbone):
     """Blocks of [recurrence, recurrence, MLP], pre-norm, residual, and a LayerNorm at the end.
@@ -98,12 +198,28 @@ class Stack(Backbone):
         super().__init__()
         self.config = config
         self.input_dim = self.feature_dim = input_dim
-        self.layers = nn.ModuleList(layer for _ in range(config.layers) for layer in _block(input_dim, config, make))
+        self.layers = nn.ModuleList()
+        for _ in range(config.layers):
+            self.layers.extend([Layer(input_dim, config, make()), Layer(input_dim, config, make())])
+            if config.mlp:
+                self.layers.append(MLP(input_dim, config))
         self.norm = nn.LayerNorm(input_dim)
 
     def initial_state(self, batch_size: int) -> State:
         """One tensor per recurrence."""
         return tuple(recurrence.initial_state(batch_size) for recurrence in self._recurrences())
+
+    @contextlib.contextmanager
+    def prepared(self) -> Iterator[None]:
+        """Recurrences keep their discretised systems, kernels and matrices until the outermost block ends."""
+        entered = [recurrence for recurrence in self._recurrences() if recurrence.tables is None]
+        for recurrence in entered:
+            recurrence.tables = {}
+        try:
+            yield
+        finally:
+            for recurrence in entered:
+                recurrence.tables = None
 
     def step(self, x: Tensor, state: State) -> tuple[Tensor, State]:
         """One step: x (B, input_dim) -> (features (B, input_dim), state)."""
@@ -118,19 +234,6 @@ class Stack(Backbone):
 
     def scan(
         self, x: Tensor, state: State | None = None, is_first: Tensor | None = None, return_state: bool = True
-    ) -> tuple[Tensor, State | None]:
-        """All steps; without gradients, on a CPU, in pieces of time, so that no layer holds all steps at once."""
-        if torch.is_grad_enabled() or x.device.type != "cpu":
-            return self._scan(x, state, is_first, return_state)
-        sizes, features = _pieces(*x.shape[:2]), []
-        resets = [None] * len(sizes) if is_first is None else torch.split(is_first, sizes, dim=1)
-        for steps, reset in zip(torch.split(x, sizes, dim=1), resets, strict=True):
-            y, state = self._scan(steps, state, reset, return_state=True)
-            features.append(y)
-        return torch.cat(features, dim=1), state if return_state else None
-
-    def _scan(
-        self, x: Tensor, state: State | None, is_first: Tensor | None, return_state: bool
     ) -> tuple[Tensor, State | None]:
         """All steps, layer after layer."""
         incoming, outgoing = iter(state) if state is not None else None, []
@@ -150,27 +253,6 @@ class Stack(Backbone):
 
     def _recurrences(self) -> list[Recurrence]:
         return [layer.ssm for layer in self.layers if isinstance(layer, Layer)]
-
-
-def with_skip(kernel: Tensor, D: Tensor) -> Tensor:
-    """The kernel of k * u + D u as one convolution: D is what an input adds at lag zero. (H, L), (H,) -> (H, L).
-
-    As a product of its own D u would take four passes over (B, T, H) in a training step.
-    """
-    return kernel + torch.nn.functional.pad(D.to(kernel.dtype).unsqueeze(1), (0, kernel.shape[1] - 1))
-
-
-def _pieces(batch_size: int, length: int) -> list[int]:
-    """Lengths of pieces of about `PIECE` rows, in whole spans of the recurrence; what is left of a span comes last."""
-    span = SPANS[0]
-    longest, left = max(span, PIECE // max(1, batch_size) // span * span), length % span
-    whole = length - left
-    return [size for size in (*[longest] * (whole // longest), whole % longest, left) if size] or [length]
-
-
-def _block(width: int, config: StackConfig, make: Callable[[], Recurrence]) -> list[nn.Module]:
-    layers: list[nn.Module] = [Layer(width, config, make()), Layer(width, config, make())]
-    return [*layers, MLP(width, config)] if config.mlp else layers
 
 
 class MLP(nn.Module):

@@ -10,22 +10,21 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from wmkit.backbones.ssm.blocks import Recurrence
-from wmkit_kernels.diagonal_scan import diagonal_scan
-from wmkit_kernels.dplr.chunks import column, row
+from wmkit_kernels import column, diagonal_scan, row
 
 
 @dataclasses.dataclass(frozen=True)
 class MimoTables:
     """The discretised system, its matrices real over the (Re, Im) pairs of the state."""
 
-    a: Tensor
-    """(N,) complex."""
-    enter: Tensor
+    transition: Tensor
+    """(N,) complex: a, from state to state."""
+    input_map: Tensor
     """(2N, H): from inputs to the state."""
-    read: Tensor
+    readout: Tensor
     """(H, 2N): from the state to outputs."""
-    through: Tensor
-    """(H,): what of an input reaches its own output at once."""
+    feedthrough: Tensor
+    """(H,): D, from an input to its own output at once."""
 
 
 class MimoStateSpace(Recurrence):
@@ -52,9 +51,9 @@ class MimoStateSpace(Recurrence):
         """One step: u (B, H), state (B, N, 2) -> (y (B, H), state)."""
         with torch.autocast(u.device.type, enabled=False):
             tables, u = self._tables(), u.to(self.dtype)
-            turned = column(torch.view_as_complex(state.contiguous()) * tables.a)
-            state = torch.addmm(turned, u, tables.enter.mT)
-            return torch.addmm(tables.through * u, state, tables.read.mT), state.view(*u.shape[:-1], -1, 2)
+            carried = column(torch.view_as_complex(state.contiguous()) * tables.transition)
+            state = torch.addmm(carried, u, tables.input_map.mT)
+            return torch.addmm(tables.feedthrough * u, state, tables.readout.mT), state.view(*u.shape[:-1], -1, 2)
 
     def scan(
         self, u: Tensor, state: Tensor | None, is_first: Tensor | None, return_state: bool
@@ -62,10 +61,10 @@ class MimoStateSpace(Recurrence):
         """All steps: u (B, T, H), state (B, N, 2) or None for zeros -> (y (B, T, H), last state or None)."""
         with torch.autocast(u.device.type, enabled=False):
             tables, u = self._tables(), u.to(self.dtype)
-            entered = torch.view_as_complex(F.linear(u, tables.enter).view(*u.shape[:2], -1, 2))
+            entered = torch.view_as_complex(F.linear(u, tables.input_map).view(*u.shape[:2], -1, 2))
             start = None if state is None else torch.view_as_complex(state.to(self.dtype).contiguous())
-            states = column(diagonal_scan(tables.a, entered, start, is_first))
-            y = F.linear(states, tables.read) + tables.through * u
+            states = column(diagonal_scan(tables.transition, entered, start, is_first))
+            y = F.linear(states, tables.readout) + tables.feedthrough * u
             return y, states[:, -1].view(u.shape[0], -1, 2) if return_state else None
 
     def _tables(self) -> MimoTables:
@@ -75,4 +74,4 @@ class MimoStateSpace(Recurrence):
             a, B, C, D = self.system()
             return MimoTables(a, column(B.mT).mT.contiguous(), row(C), D)
 
-        return self._keep("tables", make)
+        return self.table("tables", make)

@@ -8,11 +8,11 @@ from torch import nn
 
 from wmkit.backbones.base import Backbone
 from wmkit.backbones.build import build_backbone
+from wmkit.config import ModelConfig
 from wmkit.dynamics.clockwork.config import ClockworkConfig
 from wmkit.dynamics.clockwork.level import Level
 from wmkit.dynamics.latents import CategoricalLatent, GaussianLatent, Latent
 from wmkit.registry import get_entry
-from wmkit.sizes import ModelConfig
 
 
 def build_levels(config: ClockworkConfig, model: ModelConfig, embed_dim: int, action_dim: int) -> list[Level]:

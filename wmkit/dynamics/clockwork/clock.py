@@ -38,9 +38,14 @@ class Clock:
         """Steps after which all levels tick together."""
         return self.strides[-1]
 
-    def phase_before(self, length: int, at_tick: bool) -> int:
-        """The phase from which `length` steps end where all levels tick: at the last one (`at_tick`), or just after."""
-        return (int(at_tick) - length) % self.period
+    def phase_before(self, context: int, at_tick: bool) -> int:
+        """The phase from which `context` steps end where all levels tick: at the last one (`at_tick`), or just after.
+
+        Never positive: minus the steps until then. Raises `ValueError` for a context below 1.
+        """
+        if context < 1:
+            raise ValueError(f"context: expected at least 1 step, got {context}")
+        return int(at_tick) - context
 
     def timing(self, length: int, phase: int = 0, begins: bool = True) -> Timing:
         """The ticks of `length` steps, of which the first is at `phase`.

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Mapping
 from typing import Any, Self
 
+from wmkit.checks import check_between, check_choice, check_positive
+from wmkit.config import SIZES
 from wmkit.dynamics.clockwork.clock import Clock
-from wmkit.sizes import SIZES
 
 
 @dataclasses.dataclass(kw_only=True)
@@ -45,15 +45,13 @@ class ClockworkConfig:
     """Let levels above the first see the sum of the actions since their last tick."""
 
     def __post_init__(self) -> None:
-        _one_of("windows", self.windows, ("causal", "smoothing"))
-        _one_of("std_shift", self.std_shift, ("input", "output", "none"))
-        if not 0 < self.min_std < math.inf:
-            raise ValueError(f"ClockworkConfig.min_std: expected a positive number, got {self.min_std}")
-        if self.level_units < 1:
-            raise ValueError(f"ClockworkConfig.level_units: expected a positive integer, got {self.level_units}")
-        if self.width is not None and self.width < 1:
-            raise ValueError(f"ClockworkConfig.width: expected a positive integer or null, got {self.width}")
-        _one_of("core_size", self.core_size, SIZES)
+        check_choice("ClockworkConfig.windows", self.windows, ("causal", "smoothing"))
+        check_choice("ClockworkConfig.std_shift", self.std_shift, ("input", "output", "none"))
+        check_choice("ClockworkConfig.core_size", self.core_size, SIZES)
+        check_positive("ClockworkConfig.min_std", self.min_std)
+        check_between("ClockworkConfig.level_units", self.level_units, 1)
+        if self.width is not None:
+            check_between("ClockworkConfig.width", self.width, 1)
         _check_core(self.core)
         if self.strides is not None and self.levels not in (type(self).levels, len(self.strides)):
             raise ValueError(
@@ -89,8 +87,3 @@ def _check_core(core: object) -> None:
             f"ClockworkConfig.core: expected a backbone's name, or a mapping with one such as {{name: s4, layers: 2}}, "
             f"got {core!r}"
         )
-
-
-def _one_of(name: str, value: str, choices: tuple[str, ...]) -> None:
-    if value not in choices:
-        raise ValueError(f"ClockworkConfig.{name}: expected one of {', '.join(choices)}, got {value!r}")

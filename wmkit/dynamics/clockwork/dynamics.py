@@ -9,8 +9,8 @@ Windows are either
     smoothing   t .. t + s_l - 1       the posterior sees its whole window, as published
     causal      t - s_l + 1 .. t       an agent can filter frame by frame
 With smoothing windows a call must hold whole windows to equal a longer one: they start where the episode does and the
-last one may be cut off (training). With `is_context` the last window of every level ends with the call, and an
-earlier one takes the remainder: each level has then read every frame of the context.
+last one may be cut off (training). From `initial_state(B, context=C)` the last window of every level ends with step C,
+and an earlier one takes the remainder: each level has then read every frame of the context.
 
 Sources: Saxena, Ba, Hafner, Clockwork Variational Autoencoders, 2021 (CW-VAE), which is the same model as Variational
 Temporal Hierarchies (TALD), 2020; its released code where the texts leave choices open.
@@ -28,7 +28,8 @@ from torch import Tensor, nn
 
 from wmkit import tree
 from wmkit.backbones.base import ParameterGroup
-from wmkit.dynamics.base import Dynamics, Observed
+from wmkit.config import ModelConfig
+from wmkit.dynamics.base import Dynamics, Inputs, Observed
 from wmkit.dynamics.clockwork.build import build_levels, level_mlp
 from wmkit.dynamics.clockwork.clock import Timing
 from wmkit.dynamics.clockwork.config import ClockworkConfig
@@ -37,10 +38,10 @@ from wmkit.dynamics.clockwork.windows import sums_ahead, sums_behind
 from wmkit.dynamics.latents import balanced_kl
 from wmkit.networks.dreamer import glorot
 from wmkit.registry import register_backbone
-from wmkit.sizes import ModelConfig
 
 ClockworkState = dict[str, Any]
-"""{`phase`: (B,) int64, steps since all levels ticked together; `levels`: the state of each, bottom first; and by the
+"""{`phase`: (B,) int64, steps since all levels ticked together, or, before a context, minus the steps until they do at
+its end; `levels`: the state of each, bottom first; and by the
 number of a level ("2", "3", ...) that ticks more slowly than the one below: `above`, its last [h, z] (B, D + S);
 `frames`, where windows are causal, the sum (B, E) of embeddings since its last tick; `actions`, where they enter above
 the first level, their sum (B, A) since then.}"""
@@ -106,11 +107,15 @@ class ClockworkDynamics(Dynamics):
         """Noise of all levels, bottom first; a level reads its own at the steps where it ticks."""
         return torch.cat([level.latent.draw_noise(lead, generator) for level in self.levels], dim=-1)
 
-    def initial_state(self, batch_size: int) -> ClockworkState:
-        """Phase 0, every level at its initial state, nothing waiting."""
+    def initial_state(self, batch_size: int, context: int | None = None) -> ClockworkState:
+        """Every level at its initial state, nothing waiting.
+
+        Without a context all levels tick at step 1, else at step C (causal windows) or at the one after it (smoothing).
+        """
+        phase = 0 if context is None else self.clock.phase_before(context, at_tick=self.causal)
         weight = self.levels[0].input.weight
         state: ClockworkState = {
-            "phase": torch.zeros(batch_size, dtype=torch.int64, device=weight.device),
+            "phase": torch.full((batch_size,), phase, dtype=torch.int64, device=weight.device),
             "levels": [level.initial_state(batch_size) for level in self.levels],
             "above": {
                 name: weight.new_zeros(batch_size, self.levels[i].output_dim) for name, i in self._holding.items()
@@ -124,34 +129,27 @@ class ClockworkDynamics(Dynamics):
 
     def observe(
         self,
-        embed: Tensor,
-        action: Tensor,
-        is_first: Tensor,
-        *,
-        noise: Tensor | None,
+        inputs: Inputs,
         state: ClockworkState | None = None,
-        inner_reset: bool = True,
-        is_context: bool = False,
-        mask: Tensor | None = None,
+        *,
         return_state: bool = True,
         blind: Collection[int] = (),
     ) -> tuple[HierarchyObserved, ClockworkState | None]:
         """Read T steps, level after level from the top; see `Dynamics.observe`.
 
-        `is_context` has an effect where every row begins an episode at column 0: the clock is then set so that every
-        level ticks at the last column (causal windows), or would at the one after it (smoothing). `blind`: levels, 1
-        the bottom one, that see no frames and follow their priors, which then stand for their posteriors (TALD, section
-        4.6). Raises `ValueError` where a row begins an episode out of step with the clock, rows of the state are at
-        different phases, or a blind level does not exist.
+        `blind`: levels, 1 the bottom one, that see no frames and follow their priors, which then stand for their
+        posteriors (TALD, section 4.6). Raises `ValueError` where a row begins an episode out of step with the clock,
+        rows of the state are at different phases, or a blind level does not exist.
         """
         self._check_levels(blind)
-        action = action * ~is_first.unsqueeze(-1)
-        state, timing = self._begin(state, is_first, is_context)
-        columns = self._inner_resets(is_first, timing) if inner_reset else set()
+        is_first = inputs.is_first
+        action = inputs.action * ~is_first.unsqueeze(-1)  # (B, T, A)
+        state, timing = self._begin(state, is_first)
+        columns = self._inner_resets(is_first, timing) if inputs.inner_reset else set()
         marks = is_first if columns else None
-        embeds, frames = self._embed_windows(embed, state, timing, marks, mask)
+        embeds, frames = self._embed_windows(inputs.embed, state, timing, marks, inputs.mask)
         actions, waiting = self._sum_actions(action, state, timing, marks)
-        noises = self._split_noise(noise, timing)
+        noises = self._split_noise(inputs.noise, timing)
         passes: list[LevelPass] = []
         levels: list[Any] = []
         above: dict[str, Tensor] = {}
@@ -175,7 +173,8 @@ class ClockworkDynamics(Dynamics):
         self, action: Tensor, *, noise: Tensor | None, state: ClockworkState
     ) -> tuple[Tensor, Tensor, ClockworkState]:
         """Prior samples, level after level from the top; see `Dynamics.imagine`. The clock runs on."""
-        timing = self.clock.timing(action.shape[1], _common(state["phase"].tolist()), begins=False)
+        phase = _common(state["phase"].tolist())
+        timing = self.clock.timing(action.shape[1], phase, begins=phase < 0)
         actions, waiting = self._sum_actions(action, state, timing, None)
         noises = self._split_noise(noise, timing)
         levels: list[Any] = []
@@ -208,18 +207,17 @@ class ClockworkDynamics(Dynamics):
                 terms[f"{name}_entropy_{i + 1}"] = _over_time(entropy, part.ticks, seen.h.shape[1])
         return terms
 
-    def _begin(self, state: ClockworkState | None, is_first: Tensor, is_context: bool) -> tuple[ClockworkState, Timing]:
+    def _begin(self, state: ClockworkState | None, is_first: Tensor) -> tuple[ClockworkState, Timing]:
         """The state with column 0 folded in, and the call's timing. Of tensors it reads the rows' phases only."""
         batch_size, length = is_first.shape
         fresh = self.initial_state(batch_size)
-        phase, begins = 0, True
-        if state is not None:
-            phases, first = torch.stack([state["phase"], is_first[:, 0].long()]).tolist()
-            phase, begins = _common([0 if f else p for p, f in zip(phases, first, strict=True)]), all(first)
-            state = tree.where(is_first[:, 0], fresh, state)
-        if begins and is_context:
-            phase = self.clock.phase_before(length, at_tick=self.causal)  # causal windows end at a tick
-        return fresh if state is None else state, self.clock.timing(length, phase, begins)
+        if state is None:
+            return fresh, self.clock.timing(length)
+        phases, first = torch.stack([state["phase"], is_first[:, 0].long()]).tolist()
+        # A negative phase is that of a state from before a context: it begins here, and keeps its clock.
+        phase = _common([0 if f and p >= 0 else p for p, f in zip(phases, first, strict=True)])
+        begins = phase < 0 or all(first)
+        return tree.where(is_first[:, 0], fresh, state), self.clock.timing(length, phase, begins)
 
     def _check_levels(self, blind: Collection[int]) -> None:
         unknown = sorted(set(blind) - set(range(1, len(self.cells) + 1)))

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from wmkit.batch import Batch
-from wmkit.dynamics import ClockworkDynamics
+from wmkit.dynamics import ClockworkDynamics, Inputs
 from wmkit.dynamics.clockwork.dynamics import HierarchyObserved
-from wmkit.evaluation.rollout import check_lengths, device_of, groups_of_rows, rows_of
+from wmkit.evaluation.rollout import check_lengths, groups_of_rows, rows_of
 from wmkit.tree import State
 from wmkit.world_model import WorldModel
 
@@ -47,7 +47,7 @@ def groups_of(batch: Batch, model: WorldModel, length: int) -> Iterator[Batch]:
     check_lengths(batch, 2, length - 2)
     batch = batch.window(0, length)
     for rows in groups_of_rows(batch):
-        yield rows_of(batch, rows).to(device_of(model))
+        yield rows_of(batch, rows).to(model.device)
 
 
 def read(
@@ -59,17 +59,15 @@ def read(
     state: State | None = None,
     is_context: bool = False,
 ) -> tuple[HierarchyObserved, State]:
-    """Read all frames of `batch` (B, T) on noise (B, T, noise_dim), from `state` or from an episode's beginning."""
-    seen, after = hierarchy_of(model).observe(
-        model.encoder(batch.image),
-        batch.action,
-        batch.is_first,
-        noise=noise,
-        state=state,
-        inner_reset=False,
-        is_context=is_context,
-        blind=blind,
-    )
+    """Read all frames of `batch` (B, T) on noise (B, T, noise_dim), from `state` or from an episode's beginning.
+
+    `is_context`: they are what is known when imagination goes on.
+    """
+    dynamics = hierarchy_of(model)
+    if is_context:
+        rows, context = batch.shape
+        state = dynamics.initial_state(rows, context)
+    seen, after = dynamics.observe(model.encode(batch, noise), state, blind=blind)
     return seen, after
 
 
@@ -80,7 +78,6 @@ def go_on(model: WorldModel, action: Tensor, noise: Tensor, state: State) -> Hie
     no_frames = action.new_zeros(*lead, dynamics.embed_dim)
     is_first = torch.zeros(lead, dtype=torch.bool, device=action.device)
     every = range(1, len(dynamics.levels) + 1)
-    seen, _ = dynamics.observe(
-        no_frames, action, is_first, noise=noise, state=state, inner_reset=False, return_state=False, blind=every
-    )
+    inputs = Inputs(embed=no_frames, action=action, is_first=is_first, noise=noise, inner_reset=False)
+    seen, _ = dynamics.observe(inputs, state, return_state=False, blind=every)
     return seen

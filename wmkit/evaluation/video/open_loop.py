@@ -12,7 +12,7 @@ from wmkit.evaluation.baselines import black, copy_last_frame, mean_image, other
 from wmkit.evaluation.digits.probe import Probe
 from wmkit.evaluation.digits.truth import Digits, judge
 from wmkit.evaluation.errors import Errors
-from wmkit.evaluation.rollout import check_lengths, device_of, evaluating, groups_of_rows, rows_of
+from wmkit.evaluation.rollout import check_lengths, evaluating, groups_of_rows, rows_of
 from wmkit.evaluation.video.report import (
     BLACK,
     COPY_LAST,
@@ -80,9 +80,10 @@ def futures(model: WorldModel, batch: Batch, context: int, generator: torch.Gene
     """One sampled future of every clip (b, H, C, H, W) on the CPU, some clips at a time; latents of the context too."""
     noise = model.draw_noise(*batch.shape, generator)
     for rows in groups_of_rows(batch):
-        part, own = rows_of(batch, rows).to(device_of(model)), noise[rows]
+        part, own = rows_of(batch, rows).to(model.device), noise[rows]
+        before = model.initial_state(part.shape[0], context)
         _, state = model.observe(
-            part.image[:, :context], part.action[:, :context], noise=own[:, :context], is_context=True
+            part.image[:, :context], part.action[:, :context], state=before, noise=own[:, :context]
         )
         imagined = model.imagine(part.action[:, context:], state, noise=own[:, context:])
         yield model.decode(imagined.features).float().cpu()

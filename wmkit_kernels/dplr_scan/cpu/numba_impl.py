@@ -14,7 +14,7 @@ from numba import carray, cfunc, njit, types
 from torch import Tensor
 
 from wmkit_kernels.dplr_scan.cpu.intrinsics import pointer, prefetch
-from wmkit_kernels.dplr_scan.cpu.openmp import run_on_team
+from wmkit_kernels.dplr_scan.cpu.openmp import run_parallel
 
 CHANNELS = 16
 """Channels that every row goes through before the next ones: 20 KiB of tables for 32 pairs, which stay in the nearest
@@ -34,15 +34,12 @@ ROUNDING = {"reassoc", "contract", "nsz", "arcp"}
 """Sums may be taken in any order; NaN and infinity stay what they are."""
 
 
-def one_pass(numbers: Tensor, u: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
-    """`dplr_step` where `why_not_one_pass` is None: u (B, H), state (B, H, N, 2) -> (y (B, H), s'), both new.
-
-    `numbers` are those of `StepTables`. Nothing is checked.
-    """
+def one_pass(packed: Tensor, u: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+    """One step: u (B, H), state (B, H, N, 2), contiguous float32 -> (y (B, H), s'), both new; see `cpu.step`."""
     u, state = u.contiguous(), state.contiguous()
     y, after = torch.empty_like(u), torch.empty_like(state)
-    addresses = map(Tensor.data_ptr, (numbers, u, state, y, after))
-    run_on_team(_step.address, (*addresses, *state.shape[:3]), alone=state.numel() <= ALONE)
+    addresses = map(Tensor.data_ptr, (packed, u, state, y, after))
+    run_parallel(_step.address, (*addresses, *state.shape[:3]), alone=state.numel() <= ALONE)
     return y, after
 
 

@@ -1,0 +1,35 @@
+"""Checks of what a user gave, in the words of every error message: what was expected, what came, what is near it."""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Collection
+from typing import Any
+
+
+def closest(word: str, words: Collection[str]) -> str:
+    """` Did you mean 'x'?` when some word is near, else nothing: the end of an error message."""
+    near = difflib.get_close_matches(word, words, n=1)
+    return f" Did you mean {near[0]!r}?" if near else ""
+
+
+def check_choice(name: str, value: Any, choices: Collection[Any]) -> None:
+    """Raise `ValueError` unless `value` is one of `choices`."""
+    if value not in choices:
+        hint = closest(str(value), [str(choice) for choice in choices])
+        raise ValueError(f"{name}: expected one of {', '.join(map(str, choices))}, got {value!r}.{hint}")
+
+
+def check_between(name: str, value: float, low: float, high: float = math.inf) -> None:
+    """Raise `ValueError` unless `low` <= `value` <= `high` and it is finite."""
+    # `not (a <= b)` instead of `a > b`: NaN must not pass.
+    if not (low <= value <= high) or math.isinf(value):
+        limit = f"at least {low}" if math.isinf(high) else f"between {low} and {high}"
+        raise ValueError(f"{name}: expected {limit}, got {value}")
+
+
+def check_positive(name: str, value: float) -> None:
+    """Raise `ValueError` unless `value` is positive and finite."""
+    if not (0 < value < math.inf):
+        raise ValueError(f"{name}: expected a positive number, got {value}")
