@@ -25,14 +25,17 @@ from __future__ import annotations
 
 import dataclasses
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from wmkit.cli import __main__ as cli
+from rich.console import Console
+
 from wmkit.comparison.cell import Cell, CellFiles, Status
 from wmkit.comparison.command import run_comparison
 from wmkit.comparison.plan import Plan, load_plan
 from wmkit.config import DataConfig, EvalConfig, RunConfig, TrainConfig
+from wmkit.evaluation.levels import analyses
+from wmkit.evaluation.tables import Table
 from wmkit.training.compose import compose
 from wmkit_envs import MovingMnist
 
@@ -48,31 +51,31 @@ DEFAULTS = ("seeds=0", "lrs=1e-3", "steps=3000", "jobs=1", f"out={OUT}", "eval.h
 
 
 @dataclasses.dataclass(frozen=True)
-class Picture:
-    """A table or figure: the runs it needs and the analyses it shows."""
+class Figure:
+    """A table or figure: the comparison that trains its runs, and the analyses that it shows."""
 
-    words: tuple[str, ...]
-    """Of the comparison."""
-    together: tuple[tuple[str, ...], ...] = ()
-    """Words after `wmkit levels` for all runs in one."""
-    apart: tuple[tuple[str, ...], ...] = ()
-    """The same for each run by itself."""
+    overrides: tuple[str, ...]
+    """Of the comparison's defaults."""
+    together: tuple[Callable[..., Table], ...] = ()
+    """Analyses of all runs in one."""
+    apart: tuple[Callable[..., Table], ...] = ()
+    """Analyses of each run by itself."""
 
 
 FIGURES = {
     # With k of 6 and 8 the top level ticks every 36 and 64 frames: clips as long as the papers', or it learns nothing.
-    "1": Picture(
+    "1": Figure(
         ("systems=rssm,k1,k2,k4,k6,k8", "data.length=100", "data.batch_size=10", f"out={OUT}-1"),
-        together=(("horizon",),),
+        together=(analyses.horizon,),
     ),
-    "8": Picture(
+    "8": Figure(
         ("systems=k4", "worlds=moving_mnist_slow,moving_mnist,moving_mnist_fast", "world.side=32"),
-        together=(("speeds",),),
+        together=(analyses.speeds,),
     ),
-    "10": Picture(("systems=k2",), apart=(("entropy",),)),
-    "11": Picture(("systems=k4",), apart=(("reset",), ("samples",))),
-    "table1": Picture(("systems=rssm,levels2,k4,levels4",), together=(("kl",),)),
-    "tableD1": Picture(("systems=rssm,k4,k1",), together=(("times",),)),
+    "10": Figure(("systems=k2",), apart=(analyses.entropy,)),
+    "11": Figure(("systems=k4",), apart=(analyses.reset, analyses.samples)),
+    "table1": Figure(("systems=rssm,levels2,k4,levels4",), together=(analyses.kl,)),
+    "tableD1": Figure(("systems=rssm,k4,k1",), together=(analyses.times,)),
 }
 
 
@@ -88,49 +91,42 @@ def config() -> RunConfig:
     return compose(run, ["preset=cwvae-minutes"])
 
 
-def main(words: Sequence[str]) -> int:
+def main(overrides: Sequence[str]) -> int:
     """Train what the figure needs, then draw it; returns the exit status."""
-    if {"-h", "--help"} & set(words):
+    if {"-h", "--help"} & set(overrides):
         print(__doc__)
-        return run_comparison(config(), SYSTEMS, DEFAULTS, words)
-    names = [word.removeprefix("figure=") for word in words if word.startswith("figure=")]
+        return run_comparison(config(), SYSTEMS, DEFAULTS, overrides)
+    names = [word.removeprefix("figure=") for word in overrides if word.startswith("figure=")]
     if len(names) != 1 or names[0] not in FIGURES:
         print(f"Cannot do that: say which, figure=..., one of {', '.join(FIGURES)}", file=sys.stderr)
         return 2
-    picture, rest = FIGURES[names[0]], [word for word in words if not word.startswith("figure=")]
-    own = [*DEFAULTS, *picture.words]
-    status = run_comparison(config(), SYSTEMS, own, rest)
-    folder = Path([word for word in [*own, *rest] if word.startswith("out=")][-1].removeprefix("out="))
+    figure, rest = FIGURES[names[0]], [word for word in overrides if not word.startswith("figure=")]
+    defaults = [*DEFAULTS, *figure.overrides]
+    status = run_comparison(config(), SYSTEMS, defaults, rest)
     if status > 1:  # 1: some runs failed, the figure has the others
         return status
-    return draw(picture, folder, folder / f"figure-{names[0]}") or status
-
-
-def draw(picture: Picture, folder: Path, out: Path) -> int:
-    """Call `wmkit levels` on the runs in `folder`, saying how; returns the first status that is not 0."""
-    plan = load_plan(folder)
-    runs = [f"{label(cell, plan)}={CellFiles.of(folder, cell).run}" for cell in plan.cells() if done(folder, cell)]
-    if not runs:
-        print("No run has ended well, so there is nothing to draw", file=sys.stderr)
-        return 1
-    status = 0
-    for words in picture.together:
-        status = status or show([*words, *runs, "--out", str(out)])
-    for words in picture.apart:
-        for run in runs:
-            status = status or show([*words, run, "--out", str(out / run.partition("=")[0])])
+    folder = Path([word for word in [*defaults, *rest] if word.startswith("out=")][-1].removeprefix("out="))
+    try:
+        draw(figure, folder, folder / f"figure-{names[0]}")
+    except ValueError as error:
+        print(f"Cannot draw that: {error}", file=sys.stderr)
+        return 2
     return status
 
 
-def show(words: Sequence[str]) -> int:
-    """One analysis, after its command."""
-    print("wmkit levels", *words, flush=True)
-    return cli.main(["levels", *words])
-
-
-def done(folder: Path, cell: Cell) -> bool:
-    """Whether the run has ended well."""
-    return CellFiles.of(folder, cell).status() is Status.DONE
+def draw(figure: Figure, folder: Path, out: Path) -> None:
+    """Print and draw the analyses of the runs in `folder` that have ended well; `ValueError` where there is none."""
+    plan = load_plan(folder)
+    files = {label(cell, plan): CellFiles.of(folder, cell) for cell in plan.cells()}
+    runs = {name: cell.run for name, cell in files.items() if cell.status() is Status.DONE}
+    if not runs:
+        raise ValueError("no run has ended well")
+    jobs = [(analysis, runs, out) for analysis in figure.together]
+    jobs += [(analysis, {name: run}, out / name) for analysis in figure.apart for name, run in runs.items()]
+    for analysis, chosen, where in jobs:
+        where.mkdir(parents=True, exist_ok=True)
+        Console().print(analysis(chosen, where).rich())
+        print(f"{where / analysis.__name__}.json and .png", flush=True)
 
 
 def label(cell: Cell, plan: Plan) -> str:

@@ -23,8 +23,7 @@ import dataclasses
 import sys
 
 from wmkit.config import DataConfig, EvalConfig, ModelConfig, RunConfig, TrainConfig
-from wmkit.evaluation.run import evaluate_run
-from wmkit.evaluation.validation import RewardValidation
+from wmkit.evaluation import HeldOutValidation, evaluate_run
 from wmkit.training.command import run_recipe
 from wmkit_envs import DistractingMemory
 
@@ -54,4 +53,4 @@ def config() -> RunConfig:
 
 
 if __name__ == "__main__":
-    sys.exit(run_recipe(config(), after=evaluate_run, validation=RewardValidation, page=__doc__))
+    sys.exit(run_recipe(config(), after=evaluate_run, validation=HeldOutValidation, page=__doc__))

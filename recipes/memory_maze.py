@@ -17,8 +17,7 @@ from __future__ import annotations
 import sys
 
 from wmkit.config import DataConfig, EvalConfig, RunConfig, TrainConfig
-from wmkit.evaluation.run import evaluate_run
-from wmkit.evaluation.validation import RewardValidation
+from wmkit.evaluation import HeldOutValidation, evaluate_run
 from wmkit.training.command import run_recipe
 
 
@@ -45,4 +44,4 @@ def config() -> RunConfig:
 
 
 if __name__ == "__main__":
-    sys.exit(run_recipe(config(), after=evaluate_run, validation=RewardValidation, page=__doc__))
+    sys.exit(run_recipe(config(), after=evaluate_run, validation=HeldOutValidation, page=__doc__))

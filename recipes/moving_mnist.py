@@ -12,7 +12,7 @@
     python recipes/moving_mnist.py preset=cwvae-mmnist world=moving_mnist train.steps=120000 train.threads=null
                                                                         as released, 64x64: needs a GPU
     WMKIT_MNIST=FOLDER python recipes/moving_mnist.py                   MNIST's digits (idx files), not scikit-learn's
-    wmkit video RUN                                                     afterwards: SSIM, PSNR, which digits, where
+    wmkit evaluate RUN --measures similarity,digits                     afterwards: SSIM, PSNR, which digits, where
     wmkit levels kl|entropy|reset|samples RUN                           what does each level hold?
 
 Trained on clips of 32 frames (data.length), tested with 36 frames of context and a horizon of 64; eval.horizon=900 is
@@ -26,8 +26,7 @@ from __future__ import annotations
 import sys
 
 from wmkit.config import DataConfig, EvalConfig, RunConfig, TrainConfig
-from wmkit.evaluation.run import evaluate_run
-from wmkit.evaluation.validation import RewardValidation
+from wmkit.evaluation import HeldOutValidation, evaluate_run
 from wmkit.training.command import run_recipe
 from wmkit.training.compose import compose
 from wmkit_envs import MovingMnist
@@ -46,4 +45,4 @@ def config() -> RunConfig:
 
 
 if __name__ == "__main__":
-    sys.exit(run_recipe(config(), after=evaluate_run, validation=RewardValidation, page=__doc__))
+    sys.exit(run_recipe(config(), after=evaluate_run, validation=HeldOutValidation, page=__doc__))

@@ -12,9 +12,10 @@ from torch import Tensor
 
 from wmkit.batch import Batch
 from wmkit.data import GeneratedEpisodes, WholeEpisodes
-from wmkit.evaluation.baselines import copy_last_frame, mean_image, other_random_frame
-from wmkit.evaluation.errors import frame_error
-from wmkit.evaluation.tiles import DOOR_MAJORITY, KEYS, OPEN, TileTruth, picture_of, remembered_map, tile_accuracy
+from wmkit.evaluation.baselines import Clips, make_baselines, mean_image
+from wmkit.evaluation.measures.doors import KEYS, STATE, TileTruth, image_of, remembered_map
+from wmkit.evaluation.measures.frames import frame_error
+from wmkit.evaluation.predictors import COPY_LAST, RANDOM_FRAME
 from wmkit_envs import DistractingMemory, MultiDoorsKeys, RayMaze, RayTwoRooms, World
 from wmkit_envs.grid.actions import DONE
 from wmkit_envs.grid.world import GridWorld
@@ -51,14 +52,14 @@ def main() -> None:
 def frames(world: World) -> Figures:
     """Errors of predictions that need no model."""
     count, context = TILE_EPISODES if isinstance(world, GridWorld) else RAY_EPISODES, world.context_length
-    horizon = world.episode_length - context
     yield "test episodes", count
-    image = episodes(world, "test", count).image
+    batch, mean = episodes(world, "test", count), training_mean(world, count)
+    image, baselines = batch.image, make_baselines(Clips(batch, context, mean, torch.Generator().manual_seed(SEED)))
     predictions = {
-        f"mean image of {count} training episodes": training_mean(world, count),
-        "last context frame": copy_last_frame(image, context, horizon),
+        f"mean image of {count} training episodes": mean,
+        "last context frame": torch.stack([baselines[COPY_LAST](row) for row in range(count)]),
         "previous frame": image[:, context - 1 : -1],
-        "another episode's frame": other_random_frame(image, horizon, torch.Generator().manual_seed(SEED)),
+        "another episode's frame": torch.stack([baselines[RANDOM_FRAME](row) for row in range(count)]),
     }
     for name, prediction in predictions.items():
         yield f"{ERROR}: {name}", mean_error(prediction, image[:, context:])
@@ -68,16 +69,16 @@ def doors(world: World) -> Figures:
     """The map as the context showed it, and whether doors are open: all of them, and those that reports judge."""
     assert isinstance(world, GridWorld)
     context, length = world.context_length, world.episode_length
-    query, atlas = episodes(world, "test", TILE_EPISODES, KEYS).window(context, length), torch.tensor(world.atlas)
-    remembered = picture_of(remembered_map(query), atlas)
+    query = episodes(world, "test", TILE_EPISODES, KEYS).window(context, length)
+    remembered = image_of(remembered_map(query), torch.tensor(world.atlas))
     yield f"{ERROR}: the map as the context showed it", mean_error(remembered, query.image)
-    truth = TileTruth.of(query, atlas)
+    truth = TileTruth.of(query)
     share = truth.is_open.float().mean((0, 2))
     yield "percentage open, all doors, whole query", 100 * float(share.mean())
     yield "percentage right, the more frequent at each step", 100 * float(share.maximum(1 - share).mean())
     yield "percentage open, doors in view, until the walk ends", 100 * float(truth.is_open[truth.shown].float().mean())
-    majority = tile_accuracy(query, atlas, {}).over(DOOR_MAJORITY, OPEN, (1, length - context))
-    yield "percentage right, the more frequent at each step", 100 * majority.mean
+    majority = truth.judge_majority()[STATE.name].nanmean(1)  # (N,)
+    yield "percentage right, the more frequent at each step", 100 * float(majority.nanmean())
 
 
 def walks(world: World) -> Figures:

@@ -13,12 +13,14 @@ from wmkit.config import (
     DataConfig,
     EvalConfig,
     ModelConfig,
+    Rule,
     RunConfig,
     TrainConfig,
     closest,
     differences,
     import_plugins,
     load_config,
+    rule_of,
 )
 from wmkit.registry import get_entry
 
@@ -123,6 +125,39 @@ def test_differences_are_dotted_and_show_both_values() -> None:
     other = dataclasses.replace(one, seed=1, train=TrainConfig(lr=1.0))
     assert differences(one.to_dict(), one.to_dict()) == {}
     assert differences(one.to_dict(), other.to_dict()) == {"seed": (0, 1), "train.lr": (3e-4, 1.0)}
+
+
+def test_every_key_says_who_may_change_it() -> None:
+    sections = (ModelConfig, DataConfig, TrainConfig, EvalConfig)
+    for config in (RunConfig, *sections):
+        silent = {field.name for field in dataclasses.fields(config) if field.metadata.keys() != {"resume", "compare"}}
+        assert silent == ({"data", "train", "eval"} if config is RunConfig else set()), config
+
+
+def test_a_resumed_run_may_change_only_what_enters_no_number_of_training() -> None:
+    values = RunConfig(backbone="gru").to_dict()
+    dotted = [f"{key}.{name}" for key, inner in values.items() if isinstance(inner, dict) for name in inner]
+    keys = {*dotted, *(key for key, value in values.items() if not isinstance(value, dict))}
+    assert {key for key in keys if rule_of(key).resume} == {
+        "resume", "run_dir", "plugins", "data.workers", "train.threads", "train.keep_last", "train.checkpoint_every",
+        "eval.episodes", "eval.reward_episodes", "eval.horizon",
+    }  # fmt: skip
+    assert {key for key in keys if rule_of(key).compare == "pace"} == {"data.workers", "train.threads"}
+
+
+@pytest.mark.parametrize("key", ["model.depth", "backbone.hidden", "backbone.name", "train.lr", "data.length"])
+def test_keys_of_a_system_are_its_own_and_stay_when_it_is_resumed(key: str) -> None:
+    assert rule_of(key) == Rule(resume=False, compare="own")
+
+
+@pytest.mark.parametrize("key", ["seed", "world", "train.steps", "data.source", "eval.context", "train.device"])
+def test_what_is_compared_has_the_same_data_budget_and_validation(key: str) -> None:
+    assert rule_of(key) == Rule(resume=False, compare="same")
+
+
+def test_a_key_that_is_not_there_has_no_rule() -> None:
+    with pytest.raises(KeyError, match="stpes"):
+        rule_of("train.stpes")
 
 
 def test_a_plugin_is_found_in_the_current_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

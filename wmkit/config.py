@@ -12,8 +12,9 @@ import json
 import os
 import sys
 from collections.abc import Sequence
+from dataclasses import field
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, NamedTuple, Self
 
 from wmkit.checks import check_between, check_choice, check_positive, closest
 from wmkit.data.worlds import World, describe_world, find_world, list_worlds, restore_world
@@ -25,48 +26,77 @@ SIZES = ("tiny", "small", "2d", "3d")
 SAMPLERS = ("windows", "episodes", "persistent")
 
 
+class Rule(NamedTuple):
+    """Who may change a key: a run that is resumed, or one system of several that are compared."""
+
+    resume: bool
+    """Whether a resumed run may change it: it enters no number that is trained or logged."""
+    compare: Literal["own", "same", "pace"]
+    """`own`: a system may have its own. `same`: all have the same. `pace`: so too, because it decides how far a run
+    comes in a budget of minutes; with a budget of steps it makes no difference."""
+
+
+SYSTEM = Rule(resume=False, compare="own")._asdict()  # what is trained
+SHARED = Rule(resume=False, compare="same")._asdict()  # data, budget and validation
+TEST = Rule(resume=True, compare="same")._asdict()  # the evaluation at the end alone
+PACE = Rule(resume=True, compare="pace")._asdict()
+FREE = Rule(resume=True, compare="own")._asdict()
+
+
+def rule_of(name: str) -> Rule:
+    """The rule of a dotted key of `RunConfig`; keys of `backbone` and `world` follow these two.
+
+    Raises `KeyError` for a key that no field stands for.
+    """
+    section, _, rest = name.partition(".")
+    sections = {"model": ModelConfig, "data": DataConfig, "train": TrainConfig, "eval": EvalConfig}
+    config: type[Any] = sections.get(section, RunConfig)
+    fields = {entry.name: entry for entry in dataclasses.fields(config)}
+    return Rule(**fields[rest if section in sections else section].metadata)
+
+
 @dataclasses.dataclass(kw_only=True)
 class ModelConfig:
     """Everything about a world model that is not its backbone."""
 
-    depth: int = 48
+    depth: int = field(default=48, metadata=SYSTEM)
     """Channels of the encoder's first stage; doubled at each stage (S4WM: 48 in 3D, 32 in 2D)."""
-    units: int = 1000
+    units: int = field(default=1000, metadata=SYSTEM)
     """Width of every head's hidden layer (S4WM: 1000 in 3D, 512 in 2D)."""
-    latent: str = "categorical"
+    latent: str = field(default="categorical", metadata=SYSTEM)
     """`categorical` (groups x classes; S4WM) or `gaussian` (latent_size numbers; sharp sooner, so `small` has it)."""
-    groups: int = 32
+    groups: int = field(default=32, metadata=SYSTEM)
     """Categorical variables per step."""
-    classes: int = 32
+    classes: int = field(default=32, metadata=SYSTEM)
     """Classes of each."""
-    latent_size: int = 32
+    latent_size: int = field(default=32, metadata=SYSTEM)
     """Numbers per step of a Gaussian latent."""
-    posterior: str | None = None
+    posterior: str | None = field(default=None, metadata=SYSTEM)
     """`factorized`, `filtering` or `full`; None: the backbone's own default."""
-    first_step: str | None = None
+    first_step: str | None = field(default=None, metadata=SYSTEM)
     """`condition`: an episode's first step enters no loss (S4WM, TSSM); `model`: it does (RSSM); None: by posterior."""
-    networks: str = "dreamerv3"
+    networks: str = field(default="dreamerv3", metadata=SYSTEM)
     """Encoder and decoder: `dreamerv3` (normalised), or `planet` (plain convolutions; CW-VAE)."""
-    image_output: str = "linear"
+    image_output: str = field(default="linear", metadata=SYSTEM)
     """What makes pixels of the decoder's last layer: `linear`, `stretched_sigmoid` (-0.1 to 1.1), `tanh` (CW-VAE)."""
-    image_loss: str = "nll"
+    image_loss: str = field(default="nll", metadata=SYSTEM)
     """`nll`: 0.5 * squared error, the unit-variance Gaussian's (S4WM, eq. 5); `sse`: squared error (DreamerV3);
     `gaussian`: the whole -ln N(x; decoded, image_std) with its constant (CW-VAE)."""
-    image_std: float = 1.0
+    image_std: float = field(default=1.0, metadata=SYSTEM)
     """Standard deviation of every pixel under `gaussian`."""
-    kl_balance: float | None = 0.8
+    kl_balance: float | None = field(default=0.8, metadata=SYSTEM)
     """Share of the KL's gradient that moves the prior (S4WM: 0.8); None: the plain KL (CW-VAE)."""
-    kl_scale: float = 1.0
+    kl_scale: float = field(default=1.0, metadata=SYSTEM)
     """Weight of the KL against the image loss (the papers: 1; `small` takes 0.3, for pictures within minutes)."""
-    free_bits: float = 0.0
+    free_bits: float = field(default=0.0, metadata=SYSTEM)
     """Nats per step below which the KL is not pushed; 0 is off (S4WM), DreamerV3 uses 1."""
-    unimix: float = 0.01
+    unimix: float = field(default=0.01, metadata=SYSTEM)
     """Share of the uniform distribution mixed into every categorical."""
-    reward_head: bool = False
+    reward_head: bool = field(default=False, metadata=SYSTEM)
     """Predict the reward from concat[h, z]."""
-    reward_scale: float = 1.0
+    reward_scale: float = field(default=1.0, metadata=SYSTEM)
     """Weight of the reward's 0.5 * squared error; a reward that comes once an episode needs about 10 to be heard."""
-    continue_head: bool = False
+    continue_head: bool = field(default=False, metadata=SYSTEM)
     """Predict whether the episode goes on."""
 
     def __post_init__(self) -> None:
@@ -102,25 +132,25 @@ class ModelConfig:
 class DataConfig:
     """Where episodes come from and how they are cut into batches."""
 
-    source: str | None = None
+    source: str | None = field(default=None, metadata=SHARED)
     """Folder of an episode archive or its cache; None: the run's world generates episodes while training."""
-    valid_source: str | None = None
+    valid_source: str | None = field(default=None, metadata=SHARED)
     """The same for the held-out split that validations read; None: the run's world generates it."""
-    sampler: str = "windows"
+    sampler: str = field(default="windows", metadata=SYSTEM)
     """`windows` at random places, whole `episodes`, or `persistent` rows that walk their episodes (TBTT)."""
-    length: int = 64
+    length: int = field(default=64, metadata=SYSTEM)
     """Time steps of a window; whole episodes ignore it."""
-    batch_size: int = 16
+    batch_size: int = field(default=16, metadata=SYSTEM)
     """Rows of the global batch, over all processes."""
-    episodes: int | None = None
+    episodes: int | None = field(default=None, metadata=SHARED)
     """Episodes of the training split that a generated source holds; None: it never repeats itself."""
-    episode_length: int | None = None
+    episode_length: int | None = field(default=None, metadata=SHARED)
     """Observations of a generated episode, from its first on; None: all of them."""
-    windows_per_episode: int | None = None
+    windows_per_episode: int | None = field(default=None, metadata=SYSTEM)
     """Windows taken from an episode before the next ones are loaded; None: as many as fit."""
-    workers: int = 1
+    workers: int = field(default=1, metadata=PACE)
     """Processes that prepare batches; they do not change what the batches are."""
-    seed: int = 0
+    seed: int = field(default=0, metadata=SHARED)
     """Seed of the world's episodes, apart from the run's `seed`, so that runs can share their data."""
 
     def __post_init__(self) -> None:
@@ -136,39 +166,39 @@ class DataConfig:
 class TrainConfig:
     """The optimiser, its schedule, and what is written when. All `*_every` count optimiser steps."""
 
-    steps: int = 1000
+    steps: int = field(default=1000, metadata=SHARED)
     """The run's budget in optimiser steps, unless `minutes` is given."""
-    minutes: float | None = None
+    minutes: float | None = field(default=None, metadata=SHARED)
     """The run's budget in minutes of training, validations and checkpoints not counted, instead of `steps`. With
     `device=cpu threads=1` and `data.workers=0` they are minutes of processor time, else of wall time. How many steps
     that makes depends on the machine: such a run cannot be repeated to the last bit."""
-    lr: float = 3e-4
+    lr: float = field(default=3e-4, metadata=SYSTEM)
     """Peak learning rate; parameters with a hint of their own (S4) keep theirs."""
-    weight_decay: float = 1e-2
+    weight_decay: float = field(default=1e-2, metadata=SYSTEM)
     """AdamW's, on every parameter without a hint of its own, biases included, as in the S4WM paper."""
-    warmup: int = 50
+    warmup: int = field(default=50, metadata=SYSTEM)
     """Steps of linear rise from 0."""
-    schedule: str = "cosine"
+    schedule: str = field(default="cosine", metadata=SYSTEM)
     """`cosine` falls to 0 at the end of the budget; `constant` stays."""
-    clip: float = 1000.0
+    clip: float = field(default=1000.0, metadata=SYSTEM)
     """Largest global gradient norm."""
-    decode_share: float = 1.0
+    decode_share: float = field(default=1.0, metadata=SYSTEM)
     """Share of a window's time steps whose image is decoded, drawn anew at each step; the image loss stays unbiased."""
-    precision: str = "fp32"
+    precision: str = field(default="fp32", metadata=SYSTEM)
     """`fp32`, `bf16` autocast, or `auto`: bf16 where the device multiplies it natively."""
-    matmul_precision: str = "highest"
+    matmul_precision: str = field(default="highest", metadata=SYSTEM)
     """`torch.set_float32_matmul_precision`: `highest`, `high` or `medium` (faster, where the machine has it)."""
-    device: str = "auto"
+    device: str = field(default="auto", metadata=SHARED)
     """`auto` takes the accelerator that is there; `cpu` does not."""
-    threads: int | None = None
+    threads: int | None = field(default=None, metadata=PACE)
     """CPU threads; None: as torch chooses. Another count changes the last bits of a run."""
-    log_every: int = 10
+    log_every: int = field(default=10, metadata=SYSTEM)
     """Steps between log lines."""
-    eval_every: int = 100
+    eval_every: int = field(default=100, metadata=SYSTEM)
     """Steps between validations on the held-out split; the best one's checkpoint is kept."""
-    checkpoint_every: int = 100
+    checkpoint_every: int = field(default=100, metadata=FREE)
     """Steps between checkpoints: what a crash can cost."""
-    keep_last: int = 2
+    keep_last: int = field(default=2, metadata=FREE)
     """Newest checkpoints kept beside the best one."""
 
     def __post_init__(self) -> None:
@@ -194,17 +224,17 @@ class TrainConfig:
 class EvalConfig:
     """The context | query protocol on held-out episodes, and the batches of a validation."""
 
-    episodes: int = 64
+    episodes: int = field(default=64, metadata=TEST)
     """Held-out episodes of the final table."""
-    context: int | None = None
+    context: int | None = field(default=None, metadata=SHARED)
     """Observed steps before imagination; None: as the world says."""
-    horizon: int | None = 50
+    horizon: int | None = field(default=50, metadata=TEST)
     """Imagined steps; None: to the end of the world's episodes."""
-    batches: int = 2
+    batches: int = field(default=2, metadata=SHARED)
     """Batches of a validation during training; with the persistent sampler, one whole episode for each row instead."""
-    reward_episodes: int = 1000
+    reward_episodes: int = field(default=1000, metadata=TEST)
     """Held-out episodes of the final reward accuracy, where the model predicts the reward that ends an episode."""
-    valid_reward_episodes: int = 128
+    valid_reward_episodes: int = field(default=128, metadata=SHARED)
     """The same at each validation during training."""
 
     def __post_init__(self) -> None:
@@ -221,26 +251,26 @@ class EvalConfig:
 class RunConfig:
     """One run, whole: given this, the code and the seed, a CPU run is determined to the last bit."""
 
-    world: Any = "ray_maze_9x9"
+    world: Any = field(default="ray_maze_9x9", metadata=SHARED)
     """The name of a world or of a family, which becomes the world, or a world such as `RayMaze(size=11)`."""
-    backbone: Any = "s4"
+    backbone: Any = field(default="s4", metadata=SYSTEM)
     """A registered name, which becomes that backbone's config for `size`, or such a config."""
-    size: str = "small"
+    size: str = field(default="small", metadata=SYSTEM)
     """tiny, small, 2d or 3d: encoder, decoder, latents and heads, and the backbone's own numbers."""
-    preset: str | None = None
+    preset: str | None = field(default=None, metadata=SYSTEM)
     """Name of the published system that this run started from."""
-    model: ModelConfig | None = None
+    model: ModelConfig | None = field(default=None, metadata=SYSTEM)
     """Everything of the world model that is not its backbone; None becomes the numbers of `size`."""
-    data: DataConfig = dataclasses.field(default_factory=DataConfig)
-    train: TrainConfig = dataclasses.field(default_factory=TrainConfig)
-    eval: EvalConfig = dataclasses.field(default_factory=EvalConfig)
-    seed: int = 0
+    data: DataConfig = field(default_factory=DataConfig)
+    train: TrainConfig = field(default_factory=TrainConfig)
+    eval: EvalConfig = field(default_factory=EvalConfig)
+    seed: int = field(default=0, metadata=SHARED)
     """Seed of weights, batches and noise."""
-    resume: bool = False
+    resume: bool = field(default=False, metadata=FREE)
     """Continue the unfinished run of the same name from its newest checkpoint."""
-    run_dir: str | None = None
+    run_dir: str | None = field(default=None, metadata=FREE)
     """The run folder; None: runs/recipe-world-backbone-seed, numbered when taken."""
-    plugins: list[str] = dataclasses.field(default_factory=list)
+    plugins: list[str] = field(default_factory=list, metadata=FREE)
     """Modules imported first, so that what they register can be named."""
 
     def __post_init__(self) -> None:
@@ -334,10 +364,10 @@ def import_plugins(names: Sequence[str]) -> None:
 
 def _typed(cls: type[Any], values: dict[str, Any], **ready: Any) -> Any:
     """An instance of dataclass `cls` from plain values, types checked by field; `ready` fields pass as they are."""
-    names = {field.name: field for field in dataclasses.fields(cls)}
+    names = [entry.name for entry in dataclasses.fields(cls)]
     for key in values:
         if key not in names:
-            raise ValueError(f"{cls.__name__} has no key {key!r}.{closest(key, list(names))}")
+            raise ValueError(f"{cls.__name__} has no key {key!r}.{closest(key, names)}")
     from omegaconf import DictConfig, OmegaConf, errors
 
     try:

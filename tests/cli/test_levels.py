@@ -11,11 +11,10 @@ from wmkit.cli.levels import ANALYSES, labelled
 from wmkit.config import DataConfig, EvalConfig, ModelConfig, RunConfig, TrainConfig
 from wmkit.data import open_source
 from wmkit.dynamics import ClockworkConfig
+from wmkit.evaluation import evaluate_run
 from wmkit.evaluation.digits.frames import fit_frame_probe
-from wmkit.evaluation.levels.trained import Trained
-from wmkit.evaluation.run import evaluate_run
-from wmkit.evaluation.video.run import evaluate_video_run
-from wmkit.evaluation.video.similarity import SIMILARITIES
+from wmkit.evaluation.levels.trained import LoadedRun
+from wmkit.evaluation.measures.similarity import SIMILARITIES
 from wmkit.training.command import train_in_folder
 from wmkit.training.run_folder import RunFolder
 from wmkit_envs.video.moving_mnist import FAST, SLOW, MovingMnist
@@ -52,7 +51,7 @@ def _hasty_probe(monkeypatch):
     def probe(self, seed):
         return fit_frame_probe(open_source(self.config.world, seed=0, split="train", length=25), steps=2, seed=seed)
 
-    monkeypatch.setattr(Trained, "probe", probe)
+    monkeypatch.setattr(LoadedRun, "probe", probe)
     monkeypatch.setenv("COLUMNS", "160")
 
 
@@ -114,11 +113,10 @@ def test_a_run_is_judged_on_the_digits_that_it_was_trained_on(runs, capsys, monk
         "with {'digits': \"scikit-learn's\"}, and on this machine it has {'digits': \"MNIST's\"}"
         in capsys.readouterr().err
     )
-    assert main(["imagine", str(runs / "usual"), "--out", str(runs / "film.gif")]) == 2
+    assert main(["imagine", str(runs / "usual"), "--out", str(runs / "video.gif")]) == 2
     for refused in (
         lambda: train_in_folder(config(MovingMnist(side=32)), RunFolder(runs / "usual")),
         lambda: evaluate_run(runs / "usual"),
-        lambda: evaluate_video_run(runs / "usual"),
     ):
         with pytest.raises(ValueError, match="let it have the same again"):
             refused()
@@ -138,11 +136,11 @@ def test_runs_stand_beside_each_other_against_the_horizon(runs, tmp_path, capsys
     assert levels("horizon", runs / "rssm", runs / "usual", "--out", tmp_path, *FEW) == 0
     values = figure_of(tmp_path, "horizon")
     assert set(values) == {"rssm", "usual"}
-    assert {"ssim_skimage_l2", "identity_accuracy"} <= set(values["rssm"]["curves"])
-    assert values["rssm"]["notes"] == {"mean image of": "training frames", "digits": "scikit-learn's"}
+    assert {"ssim_skimage_l2", "identity_accuracy"} <= set(values["rssm"]["measures"])
+    assert values["rssm"]["mean_image_of"] == "training frames"
     printed = " ".join(capsys.readouterr().out.split())
     assert "another clip" in printed
-    assert "mean image of: training frames. digits: scikit-learn's." in printed
+    assert "Mean image of training frames. Digits: scikit-learn's." in printed
     assert levels("horizon", runs / "rssm", runs / "fast", "--out", tmp_path, *FEW) == 2
     assert "for runs of one world only" in capsys.readouterr().err
 
@@ -154,14 +152,14 @@ def test_times_are_relative_to_the_run_that_is_named(runs, tmp_path, capsys) -> 
     assert entries["rssm"]["relative"] == 1
     assert "relative to rssm" in capsys.readouterr().out
     assert levels(*words, "--base", "vta") == 2
-    assert "--base: expected one of usual, rssm, got vta" in capsys.readouterr().err
+    assert "base: expected one of usual, rssm, got vta" in capsys.readouterr().err
 
 
 def test_similarity_of_a_world_without_digits_has_no_probe(tmp_path, capsys) -> None:
     plain = dataclasses.replace(config("ray_maze_9x9"), eval=EvalConfig(episodes=3, context=5, horizon=7))
     train_in_folder(plain, RunFolder(tmp_path / "run"))
     assert levels("horizon", tmp_path / "run", *FEW) == 0
-    assert set(figure_of(tmp_path / "run" / "levels", "horizon")["run"]["curves"]) == set(SIMILARITIES)
+    assert set(figure_of(tmp_path / "run" / "levels", "horizon")["run"]["measures"]) == set(SIMILARITIES)
 
 
 def test_nothing_is_made_for_a_run_that_is_not_there(tmp_path, capsys) -> None:

@@ -63,7 +63,7 @@ def _write(files: CellFiles, cell: Cell, *, failed: bool, rewards: bool) -> None
     for step in (10, 20):
         values: dict[str, Any] = {"loss": 9.0 - cell.lr * step}
         if rewards:
-            values["reward_accuracy_imagination"] = 0.5 + (0.02 * step if good else 0.0)
+            values["reward_accuracy_imagined"] = 0.5 + (0.02 * step if good else 0.0)
         metrics.append({"step": step, "split": "valid", "values": values})
         timing.append({"step": step, "split": "train", "values": {"frames_per_second": 100.0, "seconds": 30.0}})
         timing.append({"step": step, "split": "valid", "values": {"training_seconds": 3.0 * step + cell.seed}})

@@ -12,9 +12,8 @@ import pytest
 from wmkit.cli import __main__ as cli
 from wmkit.comparison.plan import load_plan
 from wmkit.comparison.report import write_report
+from wmkit.comparison.result import DOOR_MAJORITY, FIRST_MAP
 from wmkit.comparison.summary import read_summary
-from wmkit.evaluation.old_predictors import FIRST_MAP
-from wmkit.evaluation.tiles import DOOR_MAJORITY
 
 MakeFolder = Callable[..., Path]
 VOID = {"meta", "link", "img"}

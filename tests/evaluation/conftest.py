@@ -1,4 +1,4 @@
-"""Episodes and an evaluation that the tests of this folder share."""
+"""Episodes and a model that the tests of this folder share."""
 
 import pytest
 import torch
@@ -6,9 +6,6 @@ from torch import Tensor
 
 from wmkit.batch import Batch
 from wmkit.build import build_world_model
-from wmkit.evaluation.errors import Errors
-from wmkit.evaluation.old_predictors import COPY_LAST, GENERATION, MEAN_IMAGE, MISLED, OTHER_FRAME, RECONSTRUCTION
-from wmkit.evaluation.report import Evaluation
 from wmkit.world_model import WorldModel
 
 
@@ -38,20 +35,3 @@ def batch() -> Batch:
 @pytest.fixture
 def model() -> WorldModel:
     return build_world_model("gru", "tiny", image_shape=(3, 8, 8), action_dim=3)
-
-
-@pytest.fixture
-def evaluation() -> Evaluation:
-    """Four episodes, context 6, horizon 50, each predictor with a constant error of its own."""
-
-    def constant(value: float, steps: int) -> Errors:
-        return Errors(torch.full((4, steps), value))
-
-    levels = {RECONSTRUCTION: 30.0, GENERATION: 60, MISLED: 90, MEAN_IMAGE: 100, OTHER_FRAME: 200, COPY_LAST: 150}
-    return Evaluation(
-        context=6,
-        pixels=192,
-        on_context={name: constant(levels[name], 5) for name in (RECONSTRUCTION, MEAN_IMAGE)},
-        on_query={name: constant(value, 50) for name, value in levels.items()},
-        mean_image_of="training frames",
-    )

@@ -1,5 +1,6 @@
 """The table of measurements: what it holds, what can be asked of it, and its files."""
 
+import dataclasses
 import json
 
 import numpy as np
@@ -101,6 +102,24 @@ def test_files_hold_everything_and_are_read_without_the_measures(measured, tmp_p
     assert entry["curve"]["mean"] == [1.0, 5.0, 99.0, 1.0]
     assert saved["measures"]["right"]["headline"] is True
     assert saved["verdicts"][0]["holds"] is True
+
+
+def test_what_is_measured_later_joins_what_there_is_of_the_same_checkpoint_and_steps(measured, tmp_path):
+    measured.save(tmp_path)
+    metrics = {"error": ERROR, "distance": Metric("distance", "cells", "lower")}
+    rows = [frame_of(name, IMAGINED, np.zeros((2, 4)), 1) for name in metrics]
+    later = Measurements(pl.concat(rows), metrics, 3, 4, measured.about)
+    both = later.with_older(tmp_path)
+    assert both.measures == ["error", "distance", "right"]
+    assert both.frame.filter(measure="error").equals(rows[0])  # the newer one
+    assert both.frame.filter(measure="right").equals(measured.frame.filter(measure="right"))
+    assert both.verdicts == ()  # that of the older error went with it
+    for other in (
+        dataclasses.replace(later, horizon=5),
+        dataclasses.replace(later, about={**later.about, "checkpoint": "step-6"}),
+    ):
+        assert other.with_older(tmp_path) is other
+    assert later.with_older(tmp_path / "nothing") is later
 
 
 def test_a_folder_without_measurements_says_what_to_do(tmp_path):

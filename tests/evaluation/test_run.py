@@ -1,30 +1,33 @@
-"""A trained run, evaluated and imagined from its folder."""
+"""A trained run, evaluated from its folder."""
 
-import argparse
 import dataclasses
 import io
 import json
 
+import numpy as np
+import polars as pl
 import pytest
 import torch
 from PIL import Image
 from rich.console import Console
 
-from wmkit.cli.__main__ import main
-from wmkit.cli.imagine import add_arguments
-from wmkit.cli.imagine import run as imagine
 from wmkit.config import DataConfig, EvalConfig, ModelConfig, RunConfig, TrainConfig
 from wmkit.data import GeneratedEpisodes, find_world
 from wmkit.data.collate import Piece, collate
-from wmkit.evaluation.film import write_gif
-from wmkit.evaluation.held_out import in_batches, query_of, whole_episodes
-from wmkit.evaluation.protocol import evaluate, make_film
-from wmkit.evaluation.rewards import reward_accuracy
+from wmkit.evaluation.evaluate import evaluate, evaluate_episodes, make_video
+from wmkit.evaluation.held_out import context_and_horizon, in_batches, whole_episodes
+from wmkit.evaluation.measures.doors import KEYS
+from wmkit.evaluation.plots.video import write_video
+from wmkit.evaluation.record import Measurements
 from wmkit.evaluation.run import device_for, evaluate_run
 from wmkit.loading import load, run_config
 from wmkit.training.command import train_in_folder
 from wmkit.training.run_folder import RunFolder
 from wmkit_envs import DistractingMemory, MultiDoorsKeys
+
+
+def quiet() -> Console:
+    return Console(file=io.StringIO())
 
 
 @pytest.fixture(scope="module")
@@ -41,17 +44,20 @@ def run(tmp_path_factory):
     return folder
 
 
-def test_evaluation_leaves_a_table_and_pictures(run):
+def test_evaluation_leaves_tables_records_and_pictures(run):
     console = Console(file=io.StringIO(), width=100, record=True)
-    evaluation = evaluate_run(run, console=console)
-    assert (evaluation.episodes, evaluation.context, evaluation.horizon) == (3, 5, 7)
-    assert evaluation.mean_image_of == "training frames"
-    saved = json.loads((run / "evaluation.json").read_text())
-    assert saved["query_table"] == json.loads(json.dumps(evaluation.to_json()["query_table"]))
-    assert "| generation |" in (run / "evaluation.md").read_text()
+    measured = evaluate_run(run, console=console)
+    assert (measured.episodes, measured.context, measured.horizon) == (3, 5, 7)
+    assert measured.about["mean_image_of"] == "training frames"
+    assert Measurements.load(run).summary() == measured.summary()
+    records = pl.read_parquet(run / "records.parquet")
+    assert {name: records[name].unique().to_list() for name in ("run", "world", "seed", "checkpoint")} == {
+        "run": ["tiny"], "world": ["ray_maze_9x9"], "seed": [0], "checkpoint": ["step-00000002"],
+    }  # fmt: skip
+    assert "| imagined |" in (run / "evaluation.md").read_text()
     text = console.export_text()
-    assert text.count("yes  ") + text.count("NO   ") == len(evaluation.verdicts())
-    for name in ("strip.png", "imagination.gif", "error_curve.png"):
+    assert text.count("yes  ") + text.count("NO   ") == len(measured.verdicts)
+    for name in ("strip.png", "imagined.gif", "curves.png"):
         with Image.open(run / "pictures" / name) as image:
             assert min(image.size) > 100
 
@@ -78,60 +84,15 @@ def test_held_out_episodes_are_generated_no_longer_than_needed(run, monkeypatch)
     assert drawn == [9, 9]
 
 
-def imagine_with(*words):
-    parser = argparse.ArgumentParser()
-    add_arguments(parser)
-    return imagine(parser.parse_args([str(word) for word in words]))
-
-
-def test_imagine_writes_a_gif_with_a_frame_per_step(run, tmp_path, capsys):
-    out = tmp_path / "new" / "film.gif"
-    assert imagine_with(run, "--out", out, "--episodes", 2, "--context", 4, "--horizon", 6) == 0
-    with Image.open(out) as image:
-        assert image.n_frames == 10
-    assert "2 held-out episodes, 4 steps observed, 6 imagined" in capsys.readouterr().out
-
-
-def test_imagine_is_a_verb_and_takes_lengths_from_the_run(run, tmp_path, capsys):
-    assert main(["imagine", str(run), "--out", str(tmp_path / "film.gif"), "--checkpoint", "last"]) == 0
-    assert main(["imagine", str(tmp_path / "no"), "--out", str(tmp_path / "film.gif")]) == 2
-    assert "no does not exist: expected the folder of a run" in capsys.readouterr().err
-    with Image.open(tmp_path / "film.gif") as image:
-        assert image.n_frames == 12
-
-
-@pytest.mark.parametrize(
-    ("words", "message"),
-    [
-        (["--context", "0"], "--context: expected at least 1"),
-        (["--episodes", "0"], "--episodes: expected at least 1"),
-        (["--context", "1000", "--horizon", "10"], "are 1010 steps, but an episode of ray_maze_9x9 has 1001"),
-        (["--held-out", "no_such_world"], "Unknown world"),
-        (["--checkpoint", "newest"], "expected 'best', 'last' or the folder"),
-        (["--out", "film.mp4"], "ends in .gif"),
-    ],
-)
-def test_imagine_refuses_what_cannot_be(run, tmp_path, words, message):
-    with pytest.raises(ValueError, match=message):
-        imagine_with(run, "--out", tmp_path / "film.gif", *words)
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_a_place_that_cannot_be_written_to_is_named(run, tmp_path):
-    (tmp_path / "file").touch()
-    with pytest.raises(ValueError, match=r"--out: cannot write .*film\.gif"):
-        imagine_with(run, "--out", tmp_path / "file" / "film.gif", "--episodes", 1)
-
-
 def test_context_and_horizon_are_the_asked_ones_then_the_runs_then_the_worlds():
     config = RunConfig(backbone="gru", size="tiny", eval=EvalConfig(context=5, horizon=7))
-    assert query_of(config, 3, 4) == (3, 4)
-    assert query_of(config) == (5, 7)
+    assert context_and_horizon(config, 3, 4) == (3, 4)
+    assert context_and_horizon(config) == (5, 7)
     whole = RunConfig(
         backbone="gru", size="tiny", world=DistractingMemory(width=16, tile=4), eval=EvalConfig(horizon=None)
     )
-    assert query_of(whole) == (31, 9)
-    assert query_of(whole, context=30) == (30, 10)
+    assert context_and_horizon(whole) == (31, 9)
+    assert context_and_horizon(whole, context=30) == (30, 10)
 
 
 def test_episodes_of_another_shape_are_refused(run):
@@ -160,7 +121,7 @@ def tiny_run(folder, world, **model):
         seed=5,
     )
     train_in_folder(config, RunFolder(folder))
-    return folder, evaluate_run(folder, console=Console(file=io.StringIO()))
+    return folder, evaluate_run(folder, console=quiet())
 
 
 @pytest.fixture(scope="module")
@@ -174,66 +135,61 @@ def with_doors(tmp_path_factory):
     return tiny_run(tmp_path_factory.mktemp("doors") / "run", MultiDoorsKeys(keys=2, tile=4), reward_head=True)
 
 
-def generated(run, split, count):
+def generated(run, split, count, keys=()):
     """Whole episodes 0..count-1 of the run's world as the world itself makes them."""
     config = run_config(run)
     world = find_world(config.world)
     episodes = [world.generate(seed=config.data.seed, split=split, index=index) for index in range(count)]
     pieces = [Piece(index, 0, world.episode_length, fresh=True) for index in range(count)]
-    return collate(pieces, episodes, world.episode_length, ())
+    return collate(pieces, episodes, world.episode_length, keys)
 
 
 def test_a_world_that_asks_at_the_end_has_its_answers_counted(asked):
-    run, evaluation = asked
-    saved = json.loads((run / "evaluation.json").read_text())["reward_accuracy"]
-    assert {name: row["episodes"] for name, row in saved.items()} == dict.fromkeys(
-        ("inference", "imagination", "always_1", "majority"), 40
-    )
-    assert evaluation.tiles is None
+    run, measured = asked
+    names = ["observed", "imagined", "majority", "constant"]
+    assert measured.predictors("reward_accuracy") == names
+    assert {measured.estimate("reward_accuracy", name).episodes for name in names} == {40}
+    assert measured.measures == ["frame_error", "reward_accuracy"]
     assert "| majority |" in (run / "evaluation.md").read_text()
 
 
-def test_figures_and_pictures_are_of_the_worlds_test_episodes_and_its_whole_context(asked, tmp_path):
-    run, evaluation = asked
+def test_values_and_pictures_are_of_the_worlds_test_episodes_and_its_whole_context(asked, tmp_path):
+    run, measured = asked
     model, held_out = load(run), generated(run, "test", 3)
     query = {"context": 15, "horizon": 5, "seed": 5}
-    expected = evaluate(model, held_out, **query, training_frames=generated(run, "train", 16).image)
-    rewards = reward_accuracy(model, [generated(run, "test", 40)], context=15, seed=5)
-    assert 0 < rewards.rows["imagination"].hits < 40  # answers differ, so they tell what they were asked with
-    assert evaluation.to_json() == dataclasses.replace(expected, rewards=rewards).to_json()
-    write_gif(make_film(model, held_out, **query), tmp_path / "film.gif")
-    assert (run / "pictures" / "imagination.gif").read_bytes() == (tmp_path / "film.gif").read_bytes()
-
-
-def test_imagine_films_the_first_test_episodes_after_the_context_asked_for(asked, tmp_path):
-    run, _ = asked
-    words = ("--episodes", 2, "--context", 12, "--horizon", 8, "--seed", 4)
-    assert imagine_with(run, "--out", tmp_path / "film.gif", *words) == 0
-    film = make_film(load(run), generated(run, "test", 2), context=12, horizon=8, seed=4)
-    write_gif(film, tmp_path / "expected.gif")
-    assert (tmp_path / "film.gif").read_bytes() == (tmp_path / "expected.gif").read_bytes()
+    frames = evaluate(model, held_out, **query, training_frames=generated(run, "train", 16).image)
+    rewards = evaluate_episodes(model, [generated(run, "test", 40)], context=15, seed=5)
+    assert 0 < rewards.values("reward_accuracy", "imagined").sum() < 40  # they tell what they were asked with
+    assert measured.frame.equals(pl.concat([frames.frame, rewards.frame]))
+    assert measured.verdicts == frames.verdicts + rewards.verdicts
+    write_video(make_video(model, held_out, **query), tmp_path / "video.gif")
+    assert (run / "pictures" / "imagined.gif").read_bytes() == (tmp_path / "video.gif").read_bytes()
 
 
 def test_a_world_with_doors_has_them_judged(with_doors):
-    run, evaluation = with_doors
-    assert evaluation.rewards is None
-    saved = json.loads((run / "evaluation.json").read_text())
-    assert saved["tile_accuracy"]["generation"]["door, open or shut"]["curve"]
-    assert saved["query_table"]["first map, true walk"]["50"]["mean"] > 0
-    assert len(saved["query_curves"]["first map, true walk"]["mean"]) == 96
+    run, measured = with_doors
+    assert measured.measures == [
+        "frame_error", "tiles_right", "door_state", "door_state_and_colour", "frame_error_moving",
+    ]  # fmt: skip
+    saved = json.loads((run / "evaluation.json").read_text())["measures"]
+    assert len(saved["door_state"]["predictors"]["imagined"]["curve"]["mean"]) == 96
+    assert saved["frame_error"]["predictors"]["initial_map"]["ranges"]["50"]["mean"] > 0
+    evaluated = evaluate(load(run), generated(run, "test", 3, KEYS), context=measured.context, horizon=96, seed=5)
+    same = measured.frame.filter(pl.col("predictor") != "mean_image")
+    assert same.equals(evaluated.frame.filter(pl.col("predictor") != "mean_image"))
 
 
-def test_the_error_on_the_walk_is_of_the_steps_up_to_the_last_change_of_the_view(with_doors):
-    run, evaluation = with_doors
-    query = generated(run, "test", 3).image[:, evaluation.context :]
+def test_the_error_while_the_view_changes_is_of_the_steps_up_to_its_last_change(with_doors):
+    run, measured = with_doors
+    query = generated(run, "test", 3).image[:, measured.context :]
     changed = (query[:, 1:] != query[:, :-1]).flatten(2).any(-1)
     lengths = [int(row.nonzero().max()) + 2 for row in changed]
-    assert max(lengths) < evaluation.horizon  # after it they stand still
-    assert evaluation.on_walk.keys() == evaluation.on_query.keys()
-    for name, errors in evaluation.on_query.items():
-        rows = zip(errors.per_episode.double(), lengths, strict=True)
-        means = torch.stack([row[:length].mean() for row, length in rows])
-        assert evaluation.on_walk[name].mean == pytest.approx(float(means.mean()))
+    assert max(lengths) < measured.horizon  # after it they stand still
+    assert measured.predictors("frame_error_moving") == measured.predictors("frame_error")
+    for name in measured.predictors("frame_error"):
+        rows = zip(measured.values("frame_error", name), lengths, strict=True)
+        expected = np.mean([row[:length].mean() for row, length in rows])
+        assert measured.estimate("frame_error_moving", name).mean == pytest.approx(expected)
 
 
 def test_episodes_come_in_batches_that_bound_memory(monkeypatch):
@@ -252,9 +208,10 @@ def test_episodes_of_another_world_are_judged_beside_the_runs_own_evaluation(ask
     own = (run / "evaluation.json").read_text()
     assert json.loads(own)["checkpoint"] == "step-00000001"
     other = DistractingMemory(width=10, tile=4)
-    evaluation = evaluate_run(run, held_out=other, console=Console(file=io.StringIO()))
-    assert (evaluation.context, evaluation.horizon) == (19, 6)  # of that width, not of the run's
+    measured = evaluate_run(run, episodes_from=other, console=quiet())
+    assert (measured.context, measured.horizon) == (19, 6)  # of that width, not of the run's
+    assert measured.about["mean_image_of"] == "the held-out contexts"
     assert (run / "evaluation.json").read_text() == own
     assert json.loads((run / "held_out" / other.name / "evaluation.json").read_text())["episodes_of"] == other.name
-    evaluate_run(run, held_out=other, out=tmp_path / "there", console=Console(file=io.StringIO()))
+    evaluate_run(run, episodes_from=other, out=tmp_path / "there", console=quiet())
     assert (tmp_path / "there" / "pictures" / "strip.png").exists()

@@ -51,5 +51,6 @@ def test_a_measure_has_a_row_per_predictor_and_a_column_per_range():
     [table] = measure_tables(Measurements(frame, {"error": metric}, 5, 3))
     assert table.headings == ["predictor", "step 1-3", "step 3"]
     assert [row[:2] for row in table.rows] == [["imagined", "3 ± 2"], ["mean image", "3 ± 2"]]
-    assert "lower is better (2 held-out episodes, context 5 | query 3)" in table.title
+    assert table.title == "error: lower is better"
+    assert table.caption.startswith("2 held-out episodes, context 5 | query 3; unit: grey levels")
     assert table.caption.endswith("Of grey.")

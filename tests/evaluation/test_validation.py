@@ -7,9 +7,8 @@ import pytest
 import torch
 
 from wmkit.config import DataConfig, EvalConfig, ModelConfig, RunConfig, TrainConfig
-from wmkit.evaluation.held_out import in_batches
-from wmkit.evaluation.rewards import reward_accuracy
-from wmkit.evaluation.validation import RewardValidation
+from wmkit.evaluation import evaluate_episodes, in_batches
+from wmkit.evaluation.validation import HeldOutValidation
 from wmkit.training.batches import training_source, validation_source
 from wmkit.training.command import train_in_folder
 from wmkit.training.log import read_lines
@@ -17,7 +16,7 @@ from wmkit.training.loop import build_model
 from wmkit.training.run_folder import RunFolder
 from wmkit_envs import DistractingMemory
 
-BOTH = {"reward_accuracy_inference", "reward_accuracy_imagination"}
+BOTH = {"reward_accuracy_observed", "reward_accuracy_imagined"}
 
 
 def config_of(episodes: int = 5, head: bool = True, length: int | None = None) -> RunConfig:
@@ -39,7 +38,7 @@ def values(run: Path, split: str) -> list[dict[str, float]]:
 
 def test_validations_log_both_accuracies_which_training_does_not_feel_and_a_resumed_run_repeats(tmp_path: Path) -> None:
     config = config_of()
-    train_in_folder(config, RunFolder(tmp_path / "run"), RewardValidation(config))
+    train_in_folder(config, RunFolder(tmp_path / "run"), HeldOutValidation(config))
     lines = values(tmp_path / "run", "valid")
     assert len(lines) == 2
     for line in lines:
@@ -53,7 +52,7 @@ def test_validations_log_both_accuracies_which_training_does_not_feel_and_a_resu
     expected = (tmp_path / "run" / "metrics.jsonl").read_bytes()
     newest = tmp_path / "run" / "checkpoints" / "step-00000006" / "training.pt"
     newest.write_bytes(b"torn")  # back to the one before
-    train_in_folder(config, RunFolder(tmp_path / "run"), RewardValidation(config))
+    train_in_folder(config, RunFolder(tmp_path / "run"), HeldOutValidation(config))
     assert (tmp_path / "run" / "metrics.jsonl").read_bytes() == expected
 
 
@@ -63,9 +62,11 @@ def test_they_are_of_the_first_held_out_episodes() -> None:
     model = build_model(config, source.image_shape, source.action_dim)
     held_out = validation_source(config, like=source, episodes=7)
     assert held_out.num_episodes == 7
-    rows = reward_accuracy(model, in_batches(held_out, 7), context=15, seed=config.seed).rows
-    found = RewardValidation(config)(model)
-    assert found == {f"reward_accuracy_{name}": rows[name].share for name in ("inference", "imagination")}
+    expected = evaluate_episodes(model, in_batches(held_out, 7), context=15, seed=config.seed)
+    found = HeldOutValidation(config)(model)
+    assert found == {
+        f"reward_accuracy_{name}": expected.estimate("reward_accuracy", name).mean for name in ("observed", "imagined")
+    }
     assert model.training
     assert torch.is_grad_enabled()
 
@@ -74,4 +75,4 @@ def test_they_are_of_the_first_held_out_episodes() -> None:
 def test_without_a_head_or_with_episodes_cut_before_they_end_nothing_is_measured(config: RunConfig) -> None:
     source = training_source(config)
     model = build_model(config, source.image_shape, source.action_dim)
-    assert RewardValidation(config)(model) == {}
+    assert HeldOutValidation(config)(model) == {}

@@ -28,6 +28,17 @@ def test_a_resumed_log_drops_the_lines_after_its_checkpoint(tmp_path: Path) -> N
     assert path.read_text() == whole
 
 
+def test_the_display_shows_some_terms_of_the_loss_and_all_that_was_measured(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    log = RunLog(RunFolder(tmp_path), 9, 0)
+    log.validation(2, {"loss": 3.0, "kl": 1.0, "entropy": 7.0}, {"doors_imagined": 0.5}, seconds=1.0)
+    log.close()
+    assert capsys.readouterr().out == "step 2/9  valid  loss 3.00  kl 1.00  doors_imagined 0.50\n"
+    [line] = read_lines(tmp_path / "metrics.jsonl")
+    assert line["values"] == {"loss": 3.0, "kl": 1.0, "entropy": 7.0, "doors_imagined": 0.5}
+
+
 def test_only_a_last_line_cut_by_a_crash_is_passed_over(tmp_path: Path) -> None:
     path = tmp_path / "metrics.jsonl"
     path.write_text('{"step": 1}\n{"st')

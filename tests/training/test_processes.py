@@ -1,5 +1,6 @@
 """A run on two processes against the same run on one."""
 
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -20,15 +21,19 @@ sys.exit(run_recipe(config, after=lambda run: print("evaluating", run)))
 """
 
 
-def test_two_processes_train_what_one_does(tmp_path: Path) -> None:
+def test_two_processes_train_what_one_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "maze.py").write_text(RECIPE)
     torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     logs = {}
-    for name, launcher in {"one": [], "two": torchrun}.items():
-        command = [sys.executable, *launcher, "maze.py", f"run_dir={name}"]
-        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stderr
-        assert done.stdout.count("evaluating") == 1
+    command = [sys.executable, *torchrun, "maze.py", "run_dir=two"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("evaluating") == 1
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["maze.py", "run_dir=one"])
+    with pytest.raises(SystemExit, match="0"):
+        runpy.run_path("maze.py", run_name="__main__")
+    for name in ("one", "two"):
         logs[name] = list(read_lines(tmp_path / name / "metrics.jsonl"))
     assert [(line["step"], line["split"]) for line in logs["one"]] == [
         (line["step"], line["split"]) for line in logs["two"]

@@ -13,7 +13,7 @@ def test_without_a_terminal_each_log_entry_is_a_line(capsys: pytest.CaptureFixtu
     display = build_display(100)
     assert isinstance(display, PlainDisplay)
     display.step(10)
-    display.show(10, "train", {"loss": 312.401, "kl": 1.0, "lr": 0.1}, TIMING)
+    display.show(10, "train", {"loss": 312.401, "kl": 1.0}, TIMING)
     display.show(10, "valid", {"loss": 2.0}, {})
     display.close()
     train, valid = capsys.readouterr().out.splitlines()

@@ -1,5 +1,6 @@
 """`kill -9` in the middle of training, then the same command with `resume=true`."""
 
+import runpy
 import subprocess
 import sys
 import time
@@ -18,18 +19,6 @@ sys.exit(run_recipe(RunConfig(backbone="gru", size="tiny", data=data, train=trai
 """
 
 
-@pytest.fixture
-def recipe(tmp_path: Path) -> Path:
-    path = tmp_path / "maze.py"
-    path.write_text(RECIPE)
-    return path
-
-
-def start(recipe: Path, *words: str) -> "subprocess.Popen[bytes]":
-    command = [sys.executable, str(recipe), *words]
-    return subprocess.Popen(command, cwd=recipe.parent, stdout=subprocess.DEVNULL)
-
-
 def kill_at_second_checkpoint(process: "subprocess.Popen[bytes]", run: Path) -> None:
     """Or at a later one: a checkpoint is there until two more are."""
     while not any(path.name >= "step-00000010" for path in run.glob("checkpoints/step-*")):
@@ -38,15 +27,19 @@ def kill_at_second_checkpoint(process: "subprocess.Popen[bytes]", run: Path) -> 
     process.kill()
 
 
-def test_the_metrics_of_a_killed_and_resumed_run_are_those_of_a_whole_one(recipe: Path) -> None:
-    run = recipe.parent / "runs" / "maze-ray_maze_9x9-gru-0"
-    with start(recipe, "run_dir=whole") as whole, start(recipe) as cut:
+def test_the_metrics_of_a_killed_and_resumed_run_are_those_of_a_whole_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "maze.py").write_text(RECIPE)
+    run = tmp_path / "runs" / "maze-ray_maze_9x9-gru-0"
+    with subprocess.Popen([sys.executable, "maze.py"], cwd=tmp_path, stdout=subprocess.DEVNULL) as cut:
         kill_at_second_checkpoint(cut, run)
-    assert whole.returncode == 0
     assert not (run / "finished.json").exists()
-    with start(recipe, "resume=true") as resumed:
-        pass
-    assert resumed.returncode == 0
-    expected = (recipe.parent / "whole" / "metrics.jsonl").read_bytes()
+    monkeypatch.chdir(tmp_path)
+    for word in ("resume=true", "run_dir=whole"):
+        monkeypatch.setattr(sys, "argv", ["maze.py", word])
+        with pytest.raises(SystemExit, match="0"):
+            runpy.run_path("maze.py", run_name="__main__")
+    expected = (tmp_path / "whole" / "metrics.jsonl").read_bytes()
     assert (run / "metrics.jsonl").read_bytes() == expected
     assert expected.count(b"\n") == 40 // 4 + 40 // 12 + 1

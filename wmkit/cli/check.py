@@ -39,7 +39,8 @@ def run(arguments: argparse.Namespace) -> int:
     single, double = examine(torch.float32), examine(torch.float64)
     table = Table("law", "", "float32", "float64", title=escape(" ".join([arguments.part, *arguments.options])))
     for one, other in zip(single, double, strict=True):
-        table.add_row(str(one.number), one.title, _verdict(one), _verdict(other))
+        verdicts = ("[green]kept[/]" if law.kept else "[red]broken[/]" for law in (one, other))
+        table.add_row(str(one.number), one.title, *verdicts)
     console = Console()
     console.print(table)
     for precision, results in (("float32", single), ("float64", double)):
@@ -57,39 +58,28 @@ def _examiner(name: str, options: Sequence[str]) -> Examine:
     part: Any = _find(name) if ":" in name else get_entry(name).cls
     entry = entry_of(part)
     if entry is None:
-        return _examiner_of_class(name, part, options)
+        if options:
+            raise ValueError(f"{name} is not registered, so that it has no options: drop {' '.join(options)}")
+        if issubclass(part, Dynamics):
+            raise ValueError(f'{name} is not registered: @register_backbone(..., kind="dynamics") says how to build it')
+        return _examiner_of_backbone(f"{name} cannot be built by cls(16)", lambda: part(16))
     config = _configured(entry, options)
+    complaint = f"{entry.name} cannot be built by {config}"
     if entry.kind == "dynamics":
-        dynamics = _dynamics(entry, config)
+        # Gaussian latents: the samples of categorical ones flip by rounding.
+        dynamics: Dynamics = _built(
+            complaint,
+            lambda: build_world_model(config, "tiny", (1, 16, 16), 2, latent="gaussian", latent_size=4).dynamics,
+        )
         return lambda dtype: examine_dynamics(dynamics.to(dtype))
     refuse_other_kinds(part)
-    return _examiner_of_backbone(_complaint(entry, config), lambda: build_backbone(entry, config))
-
-
-def _examiner_of_class(name: str, part: Any, options: Sequence[str]) -> Examine:
-    """Of a class that is not registered."""
-    if options:
-        raise ValueError(f"{name} is not registered, so that it has no options: drop {' '.join(options)}")
-    if issubclass(part, Dynamics):
-        raise ValueError(f'{name} is not registered: @register_backbone(..., kind="dynamics") says how to build it')
-    return _examiner_of_backbone(f"{name} cannot be built by cls(16)", lambda: part(16))
+    return _examiner_of_backbone(complaint, lambda: build_backbone(entry, config))
 
 
 def _examiner_of_backbone(complaint: str, build: Callable[[], Any]) -> Examine:
+    """The laws on what `build` makes, anew in each precision."""
     _built(complaint, build)
     return lambda dtype: examine_backbone(build().to(dtype), rebuild=build)
-
-
-def _dynamics(entry: Entry, config: Any) -> Dynamics:
-    """Small dynamics with Gaussian latents: the samples of categorical ones flip by rounding."""
-    return _built(
-        _complaint(entry, config),
-        lambda: build_world_model(config, "tiny", (1, 16, 16), 2, latent="gaussian", latent_size=4).dynamics,
-    )
-
-
-def _complaint(entry: Entry, config: Any) -> str:
-    return f"{entry.name} cannot be built by {config}"
 
 
 def _built(complaint: str, build: Callable[[], Any]) -> Any:
@@ -123,7 +113,3 @@ def _find(name: str) -> Any:
     if not isinstance(part, type):
         raise ValueError(f"expected a class at {name}, found {part!r}")
     return part
-
-
-def _verdict(law: LawResult) -> str:
-    return "[green]kept[/]" if law.kept else "[red]broken[/]"

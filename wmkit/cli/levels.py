@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from rich.console import Console
-from rich.table import Table
 
 from wmkit.evaluation.levels import analyses
+from wmkit.evaluation.tables import Table
 from wmkit.loading import LAST, run_config
 
 HELP = "What the levels of a trained clockwork hierarchy hold: KL, entropy, resets, samples, speeds, times."
@@ -23,8 +23,8 @@ class Analysis(NamedTuple):
     """One word after `wmkit levels`."""
 
     help: str
-    run: Callable[[argparse.Namespace, Path], Table]
-    """Writes JSON and a figure into the folder and returns the table."""
+    run: Callable[..., Table]
+    """A function of `analyses`."""
     several: bool
     """Whether it takes more than one run."""
     arguments: Sequence[Callable[[argparse.ArgumentParser], object]]
@@ -52,7 +52,9 @@ def run(arguments: argparse.Namespace) -> int:
     out: Path = arguments.out or next(iter(arguments.runs.values())) / FOLDER
     _make(out)
     console = Console()
-    console.print(ANALYSES[arguments.analysis].run(arguments, out))
+    own = {"verb", "analysis", "runs", "out"}
+    options = {name: value for name, value in vars(arguments).items() if name not in own}
+    console.print(ANALYSES[arguments.analysis].run(arguments.runs, out, **options).rich())
     console.print(f"{out / arguments.analysis}.json and .png", highlight=False, soft_wrap=True)
     return 0
 
@@ -85,7 +87,9 @@ def _make(out: Path) -> None:
 def _reading(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, default=0, help="seed of the latents (default: 0)")
     parser.add_argument("--checkpoint", default=LAST, help="best, last, or a checkpoint's folder (default: last)")
-    parser.add_argument("--held-out", help="a world or an archive of split test (default: the run's world)")
+    parser.add_argument(
+        "--episodes-from", metavar="SOURCE", help="a world or an archive of split test (default: the run's world)"
+    )
 
 
 def _clips(parser: argparse.ArgumentParser) -> None:

@@ -9,10 +9,8 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from wmkit.comparison.chart import Dots, Series, dot_chart, line_chart
-from wmkit.comparison.result import CellResult, Validation
+from wmkit.comparison.result import DOOR_MAJORITY, FIRST_MAP, CellResult, Validation
 from wmkit.comparison.summary import QUALITY, Column, Summary, percent, spread
-from wmkit.evaluation.old_predictors import FIRST_MAP
-from wmkit.evaluation.tiles import DOOR_MAJORITY
 
 BASELINES = ("mean image", "copy last context frame", FIRST_MAP)
 Value = Callable[[Validation], float | None]

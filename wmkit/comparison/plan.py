@@ -11,25 +11,15 @@ from typing import Any
 
 from wmkit.comparison.cell import CELL, Cell, CellFiles
 from wmkit.comparison.system import System
-from wmkit.config import RunConfig, differences, load_config
+from wmkit.config import RunConfig, differences, load_config, rule_of
 from wmkit.data.worlds import World, describe_world, restore_world
 from wmkit.files import write_json
 from wmkit.training.batches import check_query
 from wmkit.training.compose import compose, world_overrides
-from wmkit.training.loop import HARMLESS
 from wmkit.training.machine_data import check_local_data
 from wmkit.training.run_folder import CONFIG
 
 PLAN = "plan.json"
-FREE = frozenset(key for key in HARMLESS if not key.startswith("eval."))
-"""Keys in which a cell on disk may differ from the plan: they enter neither its training nor its test."""
-PACE = frozenset({"data.workers", "train.threads"})
-"""But these decide how far a run comes in a budget of minutes."""
-ALIKE = (
-    *("eval.", "data.seed", "data.source", "data.valid_source", "data.episodes", "data.episode_length"),
-    *("data.workers", "train.minutes", "train.steps", "train.threads", "train.device", "seed", "world"),
-)
-"""Beginnings of keys that the words of a system may not change, or it is not compared with the others."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -122,11 +112,20 @@ def check_kept(folder: Path, cell: Cell, config: RunConfig) -> None:
         return
     check_local_data(path.parent, config.world)
     found = differences(load_config(path).to_dict(), config.to_dict())
-    free = FREE if config.train.minutes is None else FREE - PACE
-    lines = [f"  {key}: {old} there, {new} now" for key, (old, new) in found.items() if key not in free]
+    lines = [
+        f"  {key}: {old} there, {new} now"
+        for key, (old, new) in found.items()
+        if not _free_on_disk(key, by_minutes=config.train.minutes is not None)
+    ]
     if lines:
         text = [f"{path.parent} is of another comparison. Nothing was changed; name another out=.", *lines]
         raise ValueError("\n".join(text))
+
+
+def _free_on_disk(key: str, *, by_minutes: bool) -> bool:
+    """Whether a cell on disk may differ from the plan in `key`: it enters neither its training nor its test."""
+    rule = rule_of(key)
+    return rule.resume and (rule.compare == "own" or (rule.compare == "pace" and not by_minutes))
 
 
 def check_alike(configs: Mapping[Cell, RunConfig]) -> None:
@@ -135,7 +134,7 @@ def check_alike(configs: Mapping[Cell, RunConfig]) -> None:
     for cell, config in configs.items():
         other = first.setdefault((cell.world, cell.seed), cell)
         for key, (theirs, own) in differences(configs[other].to_dict(), config.to_dict()).items():
-            if key.startswith(ALIKE):
+            if rule_of(key).compare != "own":
                 raise ValueError(
                     f"{key}: {theirs} for {other.system}, {own} for {cell.system}; what is compared has the same. "
                     "Say it once, for all."

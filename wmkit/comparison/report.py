@@ -21,12 +21,10 @@ from wmkit.comparison.page import (
     strips,
     table,
 )
-from wmkit.comparison.result import CellResult
+from wmkit.comparison.result import DOOR_MAJORITY, FIRST_MAP, CellResult
 from wmkit.comparison.summary import COST, QUALITY, Column, Summary, number, percent, read_summary, spread
 from wmkit.comparison.system import System
 from wmkit.comparison.table import seeds_text
-from wmkit.evaluation.old_predictors import FIRST_MAP
-from wmkit.evaluation.tiles import DOOR_MAJORITY
 from wmkit.files import write_text
 from wmkit.training.run_folder import CONFIG
 

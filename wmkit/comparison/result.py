@@ -11,7 +11,8 @@ from wmkit.comparison.cell import Cell, CellFiles, Status
 from wmkit.training.checkpoints import CheckpointFolder
 from wmkit.training.log import read_lines
 
-ACCURACY = "reward_accuracy_imagination"
+FIRST_MAP, DOOR_MAJORITY = "first map, true walk", "the more frequent at each step"
+ACCURACY = "reward_accuracy_imagined"
 """Name of the validation's accuracy of imagined rewards, where the model predicts them."""
 
 
@@ -65,7 +66,7 @@ class CellResult:
 
     def curve(self, row: str) -> list[float]:
         """Error per query step of one row of the evaluation, such as `generation`; empty where there is none."""
-        curves = self.evaluation["query_curves"] if self.evaluation else {}
+        curves = (self.evaluation or {}).get("query_curves", {})
         return curves[row]["mean"] if row in curves else []
 
     def error_of(self, row: str) -> float | None:

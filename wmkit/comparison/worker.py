@@ -18,8 +18,7 @@ import torch
 
 from wmkit.comparison.cell import CellFiles, Status
 from wmkit.config import load_config
-from wmkit.evaluation.run import evaluate_run
-from wmkit.evaluation.validation import RewardValidation
+from wmkit.evaluation import HeldOutValidation, evaluate_run
 from wmkit.loading import LAST, load
 from wmkit.training.command import train_in_folder
 from wmkit.training.run_folder import RunFolder
@@ -30,7 +29,7 @@ def main(path: Path) -> int:
     files = CellFiles(path.with_suffix(""))
     try:
         config = load_config(path)
-        summary = train_in_folder(config, RunFolder(files.run), RewardValidation(config))
+        summary = train_in_folder(config, RunFolder(files.run), HeldOutValidation(config))
         if summary.stopped_by is not None:
             return 128 + summary.stopped_by
         memory = max(peak_memory(), files.record().get("peak_memory_bytes", 0))

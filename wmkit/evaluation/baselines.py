@@ -1,13 +1,61 @@
-"""Predictors that know nothing of dynamics: what a model has to beat on the same frames.
+"""Predictors of frames that know nothing of dynamics: what a model has to beat on the same frames.
 
-A squared error alone says little: mazes that differ in every wall can differ by a few per cent of their pixels. So each
-figure is shown beside three predictions that need no model.
+A squared error alone says little: mazes that differ in every wall can differ by a few per cent of their pixels.
 """
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Callable, Mapping
+
 import torch
 from torch import Tensor
+
+from wmkit.batch import Batch
+from wmkit.evaluation.predictors import BLACK, COPY_LAST, MEAN_IMAGE, OTHER_CLIP, RANDOM_FRAME, TRUE_FRAMES
+
+
+@dataclasses.dataclass(frozen=True)
+class Clips:
+    """The held-out episodes that baselines see."""
+
+    batch: Batch
+    """(N, C + H), with the ground truth that measures asked for."""
+    context: int
+    mean: Tensor
+    """(C, H, W) float32: the mean image."""
+    generator: torch.Generator
+    """On the CPU; the model draws its latents from it afterwards."""
+
+    @property
+    def image(self) -> Tensor:
+        """(N, C + H, C, H, W) uint8."""
+        return self.batch.image
+
+
+Frames = Callable[[int], Tensor]
+"""Frames of one row: (H, C, H, W) of the query, or (C + H, C, H, W); uint8, or float in [0, 1]."""
+Baseline = Callable[[Clips], Frames | None]
+"""Makes the frames; None where the episodes do not have what it takes."""
+_baselines: dict[str, Baseline] = {}
+
+
+def register_baseline(name: str) -> Callable[[Baseline], Baseline]:
+    """Decorator: a predictor of frames that measures may name among theirs. `ValueError` for a name that is taken."""
+
+    def register(function: Baseline) -> Baseline:
+        if name in _baselines:
+            raise ValueError(f"Baseline {name!r} is already registered by {_baselines[name].__module__}")
+        _baselines[name] = function
+        return function
+
+    return register
+
+
+def make_baselines(clips: Clips) -> Mapping[str, Frames]:
+    """All that the episodes have what it takes for; what is random is drawn here, the frames are made row by row."""
+    made = {name: make(clips) for name, make in _baselines.items()}
+    return {name: frames for name, frames in made.items() if frames is not None}
 
 
 def mean_image(image: Tensor) -> Tensor:
@@ -16,36 +64,49 @@ def mean_image(image: Tensor) -> Tensor:
     return torch.stack(rows).mean(dim=0) / 255
 
 
-def copy_last_frame(image: Tensor, context: int, horizon: int) -> Tensor:
-    """The last context frame, held for the whole query: (B, horizon, C, H, W), a view."""
-    return image[:, context - 1 : context].expand(-1, horizon, -1, -1, -1)
+@register_baseline(MEAN_IMAGE)
+def mean_frames(clips: Clips) -> Frames:
+    """The mean image at every step of context and query."""
+    return lambda row: clips.mean.expand_as(clips.image[row])
 
 
-def other_random_frame(image: Tensor, horizon: int, generator: torch.Generator) -> Tensor:
-    """For each row and query step a frame of another row at a uniformly random time: (B, horizon, C, H, W).
+@register_baseline(RANDOM_FRAME)
+def random_frames(clips: Clips) -> Frames:
+    """For each row and query step a frame of another row at a uniformly random time.
 
     It has the statistics of a frame and nothing of this episode: a model whose error is no lower has forgotten where it
-    is. `generator` lives on the CPU. Raises `ValueError` for a single row.
+    is. Raises `ValueError` for a single row.
     """
-    rows, length = image.shape[:2]
+    rows, length = clips.batch.shape
+    horizon = length - clips.context
     if rows < 2:
-        raise ValueError(f"The other-random-frame baseline needs at least 2 episodes, got {rows}")
-    shift = torch.randint(1, rows, (rows, horizon), generator=generator)
-    other = (torch.arange(rows)[:, None] + shift) % rows
-    time = torch.randint(length, (rows, horizon), generator=generator)
-    return image[other.to(image.device), time.to(image.device)]
+        raise ValueError(f"Baselines show an episode the frames of another: expected at least 2 episodes, got {rows}")
+    shift = torch.randint(1, rows, (rows, horizon), generator=clips.generator)
+    other = (torch.arange(rows)[:, None] + shift) % rows  # (N, H)
+    time = torch.randint(length, (rows, horizon), generator=clips.generator)
+    return lambda row: clips.image[other[row], time[row]]
 
 
-def black(image: Tensor) -> Tensor:
-    """(C, H, W) of zeros: on black ground hard to beat, for a digit drawn at the wrong place costs twice."""
-    return image.new_zeros(image.shape[-3:])
+@register_baseline(COPY_LAST)
+def copied_frames(clips: Clips) -> Frames:
+    """The last context frame, held for the whole query."""
+    at = clips.context - 1
+    return lambda row: clips.image[row, at : at + 1].expand_as(clips.image[row, clips.context :])
 
 
-def other_clip(image: Tensor, context: int, horizon: int) -> Tensor:
-    """For each row the query of the row before: a true video, of something else; (B, horizon, C, H, W).
+@register_baseline(BLACK)
+def black_frames(clips: Clips) -> Frames:
+    """Zeros: on black ground hard to beat, for a digit drawn at the wrong place costs twice."""
+    return lambda row: torch.zeros_like(clips.image[row, clips.context :])
 
-    Raises `ValueError` for a single row.
-    """
-    if len(image) < 2:
-        raise ValueError("The other-clip baseline needs at least 2 episodes, got 1")
-    return image.roll(1, dims=0)[:, context : context + horizon]
+
+@register_baseline(OTHER_CLIP)
+def other_clip(clips: Clips) -> Frames:
+    """The query of the row before: a true video, of something else."""
+    return lambda row: clips.image[row - 1, clips.context :]
+
+
+@register_baseline(TRUE_FRAMES)
+def true_frames(clips: Clips) -> Frames:
+    """What happened."""
+    return lambda row: clips.image[row, clips.context :]

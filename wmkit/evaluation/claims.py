@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 
 from wmkit.evaluation.predictors import predictor
 from wmkit.evaluation.ranges import Range, cut, label
@@ -48,8 +49,10 @@ class ShareOf:
         if not {self.ours, self.theirs} <= set(measurements.predictors(measure)):
             return None
         shares = {
-            heading: measurements.estimate(measure, self.ours, steps).mean
-            / measurements.estimate(measure, self.theirs, steps).mean
+            heading: _ratio(
+                measurements.estimate(measure, self.ours, steps).mean,
+                measurements.estimate(measure, self.theirs, steps).mean,
+            )
             for heading, steps in measurements.columns(measure).items()
         }
         names = f"{predictor(self.ours).label} is at most {self.most:.0%} of {predictor(self.theirs).label}"
@@ -75,7 +78,9 @@ class Costs:
         ours, theirs = (measurements.estimate(measure, name, steps).mean for name in (self.ours, self.theirs))
         metric = measurements.metrics[measure]
         names = f"{predictor(self.ours).label} costs at least {self.factor - 1:.0%} at {label(steps)}"
-        return Verdict(measure, f"{metric.title}: {names}", ours >= self.factor * theirs, f"{ours / theirs - 1:+.1%}")
+        return Verdict(
+            measure, f"{metric.title}: {names}", ours >= self.factor * theirs, f"{_ratio(ours, theirs) - 1:+.1%}"
+        )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -94,6 +99,11 @@ class Reaches:
         holds = estimate.mean >= self.value if least else estimate.mean <= self.value
         claim = f"{predictor(self.ours).label} reaches {_number(metric, self.value)}"
         return Verdict(measure, f"{metric.title}: {claim}", holds, metric.text(estimate))
+
+
+def _ratio(ours: float, theirs: float) -> float:
+    """inf where nothing is divided by nothing, as it is where something is."""
+    return ours / theirs if theirs else math.inf
 
 
 def _pair(metric: Metric, ours: float, theirs: float) -> str:

@@ -16,7 +16,7 @@ PIXELS_AT_ONCE = 1600 * 64 * 64
 """Pixels of the frames in one batch of `in_batches`, or those of one episode where it has more: bounds memory."""
 
 
-def query_of(
+def context_and_horizon(
     config: RunConfig, context: int | None = None, horizon: int | None = None, *, world: str | World | None = None
 ) -> tuple[int, int]:
     """Context and horizon as asked for, as the run's config says, or as the world does: then the whole episode.
@@ -38,28 +38,30 @@ def whole_episodes(
 ) -> Batch:
     """The first `length` steps of episodes 0..count-1 of a split, `keys` as extras.
 
-    source: a world's name, an archive or a cache; None: the run's world with the run's data seed. Raises `ValueError`
-    for too few or too short episodes and for shapes that are not the model's.
+    source: a world or its name, an archive or a cache; None: the run's world with the run's data seed. Raises
+    `ValueError` for too few or too short episodes and for shapes that are not the model's.
     """
     what = config.world if source is None else source
     episodes = open_source(what, seed=config.data.seed, split=split)
     label = str(what) if isinstance(what, str | Path) else what.name
     _check(episodes, label, model, count, length)
     episodes = open_source(what, seed=config.data.seed, split=split, length=length)  # a world draws no further
-    return _batch(episodes, range(count), length, keys, f"{label}, {split}")
+    return read_episodes(episodes, range(count), length, keys, f"{label}, {split}")
 
 
-def in_batches(source: EpisodeSource, count: int) -> Iterator[Batch]:
-    """Episodes 0..count-1, whole and of equal length, batch by batch; nothing is kept."""
+def in_batches(source: EpisodeSource, count: int, keys: Sequence[str] = ()) -> Iterator[Batch]:
+    """Episodes 0..count-1, whole and of equal length, batch by batch, `keys` as extras; nothing is kept."""
     length = source.episode_length(0)
     _, height, width = source.image_shape
     together = max(1, PIXELS_AT_ONCE // (length * height * width))
     for start in range(0, count, together):
-        yield _batch(source, range(start, min(count, start + together)), length, (), "Held-out")
+        yield read_episodes(source, range(start, min(count, start + together)), length, keys)
 
 
-def _batch(source: EpisodeSource, indices: range, length: int, keys: Sequence[str], where: str) -> Batch:
-    """Steps 0..length-1 of the episodes, after checking them."""
+def read_episodes(
+    source: EpisodeSource, indices: range, length: int, keys: Sequence[str] = (), where: str = "Held-out"
+) -> Batch:
+    """Steps 0..length-1 of the episodes, after checking them, `keys` as extras."""
     chosen = [source.episode(index) for index in indices]
     for index, episode in zip(indices, chosen, strict=True):
         check_episode(episode, f"{where} episode {index}", source.image_shape, source.action_dim)

@@ -7,6 +7,8 @@ Range = tuple[int, int]
 
 RANGES: tuple[Range, ...] = ((1, 5), (6, 20), (50, 50))
 NEAR, MIDDLE, FAR = RANGES
+VIDEO_RANGES: tuple[Range, ...] = ((1, 5), (6, 20), (21, 100), (101, 300), (301, 964))
+"""Those of the papers on video, whose queries are longer."""
 
 
 def cut(steps: Range, horizon: int) -> Range:

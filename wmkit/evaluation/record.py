@@ -28,6 +28,8 @@ RECORDS, SUMMARY = "records.parquet", "evaluation.json"
 SCHEMA = {"measure": pl.String, "predictor": pl.String, "episode": pl.Int32, "step": pl.Int32, "value": pl.Float64}
 CONSTANTS = ("run", "world", "seed", "checkpoint")
 """Entries of `Measurements.about` that the file repeats in columns of their own, so that runs can be joined."""
+_SAME = ("checkpoint", "episodes_of", "seed", "samples")
+"""Entries of `about` that must be alike for two evaluations to stand in one file."""
 
 
 class Claim(Protocol):
@@ -181,6 +183,30 @@ class Measurements:
             if (verdict := claim.judge(self, name)) is not None
         ]
         return dataclasses.replace(self, verdicts=tuple(found))
+
+    def joined(self, other: Measurements) -> Measurements:
+        """With the measures of `other` that these have not, their verdicts, and what it says about itself."""
+        added = other.frame.filter(~pl.col("measure").is_in(list(self.metrics)))
+        return dataclasses.replace(
+            self,
+            frame=pl.concat([self.frame, added]),
+            metrics={
+                **self.metrics,
+                **{name: metric for name, metric in other.metrics.items() if name not in self.metrics},
+            },
+            verdicts=(*self.verdicts, *(one for one in other.verdicts if one.measure not in self.metrics)),
+            about={**other.about, **self.about},
+        )
+
+    def with_older(self, folder: Path) -> Measurements:
+        """With the other measures that `folder` has of the same checkpoint, episodes, lengths and seed."""
+        try:
+            older = Measurements.load(folder)
+        except ValueError:
+            return self
+        lengths = (older.context, older.horizon) == (self.context, self.horizon)
+        same = all(older.about.get(key) == self.about.get(key) for key in _SAME)
+        return self.joined(older) if lengths and same else self
 
     def summary(self) -> dict[str, Any]:
         """Plain values: of each measure what it means and, per predictor, estimates by range and the curve."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -65,6 +65,14 @@ def check_lengths(batch: Batch, context: int, horizon: int) -> None:
 def rows_of(batch: Batch, rows: slice) -> Batch:
     """Some rows of a batch."""
     return batch.map(lambda x: x[rows])
+
+
+def joined(batches: Sequence[Batch]) -> Batch:
+    """The rows of all batches."""
+    names = [field.name for field in dataclasses.fields(Batch) if field.name not in ("inner_reset", "extras")]
+    extras = {key: torch.cat([batch.extras[key] for batch in batches]) for key in batches[0].extras}
+    steps = {name: torch.cat([getattr(batch, name) for batch in batches]) for name in names}
+    return Batch(**steps, inner_reset=any(batch.inner_reset for batch in batches), extras=extras)
 
 
 def groups_of_rows(batch: Batch) -> Iterator[slice]:

@@ -1,29 +1,28 @@
-"""Everything about one run: errors, verdicts and pictures, from its best checkpoint to its folder."""
+"""Everything about one run: measurements, verdicts and pictures, from one of its checkpoints to its folder."""
 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
-from typing import cast
+from typing import Any
 
 import torch
 from rich.console import Console
-from torch import Tensor
 
 from wmkit.config import RunConfig
-from wmkit.data import EpisodeSource, World, open_source
-from wmkit.evaluation.film import Film, write_gif
-from wmkit.evaluation.held_out import in_batches, query_of, whole_episodes
-from wmkit.evaluation.protocol import evaluate, make_film
-from wmkit.evaluation.report import Evaluation
-from wmkit.evaluation.rewards import RewardAccuracy, has_answers, reward_accuracy
+from wmkit.data import World, find_world, open_source
+from wmkit.evaluation.evaluate import choose, make_video, measure_episodes, measure_query
+from wmkit.evaluation.held_out import context_and_horizon, in_batches, whole_episodes
+from wmkit.evaluation.measures.base import Measure, Setting, find_measures
+from wmkit.evaluation.plots.video import write_video
+from wmkit.evaluation.record import Measurements
 from wmkit.evaluation.rollout import rows_of
-from wmkit.evaluation.table import markdown, sheets
-from wmkit.evaluation.tiles import KEYS
+from wmkit.evaluation.tables import measure_tables
+from wmkit.files import write_text
 from wmkit.loading import find_checkpoint, load, run_config
 from wmkit.training.checkpoints import BEST
 from wmkit.training.machine_data import check_local_data
-from wmkit.world_model import WorldModel
 
 TRAINING_EPISODES = 16
 """Episodes of the training split that the mean image is taken over."""
@@ -35,43 +34,84 @@ def evaluate_run(
     run: str | Path,
     *,
     checkpoint: str | Path = BEST,
-    held_out: str | Path | World | None = None,
+    measures: Sequence[str | Measure] | None = None,
+    episodes: int | None = None,
+    episodes_from: str | Path | World | None = None,
+    context: int | None = None,
+    horizon: int | None = None,
+    samples: int = 1,
+    seed: int | None = None,
     out: str | Path | None = None,
     console: Console | None = None,
-) -> Evaluation:
-    """Evaluate a run on held-out episodes as its config's `eval` says; print the table and the verdicts.
+) -> Measurements:
+    """Measure a run on held-out episodes, print tables and verdicts, and fill its folder.
 
-    held_out: a world's name or an archive of split `test`; None: the run's world. Writes `evaluation.json`,
-    `evaluation.md` and `pictures/{strip.png, imagination.gif, error_curve.png}` into the folder `out`; None: into the
-    run folder, or its `held_out/NAME`, where what the run says of itself stays. Raises `ValueError` as `wmkit.load`
-    does and for episodes that are too few, too short or of other shapes.
+    measures: names, or objects; None: those that apply and do not take long; `["all"]`: all that apply. episodes,
+    context, horizon, seed: None takes what the run's config or its world says. episodes_from: a world, or an archive of
+    split `test`; None: the run's world. samples: imagined futures of each episode, see `evaluate`.
+
+    Writes `records.parquet`, `evaluation.json`, `evaluation.md` and `pictures/{strip.png, imagined.gif, curves.png}`
+    into the folder `out`; None: into the run folder, or its `held_out/NAME` for episodes from elsewhere. Measures that
+    were asked for by name join those that the folder has of the same checkpoint and episodes.
+
+    Raises `ValueError` as `wmkit.load` does, for episodes that are too few, too short or of other shapes, and for
+    measures that are unknown or do not apply.
     """
     folder = Path(run)
     config = run_config(folder)
-    if held_out is None:
+    if measures is not None:
+        find_measures([one for one in measures if isinstance(one, str) and one != "all"])  # before anything is loaded
+    if episodes_from is None:
         check_local_data(folder, config.world)
-    checkpoint = find_checkpoint(folder, checkpoint)
-    model = load(folder, checkpoint, device=device_for(config))
-    is_folder = isinstance(held_out, str | Path) and Path(held_out).is_dir()
-    context, horizon = query_of(config, world=None if is_folder else cast("str | World | None", held_out))
-    length = context + horizon
-    source = open_source(held_out or config.world, seed=config.data.seed, split="test")
-    atlas = _atlas_of(source)
-    keys = () if atlas is None else KEYS
-    batch = whole_episodes(config, model, "test", config.eval.episodes, length, held_out, keys)
-    frames = None if held_out else whole_episodes(config, model, "train", TRAINING_EPISODES, length).image
-    evaluation = evaluate(
-        model, batch, context=context, horizon=horizon, seed=config.seed, training_frames=frames, atlas=atlas
-    )
-    evaluation = dataclasses.replace(evaluation, rewards=_rewards(config, model, source, context))
-    film = make_film(model, rows_of(batch, slice(0, SHOWN)), context=context, horizon=horizon, seed=config.seed)
-    label = held_out.name if isinstance(held_out, World) else str(held_out)
-    usual = folder if held_out is None else folder / "held_out" / Path(label).name
+    path = find_checkpoint(folder, checkpoint)
+    model = load(folder, path, device=device_for(config))
+    if isinstance(episodes_from, str | Path):
+        label = str(episodes_from)
+        world = None if Path(label).is_dir() else find_world(label)
+    else:
+        world = episodes_from
+        label = (world or config.world).name
+    context, horizon = context_and_horizon(config, context, horizon, world=world)
+    seed = config.seed if seed is None else seed
+
+    def training(length: int) -> Any:
+        check_local_data(folder, config.world)
+        return open_source(config.world, seed=config.data.seed, split="train", length=length)
+
+    source = open_source(episodes_from or config.world, seed=config.data.seed, split="test")
+    setting = Setting(model, context, horizon, seed, source.episode(0), training)
+    chosen, on_episodes = (choose(setting, measures, whole_episodes=whole) for whole in (False, True))
+    number, length = episodes or config.eval.episodes, context + horizon
+    keys = sorted({key for measure in chosen for key in measure.keys})
+    batch = whole_episodes(config, model, "test", number, length, episodes_from, keys)
+    frames = None if episodes_from else whole_episodes(config, model, "train", TRAINING_EPISODES, length).image
+    measurements = measure_query(setting, chosen, batch, samples=samples, training_frames=frames)
+    if on_episodes:
+        count = min(episodes or config.eval.reward_episodes, source.num_episodes or config.eval.reward_episodes)
+        keys = sorted({key for measure in on_episodes for key in measure.keys})
+        measurements = measurements.joined(measure_episodes(setting, on_episodes, in_batches(source, count, keys)))
+    about = {
+        "run": folder.name,
+        "world": config.world.name,
+        "seed": config.seed,
+        "checkpoint": path.name,
+        "episodes_of": label,
+    }
+    measurements = dataclasses.replace(measurements, about=about | dict(measurements.about))
+    usual = folder if episodes_from is None else folder / "held_out" / Path(label).name
     place = usual if out is None else Path(out)
-    what = config.world.name if held_out is None else label
-    _write(place, config, evaluation, film, checkpoint=checkpoint.name, episodes_of=what)
-    _print(console or Console(), evaluation, place)
-    return evaluation
+    video = make_video(model, rows_of(batch, slice(0, SHOWN)), context=context, horizon=horizon, seed=seed)
+    (place / "pictures").mkdir(parents=True, exist_ok=True)
+    write_video(video, place / "pictures" / "imagined.gif")
+    whole = measurements if measures is None else measurements.with_older(place)
+    _write(whole, video, place, f"{config.backbone_name} ({config.size}) on {label}")
+    console = console or Console()
+    for table in measure_tables(measurements):
+        console.print(table.rich())
+    for verdict in measurements.verdicts:
+        console.print(str(verdict), style="green" if verdict.holds else "red", highlight=False)
+    console.print(f"Pictures in {place / 'pictures'}", highlight=False)
+    return measurements
 
 
 def device_for(config: RunConfig) -> torch.device:
@@ -80,36 +120,13 @@ def device_for(config: RunConfig) -> torch.device:
     return found if found is not None and config.train.device == "auto" else torch.device("cpu")
 
 
-def _atlas_of(source: EpisodeSource) -> Tensor | None:
-    """(K, ts, ts, C) uint8 pictures of the tiles, where the episodes are made of tiles and have doors."""
-    episode = source.episode(0)
-    return torch.from_numpy(episode["atlas"]) if {"atlas", *KEYS} <= episode.keys() else None
+def _write(measurements: Measurements, video: Any, folder: Path, title: str) -> None:
+    from wmkit.evaluation.plots.curves import draw_curves  # brings matplotlib
+    from wmkit.evaluation.plots.strips import draw_strip
 
-
-def _rewards(config: RunConfig, model: WorldModel, source: EpisodeSource, context: int) -> RewardAccuracy | None:
-    """On whole episodes, whatever the horizon; None where the model predicts no rewards or nothing is asked."""
-    if model.reward is None or not has_answers(next(in_batches(source, 1))):
-        return None
-    count = min(config.eval.reward_episodes, source.num_episodes or config.eval.reward_episodes)
-    return reward_accuracy(model, in_batches(source, count), context=context, seed=config.seed)
-
-
-def _write(folder: Path, config: RunConfig, evaluation: Evaluation, film: Film, **of: str) -> None:
-    from wmkit.evaluation.figures import draw_curve, draw_strip
-
-    pictures = folder / "pictures"
-    pictures.mkdir(parents=True, exist_ok=True)
-    title = f"{config.backbone_name} ({config.size}) on {of['episodes_of']}"
-    evaluation.save(folder / "evaluation.json", **of)
-    (folder / "evaluation.md").write_text(markdown(evaluation), encoding="utf-8")
-    draw_strip(film, pictures / "strip.png", title)
-    write_gif(film, pictures / "imagination.gif")
-    draw_curve(evaluation, pictures / "error_curve.png", title)
-
-
-def _print(console: Console, evaluation: Evaluation, folder: Path) -> None:
-    for sheet in sheets(evaluation):
-        console.print(sheet.rich())
-    for verdict in evaluation.verdicts():
-        console.print(str(verdict), style="green" if verdict.holds else "red", highlight=False)
-    console.print(f"Pictures in {folder / 'pictures'}", highlight=False)
+    measurements.save(folder)
+    text = "\n".join(table.markdown() for table in measure_tables(measurements))
+    verdicts = "".join(f"- {verdict}\n" for verdict in measurements.verdicts)
+    write_text(folder / "evaluation.md", f"{text}\n{verdicts}")
+    draw_strip(video, folder / "pictures" / "strip.png", title)
+    draw_curves(measurements, folder / "pictures" / "curves.png", title)

@@ -44,9 +44,9 @@ class Table:
 
     def rich(self) -> RichTable:
         """For the terminal."""
-        table = RichTable(title=self.title, caption=self.caption or None, box=box.SIMPLE, pad_edge=False)
+        table = RichTable(title=self.title, caption=self.caption or None, box=box.SIMPLE, padding=(0, 1, 0, 0))
         for number, heading in enumerate(self.headings):
-            table.add_column(heading, justify="right" if number else "left", overflow="fold")
+            table.add_column(heading, justify="right" if number else "left", overflow="fold", no_wrap=number > 0)
         for row in self.rows:
             table.add_row(*row)
         return table
@@ -80,12 +80,12 @@ def measure_tables(measurements: Measurements) -> Iterator[Table]:
         episodes = max(measurements.estimate(measure, name).episodes for name in measurements.predictors(measure))
         interval = "in brackets the 95 % interval (Wilson)" if metric.binary else "± 1.96 standard errors over episodes"
         yield Table(
-            f"{metric.title}, {metric.unit}: {metric.better} is better ({episodes} held-out episodes, "
-            f"context {measurements.context} | query {measurements.horizon})",
+            f"{metric.title}: {metric.better} is better",
             [
                 "predictor",
                 *(heading if heading in ("context", "episode") else f"step {heading}" for heading in columns),
             ],
             rows,
-            f"{interval[0].upper()}{interval[1:]}. {metric.caption}".strip(),
+            f"{episodes} held-out episodes, context {measurements.context} | query {measurements.horizon}; "
+            f"unit: {metric.unit}; {interval}. {metric.caption}".strip(),
         )

@@ -1,34 +1,54 @@
-"""Validation during training: accuracy of the last rewards of held-out episodes, observed and imagined."""
+"""What validations during training measure beside the loss: the registered measures that ask for it."""
 
 from __future__ import annotations
 
 from wmkit.config import RunConfig
-from wmkit.evaluation.held_out import in_batches, query_of
-from wmkit.evaluation.rewards import IMAGINATION, INFERENCE, has_answers, reward_accuracy
+from wmkit.evaluation.evaluate import choose, measure_episodes, measure_query
+from wmkit.evaluation.held_out import context_and_horizon, in_batches
+from wmkit.evaluation.measures.base import Measure, Setting, all_measures
+from wmkit.evaluation.predictors import IMAGINED, OBSERVED
+from wmkit.evaluation.rollout import joined
 from wmkit.training.batches import training_source, validation_source
 from wmkit.world_model import WorldModel
 
 
-class RewardValidation:
-    """The first `eval.valid_reward_episodes` episodes of the held-out split, read anew each time.
+class HeldOutValidation:
+    """Measures the first `eval.valid_reward_episodes` episodes of the held-out split, read anew each time.
 
-    Latents are the same samples at each validation: what changes is the model. Nothing is measured where the model
-    predicts no rewards or where episodes do not end with a reward of 0 or 1.
+    Latents are the same samples at each validation: what changes is the model. Nothing is measured where no measure
+    with a `validated` metric applies.
     """
 
     def __init__(self, config: RunConfig) -> None:
-        assert config.model is not None, "filled in when the config was made"
         self.config = config
         number = config.eval.valid_reward_episodes
         self.source = validation_source(config, like=training_source(config), episodes=number)
         self.count = min(number, self.source.num_episodes or 0)
-        self.applies = config.model.reward_head and has_answers(next(in_batches(self.source, 1)))
+        self.first = self.source.episode(0)
+        wanted = {key for cls in all_measures().values() for key in cls.keys}
+        self.keys = sorted(wanted & self.first.keys())
 
     def __call__(self, model: WorldModel) -> dict[str, float]:
-        """`reward_accuracy_inference` and `reward_accuracy_imagination`, shares in [0, 1]."""
-        if not self.applies:
-            return {}
-        context, _ = query_of(self.config)
-        batches = in_batches(self.source, self.count)
-        rows = reward_accuracy(model, batches, context=context, seed=self.config.seed).rows
-        return {f"reward_accuracy_{name}": rows[name].share for name in (INFERENCE, IMAGINATION)}
+        """`MEASURE_PREDICTOR` of every validated metric: the means of `observed` and `imagined` over episodes."""
+        context, horizon = context_and_horizon(self.config)
+        setting = Setting(model, context, horizon, self.config.seed, self.first)
+        whole, query = (
+            [one for one in choose(setting, None, whole_episodes=x) if _validated(one)] for x in (True, False)
+        )
+        found = []
+        if whole:
+            found.append(measure_episodes(setting, whole, in_batches(self.source, self.count, self.keys)))
+        if query:
+            batch = joined(list(in_batches(self.source, self.count, self.keys)))
+            found.append(measure_query(setting, query, batch.window(0, context + horizon)))
+        return {
+            f"{measure}_{name}": part.estimate(measure, name).mean
+            for part in found
+            for measure in part.measures
+            for name in (OBSERVED, IMAGINED)
+            if part.metrics[measure].validated and name in part.predictors(measure)
+        }
+
+
+def _validated(measure: Measure) -> bool:
+    return any(metric.validated for metric in measure.metrics)

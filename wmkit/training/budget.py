@@ -37,9 +37,7 @@ class Budget:
         return self.share(step) >= 1.0
 
     def state_dict(self) -> float:
-        """Seconds of training so far."""
         return self.seconds
 
     def load_state_dict(self, state: float) -> None:
-        """Count on from there."""
         self.seconds = state

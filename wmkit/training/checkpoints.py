@@ -76,20 +76,36 @@ class CheckpointFolder:
         temporary = self.path / f".{final.name}"
         try:
             _write(temporary, checkpoint)
-            _replace_folder(temporary, final)
+            if final.exists():  # only when a run was resumed from an earlier step
+                shutil.rmtree(final)
+            os.rename(temporary, final)
         except Exception as error:
-            refused = self._refused(error, checkpoint.step)
-            raise refused from (None if refused is error else error)
+            refused = _disk_error(error)
+            if refused is None:
+                raise
+            reason = "the disk is full" if refused.errno == errno.ENOSPC else refused.strerror
+            raise OSError(
+                refused.errno,
+                f"Could not save the checkpoint of step {checkpoint.step}: {reason}. Earlier ones in {self.path} are "
+                "intact; make room, or mend what the system named, and continue with resume=true.",
+            ) from error
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
         sync([self.path])
         if is_best:
-            self._link_best(final)
-        self._prune(checkpoint.step)
+            link = self.path / f".{BEST}"
+            link.unlink(missing_ok=True)
+            link.symlink_to(final.name)
+            os.replace(link, self.path / BEST)
+        # Later steps than this one are what a resumed run passed over: they are not counted, and written again.
+        best = self.best()
+        for step in [step for step in self.steps() if step <= checkpoint.step][: -self.keep_last]:
+            if best is None or self.folder(step).resolve() != best:
+                shutil.rmtree(self.folder(step))
         return final
 
     def load_newest(self, warn: Callable[[str], None]) -> Checkpoint | None:
-        """The newest checkpoint that is whole; each corrupt one that was passed over is told to `warn`.
+        """The newest checkpoint that is whole; each corrupt one that was passed over is reported to `warn`.
 
         Raises `CheckpointCorrupt` when there are checkpoints and none is whole.
         """
@@ -111,33 +127,6 @@ class CheckpointFolder:
         """Remove what a save that was killed left behind."""
         for leftover in self.path.glob(".step-*"):
             shutil.rmtree(leftover)
-
-    def _refused(self, error: Exception, step: int) -> Exception:
-        """The error as the user should read it, where the disk is behind it; any other as it is."""
-        cause: BaseException | None = error
-        while cause is not None and not isinstance(cause, OSError):
-            cause = cause.__context__  # torch.save raises a RuntimeError of its own over the file's
-        if cause is None:
-            return error
-        reason = "the disk is full" if cause.errno == errno.ENOSPC else cause.strerror
-        return OSError(
-            cause.errno,
-            f"Could not save the checkpoint of step {step}: {reason}. Earlier ones in {self.path} are intact; "
-            "mend that and continue with resume=true.",
-        )
-
-    def _link_best(self, target: Path) -> None:
-        temporary = self.path / f".{BEST}"
-        temporary.unlink(missing_ok=True)
-        temporary.symlink_to(target.name)
-        os.replace(temporary, self.path / BEST)
-
-    def _prune(self, newest: int) -> None:
-        """Later steps than `newest` are what a resumed run passed over: they are not counted, and written again."""
-        best = self.best()
-        for step in [step for step in self.steps() if step <= newest][: -self.keep_last]:
-            if best is None or self.folder(step).resolve() != best:
-                shutil.rmtree(self.folder(step))
 
 
 def load_checkpoint(folder: Path) -> Checkpoint:
@@ -165,19 +154,16 @@ def verify(folder: Path) -> dict[str, Any]:
     for key in ("step", "config", "files"):
         if key not in manifest:
             raise CheckpointCorrupt(f"{folder / MANIFEST} lacks {key!r}.")
-    for name in (WEIGHTS, TRAINING):
-        _check_file(folder / name, manifest["files"].get(name, {}))
+    for path in (folder / WEIGHTS, folder / TRAINING):
+        promised = manifest["files"].get(path.name, {})
+        if not path.exists():
+            raise CheckpointCorrupt(f"{path} is missing.")
+        size = path.stat().st_size
+        if size != promised.get("bytes"):
+            raise CheckpointCorrupt(f"{path} has {size} bytes, its manifest says {promised.get('bytes')}.")
+        if _sha256(path) != promised.get("sha256"):
+            raise CheckpointCorrupt(f"{path} was altered: its sha256 is not the manifest's.")
     return manifest
-
-
-def _check_file(path: Path, promised: dict[str, Any]) -> None:
-    if not path.exists():
-        raise CheckpointCorrupt(f"{path} is missing.")
-    size = path.stat().st_size
-    if size != promised.get("bytes"):
-        raise CheckpointCorrupt(f"{path} has {size} bytes, its manifest says {promised.get('bytes')}.")
-    if _sha256(path) != promised.get("sha256"):
-        raise CheckpointCorrupt(f"{path} was altered: its sha256 is not the manifest's.")
 
 
 def _read(path: Path, reader: Callable[[Path], Any]) -> Any:
@@ -195,22 +181,19 @@ def _write(folder: Path, checkpoint: Checkpoint) -> None:
     (folder / WEIGHTS).write_bytes(safetensors.torch.save(weights))
     with (folder / TRAINING).open("wb") as file:
         torch.save(checkpoint.training, file)
-    files = {name: _describe(folder / name) for name in (WEIGHTS, TRAINING)}
+    paths = (folder / WEIGHTS, folder / TRAINING)
+    files = {path.name: {"bytes": path.stat().st_size, "sha256": _sha256(path)} for path in paths}
     manifest = {"format": FORMAT, "step": checkpoint.step, "config": checkpoint.config, "files": files}
     (folder / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
-    sync(folder / name for name in (WEIGHTS, TRAINING, MANIFEST))
+    sync([*paths, folder / MANIFEST])
     sync([folder])
 
 
-def _replace_folder(new: Path, final: Path) -> None:
-    """Rename into place. A folder of that step is there only when a run was resumed from an earlier one: drop it."""
-    if final.exists():
-        shutil.rmtree(final)
-    os.rename(new, final)
-
-
-def _describe(path: Path) -> dict[str, Any]:
-    return {"bytes": path.stat().st_size, "sha256": _sha256(path)}
+def _disk_error(error: BaseException | None) -> OSError | None:
+    """The system's error behind `error`: torch.save raises a RuntimeError of its own over it."""
+    while error is not None and not isinstance(error, OSError):
+        error = error.__context__
+    return error
 
 
 def _sha256(path: Path) -> str:

@@ -45,8 +45,8 @@ def run_recipe(
 ) -> int:
     """Train the run that the command line asks for, then call `after(run folder)`; returns the exit status.
 
-    validation: makes of a config what `train` calls at each validation, such as `RewardValidation` of
-    `wmkit.evaluation.validation`. page: what the recipe says of itself, its `__doc__`, with which `--help` opens.
+    validation: makes of a config what `train` calls at each validation, such as `HeldOutValidation` of
+    `wmkit.evaluation`. page: what the recipe says of itself, its `__doc__`, with which `--help` opens.
 
     An error that the user can mend (`ValueError`), and a machine that refuses, end in one panel without a traceback.
     """

@@ -16,6 +16,9 @@ from wmkit.files import write_text
 from wmkit.training.progress import Stopwatch, build_display
 from wmkit.training.run_folder import RunFolder
 
+SHOWN = ("loss", "image", "kl", "reward")
+"""What the display shows of a loss's terms; everything is in the files."""
+
 
 class RunLog:
     """One writer for the process that reports; the others make none.
@@ -44,14 +47,15 @@ class RunLog:
         self._scalars(step, "timing", timing)
         self.metrics.write(step, "train", values)
         self._scalars(step, "train", values)
-        self.display.show(step, "train", values, timing)
+        self.display.show(step, "train", _shown(values), timing)
 
-    def validation(self, step: int, values: Mapping[str, float], seconds: float) -> None:
-        """Write values on held-out batches after `seconds` of training; the time they took is not training time."""
+    def validation(self, step: int, losses: Mapping[str, float], measured: Mapping[str, float], seconds: float) -> None:
+        """Write what held-out batches gave after `seconds` of training; the time they took is not training time."""
+        values = {**losses, **measured}
         self.timing.write(step, "valid", {"training_seconds": seconds})
         self.metrics.write(step, "valid", values)
         self._scalars(step, "valid", values)
-        self.display.show(step, "valid", values, {})
+        self.display.show(step, "valid", {**_shown(losses), **measured}, {})
         self.watch.take()
 
     def sync(self) -> None:
@@ -66,6 +70,10 @@ class RunLog:
     def _scalars(self, step: int, split: str, values: Mapping[str, float]) -> None:
         for name, value in values.items():
             self.tensorboard.add_scalar(f"{split}/{name}", value, step)
+
+
+def _shown(values: Mapping[str, float]) -> dict[str, float]:
+    return {name: values[name] for name in SHOWN if name in values}
 
 
 class JsonLines:
@@ -87,7 +95,6 @@ class JsonLines:
         os.fsync(self._file.fileno())
 
     def close(self) -> None:
-        """Close the file."""
         self._file.close()
 
 

@@ -17,7 +17,7 @@ from torch import nn
 from wmkit import tree
 from wmkit.batch import Batch
 from wmkit.build import build_world_model
-from wmkit.config import RunConfig, differences
+from wmkit.config import RunConfig, differences, rule_of
 from wmkit.data import check_batch
 from wmkit.training.batches import (
     build_sampler,
@@ -47,11 +47,6 @@ from wmkit.training.stateful import (
 from wmkit.tree import State
 from wmkit.world_model import LossOutput, WorldModel
 
-HARMLESS = frozenset({"resume", "run_dir", "plugins", "data.workers", "train.threads", "train.keep_last",
-                      "train.checkpoint_every", "eval.episodes", "eval.reward_episodes", "eval.horizon"})  # fmt: skip
-"""Keys that a resumed run may change: none of them enters a number that is trained or logged."""
-
-
 Validate = Callable[[WorldModel], Mapping[str, float]]
 """Figures of a model in eval() at each validation, the same in every process."""
 
@@ -74,7 +69,7 @@ class Summary:
 def train(config: RunConfig, folder: RunFolder, validate: Validate | None = None) -> Summary:
     """Train the run of `config` in `folder` (open), from its newest checkpoint if it has one.
 
-    validate: what to measure at each validation beside the loss, such as `RewardValidation(config)` of
+    validate: what to measure at each validation beside the loss, such as `HeldOutValidation(config)` of
     `wmkit.evaluation.validation`.
 
     Raises `ValueError` for what cannot be trained on and `OSError` when the disk refuses; the last checkpoint stays
@@ -225,13 +220,12 @@ class Trainer:
             output = self._loss(batch, state, step_generator(self.config.seed, number, VALID))
             mean.add({"loss": output.total, **output.metrics})
             state = output.state if self.persistent else None
-        values = self._over_processes(mean.take())
-        if self.validate is not None:
-            values |= self.validate(self.model)
+        losses = self._over_processes(mean.take())
+        measured = {} if self.validate is None else self.validate(self.model)
         self.model.train()
         if self.log is not None:
-            self.log.validation(self.step, values, self.budget.seconds)
-        return self.best.improves(values["loss"])
+            self.log.validation(self.step, losses, measured, self.budget.seconds)
+        return self.best.improves(losses["loss"])
 
     def _over_processes(self, values: dict[str, float]) -> dict[str, float]:
         """Means over the processes, which see equally many rows each."""
@@ -264,8 +258,13 @@ class Trainer:
 
 def check_same_run(checkpoint: Checkpoint, config: RunConfig) -> None:
     """Refuse to continue a checkpoint under another config; `ValueError` shows the fields that differ."""
-    harmless = HARMLESS | ({"train.steps", "train.minutes"} if config.train.schedule == "constant" else set())
-    found = {k: v for k, v in differences(checkpoint.config, config.to_dict()).items() if k not in harmless}
-    if found:
-        lines = [f"  {key}: {old} in the checkpoint, {new} now" for key, (old, new) in found.items()]
+    # A constant schedule is the same for any budget.
+    free = {"train.steps", "train.minutes"} if config.train.schedule == "constant" else set()
+    changed = differences(checkpoint.config, config.to_dict())
+    lines = [
+        f"  {key}: {old} in the checkpoint, {new} now"
+        for key, (old, new) in changed.items()
+        if key not in free and not rule_of(key).resume
+    ]
+    if lines:
         raise ValueError("\n".join(["The checkpoint is of another config; nothing was changed.", *lines]))

@@ -100,9 +100,7 @@ class StepGuard:
         )
 
     def state_dict(self) -> dict[str, int]:
-        """The two counters."""
         return {"skipped": self.skipped, "in_a_row": self.in_a_row}
 
     def load_state_dict(self, state: dict[str, int]) -> None:
-        """What `state_dict` gave."""
         self.skipped, self.in_a_row = state["skipped"], state["in_a_row"]

@@ -1,4 +1,4 @@
-"""What a person sees while training: one live line in a terminal, plain lines elsewhere."""
+"""Progress display: one live line in a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -9,8 +9,6 @@ from typing import Protocol
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
-
-SHOWN = ("loss", "image", "kl", "reward", "reward_accuracy_inference", "reward_accuracy_imagination")
 
 
 @dataclasses.dataclass
@@ -29,7 +27,7 @@ class Stopwatch:
         self.waited = waited
 
     def take(self) -> dict[str, float]:
-        """The figures; starts over."""
+        """Return the values and start over."""
         now = time.perf_counter()
         seconds, waited = now - self.started, self.waited - self.waited_before
         self.started, self.frames, frames, self.waited_before = now, 0, self.frames, self.waited
@@ -46,7 +44,7 @@ class Display(Protocol):
         """`step` optimiser steps are done."""
 
     def show(self, step: int, split: str, values: Mapping[str, float], timing: Mapping[str, float]) -> None:
-        """Figures of a log line or a validation."""
+        """Values of a log line or a validation."""
 
     def close(self) -> None:
         """Leave the terminal as it was."""
@@ -59,46 +57,42 @@ class PlainDisplay:
         self.total = "" if steps is None else f"/{steps}"
 
     def say(self, sentence: str) -> None:
-        """Print it."""
         print(sentence, flush=True)
 
     def step(self, step: int) -> None:
-        """Nothing: lines come with figures."""
+        """Nothing: lines come with values."""
 
     def show(self, step: int, split: str, values: Mapping[str, float], timing: Mapping[str, float]) -> None:
         """`step 20/100  train  loss 312.40  ...  1830 frames/s  data 2 %`."""
-        self.say(f"step {step}{self.total}  {split}  {_figures(values)}{_speed(timing)}")
+        self.say(f"step {step}{self.total}  {split}  {_values(values)}{_speed(timing)}")
 
     def close(self) -> None:
         """Nothing to undo."""
 
 
 class LiveDisplay:
-    """A progress bar with the newest figures and the time left; sentences scroll above it."""
+    """A progress bar with the newest values and the time left; sentences scroll above it."""
 
     def __init__(self, steps: int | None, done: int, console: Console) -> None:
-        columns = (TextColumn("train"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[figures]}"))
+        columns = (TextColumn("train"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[values]}"))
         self._progress = Progress(*columns, TimeRemainingColumn(), console=console)
-        self._task: TaskID = self._progress.add_task("train", total=steps, completed=done, figures="")
+        self._task: TaskID = self._progress.add_task("train", total=steps, completed=done, values="")
         self._progress.start()
 
     def say(self, sentence: str) -> None:
-        """Print it above the bar."""
         self._progress.console.print(sentence, highlight=False, markup=False)
 
     def step(self, step: int) -> None:
-        """Move the bar."""
         self._progress.update(self._task, completed=step)
 
     def show(self, step: int, split: str, values: Mapping[str, float], timing: Mapping[str, float]) -> None:
         """Training figures beside the bar; those of a validation as a line."""
         if split == "train":
-            self._progress.update(self._task, figures=_figures(values) + _speed(timing))
+            self._progress.update(self._task, values=_values(values) + _speed(timing))
         else:
-            self.say(f"step {step}  {split}  {_figures(values)}")
+            self.say(f"step {step}  {split}  {_values(values)}")
 
     def close(self) -> None:
-        """Stop redrawing."""
         self._progress.stop()
 
 
@@ -108,8 +102,8 @@ def build_display(steps: int | None, done: int = 0) -> Display:
     return LiveDisplay(steps, done, console) if console.is_terminal else PlainDisplay(steps)
 
 
-def _figures(values: Mapping[str, float]) -> str:
-    return "  ".join(f"{name} {values[name]:.2f}" for name in SHOWN if name in values)
+def _values(values: Mapping[str, float]) -> str:
+    return "  ".join(f"{name} {value:.2f}" for name, value in values.items())
 
 
 def _speed(timing: Mapping[str, float]) -> str:

@@ -85,11 +85,9 @@ class BestLoss:
         return improved
 
     def state_dict(self) -> float:
-        """The loss."""
         return self.value
 
     def load_state_dict(self, state: float) -> None:
-        """Take the loss."""
         self.value = state
 
 
@@ -97,11 +95,9 @@ class GlobalRandom:
     """The state of torch's global generator on the CPU, from which a user's module may draw."""
 
     def state_dict(self) -> Tensor:
-        """Bytes of the generator."""
         return torch.get_rng_state()
 
     def load_state_dict(self, state: Tensor) -> None:
-        """Set the generator."""
         torch.set_rng_state(state)
 
 
@@ -113,11 +109,9 @@ class Threads:
         """Threads that the checkpoint was made with; None: there is none."""
 
     def state_dict(self) -> int:
-        """Threads that torch uses now."""
         return torch.get_num_threads()
 
     def load_state_dict(self, state: int) -> None:
-        """Remember how many there were."""
         self.before = state
 
     def notes(self) -> list[str]:

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from wmkit.evaluation.digits.chart import CELLS, GRID, chart, joint_chart, read_chart
+from wmkit.evaluation.digits.beliefs import CELLS, GRID, chart, joint_chart, read_chart
 from wmkit.evaluation.digits.truth import IDENTITY, POSITION, Digits, judge
 
 

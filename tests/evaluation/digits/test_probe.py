@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from wmkit.data import GeneratedEpisodes, WholeEpisodes
-from wmkit.evaluation.digits.chart import chart
+from wmkit.evaluation.digits.beliefs import chart
 from wmkit.evaluation.digits.features import fit_feature_probe
 from wmkit.evaluation.digits.frames import CLIP_LENGTH, FrameReader, _disturbed, fit_frame_probe
 from wmkit.evaluation.digits.truth import IDENTITY, KEYS, POSITION, Digits, judge

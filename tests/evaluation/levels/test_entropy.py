@@ -17,7 +17,7 @@ def test_ticks_meet_at_the_contexts_end(either, clips) -> None:
     assert middle[POSTERIOR].steps == ((-5, -4, -2, 0, 2, 4) if causal else (-5, -3, -1, 1, 3, 5))
     assert top[PRIOR].steps == ((-5, -4, 0, 4) if causal else (-5, -3, 1, 5))
     assert top[OPEN_LOOP].steps == ((4,) if causal else (1, 5))
-    assert found.levels[0][PRIOR].nats.per_episode.shape == (5, 11)
+    assert found.levels[0][PRIOR].nats.shape == (5, 11)
 
 
 def test_entropies_in_the_context_are_those_that_training_logs(either, clips) -> None:
@@ -29,16 +29,16 @@ def test_entropies_in_the_context_are_those_that_training_logs(either, clips) ->
     for level, (curves, part) in enumerate(zip(found.levels, seen.levels, strict=True), 1):
         ticks = list(part.ticks)
         for name in (PRIOR, POSTERIOR):
-            inside = curves[name].nats.per_episode[:, : len(ticks)]
+            inside = torch.from_numpy(curves[name].nats[:, : len(ticks)]).float()
             torch.testing.assert_close(inside, want[f"{name}_entropy_{level}"][:, ticks])
 
 
 def test_the_tops_first_open_loop_tick_is_what_a_reader_expects_and_nothing_later_is(model, clips) -> None:
     found = level_entropy(model, clips, context=4, horizon=8)
-    reading, alone = (found.levels[2][name].nats.per_episode for name in (PRIOR, OPEN_LOOP))
+    reading, alone = (torch.from_numpy(found.levels[2][name].nats) for name in (PRIOR, OPEN_LOOP))
     torch.testing.assert_close(reading[:, 2], alone[:, 0])
     assert not torch.equal(reading[:, 3], alone[:, 1])
-    reading, alone = (found.levels[0][name].nats.per_episode for name in (PRIOR, OPEN_LOOP))
+    reading, alone = (torch.from_numpy(found.levels[0][name].nats) for name in (PRIOR, OPEN_LOOP))
     torch.testing.assert_close(reading[:, 4], alone[:, 0])
     assert not torch.equal(reading[:, 5], alone[:, 1])
 
@@ -54,12 +54,12 @@ def test_going_on_draws_what_imagining_draws(either, clips) -> None:
 
 def test_a_horizon_shorter_than_a_stride_has_no_open_loop_tick(model, clips) -> None:
     curve = level_entropy(model, clips, context=5, horizon=3).levels[2][OPEN_LOOP].to_json()
-    assert curve == {"step": [], "mean": [], "half_width": []}
+    assert curve == {"steps": [], "mean": [], "low": [], "high": []}
 
 
 def test_json_holds_one_list_per_curve(model, clips) -> None:
     values = level_entropy(model, clips, context=4, horizon=8).to_json()
     assert (values["clips"], values["context"], values["horizon"]) == (5, 4, 8)
     curve = values["levels"][2][OPEN_LOOP]
-    assert curve["step"] == [4, 8]
-    assert len(curve["mean"]) == len(curve["half_width"]) == 2
+    assert curve["steps"] == [4, 8]
+    assert len(curve["mean"]) == len(curve["low"]) == 2

@@ -38,8 +38,8 @@ def test_units_and_intervals_are_those_of_hand_computed_clips() -> None:
     assert kl.bits(1).mean == pytest.approx(2 / math.log(2))
     entry = kl.to_json()["levels"][0]
     assert entry["nats_per_frame"]["mean"] == pytest.approx(0.2)
-    assert entry["bits_per_frame"]["half_width"] == pytest.approx(kl.bits(1).half_width / 10)
-    assert kl.to_json()["levels"][1]["nats"] == {"mean": 0.0, "half_width": 0.0}
+    assert entry["bits_per_frame"]["low"] == pytest.approx(kl.bits(1).low / 10)
+    assert kl.to_json()["levels"][1]["nats"] == {"mean": 0.0, "low": 0.0, "high": 0.0, "episodes": 2}
 
 
 def test_a_model_without_levels_and_short_clips_are_refused(model, clips) -> None:

@@ -55,8 +55,8 @@ def test_the_judge_sees_every_condition_with_its_truth(model, clips) -> None:
     assert list(found.measures) == every_blindness(3)
     truth = clips.image[:, :10].float().mean((-3, -2, -1))
     for measures in found.measures.values():
-        torch.testing.assert_close(measures["mean of truth"].per_episode, truth)
-    bright = {blind: measures["brightness"].per_episode for blind, measures in found.measures.items()}
+        torch.testing.assert_close(torch.from_numpy(measures["mean of truth"]).float(), truth)
+    bright = {blind: torch.from_numpy(measures["brightness"]).float() for blind, measures in found.measures.items()}
     assert len({tuple(x.flatten().tolist()) for x in bright.values()}) == 8
     estimates = found.over((1,), "brightness", last=2)
     assert estimates[IN_CONTEXT].mean == pytest.approx(float(bright[(1,)][:, :6].mean()), rel=1e-6)
@@ -64,7 +64,7 @@ def test_the_judge_sees_every_condition_with_its_truth(model, clips) -> None:
     values = found.to_json(last=99)
     assert values["imagined_frames_in_mean"] == 4
     assert values["conditions"][1]["name"] == "level 1 blind"
-    assert len(values["conditions"][1]["brightness"]["curve"]) == len(values["step"]) == 10
+    assert len(values["conditions"][1]["brightness"]["curve"]["mean"]) == len(values["step"]) == 10
 
 
 def test_at_most_ten_frames_of_the_context_are_judged(model, clips) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, nn
 
-from wmkit.evaluation.digits.chart import PLACES, chart
+from wmkit.evaluation.digits.beliefs import PLACES, chart
 from wmkit.evaluation.digits.probe import Example, Probe, Reader, fit
 from wmkit.evaluation.digits.truth import CLASSES, Digits
 

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from wmkit.config import RunConfig
 from wmkit.data import EpisodeSource, RandomWindows, open_source
-from wmkit.evaluation.digits.chart import CELLS, PLACES, joint_chart
+from wmkit.evaluation.digits.beliefs import CELLS, PLACES, joint_chart
 from wmkit.evaluation.digits.probe import Example, Probe, Reader, fit
 from wmkit.evaluation.digits.truth import CLASSES, KEYS, Digits
 from wmkit.networks.dreamer import to_unit

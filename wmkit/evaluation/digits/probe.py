@@ -9,7 +9,7 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 
-from wmkit.evaluation.digits.chart import read_chart
+from wmkit.evaluation.digits.beliefs import read_chart
 from wmkit.evaluation.digits.truth import Digits
 
 ROWS_AT_ONCE = 1024

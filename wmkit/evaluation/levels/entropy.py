@@ -5,14 +5,16 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from wmkit.batch import Batch
 from wmkit.dynamics.clockwork.level import LevelPass
 from wmkit.dynamics.latents import Latent
-from wmkit.evaluation.errors import Errors
+from wmkit.evaluation.intervals import Floats, normal_curve
 from wmkit.evaluation.levels.reading import go_on, groups_of, hierarchy_of, read
+from wmkit.evaluation.record import Curve
 from wmkit.evaluation.rollout import evaluating
 from wmkit.world_model import WorldModel
 
@@ -21,18 +23,26 @@ PRIOR, POSTERIOR, OPEN_LOOP = "prior", "posterior", "open loop"
 
 
 @dataclasses.dataclass(frozen=True)
-class Curve:
+class Ticks:
     """Entropies at the ticks of one level."""
 
     steps: tuple[int, ...]
     """Frames after the context's last one: up to 0 in the context, from 1 on in the query."""
-    nats: Errors
+    nats: Floats
     """(N, ticks)."""
+
+    def over_clips(self) -> Curve:
+        """Mean and 95 % interval over clips at every tick."""
+        return Curve(np.array(self.steps, float), *normal_curve(self.nats, np.ones(self.nats.shape, bool)))
+
+    def mean_text(self, *, in_context: bool) -> str:
+        """The mean over the ticks of context or query; `-` where there is none."""
+        chosen = [tick for tick, step in enumerate(self.steps) if (step < 1) == in_context]
+        return f"{self.nats[:, chosen].mean():.2f}" if chosen else "-"
 
     def to_json(self) -> dict[str, Any]:
         """Mean and interval over clips at every tick."""
-        means, halves = self.nats.mean().tolist(), self.nats.half_width().tolist()
-        return {"step": list(self.steps), "mean": means, "half_width": halves}
+        return {name: values.tolist() for name, values in self.over_clips()._asdict().items()}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,12 +51,12 @@ class LevelEntropy:
 
     context: int
     horizon: int
-    levels: tuple[dict[str, Curve], ...]
+    levels: tuple[dict[str, Ticks], ...]
 
     def to_json(self) -> dict[str, Any]:
         """Plain values."""
         curves = [{name: curve.to_json() for name, curve in level.items()} for level in self.levels]
-        clips = self.levels[0][PRIOR].nats.per_episode.shape[0]
+        clips = len(self.levels[0][PRIOR].nats)
         return {"unit": "nats", "clips": clips, "context": self.context, "horizon": self.horizon, "levels": curves}
 
 
@@ -57,7 +67,7 @@ def level_entropy(model: WorldModel, batch: Batch, *, context: int, horizon: int
     far samples have spread. Raises `ValueError` for a model without levels and for too short clips.
     """
     generator = torch.Generator().manual_seed(seed)
-    parts: list[list[dict[str, Curve]]] = []
+    parts: list[list[dict[str, Ticks]]] = []
     with evaluating(model):
         for group in groups_of(batch, model, context + horizon):
             parts.append(_curves(model, group, context, model.draw_noise(*group.shape, generator)))
@@ -65,7 +75,7 @@ def level_entropy(model: WorldModel, batch: Batch, *, context: int, horizon: int
     return LevelEntropy(context, horizon, levels)
 
 
-def _curves(model: WorldModel, group: Batch, context: int, noise: Tensor) -> list[dict[str, Curve]]:
+def _curves(model: WorldModel, group: Batch, context: int, noise: Tensor) -> list[dict[str, Ticks]]:
     """Of one group of clips, level by level."""
     query, later = group.window(context, group.shape[1]), noise[:, context:]
     seen, state = read(model, group.window(0, context), noise[:, :context], is_context=True)
@@ -79,16 +89,16 @@ def _curves(model: WorldModel, group: Batch, context: int, noise: Tensor) -> lis
     return curves
 
 
-def _curve(latent: Latent, name: str, passes: list[tuple[LevelPass, int]]) -> Curve:
+def _curve(latent: Latent, name: str, passes: list[tuple[LevelPass, int]]) -> Ticks:
     """Entropies of `prior` or `posterior` over consecutive passes, each with the step of its first column."""
     steps = [first + tick for part, first in passes for tick in part.ticks]
     nats = torch.cat([latent.entropy(getattr(part, name)) for part, _ in passes], dim=1)
-    return Curve(tuple(steps), Errors(nats.cpu()))
+    return Ticks(tuple(steps), nats.cpu().double().numpy())
 
 
-def _joined(parts: list[dict[str, Curve]]) -> dict[str, Curve]:
+def _joined(parts: list[dict[str, Ticks]]) -> dict[str, Ticks]:
     """The clips of all groups."""
     return {
-        name: Curve(curve.steps, Errors(torch.cat([part[name].nats.per_episode for part in parts])))
+        name: Ticks(curve.steps, np.concatenate([part[name].nats for part in parts]))
         for name, curve in parts[0].items()
     }

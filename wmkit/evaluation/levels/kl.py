@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from wmkit.batch import Batch
-from wmkit.evaluation.errors import Errors, Estimate
+from wmkit.evaluation.intervals import Estimate, normal
 from wmkit.evaluation.levels.reading import groups_of, hierarchy_of, read
 from wmkit.evaluation.rollout import evaluating
 from wmkit.world_model import WorldModel
@@ -36,7 +36,7 @@ class LevelKL:
 
     def nats(self, level: int) -> Estimate:
         """Nats per clip of a level, counted from 1; interval over clips."""
-        return Errors(self.per_clip[:, level - 1 : level]).whole()
+        return normal(self.per_clip[:, level - 1].double().numpy())
 
     def bits(self, level: int) -> Estimate:
         """The same in bits, the unit of TALD's Table 1."""
@@ -72,4 +72,4 @@ def level_kl(model: WorldModel, batch: Batch, *, length: int, seed: int = 0) -> 
 
 def scaled(estimate: Estimate, factor: float) -> Estimate:
     """The estimate in another unit."""
-    return Estimate(estimate.mean * factor, estimate.half_width * factor)
+    return Estimate(estimate.mean * factor, estimate.low * factor, estimate.high * factor, estimate.episodes)

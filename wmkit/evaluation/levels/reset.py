@@ -11,12 +11,14 @@ import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from wmkit.batch import Batch
-from wmkit.evaluation.errors import Errors, Estimate
+from wmkit.evaluation.intervals import Estimate, Floats, normal, normal_curve
 from wmkit.evaluation.levels.reading import Blind, every_blindness, groups_of, hierarchy_of, name_of, read
+from wmkit.evaluation.record import Curve
 from wmkit.evaluation.rollout import evaluating
 from wmkit.world_model import WorldModel
 
@@ -37,13 +39,13 @@ class LevelReset:
     context: int
     seen: int
     """How many of the context's last frames come first in every measure."""
-    measures: dict[Blind, dict[str, Errors]]
+    measures: dict[Blind, dict[str, Floats]]
     """(N, seen + H) by the levels that were blind and the name of the measure."""
 
     @property
     def horizon(self) -> int:
         """H."""
-        return len(next(iter(self.measures[()].values()))) - self.seen
+        return next(iter(self.measures[()].values())).shape[1] - self.seen
 
     @property
     def steps(self) -> range:
@@ -57,11 +59,16 @@ class LevelReset:
 
     def over(self, blind: Blind, name: str, last: int) -> dict[str, Estimate]:
         """Mean over the context's frames, and over the first `last` imagined ones; interval over clips."""
-        errors, first = self.measures[blind][name], self.seen + 1
+        values = self.measures[blind][name]
         return {
-            IN_CONTEXT: errors.over(1, self.seen),
-            IMAGINED: errors.over(first, self.seen + min(last, self.horizon)),
+            IN_CONTEXT: normal(values[:, : self.seen].mean(1)),
+            IMAGINED: normal(values[:, self.seen : self.seen + min(last, self.horizon)].mean(1)),
         }
+
+    def curve(self, blind: Blind, name: str) -> Curve:
+        """Mean and 95 % interval over clips at every step."""
+        values = self.measures[blind][name]
+        return Curve(np.array(self.steps, float), *normal_curve(values, np.ones(values.shape, bool)))
 
     def to_json(self, last: int) -> dict[str, Any]:
         """Plain values: means over both parts, and the curves."""
@@ -70,7 +77,7 @@ class LevelReset:
             "horizon": self.horizon,
             "context_frames_judged": self.seen,
             "imagined_frames_in_mean": min(last, self.horizon),
-            "clips": self.measures[()][self.names[0]].per_episode.shape[0],
+            "clips": len(self.measures[()][self.names[0]]),
             "step": list(self.steps),
             "conditions": [
                 {"name": name_of(blind, self.levels), "blind": list(blind), **self._entry(blind, last)}
@@ -82,10 +89,9 @@ class LevelReset:
         return {
             name: {
                 **{part: dataclasses.asdict(value) for part, value in self.over(blind, name, last).items()},
-                "curve": errors.mean().tolist(),
-                "curve_half_width": errors.half_width().tolist(),
+                "curve": {key: values.tolist() for key, values in self.curve(blind, name)._asdict().items()},
             }
-            for name, errors in self.measures[blind].items()
+            for name in self.measures[blind]
         }
 
 
@@ -118,5 +124,5 @@ def decoded_frames(model: WorldModel, group: Batch, noise: Tensor, *, context: i
     return model.decode(features).float().clamp(0, 1)
 
 
-def _joined(parts: list[Mapping[str, Tensor]]) -> dict[str, Errors]:
-    return {name: Errors(torch.cat([part[name].float().cpu() for part in parts])) for name in parts[0]}
+def _joined(parts: list[Mapping[str, Tensor]]) -> dict[str, Floats]:
+    return {name: torch.cat([part[name].double().cpu() for part in parts]).numpy() for name in parts[0]}

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from wmkit.batch import Batch
-from wmkit.evaluation.errors import frame_error
 from wmkit.evaluation.levels.reading import Blind, groups_of, hierarchy_of, read
+from wmkit.evaluation.measures.frames import frame_error
 from wmkit.evaluation.rollout import evaluating
 from wmkit.world_model import WorldModel
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from wmkit.evaluation.levels.kl import LevelKL
-from wmkit.evaluation.verdict import Verdict
+from wmkit.evaluation.record import Verdict
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,7 +72,7 @@ class SpeedAdaptation:
         ranges = [self.at(speed, level) for speed in self.speeds]
         holds = all(_lies_beyond(after, before, sign) for before, after in itertools.pairwise(ranges))
         figures = ", ".join(f"{mean:.3g}" for mean in self.means(level))
-        return Verdict(f"KL at level {level} {verb} with speed, in every run", holds, f"{figures} nats a clip")
+        return Verdict("kl", f"KL at level {level} {verb} with speed, in every run", holds, f"{figures} nats a clip")
 
 
 def _lies_beyond(after: Sequence[float], before: Sequence[float], sign: int) -> bool:

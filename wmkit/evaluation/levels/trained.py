@@ -25,28 +25,33 @@ from wmkit.world_model import WorldModel
 
 
 @dataclasses.dataclass(frozen=True)
-class Trained:
+class LoadedRun:
     """A run, ready to be looked at."""
 
     config: RunConfig
     model: WorldModel
-    held_out: str | None
+    episodes_from: str | None
     """A world or an archive of split `test`; None: the run's world."""
 
     @classmethod
-    def of(cls, run: Path, checkpoint: str, held_out: str | None) -> Trained:
+    def of(cls, run: Path, checkpoint: str, episodes_from: str | None) -> LoadedRun:
         """Loaded from its folder; raises `ValueError` for a run without levels."""
         config = run_config(run)
         check_local_data(run, config.world)
         model = load(run, checkpoint, device=device_for(config))
         hierarchy_of(model)
-        return cls(config, model, held_out)
+        return cls(config, model, episodes_from)
+
+    @property
+    def world(self) -> str:
+        """The name of the run's world."""
+        return self.config.world.name
 
     @property
     def title(self) -> str:
         """What it is, for a figure."""
         strides = ", ".join(map(str, hierarchy_of(self.model).clock.strides))
-        return f"{self.config.world.name}, levels that tick every {strides} frames"
+        return f"{self.world}, levels that tick every {strides} frames"
 
     @property
     def length(self) -> int:
@@ -55,7 +60,7 @@ class Trained:
 
     def clips(self, count: int, length: int, keys: Sequence[str] = ()) -> Batch:
         """Held-out clips, `keys` as extras."""
-        return whole_episodes(self.config, self.model, "test", count, length, self.held_out, keys)
+        return whole_episodes(self.config, self.model, "test", count, length, self.episodes_from, keys)
 
     @property
     def has_digits(self) -> bool:
@@ -65,11 +70,11 @@ class Trained:
     @functools.cached_property
     def first_clip(self) -> Episode:
         """The first held-out one, as its source gives it."""
-        return open_source(self.held_out or self.config.world, seed=self.config.data.seed, split="test").episode(0)
+        return open_source(self.episodes_from or self.config.world, seed=self.config.data.seed, split="test").episode(0)
 
     def training_frames(self, length: int) -> Tensor | None:
         """Frames of the run's world, for a mean image; None where the clips are from elsewhere."""
-        if self.held_out is not None:
+        if self.episodes_from is not None:
             return None
         return whole_episodes(self.config, self.model, "train", TRAINING_EPISODES, length).image
 
@@ -77,7 +82,7 @@ class Trained:
         """Held-out clips with the truth about their digits; raises `ValueError` for a world without."""
         if missing := sorted(set(KEYS) - self.first_clip.keys()):
             raise ValueError(
-                f"{self.held_out or self.config.world.name} does not tell {', '.join(missing)}; which digits a level "
+                f"{self.episodes_from or self.world} does not tell {', '.join(missing)}; which digits a level "
                 "holds can only be measured in a world of moving digits"
             )
         return self.clips(count, length, KEYS)

@@ -12,14 +12,17 @@ import functools
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from importlib import metadata
-from typing import ClassVar, Literal, TypeVar
+from typing import Any, ClassVar, Literal, TypeVar
 
+import torch
 from torch import Tensor
 
 from wmkit.batch import Batch
-from wmkit.data import Episode, EpisodeSource
+from wmkit.data import EpisodeSource
+from wmkit.evaluation.held_out import read_episodes
 from wmkit.evaluation.predictors import COPY_LAST, IMAGINED, MEAN_IMAGE, OBSERVED, SHUFFLED_ACTIONS
 from wmkit.evaluation.record import Metric
+from wmkit.evaluation.rollout import evaluating, groups_of_rows, observe, rows_of
 from wmkit.networks.dreamer import to_unit
 from wmkit.world_model import WorldModel
 
@@ -38,34 +41,68 @@ class Setting:
     horizon: int
     """Imagined steps."""
     seed: int
-    episode: Episode
-    """The first held-out one: it shows which ground truth there is."""
-    training: EpisodeSource | None = None
-    """Episodes of the training split; None where the held-out ones are from elsewhere."""
+    episode: Mapping[str, Any]
+    """Arrays of the first held-out one: they show which ground truth there is."""
+    open_training: Callable[[int], EpisodeSource] | None = None
+    """Episodes of the training split, their first so many steps; None where there are none."""
+
+    def training(self, length: int) -> EpisodeSource:
+        """For what is fitted: training episodes, of which a world draws `length` steps. `ValueError` without any."""
+        if self.open_training is None:
+            raise ValueError(
+                "Something that is measured must be fitted to training episodes first: say which, training="
+            )
+        return self.open_training(length)
+
+    def training_batch(self, count: int, keys: Sequence[str] = ()) -> Batch:
+        """The first training episodes, context and query, `keys` as extras. Raises `ValueError` as `training` does."""
+        length = self.context + self.horizon
+        return read_episodes(self.training(length), range(count), length, keys)
+
+    def observed(self, batch: Batch) -> Tensor:
+        """Features (B, T, F) of the model's posterior on whole episodes, in eval(), on samples drawn from the seed."""
+        with evaluating(self.model):
+            generator = torch.Generator().manual_seed(self.seed)
+            groups = [
+                observe(self.model, rows_of(batch, rows), self.context, generator) for rows in groups_of_rows(batch)
+            ]
+        return torch.cat([group.features for group in groups])
 
 
 class Prediction:
-    """What one predictor says about some rows and steps; frames are decoded when a measure asks for them."""
+    """What one predictor says about some rows and steps; frames are decoded once, when a measure asks for them."""
 
     def __init__(self, model: WorldModel, *, features: Tensor | None = None, frames: Tensor | None = None) -> None:
         self.model = model
-        self.features = features
-        """(B, T, F); None for a predictor that is no model."""
-        self._frames = frames
+        self._features, self._frames = features, frames
+        self._whole: Prediction = self
+
+    @property
+    def features(self) -> Tensor:
+        """(B, T, F): only of a model's predictions."""
+        assert self._features is not None, "a baseline has frames only: give the measure needs = 'frames'"
+        return self._features
 
     @functools.cached_property
     def frames(self) -> Tensor:
         """(B, T, C, H, W) float32, true frames in [0, 1]; predicted ones are not clamped."""
-        if self._frames is not None:
-            return to_unit(self._frames)
-        assert self.features is not None, "a prediction has features or frames"
-        return to_unit(self.model.decode(self.features))
+        if self._whole is not self:
+            return self._whole.frames[:, -self.steps :]
+        return to_unit(self.model.decode(self.features) if self._frames is None else self._frames)
+
+    @property
+    def steps(self) -> int:
+        """T."""
+        known = self._frames if self._features is None else self._features
+        assert known is not None, "a prediction has features or frames"
+        return known.shape[1]
 
     def last(self, steps: int) -> Prediction:
         """The last steps alone."""
-        features = None if self.features is None else self.features[:, -steps:]
-        known = self._frames if self._frames is not None else self.__dict__.get("frames")
-        return Prediction(self.model, features=features, frames=None if known is None else known[:, -steps:])
+        parts = (None if part is None else part[:, -steps:] for part in (self._features, self._frames))
+        found = Prediction(self.model, features=next(parts), frames=next(parts))
+        found._whole = self._whole
+        return found
 
 
 class Measure(ABC):

@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import polars as pl
 import pytest
 import torch
 from torch import Tensor
@@ -9,20 +10,21 @@ from torch import Tensor
 from wmkit.batch import Batch
 from wmkit.data import GeneratedEpisodes
 from wmkit.data.collate import Piece, collate
-from wmkit.evaluation.old_predictors import FIRST_MAP, GENERATION
-from wmkit.evaluation.tiles import (
-    DOOR,
-    DOOR_MAJORITY,
+from wmkit.evaluation.measures.base import Prediction
+from wmkit.evaluation.measures.doors import (
+    BOTH,
     KEYS,
-    OPEN,
+    STATE,
     TILES,
+    Doors,
     TileTruth,
     first_alike,
+    image_of,
     nearest_tiles,
-    picture_of,
     remembered_map,
-    tile_accuracy,
 )
+from wmkit.evaluation.predictors import IMAGINED, INITIAL_MAP, MAJORITY
+from wmkit.evaluation.record import Measurements, frame_of
 from wmkit_envs import MultiDoorsKeys
 
 CONTEXT = 48
@@ -51,6 +53,22 @@ def atlas(source: GeneratedEpisodes) -> Tensor:
     return torch.from_numpy(source.episode(0)["atlas"])
 
 
+def measured(query: Batch, tiles: Tensor) -> Measurements:
+    """Doors where `imagined` shows these tiles."""
+    doors, atlas = Doors(), query.extras["atlas"][0, 0]
+    doors.prepare(None, query)
+    shown = {IMAGINED: tiles, INITIAL_MAP: remembered_map(query)}
+    scores = {name: doors.score(Prediction(None, frames=image_of(x, atlas)), query) for name, x in shown.items()}
+    counts = doors.counts(query)
+    parts = [
+        frame_of(metric, name, values.double().numpy(), 1, counts[metric].numpy())
+        for name, found in (scores | dict(doors.answers(query))).items()
+        for metric, values in found.items()
+    ]
+    metrics = {metric.name: metric for metric in doors.metrics}
+    return Measurements(pl.concat(parts), metrics, CONTEXT, query.shape[1]).judged()
+
+
 def test_every_tile_is_found_again_in_its_picture(query: Batch, atlas: Tensor) -> None:
     expected = first_alike(atlas)[query.extras["tiles"].long()]
     assert torch.equal(nearest_tiles(query.image, atlas), expected)
@@ -65,7 +83,7 @@ def test_tiles_that_look_alike_are_one(atlas: Tensor) -> None:
 
 
 def test_pictures_of_tiles_are_the_episodes_pictures(query: Batch, atlas: Tensor) -> None:
-    assert torch.equal(picture_of(query.extras["tiles"].long(), atlas), query.image)
+    assert torch.equal(image_of(query.extras["tiles"].long(), atlas), query.image)
 
 
 def test_the_first_map_is_the_truth_until_a_door_opens_or_a_key_is_taken(episodes: Batch) -> None:
@@ -77,18 +95,19 @@ def test_the_first_map_is_the_truth_until_a_door_opens_or_a_key_is_taken(episode
 
 
 def test_the_truth_is_right_and_an_unchanging_map_is_wrong_about_open_doors(query: Batch, atlas: Tensor) -> None:
-    truth = TileTruth.of(query, atlas)
-    perfect = tile_accuracy(query, atlas, {GENERATION: truth.tiles})
-    whole = (1, perfect.horizon)
-    for kind in (TILES, OPEN, DOOR):
-        assert perfect.over(GENERATION, kind, whole).mean == 1
+    truth = TileTruth.of(query)
+    perfect = measured(query, truth.tiles)
+    for metric in (TILES, STATE, BOTH):
+        assert perfect.estimate(metric.name, IMAGINED).mean == 1
     shut = (~truth.is_open & truth.shown).sum(-1) / truth.shown.sum(-1)
-    assert perfect.over(FIRST_MAP, OPEN, whole).mean == pytest.approx(float(shut.nanmean(1).mean()))
-    assert [verdict.holds for verdict in perfect.verdicts()] == [True, True]
+    assert perfect.estimate(STATE.name, INITIAL_MAP).mean == pytest.approx(float(shut.nanmean(1).mean()))
+    assert perfect.predictors(STATE.name) == [IMAGINED, INITIAL_MAP, MAJORITY]
+    assert [verdict.holds for verdict in perfect.verdicts] == [True, True]
+    assert list(perfect.columns(STATE.name)) == ["1-24", "25-48", "49-72", "73-96", "1-96"]
 
 
 def test_doors_in_view_are_where_the_tiles_show_them(query: Batch, atlas: Tensor) -> None:
-    truth = TileTruth.of(query, atlas)
+    truth = TileTruth.of(query)
     tiles = query.extras["tiles"].long()
     # in MiniGrid's alphabet shut doors are 18 to 23 and open ones 24 to 29
     assert torch.equal(truth.in_view.any(2), tiles >= 18)
@@ -97,61 +116,52 @@ def test_doors_in_view_are_where_the_tiles_show_them(query: Batch, atlas: Tensor
 
 
 def test_a_door_of_another_colour_is_the_wrong_tile_in_the_right_state(query: Batch, atlas: Tensor) -> None:
-    truth = TileTruth.of(query, atlas)
+    truth = TileTruth.of(query)
     shut = truth.tiles >= 18  # open ones look like floor in tiles of 4 pixels
     colours = truth.tiles[shut].unique().tolist()
     swapped = truth.tiles.clone()
     for number, other in zip(colours, colours[1:] + colours[:1], strict=True):
         swapped[truth.tiles == number] = other
-    shares = truth.judge(swapped)
+    shares = truth.judge(swapped, truth.meaning())
     counts = truth.shown.any(-1)
-    assert (shares[OPEN][counts] == 1).all()
+    assert (shares[STATE.name][counts] == 1).all()
     open_ones = (truth.is_open & truth.shown).sum(-1) / truth.shown.sum(-1)
-    assert torch.equal(shares[DOOR][counts], open_ones[counts])
-    assert shares[OPEN][~counts].isnan().all()
+    assert torch.equal(shares[BOTH.name][counts], open_ones[counts])
+    assert shares[STATE.name][~counts].isnan().all()
 
 
 def test_what_was_never_a_door_is_wrong(query: Batch, atlas: Tensor) -> None:
-    truth = TileTruth.of(query, atlas)
-    shares = truth.judge(torch.ones_like(truth.tiles))  # walls
-    assert shares[OPEN].nansum() == shares[DOOR].nansum() == 0
+    truth = TileTruth.of(query)
+    shares = truth.judge(torch.ones_like(truth.tiles), truth.meaning())  # walls
+    assert shares[STATE.name].nansum() == shares[BOTH.name].nansum() == 0
 
 
 def test_steps_after_the_walk_count_for_nothing(query: Batch, atlas: Tensor) -> None:
-    truth = TileTruth.of(query, atlas)
+    truth = TileTruth.of(query)
     for row in range(len(truth.tiles)):
         end = int(truth.moving[row].sum())
         assert truth.moving[row, :end].all()
         assert (truth.tiles[row, end - 1 :] == truth.tiles[row, -1]).all()
         assert not (truth.tiles[row, end - 2] == truth.tiles[row, -1]).all()
-    assert truth.judge(truth.tiles)[TILES][~truth.moving].isnan().all()
+    counts = Doors().counts(query)
+    assert torch.equal(counts[TILES.name], truth.moving)
+    assert not (counts[STATE.name] & ~truth.moving).any()
 
 
 def test_majority_of_a_step_is_right_for_at_least_half_of_its_doors(query: Batch, atlas: Tensor) -> None:
-    truth = TileTruth.of(query, atlas)
-    right = truth.judge_majority()[OPEN].nan_to_num() * truth.shown.sum(-1)
+    truth = TileTruth.of(query)
+    right = truth.judge_majority()[STATE.name].nan_to_num() * truth.shown.sum(-1)
     assert (right.sum(0) * 2 >= truth.shown.sum((0, 2))).all()
 
 
-def test_curves_and_figures_as_they_are_saved(query: Batch, atlas: Tensor) -> None:
-    saved = tile_accuracy(query, atlas, {GENERATION: TileTruth.of(query, atlas).tiles}).to_json()
-    entry = saved[GENERATION][OPEN]
-    assert (entry["mean"], entry["half_width"], len(entry["curve"])) == (1.0, 0.0, query.shape[1])
-    assert set(entry["curve"]) <= {1.0, None}
-    assert list(entry["parts"]) == ["1-24", "25-48", "49-72", "73-96", "1-96"]
-    assert entry["parts"]["1-96"] == {"mean": 1.0, "half_width": 0.0}
-    assert set(saved) == {GENERATION, FIRST_MAP, DOOR_MAJORITY}
-
-
 def test_a_query_of_one_step_is_a_walk_of_one_step(query: Batch, atlas: Tensor) -> None:
-    truth = TileTruth.of(query.window(0, 1), atlas)
+    truth = TileTruth.of(query.window(0, 1))
     assert truth.moving.tolist() == [[True]] * len(truth.tiles)
 
 
-def test_steps_without_a_door_in_view_are_none_in_what_is_saved(query: Batch, atlas: Tensor) -> None:
+def test_where_no_door_is_in_view_doors_are_not_measured(query: Batch, atlas: Tensor) -> None:
     none = torch.zeros_like(query.extras["doors_pos"]) - 99
     away = dataclasses.replace(query, extras={**query.extras, "doors_pos": none})
-    judged = tile_accuracy(away, atlas, {GENERATION: TileTruth.of(query, atlas).tiles})
-    assert not judged.shows_doors
-    assert judged.to_json()[GENERATION][OPEN]["parts"]["1-96"] == {"mean": None, "half_width": None}
-    assert tile_accuracy(query, atlas, {GENERATION: TileTruth.of(query, atlas).tiles}).shows_doors
+    judged = measured(away, TileTruth.of(query).tiles)
+    assert judged.measures == [TILES.name]
+    assert judged.verdicts == ()

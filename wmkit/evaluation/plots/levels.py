@@ -4,16 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-import numpy.typing as npt
+from einops import rearrange, repeat
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from wmkit.evaluation.errors import Errors
-from wmkit.evaluation.figures import DOTS_PER_INCH, QUERY_STEPS
 from wmkit.evaluation.levels.entropy import OPEN_LOOP, POSTERIOR, PRIOR, LevelEntropy
 from wmkit.evaluation.levels.kl import LevelKL
 from wmkit.evaluation.levels.reading import Blind, name_of
@@ -21,14 +17,16 @@ from wmkit.evaluation.levels.reset import IMAGINED, IN_CONTEXT, LevelReset
 from wmkit.evaluation.levels.samples import LevelSamples
 from wmkit.evaluation.levels.speeds import SpeedAdaptation
 from wmkit.evaluation.levels.times import TrainingTime
-from wmkit.evaluation.video import figures as video_figures
-from wmkit.evaluation.video.report import FLOORS, GENERATION, TITLES, TRUE_FRAMES, VideoEvaluation
+from wmkit.evaluation.plots.curves import draw_curve, finish_panel
+from wmkit.evaluation.plots.strips import DOTS_PER_INCH, QUERY_STEPS, show_image
+from wmkit.evaluation.plots.video import Frame
+from wmkit.evaluation.predictors import IMAGINED as IMAGINED_FRAMES
+from wmkit.evaluation.predictors import predictor
+from wmkit.evaluation.record import Measurements
 
 COLOURS = ("tab:blue", "tab:orange", "tab:green", "tab:red", "tab:purple", "tab:brown")
 """Of levels, bottom first."""
 LINES = {PRIOR: ("0.45", "-"), POSTERIOR: ("tab:blue", "-"), OPEN_LOOP: ("tab:orange", "-")}
-REFERENCES: dict[str, Any] = {TRUE_FRAMES: (0, (1, 1))} | {name: video_figures.LINES[name][1] for name in FLOORS}
-"""Dashes of what is in the figure of one run too: floors as there."""
 NEAR_ZERO = 0.01
 """Where a logarithmic axis of bits or nats becomes linear, so that a collapsed level still has a place on it."""
 
@@ -64,7 +62,7 @@ def draw_entropy(found: LevelEntropy, path: Path, title: str) -> None:
     panels = figure.subplots(len(found.levels), 1, sharex=True, squeeze=False)[::-1, 0]
     for number, (axes, curves) in enumerate(zip(panels, found.levels, strict=True), start=1):
         for name, (colour, style) in LINES.items():
-            _line(axes, curves[name].steps, curves[name].nats, name, colour, style)
+            draw_curve(axes, curves[name].over_clips(), name, colour, style)
         axes.axvline(0.5, color="0.2", linewidth=0.8)
         axes.set_ylabel(f"level {number}\nentropy, nats", fontsize=9)
         axes.grid(alpha=0.25)
@@ -89,7 +87,7 @@ def draw_reset(found: LevelReset, path: Path, title: str, last: int) -> None:
         _means(grid[0, column], found, name, last)
         _curves(grid[1, column], found, name)
     grid[1, -1].legend(fontsize=7)
-    clips = found.measures[()][names[0]].per_episode.shape[0]
+    clips = len(found.measures[()][names[0]])
     figure.suptitle(f"{title}\ncontexts of {found.context} frames, {clips} held-out clips", fontsize=9)
     figure.savefig(path)
 
@@ -105,7 +103,7 @@ def draw_samples(found: LevelSamples, path: Path, title: str) -> None:
     grid = figure.subplots(len(rows), len(times), squeeze=False)
     for line, (name, frames) in zip(grid, rows, strict=True):
         for axes, time in zip(line, times, strict=True):
-            _picture(axes, frames[time], time < found.context)
+            show_image(axes, _pixels(frames[time]), time < found.context)
         line[0].set_ylabel(name, fontsize=8, rotation=0, ha="right", va="center")
     for axes, time in zip(grid[0], times, strict=True):
         axes.set_title(f"{time + 1 - found.context:+d}" if time >= found.context else f"seen {time + 1}", fontsize=8)
@@ -134,27 +132,27 @@ def draw_speeds(found: SpeedAdaptation, path: Path) -> None:
     figure.savefig(path)
 
 
-def draw_horizon(found: Mapping[str, VideoEvaluation], path: Path, title: str) -> None:
-    """One panel per metric: a line for each run, and in grey what needs no model."""
+def draw_horizon(found: Mapping[str, Measurements], path: Path, title: str) -> None:
+    """One panel per measure: a line for each run, beside what needs no model."""
     first = next(iter(found.values()))
-    figure = Figure(figsize=(11.0, 3.0 * -(-len(first.curves) // 2) + 0.6), dpi=DOTS_PER_INCH, layout="constrained")
-    panels = figure.subplots(-(-len(first.curves) // 2), 2, squeeze=False).flatten()
-    steps = range(1, first.horizon + 1)
-    for axes, metric in zip(panels, first.curves, strict=False):
-        for number, (label, evaluation) in enumerate(found.items()):
-            _line(axes, steps, evaluation.curves[metric][GENERATION], label, f"C{number}")
-        for name, style in REFERENCES.items():
-            if name in first.curves[metric]:
-                _line(axes, steps, first.curves[metric][name], name, "0.55" if name in FLOORS else "0.2", style)
-        axes.set_title(TITLES[metric], fontsize=9)
+    rows = -(-len(first.measures) // 2)
+    figure = Figure(figsize=(11.0, 3.0 * rows + 0.6), dpi=DOTS_PER_INCH, layout="constrained")
+    panels = figure.subplots(rows, 2, squeeze=False).flatten()
+    for axes, measure in zip(panels, first.measures, strict=False):
+        for number, (label, one) in enumerate(found.items()):
+            draw_curve(axes, one.curve(measure, IMAGINED_FRAMES), label, f"C{number}")
+        for name in first.predictors(measure):
+            if name != IMAGINED_FRAMES:
+                known = predictor(name)
+                draw_curve(axes, first.curve(measure, name), known.label, known.colour, known.dash)
+        finish_panel(axes, first.metrics[measure], first.horizon)
         axes.set_xlabel("frames after the context", fontsize=8)
-        axes.grid(alpha=0.25)
-    for axes in panels[len(first.curves) :]:
+    for axes in panels[len(first.measures) :]:
         axes.axis("off")
     handles = {line.get_label(): line for axes in panels for line in axes.get_lines()}
     figure.legend(handles.values(), handles.keys(), loc="outside right upper", fontsize=8, frameon=False)
     figure.suptitle(
-        f"{title}, {first.clips} held-out clips, {first.context} frames seen; bands: 95 % over clips", fontsize=9
+        f"{title}, {first.episodes} held-out clips, {first.context} frames seen; bands: 95 % over clips", fontsize=9
     )
     figure.savefig(path)
 
@@ -171,14 +169,6 @@ def draw_times(found: Sequence[TrainingTime], base: TrainingTime, path: Path) ->
     axes.invert_yaxis()
     axes.set_xlabel(f"training time per frame, relative to {base.label}")
     figure.savefig(path)
-
-
-def _line(axes: Axes, steps: Sequence[int], errors: Errors, label: str, colour: str, style: Any = "-") -> None:
-    """Mean with its 95 % interval; marked where there are few ticks."""
-    mean, half = errors.mean().numpy(), errors.half_width().numpy()
-    marker = "o" if len(steps) < 40 else ""
-    axes.plot(steps, mean, linestyle=style, marker=marker, markersize=2.5, color=colour, label=label, linewidth=1.4)
-    axes.fill_between(steps, mean - half, mean + half, color=colour, alpha=0.15, linewidth=0)
 
 
 def _who_sees(axes: Axes, found: LevelReset) -> None:
@@ -216,13 +206,13 @@ def _means(axes: Axes, found: LevelReset, name: str, last: int) -> None:
 
 def _curves(axes: Axes, found: LevelReset, name: str) -> None:
     """Over time: all see, each level blind in turn, none sees; the context lies to the left of the line."""
-    _line(axes, found.steps, found.measures[_all_see()][name], name_of(_all_see(), found.levels), "0.2")
+    draw_curve(axes, found.curve(_all_see(), name), name_of(_all_see(), found.levels), "0.2")
     if found.levels > 1:
         for level in range(1, found.levels + 1):
             label = name_of((level,), found.levels)
-            _line(axes, found.steps, found.measures[(level,)][name], label, _colour(level))
+            draw_curve(axes, found.curve((level,), name), label, _colour(level))
     blind = _none_sees(found)
-    _line(axes, found.steps, found.measures[blind][name], name_of(blind, found.levels), "0.5", ":")
+    draw_curve(axes, found.curve(blind, name), name_of(blind, found.levels), "0.5", ":")
     axes.axvline(0.5, color="0.2", linewidth=0.8)
     axes.set_xlabel("frames after the context")
     axes.set_ylabel(name.replace("_", " "), fontsize=8)
@@ -243,14 +233,10 @@ def _times(context: int, horizon: int) -> list[int]:
     return [*range(max(0, context - 3), context), *(context + step - 1 for step in query)]
 
 
-def _picture(axes: Axes, image: Tensor, in_context: bool) -> None:
-    pixels: npt.NDArray[np.float32] = image.permute(1, 2, 0).numpy()
-    axes.imshow(np.repeat(pixels, 3, axis=-1) if pixels.shape[-1] == 1 else pixels, interpolation="nearest")
-    axes.set_xticks([])
-    axes.set_yticks([])
-    for spine in axes.spines.values():
-        spine.set_color("tab:blue" if in_context else "tab:orange")
-        spine.set_linewidth(1.6)
+def _pixels(image: Tensor) -> Frame:
+    """(C, H, W) in [0, 1] -> (H, W, 3) bytes."""
+    image = (image * 255).round().byte()
+    return repeat(image.numpy(), "1 h w -> h w 3") if len(image) == 1 else rearrange(image.numpy(), "c h w -> h w c")
 
 
 def _speed(speed: float) -> str:

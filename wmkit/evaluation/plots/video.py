@@ -1,8 +1,10 @@
-"""A few episodes as frames for the eye: what happened beside what the model made of it; and the GIF of that."""
+"""What happened beside what the model made of it, for a few episodes: as frames, and as a GIF or MP4."""
 
 from __future__ import annotations
 
 import dataclasses
+import importlib.util
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -31,7 +33,7 @@ LAST_MILLISECONDS = 1500
 
 
 @dataclasses.dataclass(frozen=True)
-class Film:
+class Video:
     """Frames of E episodes, context and query."""
 
     truth: Tensor
@@ -44,13 +46,13 @@ class Film:
     def __post_init__(self) -> None:
         if self.truth.shape != self.model.shape or self.truth.ndim != 5:
             raise ValueError(
-                f"Film: expected two equal shapes (E, T, C, H, W), got {tuple(self.truth.shape)} "
+                f"Video: expected two equal shapes (E, T, C, H, W), got {tuple(self.truth.shape)} "
                 f"and {tuple(self.model.shape)}"
             )
         if self.truth.dtype != torch.uint8 or self.model.dtype != torch.uint8:
-            raise ValueError(f"Film: expected uint8 frames, got {self.truth.dtype} and {self.model.dtype}")
+            raise ValueError(f"Video: expected uint8 frames, got {self.truth.dtype} and {self.model.dtype}")
         if not 0 < self.context < self.truth.shape[1]:
-            raise ValueError(f"Film: expected a context within 1..{self.truth.shape[1] - 1}, got {self.context}")
+            raise ValueError(f"Video: expected a context within 1..{self.truth.shape[1] - 1}, got {self.context}")
 
     @property
     def episodes(self) -> int:
@@ -68,36 +70,62 @@ class Film:
         return image if image.shape[-1] == 3 else np.repeat(image[..., :1], 3, axis=-1)
 
 
-def write_gif(film: Film, path: Path) -> None:
+def write_video(video: Video, path: Path) -> None:
     """Truth | model for every episode, side by side: blue frames while observing, orange ones while imagining.
 
-    Begins `CONTEXT_SHOWN` steps before the query and loops for ever. Raises `ValueError` unless the path ends in .gif.
+    Begins `CONTEXT_SHOWN` steps before the query; a GIF loops for ever. Raises `ValueError` unless the path ends in
+    .gif or .mp4, and for .mp4 where PyAV is not installed.
     """
-    if path.suffix != ".gif":
-        raise ValueError(f"Expected a path that ends in .gif, got {path}")
-    first, *others = [page(film, time) for time in shown_times(film)]
-    durations = [MILLISECONDS] * len(others) + [LAST_MILLISECONDS]
-    first.save(path, save_all=True, append_images=others, duration=durations, loop=0)
+    check_path(path)
+    pages = [page(video, time) for time in shown_times(video)]
+    if path.suffix == ".mp4":
+        _write_mp4(pages, path)
+        return
+    durations = [MILLISECONDS] * (len(pages) - 1) + [LAST_MILLISECONDS]
+    pages[0].save(path, save_all=True, append_images=pages[1:], duration=durations, loop=0)
 
 
-def shown_times(film: Film) -> range:
+def check_path(path: Path) -> None:
+    """Raise `ValueError` where `write_video` would."""
+    if path.suffix not in (".gif", ".mp4"):
+        raise ValueError(f"Expected a path that ends in .gif or .mp4, got {path}")
+    if path.suffix == ".mp4" and importlib.util.find_spec("av") is None:
+        raise ValueError("MP4 needs PyAV: install it with `pip install av`, or write a .gif")
+
+
+def shown_times(video: Video) -> range:
     """The steps that the GIF shows."""
-    return range(max(0, film.context - CONTEXT_SHOWN), film.truth.shape[1])
+    return range(max(0, video.context - CONTEXT_SHOWN), video.truth.shape[1])
 
 
-def page(film: Film, time: int) -> Image.Image:
+def page(video: Video, time: int) -> Image.Image:
     """The whole picture at one time: a line of text above a grid, two episodes wide, of truth | model pairs."""
-    colour = CONTEXT_COLOUR if time < film.context else QUERY_COLOUR
-    return _with_text(_enlarged(_grid(film, time, colour)), _caption(film, time), colour)
+    colour = CONTEXT_COLOUR if time < video.context else QUERY_COLOUR
+    return _with_text(_enlarged(_grid(video, time, colour)), _caption(video, time), colour)
 
 
-def _grid(film: Film, time: int, colour: Colour) -> Frame:
+def _write_mp4(pages: list[Image.Image], path: Path) -> None:
+    """H.264; the last page is held as long as in a GIF."""
+    import av
+
+    with av.open(str(path), "w") as container:
+        width, height = (side + side % 2 for side in pages[0].size)  # the codec wants even sides
+        stream = container.add_stream("libx264", rate=Fraction(1000, MILLISECONDS))
+        stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+        for image in [*pages, *pages[-1:] * (LAST_MILLISECONDS // MILLISECONDS)]:
+            whole = Image.new("RGB", (width, height), (BACKGROUND,) * 3)
+            whole.paste(image.convert("RGB"))
+            container.mux(stream.encode(av.VideoFrame.from_image(whole)))
+        container.mux(stream.encode())
+
+
+def _grid(video: Video, time: int, colour: Colour) -> Frame:
     """All pairs at their own size, a border of one pixel around each frame."""
     pairs = [
         np.concatenate(
-            [_framed(film.frame(source, episode, time), colour) for source in (film.truth, film.model)], axis=1
+            [_framed(video.frame(source, episode, time), colour) for source in (video.truth, video.model)], axis=1
         )
-        for episode in range(film.episodes)
+        for episode in range(video.episodes)
     ]
     if len(pairs) > 1 and len(pairs) % 2:
         pairs.append(np.full_like(pairs[0], BACKGROUND))
@@ -139,7 +167,7 @@ def _with_text(grid: Image.Image, text: str, colour: Colour) -> Image.Image:
     return result
 
 
-def _caption(film: Film, time: int) -> str:
-    if time < film.context:
-        return f"truth | reconstruction    context {time + 1} of {film.context}"
-    return f"truth | imagination    step {time + 1 - film.context} of {film.horizon}"
+def _caption(video: Video, time: int) -> str:
+    if time < video.context:
+        return f"truth | reconstruction    context {time + 1} of {video.context}"
+    return f"truth | imagination    step {time + 1 - video.context} of {video.horizon}"

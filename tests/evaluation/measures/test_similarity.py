@@ -5,7 +5,7 @@ import pytest
 import torch
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
-from wmkit.evaluation.video.similarity import SIMILARITIES, psnr, ssim_gaussian11, ssim_skimage_l2
+from wmkit.evaluation.measures.similarity import SIMILARITIES, psnr, ssim_gaussian11, ssim_skimage_l2
 
 
 def videos(channels=1, noise=0.2):
@@ -82,7 +82,7 @@ def test_an_exact_frame_has_the_best_score(name, best):
 def test_how_many_frames_are_worked_on_at_a_time_does_not_matter(name, monkeypatch):
     prediction, target = videos()
     whole = SIMILARITIES[name](prediction, target)
-    monkeypatch.setattr("wmkit.evaluation.video.similarity.FRAMES_AT_ONCE", 4)
+    monkeypatch.setattr("wmkit.evaluation.measures.similarity.FRAMES_AT_ONCE", 4)
     torch.testing.assert_close(SIMILARITIES[name](prediction, target), whole)
 
 

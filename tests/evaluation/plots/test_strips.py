@@ -1,15 +1,15 @@
-"""The strip and the curve as files."""
+"""The strip as a file."""
 
 import torch
 from PIL import Image
 
-from wmkit.evaluation.figures import DOTS_PER_INCH, draw_curve, draw_strip, strip_times
-from wmkit.evaluation.film import Film
+from wmkit.evaluation.plots.strips import DOTS_PER_INCH, draw_strip, strip_times
+from wmkit.evaluation.plots.video import Video
 
 
 def test_strip_grows_with_episodes_and_times(tmp_path):
     frames = torch.randint(256, (2, 30, 3, 8, 8), dtype=torch.uint8)
-    draw_strip(Film(frames, frames, 10), tmp_path / "strip.png", "A world")
+    draw_strip(Video(frames, frames, 10), tmp_path / "strip.png", "A world")
     with Image.open(tmp_path / "strip.png") as image:
         width, height = image.size
     columns = len(strip_times(10, 20))
@@ -22,9 +22,3 @@ def test_strip_shows_the_end_of_the_context_and_the_end_of_the_query():
     assert times == [16, 33, 49, 50, 51, 54, 59, 69, 84, 99]
     assert strip_times(context=2, horizon=1) == [0, 1, 2]
     assert strip_times(context=10, horizon=8)[-1] == 17
-
-
-def test_curve_is_drawn(evaluation, tmp_path):
-    draw_curve(evaluation, tmp_path / "curve.png", "A world")
-    with Image.open(tmp_path / "curve.png") as image:
-        assert image.size == (round(8.0 * DOTS_PER_INCH), round(4.6 * DOTS_PER_INCH))

@@ -1,4 +1,4 @@
-"""How alike are two frames? SSIM in two named modes, and PSNR; per frame, (B, T), never pooled over frames.
+"""How alike are two frames? SSIM in two named modes, and PSNR; per frame, never pooled over frames.
 
 Two figures called SSIM can differ by 0.25 on the same frames: the window, the data range L and what is done at the
 border are conventions. So each mode has a name, and there is none called plain SSIM.
@@ -11,6 +11,11 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from wmkit.batch import Batch
+from wmkit.evaluation.measures.base import Measure, Prediction, Scores, Setting, register_measure
+from wmkit.evaluation.predictors import BEST_OF_N, BLACK, COPY_LAST, IMAGINED, MEAN_IMAGE, OTHER_CLIP
+from wmkit.evaluation.ranges import VIDEO_RANGES
+from wmkit.evaluation.record import Metric
 from wmkit.networks.dreamer import to_unit
 
 FRAMES_AT_ONCE = 256
@@ -63,7 +68,30 @@ SIMILARITIES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "ssim_gaussian11": ssim_gaussian11,
     "psnr": psnr,
 }
-"""Each (prediction, target) -> (B, T), more is better."""
+_LABELS = {
+    "ssim_skimage_l2": "SSIM, skimage mode: uniform 7x7, L = 2 (as CW-VAE printed)",
+    "ssim_gaussian11": "SSIM, Gaussian 11x11, L = 1",
+    "psnr": "PSNR",
+}
+
+
+@register_measure("similarity")
+class Similarity(Measure):
+    """SSIM and PSNR of imagined frames, beside baselines that know nothing of motion."""
+
+    metrics = tuple(
+        Metric(name, "dB" if name == "psnr" else "1 for equal frames", "higher", label, VIDEO_RANGES)
+        for name, label in _LABELS.items()
+    )
+    predictors = (IMAGINED, BEST_OF_N, BLACK, MEAN_IMAGE, COPY_LAST, OTHER_CLIP)
+    by_default = False
+
+    def applies(self, setting: Setting) -> bool:
+        """Frames of at least 11x11: the larger window must lie inside."""
+        return min(setting.model.image_shape[1:]) >= 11
+
+    def score(self, prediction: Prediction, truth: Batch) -> Scores:
+        return {name: function(prediction.frames, truth.image) for name, function in SIMILARITIES.items()}
 
 
 def _ssim(x: Tensor, y: Tensor, weight: Tensor, span: float, sample: float) -> Tensor:

@@ -1,0 +1,113 @@
+"""`wmkit evaluate` and `wmkit imagine` on a trained run of a tiny model."""
+
+import json
+from functools import partial
+
+import pytest
+import torch
+from PIL import Image
+
+from wmkit.cli.__main__ import main
+from wmkit.config import DataConfig, EvalConfig, RunConfig, TrainConfig
+from wmkit.evaluation import Measurements, fit_frame_probe, make_video, whole_episodes, write_video
+from wmkit.evaluation.measures import digits
+from wmkit.loading import load
+from wmkit.training.command import train_in_folder
+from wmkit.training.run_folder import RunFolder
+from wmkit_envs import MovingMnist
+
+CONFIG = RunConfig(
+    world=MovingMnist(side=32),
+    backbone="gru",
+    size="tiny",
+    data=DataConfig(length=6, batch_size=2, episode_length=12, episodes=2, workers=0),
+    train=TrainConfig(steps=2, eval_every=2, checkpoint_every=2, device="cpu"),
+    eval=EvalConfig(episodes=3, context=5, horizon=7),
+)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs") / "run"
+    train_in_folder(CONFIG, RunFolder(folder))
+    return folder
+
+
+def test_evaluate_measures_what_it_is_asked_for(run, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(digits, "fit_frame_probe", partial(fit_frame_probe, steps=3))
+    words = ("--measures", "all", "--episodes", "4", "--samples", "2", "--horizon", "9", "--checkpoint", "last")
+    assert main(["evaluate", str(run), *words, "--out", str(tmp_path)]) == 0
+    found = Measurements.load(tmp_path)
+    assert (found.episodes, found.context, found.horizon, found.about["samples"]) == (4, 5, 9, 2)
+    assert found.measures == [
+        "frame_error", "ssim_skimage_l2", "ssim_gaussian11", "psnr", "identity_accuracy", "position_error",
+    ]  # fmt: skip
+    assert {"true_frames", "best_of_n"} <= set(found.predictors("identity_accuracy"))
+    assert "Digits: scikit-learn's." in found.metrics["identity_accuracy"].caption
+    assert "another clip" in capsys.readouterr().out
+    saved = json.loads((tmp_path / "evaluation.json").read_text())
+    assert "scikit-learn's" in saved["measures"]["position_error"]["caption"]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--episodes", "1"], "--episodes: expected at least 2, got 1"),
+        (["--samples", "0"], "--samples: expected at least 1, got 0"),
+        (["--horizon", "2000"], "an episode of moving_mnist_side32 has 1000"),
+        (["--episodes-from", "moving_mnist"], "images (1, 64, 64)"),
+        (["--measures", "digit"], "Unknown measure 'digit'. Did you mean 'digits'?"),
+        (["--measures", "frames,rewards"], "'rewards' does not apply"),
+    ],
+)
+def test_evaluate_refuses_what_cannot_be(run, words, message, capsys):
+    assert main(["evaluate", str(run), *words]) == 2
+    assert message in capsys.readouterr().err
+
+
+def imagine(*words) -> int:
+    return main(["imagine", *(str(word) for word in words)])
+
+
+def test_imagine_shows_the_first_test_episodes_after_the_context_asked_for(run, tmp_path, capsys):
+    out = tmp_path / "new" / "video.gif"
+    words = ("--episodes", 2, "--context", 4, "--horizon", 6, "--seed", 4)
+    assert imagine(run, "--out", out, *words) == 0
+    assert "2 held-out episodes, 4 steps observed, 6 imagined" in capsys.readouterr().out
+    with Image.open(out) as image:
+        assert image.n_frames == 10
+    batch = whole_episodes(CONFIG, load(run), "test", 2, 10)
+    assert torch.equal(batch.action, torch.zeros(2, 10, 0))
+    write_video(make_video(load(run), batch, context=4, horizon=6, seed=4), tmp_path / "expected.gif")
+    assert out.read_bytes() == (tmp_path / "expected.gif").read_bytes()
+
+
+def test_imagine_writes_beside_the_run_and_takes_lengths_from_it(run, tmp_path, capsys):
+    assert imagine(run, "--checkpoint", "last") == 0
+    with Image.open(run / "pictures" / "imagined.gif") as image:
+        assert image.n_frames == 12
+    assert imagine(tmp_path / "no") == 2
+    assert "no does not exist: expected the folder of a run" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--context", "0"], "--context: expected at least 1"),
+        (["--episodes", "0"], "--episodes: expected at least 1"),
+        (["--context", "999", "--horizon", "10"], "are 1009 steps, but an episode of moving_mnist_side32 has 1000"),
+        (["--episodes-from", "no_such_world"], "Unknown world"),
+        (["--checkpoint", "newest"], "expected 'best', 'last' or the folder"),
+        (["--out", "video.avi"], "ends in .gif or .mp4"),
+    ],
+)
+def test_imagine_refuses_what_cannot_be(run, tmp_path, words, message, capsys):
+    assert imagine(run, "--out", tmp_path / "video.gif", *words) == 2
+    assert message in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_place_that_cannot_be_written_to_is_named(run, tmp_path, capsys):
+    (tmp_path / "file").touch()
+    assert imagine(run, "--out", tmp_path / "file" / "video.gif", "--episodes", 1) == 2
+    assert "--out: cannot write" in capsys.readouterr().err

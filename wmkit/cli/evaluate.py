@@ -1,0 +1,42 @@
+"""`wmkit evaluate RUN`: measure a run on held-out episodes, print the tables, fill its folder."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+HELP = "Measures a run on held-out episodes: tables, verdicts, pictures, records.parquet."
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The verb's arguments."""
+    parser.add_argument("run", type=Path, help="the run folder")
+    parser.add_argument("--checkpoint", default="best", help="best, last, or a checkpoint's folder (default: best)")
+    parser.add_argument(
+        "--measures", help="what to measure, separated by commas, or all (default: what applies and is quick)"
+    )
+    parser.add_argument("--episodes", type=int, help="how many held-out episodes (default: as the run says)")
+    parser.add_argument(
+        "--episodes-from", metavar="SOURCE", help="a world or an archive of split test (default: the run's world)"
+    )
+    parser.add_argument("--context", type=int, help="observed steps (default: as the run or its world says)")
+    parser.add_argument("--horizon", type=int, help="imagined steps (default: as the run says)")
+    parser.add_argument(
+        "--samples", type=int, default=1, help="imagined futures of each episode, for best_of_n (default: 1)"
+    )
+    parser.add_argument("--seed", type=int, help="of the latents (default: the run's)")
+    parser.add_argument("--out", type=Path, help="folder for files and pictures (default: the run folder)")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Print the tables and fill the folder; raises `ValueError` for what cannot be."""
+    from wmkit.evaluation import evaluate_run
+
+    wanted = vars(arguments)
+    for name, least in (("context", 2), ("horizon", 1), ("episodes", 2), ("samples", 1)):
+        if wanted[name] is not None and wanted[name] < least:
+            raise ValueError(f"--{name}: expected at least {least}, got {wanted[name]}")
+    names = ("checkpoint", "episodes", "episodes_from", "context", "horizon", "samples", "seed", "out")
+    measures = arguments.measures and arguments.measures.split(",")
+    evaluate_run(arguments.run, measures=measures, **{name: wanted[name] for name in names})
+    return 0

@@ -1,0 +1,1 @@
+"""Pictures of evaluations, by matplotlib without a display, and videos."""
