@@ -30,9 +30,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from wmkit.comparison.cell import Cell, CellFiles, Status
-from wmkit.comparison.command import run_comparison
-from wmkit.comparison.plan import Plan, load_plan
+from wmkit.comparison import Cell, CellFiles, Plan, Status, load_plan, run_comparison
 from wmkit.config import DataConfig, EvalConfig, RunConfig, TrainConfig
 from wmkit.evaluation.levels import analyses
 from wmkit.evaluation.tables import Table
@@ -41,10 +39,10 @@ from wmkit_envs import MovingMnist
 
 OUT = "figures/clockwork"
 SYSTEMS = {
-    "rssm": "backbone.levels=1",
-    "levels2": "backbone.levels=2",
-    "levels4": "backbone.levels=4 backbone.factor=3",
-    **{f"k{factor}": f"backbone.factor={factor}" for factor in (1, 2, 4, 6, 8)},
+    "rssm": ["backbone.levels=1"],
+    "levels2": ["backbone.levels=2"],
+    "levels4": ["backbone.levels=4", "backbone.factor=3"],
+    **{f"k{factor}": [f"backbone.factor={factor}"] for factor in (1, 2, 4, 6, 8)},
 }
 """By name; `k1` is NoTmpAbs, `k4` the CW-VAE of the small preset. Four levels tick faster, as in TALD's Table 1."""
 DEFAULTS = ("seeds=0", "lrs=1e-3", "steps=3000", "jobs=1", f"out={OUT}", "eval.horizon=64")

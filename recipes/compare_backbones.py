@@ -18,17 +18,17 @@ from __future__ import annotations
 import dataclasses
 import sys
 
-from wmkit.comparison.command import run_comparison
+from wmkit.comparison import run_comparison
 from wmkit.config import DataConfig, EvalConfig, ModelConfig, RunConfig, TrainConfig
 from wmkit_envs import DistractingMemory
 
 SYSTEMS = {
-    "s4": "backbone=s4",
-    "transformer_xl": "backbone=transformer_xl",
-    "gru": "backbone=gru",
-    "gru_tbtt": "backbone=gru data.sampler=persistent data.length=8 data.batch_size=64",
+    "s4": ["backbone=s4"],
+    "transformer_xl": ["backbone=transformer_xl"],
+    "gru": ["backbone=gru"],
+    "gru_tbtt": ["backbone=gru", "data.sampler=persistent", "data.length=8", "data.batch_size=64"],
 }
-"""Systems by name. A batch of TBTT has 0.8 times the frames of the others, as in the paper (32 x 50 to 8 x 250)."""
+"""Overrides by name. A batch of TBTT has 0.8 times the frames of the others, as in the paper (32 x 50 to 8 x 250)."""
 
 DEFAULTS = (
     "systems=s4,gru_tbtt,gru,transformer_xl",

@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 from omegaconf import OmegaConf
 
-from wmkit.comparison.cell import Status
-from wmkit.comparison.command import run_comparison
-from wmkit.comparison.plan import load_plan
-from wmkit.comparison.summary import read_summary
+from wmkit.comparison.command import run_comparison, split_overrides
+from wmkit.comparison.plan import Cell, Status, load_plan
+from wmkit.comparison.results import KEY, read_results
 from wmkit.config import RunConfig
+from wmkit.training.run_folder import HOLDER, LOCK
 
 GRID = ("systems=gru", "world.width=8", "seeds=0", "lrs=1e-3", "minutes=1")
 
@@ -21,8 +21,8 @@ GRID = ("systems=gru", "world.width=8", "seeds=0", "lrs=1e-3", "minutes=1")
 @pytest.mark.parametrize(
     ("word", "message"),
     [
-        ("world=ray_two_rooms", "say worlds="),
-        ("backbone=s4", "say systems="),
+        ("world=ray_two_rooms", "use worlds="),
+        ("backbone=s4", "use systems="),
         ("resume=true", "the same command again"),
         ("sytems=s4", "Did you mean 'systems'"),
         ("systems=s77", "Unknown system 's77'"),
@@ -40,8 +40,8 @@ GRID = ("systems=gru", "world.width=8", "seeds=0", "lrs=1e-3", "minutes=1")
         ("lrs=[1e-4,1e-3]", "expected values with commas between"),
         ("retry=yes", "retry: expected true or false, got 'yes'"),
         ("minutes=1,2", "minutes: expected one value, got 1, 2"),
-        ("++world=ray_two_rooms", "say worlds="),
-        ("++train.minutes=3", "say minutes="),
+        ("++world=ray_two_rooms", "use worlds="),
+        ("++train.minutes=3", "use minutes="),
     ],
 )
 def test_a_word_that_makes_no_sense_is_refused_and_nothing_is_written(
@@ -72,10 +72,10 @@ def test_the_later_budget_counts_and_ones_own_systems_are_kept(tiny: RunConfig, 
     assert run_comparison(tiny, {}, (*GRID, f"out={tmp_path}"), own) == 1  # no cell has run
     plan = load_plan(tmp_path)
     assert (plan.minutes, plan.steps, plan.seeds) == (None, 3, (0, 1))
-    assert list(plan.worlds) == [
+    assert [world.name for world in plan.worlds] == [
         "distracting_memory_8_tile4", "distracting_memory_8", "distracting_memory_10_tile4", "distracting_memory_10",
     ]  # fmt: skip
-    assert plan.systems[1].words == ("backbone=gru", "backbone.hidden=32")
+    assert plan.systems[1].overrides == ("backbone=gru", "backbone.hidden=32")
 
 
 def test_cells_run_for_the_minutes_and_as_many_at_a_time_as_the_command_says(
@@ -92,7 +92,7 @@ def test_failed_cells_run_again_where_that_is_asked_for_and_done_ones_never(
     make_folder: Callable[..., Path], tiny: RunConfig, asked_to_run: list[dict[str, Any]]
 ) -> None:
     folder = make_folder(failed=(1,))
-    failed = [result.cell for result in read_summary(folder).results if result.status is Status.FAILED]
+    failed = [Cell(**key) for key in read_results(folder).cells.filter(status=Status.FAILED).select(KEY).to_dicts()]
     for more in ([], ["retry=true"]):
         assert run_comparison(tiny, {}, (*GRID, "seeds=0,1", f"out={folder}"), more) == 1  # that one has still failed
     assert [[*call["configs"]] for call in asked_to_run] == [[], failed]
@@ -109,14 +109,14 @@ def test_a_second_start_leaves_a_comparison_under_way_alone(
         assert other.stdout.readline() == b"held\n"
         assert run_comparison(tiny, {}, (*GRID, f"out={tmp_path}"), []) == 2
         assert f"{tmp_path} is in use by process {other.pid}" in capsys.readouterr().err
-        assert {path.name for path in tmp_path.iterdir()} == {"lock", "process"}
+        assert {path.name for path in tmp_path.iterdir()} == {LOCK, HOLDER}
         other.communicate()
 
 
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ("data.seed=3", "data.seed: 0 for s4, 3 for gru; what is compared has the same"),
+        ("data.seed=3", "data.seed: 0 for s4, 3 for gru; all systems must have the same"),
         ("data={seed:3}", "data.seed: 0 for s4, 3 for gru"),
         ("eval.episodes=3", "eval.episodes: 2 for s4, 3 for gru"),
         ("train.threads=2", "train.threads: 1 for s4, 2 for gru"),
@@ -139,7 +139,7 @@ def test_a_grid_without_one_of_its_axes_is_refused(
 ) -> None:
     words = [word for word in GRID if not word.startswith(missing)]
     assert run_comparison(tiny, {}, words, []) == 2
-    assert f"{missing}=...: what is compared needs it" in capsys.readouterr().err
+    assert f"{missing}=...: a comparison needs it" in capsys.readouterr().err
 
 
 def test_an_out_that_cannot_be_a_folder_is_refused(
@@ -162,15 +162,32 @@ def test_runs_of_another_plan_in_the_folder_are_named(
 
 
 def test_help_lists_the_words_of_a_comparison_and_of_a_run(tiny: RunConfig, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run_comparison(tiny, {"mine": "backbone=gru"}, GRID, ["--help"]) == 0
+    assert run_comparison(tiny, {"mine": ["backbone=gru"]}, GRID, ["--help"]) == 0
     shown = capsys.readouterr().out
     for text in ("retry=true", "mine", "seeds=0", "batch_size: 2", "\nbackbone:\n"):
         assert text in shown
 
 
 def test_help_lists_no_key_that_a_comparison_sets_itself(tiny: RunConfig, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run_comparison(tiny, {"mine": "backbone=gru"}, GRID, ["--help"]) == 0
+    assert run_comparison(tiny, {"mine": ["backbone=gru"]}, GRID, ["--help"]) == 0
     listed = OmegaConf.create(capsys.readouterr().out.partition("\nbackbone choices: ")[2].partition("\n")[2])
     assert not {"world", "seed", "run_dir", "resume"} & set(listed)
     assert not {"lr", "minutes", "steps"} & set(listed["train"])
     assert "warmup" in listed["train"]
+
+
+def test_spaces_in_braces_and_quotes_are_part_of_an_override() -> None:
+    text = "backbone=clockwork backbone.core={name: s4, layers: 1}  plugins=['a b', c] data.length=9"
+    overrides = ["backbone=clockwork", "backbone.core={name: s4, layers: 1}", "plugins=['a b', c]", "data.length=9"]
+    assert split_overrides(text) == overrides
+    with pytest.raises(ValueError, match="key=value"):
+        split_overrides("backbone.core={name: s4")
+
+
+@pytest.mark.usefixtures("asked_to_run")
+def test_a_system_may_have_a_config_in_braces(tiny: RunConfig, tmp_path: Path) -> None:
+    core = "backbone.core={name: s4, layers: 1}"
+    systems = {"recipes": ["backbone=clockwork", core]}
+    own = ["systems=recipes,typed", f"system.typed=backbone=clockwork {core}", f"out={tmp_path}", "eval.horizon=4"]
+    assert run_comparison(tiny, systems, GRID, own) == 1  # no cell has run
+    assert [system.overrides for system in load_plan(tmp_path).systems] == [("backbone=clockwork", core)] * 2

@@ -5,9 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from wmkit.comparison.cell import CellFiles
-from wmkit.comparison.plan import Plan, check_kept, load_plan
-from wmkit.comparison.system import System, find_system
+from wmkit.comparison.plan import CellFiles, Plan, PlannedWorld, System, check_kept, find_system, load_plan
 from wmkit.config import RunConfig, TrainConfig
 from wmkit.files import write_json
 from wmkit_envs import DistractingMemory
@@ -21,7 +19,7 @@ def make_plan() -> Callable[..., Plan]:
         tbtt = ("backbone=gru", "data.sampler=persistent", "data.length=4")
         values: dict[str, object] = {
             "systems": (System("s4", ("backbone=s4",)), System("tbtt", tbtt)),
-            "worlds": {WORLD.name: WORLD},
+            "worlds": (PlannedWorld.of(WORLD),),
             "seeds": (0, 1),
             "lrs": (1e-3, 3e-3),
             "minutes": None,
@@ -39,8 +37,8 @@ def test_all_of_the_first_seed_come_before_the_second(make_plan: Callable[..., P
     assert len({cell.name for cell in cells}) == 8
 
 
-def test_cells_differ_in_nothing_but_the_grid_and_their_systems_words(make_plan: Callable[..., Plan]) -> None:
-    plan = make_plan(words=("data.length=9", "data.batch_size=2"))
+def test_cells_differ_in_nothing_but_the_grid_and_their_systems_overrides(make_plan: Callable[..., Plan]) -> None:
+    plan = make_plan(overrides=("data.length=9", "data.batch_size=2"))
     one, two, *_ = (plan.config(cell, RunConfig(size="tiny")) for cell in plan.cells())
     assert (one.backbone_name, two.backbone_name) == ("s4", "gru")
     assert (one.data.length, two.data.length, two.data.sampler) == (9, 4, "persistent")
@@ -52,7 +50,7 @@ def test_cells_differ_in_nothing_but_the_grid_and_their_systems_words(make_plan:
 
 
 def test_a_system_with_a_rate_of_its_own_runs_at_that_alone(make_plan: Callable[..., Plan], tmp_path: Path) -> None:
-    own = find_system("s4", {"s4": "backbone=s4 train.lr=2e-2"})
+    own = find_system("s4", {"s4": ["backbone=s4", "train.lr=2e-2"]})
     assert own == System("s4", ("backbone=s4",), 2e-2)
     plan = make_plan(systems=(own, System("gru", ("backbone=gru",))), seeds=(0,))
     assert [(cell.system, cell.lr) for cell in plan.cells()] == [("s4", 2e-2), ("gru", 1e-3), ("gru", 3e-3)]
@@ -60,18 +58,18 @@ def test_a_system_with_a_rate_of_its_own_runs_at_that_alone(make_plan: Callable[
     assert plan.config(plan.cells()[0], RunConfig(size="tiny")).train.lr == 2e-2
     plan.save(tmp_path)
     assert load_plan(tmp_path) == plan
-    assert find_system("s4", {"s4": "++train.lr='5e-3'"}) == System("s4", (), 5e-3)
+    assert find_system("s4", {"s4": ["++train.lr='5e-3'"]}) == System("s4", (), 5e-3)
 
 
 @pytest.mark.parametrize("rate", ["1e-3,2e-3", "0", "-1", "nan", "inf", "fast"])
 def test_a_rate_that_is_no_positive_number_is_refused(rate: str) -> None:
     with pytest.raises(ValueError, match=rf"system\.s4: train\.lr: expected one positive number, got {rate}"):
-        find_system("s4", {"s4": f"train.lr={rate}"})
+        find_system("s4", {"s4": [f"train.lr={rate}"]})
 
 
 def test_a_world_with_settings_of_its_own_is_compared_on(make_plan: Callable[..., Plan]) -> None:
     world = DistractingMemory(width=8, target_colors=("red", "blue"))
-    plan = make_plan(worlds={world.name: world})
+    plan = make_plan(worlds=(PlannedWorld.of(world),))
     assert {plan.config(cell, RunConfig()).world for cell in plan.cells()} == {world}
 
 
@@ -83,7 +81,7 @@ def test_minutes_are_a_budget_too(make_plan: Callable[..., Plan]) -> None:
 
 
 def test_steps_are_the_budget_where_the_recipe_has_minutes(make_plan: Callable[..., Plan]) -> None:
-    plan = make_plan(words=("train.minutes=9",))
+    plan = make_plan(overrides=("train.minutes=9",))
     recipe = RunConfig(size="tiny", train=TrainConfig(minutes=7))
     assert {(c.train.steps, c.train.minutes) for c in (plan.config(x, recipe) for x in plan.cells())} == {(5, None)}
 
@@ -102,8 +100,8 @@ def test_a_plan_survives_its_file(make_plan: Callable[..., Plan], tmp_path: Path
         load_plan(tmp_path / "elsewhere")
 
 
-def test_words_that_do_not_fit_a_system_name_it(make_plan: Callable[..., Plan]) -> None:
-    plan = make_plan(words=("backbone.blocks=1",))
+def test_overrides_that_do_not_fit_a_system_name_it(make_plan: Callable[..., Plan]) -> None:
+    plan = make_plan(overrides=("backbone.blocks=1",))
     with pytest.raises(ValueError, match=r"tbtt on .*backbone\.blocks"):
         plan.config(plan.cells()[1], RunConfig(size="tiny"))
 
@@ -133,9 +131,36 @@ def test_a_cell_of_another_budget_is_refused_with_what_differs(make_plan: Callab
 
 
 def test_a_system_is_a_name_of_the_recipe_or_a_backbone() -> None:
-    assert find_system("gru", {}).words == ("backbone=gru",)
-    assert find_system("gru", {"gru": "backbone=gru backbone.hidden=8"}).words == ("backbone=gru", "backbone.hidden=8")
+    assert find_system("gru", {}).overrides == ("backbone=gru",)
+    own = ("backbone=gru", "backbone.hidden=8")
+    assert find_system("gru", {"gru": own}).overrides == own
     with pytest.raises(ValueError, match=r"Unknown system 'gruu'\. Did you mean 'gru'"):
         find_system("gruu", {})
-    with pytest.raises(ValueError, match="called by letters"):
+    with pytest.raises(ValueError, match="consists of letters"):
         System("a b", ())
+
+
+def sizes(*worlds: dict[str, object]) -> object:
+    planned = tuple(PlannedWorld(f"w{number}", (), settings) for number, settings in enumerate(worlds))
+    return Plan(systems=(System("s4", ()),), worlds=planned, seeds=(0,), lrs=(1e-3,), minutes=None, steps=1).sizes()
+
+
+def test_worlds_that_differ_in_one_number_are_sizes_of_one_world() -> None:
+    found = sizes({"width": 32, "rate": 0.5}, {"width": 8, "rate": 0.5})
+    assert found == ("width", {"w1": 8, "w0": 32})
+    assert list(found[1]) == ["w1", "w0"]  # smallest first
+
+
+@pytest.mark.parametrize(
+    "worlds",
+    [
+        [{"width": 8}],
+        [{"width": 8, "rate": 0.5}, {"width": 16, "rate": 0.2}],
+        [{"width": 8}, {"size": 8}],
+        [{"colors": ["red"]}, {"colors": ["blue"]}],
+        [{"torch": True}, {"torch": False}],
+        [{}, {}],
+    ],
+)
+def test_worlds_that_differ_in_more_or_in_no_number_have_no_size(worlds: list[dict[str, object]]) -> None:
+    assert sizes(*worlds) is None

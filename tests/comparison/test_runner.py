@@ -11,24 +11,21 @@ from typing import Any
 
 import pytest
 
-from wmkit.comparison.cell import Cell, CellFiles, Status
 from wmkit.comparison.command import run_comparison
-from wmkit.comparison.plan import Plan
-from wmkit.comparison.progress import Display
-from wmkit.comparison.runner import run_cells
-from wmkit.comparison.system import System
+from wmkit.comparison.plan import Cell, CellFiles, Plan, PlannedWorld, Status, System
+from wmkit.comparison.runner import Display, run_cells
 from wmkit.comparison.worker import main
 from wmkit.config import RunConfig
 from wmkit.files import write_json
 from wmkit.training.command import train_in_folder
-from wmkit.training.run_folder import RunFolder
+from wmkit.training.run_folder import HOLDER, RunFolder
 
 
 @pytest.fixture
 def one_cell(tiny: RunConfig) -> tuple[Cell, RunConfig]:
     system = System("gru", ("backbone=gru",))
     plan = Plan(
-        systems=(system,), worlds={tiny.world.name: tiny.world}, seeds=(0,), lrs=(1e-3,), minutes=None, steps=40
+        systems=(system,), worlds=(PlannedWorld.of(tiny.world),), seeds=(0,), lrs=(1e-3,), minutes=None, steps=40
     )
     cell = plan.cells()[0]
     return cell, plan.config(cell, tiny)
@@ -38,21 +35,21 @@ def test_a_comparison_ends_with_a_report_that_shows_what_failed_and_does_nothing
     tiny: RunConfig, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "out"
-    grid = ("systems=s4,gru", "seeds=0", "lrs=1e-3,1e30", "steps=14", "jobs=2", f"out={out}")
+    grid = ("systems=gru", "seeds=0", "lrs=1e-3,1e30", "steps=14", "jobs=2", f"out={out}")
     assert run_comparison(tiny, {}, grid, ["train.clip=5"]) == 1
     values = json.loads((out / "comparison.json").read_text())
-    assert [(cell["cell"]["lr"], cell["status"]) for cell in values["cells"]] == [
-        (1e-3, "done"), (1e-3, "done"), (1e30, "failed"), (1e30, "failed"),
-    ]  # fmt: skip
-    assert all(cell["steps"] == 14 and cell["parameters"] > 0 for cell in values["cells"][:2])
-    assert all("No finite gradient in 10 steps" in cell["error"] for cell in values["cells"][2:])
-    assert [system["choice"]["lr"] for system in values["systems"]] == [1e-3, 1e-3]
+    good, bad = values["cells"]
+    assert [(cell["lr"], cell["status"]) for cell in (good, bad)] == [(1e-3, "done"), (1e30, "failed")]
+    assert good["costs"]["steps"] == 14
+    assert good["costs"]["parameters"] > 0
+    assert "No finite gradient in 10 steps" in bad["error"]
+    assert [system["choice"]["lr"] for system in values["systems"]] == [1e-3]
     assert "No finite gradient" in (out / "report.html").read_text()
-    assert "[4/4]" in capsys.readouterr().out
+    assert "[2/2]" in capsys.readouterr().out
 
     before = {path: path.stat().st_mtime_ns for path in out.glob("cells/*/**/*")}
     assert run_comparison(tiny, {}, grid, ["train.clip=5"]) == 1
-    assert "0 of 4 cells to run" in capsys.readouterr().out
+    assert "0 of 2 cells to run" in capsys.readouterr().out
     assert {path: path.stat().st_mtime_ns for path in out.glob("cells/*/**/*")} == before
 
     assert run_comparison(tiny, {}, grid, ["train.clip=6"]) == 2
@@ -86,7 +83,7 @@ def test_a_signal_lets_cells_save_and_the_next_call_goes_on_from_there(
 def test_as_many_cells_run_at_a_time_as_asked_for(tiny: RunConfig, tmp_path: Path) -> None:
     system = System("gru", ("backbone=gru",))
     plan = Plan(
-        systems=(system,), worlds={tiny.world.name: tiny.world}, seeds=(0, 1, 2), lrs=(1e-3,), minutes=None, steps=40
+        systems=(system,), worlds=(PlannedWorld.of(tiny.world),), seeds=(0, 1, 2), lrs=(1e-3,), minutes=None, steps=40
     )
     cells = plan.cells()
 
@@ -165,9 +162,8 @@ def test_a_cell_ends_with_its_parent_and_one_that_is_killed_is_recorded(
 
     class Killer(Display):
         def moved(self, cell: Cell, config: RunConfig, files: CellFiles) -> None:
-            holder = (files.run / "lock").read_text()
-            if holder and "Continuing" in files.log.read_text():
-                os.kill(int(holder), signal.SIGKILL)
+            if "Continuing" in files.log.read_text():
+                os.kill(int((files.run / HOLDER).read_text()), signal.SIGKILL)
 
     with Killer(1, 0) as display:
         run_cells(tmp_path, {cell: config}, jobs=1, display=display)

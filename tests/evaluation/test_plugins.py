@@ -1,5 +1,6 @@
 """A measure, and a probe with a baseline and a curve, each in one file outside the package: they appear everywhere."""
 
+import dataclasses
 import importlib
 import io
 import json
@@ -10,9 +11,10 @@ import torch
 from rich.console import Console
 
 from wmkit.config import DataConfig, EvalConfig, RunConfig, TrainConfig
-from wmkit.evaluation import Measurements, evaluate_run
+from wmkit.evaluation import HeldOutValidation, Measurements, evaluate_run
 from wmkit.evaluation.measures import base
 from wmkit.evaluation.plots import curves
+from wmkit.loading import load
 from wmkit.training.command import train_in_folder
 from wmkit.training.run_folder import RunFolder
 
@@ -137,6 +139,15 @@ def test_a_probe_in_one_file_appears_with_its_baseline_and_its_curve(plug_in, ru
     assert "agent_distance" in drawn
     assert found.curve("agent_distance", "constant").mean.shape == (7,)
     assert any(verdict.measure == "agent_distance" for verdict in found.verdicts)
+
+
+@torch.no_grad()
+def test_a_probe_that_says_so_is_measured_at_validations(plug_in, config, run):
+    plug_in("agent_plugin", PROBE)
+    values = HeldOutValidation(
+        dataclasses.replace(config, eval=EvalConfig(context=5, horizon=7, valid_reward_episodes=3))
+    )
+    assert values(load(run)).keys() == {"agent_distance_observed", "agent_distance_imagined"}
 
 
 def test_names_that_are_taken_are_refused(plug_in):

@@ -11,21 +11,27 @@ from typing import Any
 from rich.console import Console
 
 from wmkit.checks import closest
-from wmkit.comparison.cell import Cell, CellFiles, Status
-from wmkit.comparison.plan import Plan, check_alike, check_kept, other_cells
-from wmkit.comparison.progress import Display
-from wmkit.comparison.report import write_report
-from wmkit.comparison.runner import run_cells
-from wmkit.comparison.summary import read_summary
-from wmkit.comparison.system import find_system, learning_rate
-from wmkit.comparison.table import caption, rich_tables
+from wmkit.comparison.plan import (
+    Cell,
+    CellFiles,
+    Plan,
+    PlannedWorld,
+    Status,
+    check_alike,
+    check_kept,
+    find_system,
+    learning_rate,
+    other_cells,
+)
+from wmkit.comparison.results import read_results
+from wmkit.comparison.runner import Display, run_cells
 from wmkit.config import RunConfig, import_plugins
-from wmkit.data.worlds import World
 from wmkit.training.compose import compose, describe, parse_overrides
 from wmkit.training.run_folder import RunFolder
 from wmkit.training.sweep import expand_sweep, swept
 
 OWN = ("systems", "worlds", "seeds", "lrs", "minutes", "steps", "jobs", "out", "retry")
+"""Keys of a comparison."""
 INSTEAD = {
     "world": "worlds=",
     "seed": "seeds=",
@@ -41,8 +47,8 @@ HELP = """usage: python {script} [key=value ...]
 
   systems=a,b        what to compare: {systems}, or any registered backbone
   "system.NAME=..."  one of your own: "system.wide=backbone=s4 backbone.layers=4"; with train.lr=... at that rate alone
-  worlds=a,b  seeds=0,1,2  lrs=3e-4,1e-3      the grid, the same for every system
-  world.key=1,2      settings of each world; several make one world each: world.width=16,32
+  worlds=a,b  seeds=0,1,2  lrs=3e-4,1e-3      the grid, the same for every system; worlds: default the recipe's
+  world.KEY=1,2      settings of the worlds; several values make several worlds: world.width=16,32
   minutes=7          the budget of a run in minutes of training, or steps=1000
   jobs=2             runs at a time, each in a process of its own
   out=FOLDER         where everything goes; the same command again goes on there
@@ -55,21 +61,24 @@ defaults: {defaults}
 
 
 def run_comparison(
-    defaults: RunConfig, systems: Mapping[str, str], words: Sequence[str], argv: Sequence[str] | None = None
+    defaults: RunConfig,
+    systems: Mapping[str, Sequence[str]],
+    arguments: Sequence[str],
+    argv: Sequence[str] | None = None,
 ) -> int:
     """Run the comparison that the command line asks for; returns the exit status.
 
-    defaults: the config that every cell starts from. systems: words by label. words: the comparison's own defaults,
-    before those of the command line. 0 all cells done, 1 some failed or unfinished, 2 not possible, 130 or 143 stopped
-    by a signal.
+    defaults: the config that every cell starts from. systems: overrides of the config by label. arguments: the
+    comparison's own defaults, before those of the command line. 0 all cells done, 1 some failed or unfinished, 2 not
+    possible, 130 or 143 stopped by a signal.
     """
     typed = list(sys.argv[1:] if argv is None else argv)
     if {"-h", "--help"} & set(typed):
-        print(HELP.format(script=sys.argv[0], systems=", ".join(systems), defaults=" ".join(words)), end="")
-        print(describe(defaults, without=set(INSTEAD) - {"backbone"}))  # whose keys a system may say
+        print(HELP.format(script=sys.argv[0], systems=", ".join(systems), defaults=" ".join(arguments)), end="")
+        print(describe(defaults, without=set(INSTEAD) - {"backbone"}))  # whose keys a system may set
         return 0
     try:
-        return _run(defaults, systems, [*words, *typed])
+        return _run(defaults, systems, [*arguments, *typed])
     except ValueError as error:
         print(f"Cannot do that: {error}", file=sys.stderr)
         return 2
@@ -81,13 +90,73 @@ def run_comparison(
         return 130
 
 
-def _run(defaults: RunConfig, named: Mapping[str, str], words: Sequence[str]) -> int:
-    own, shared, more = _sorted(words)
-    import_plugins(_plugins(shared))
-    plan = _plan(defaults, own, shared, {**named, **more})
-    if idle := sorted(set(more) - {system.label for system in plan.systems}):
+def split_overrides(text: str) -> list[str]:
+    """The overrides in a text, with spaces between; by Hydra's grammar spaces in braces and quotes are part of one.
+
+    Raises `ValueError` for text that is not made of overrides.
+    """
+    found, begun = [], ""
+    for part in text.split():
+        begun = f"{begun} {part}".strip()
+        try:
+            parse_overrides([begun])
+        except ValueError:
+            continue  # a brace or a quote is still open
+        found.append(begun)
+        begun = ""
+    if begun:
+        parse_overrides([begun])
+    return found
+
+
+def _run(defaults: RunConfig, systems: Mapping[str, Sequence[str]], arguments: Sequence[str]) -> int:
+    own: dict[str, list[str]] = {}
+    shared: list[str] = []
+    settings: dict[str, str] = {}
+    defined: dict[str, list[str]] = {}
+    for argument in arguments:
+        key, _, value = argument.partition("=")
+        key = key.lstrip("+")
+        if key.startswith("system.") and value:
+            defined[key.removeprefix("system.")] = split_overrides(value)
+        elif key.startswith("world."):
+            parse_overrides([argument])
+            settings[key] = argument
+        elif key in OWN:
+            own[key] = _values(argument)
+            own.pop({"steps": "minutes", "minutes": "steps"}.get(key, ""), None)  # the later budget counts
+        elif key in INSTEAD:
+            raise ValueError(f"{argument}: a comparison sets {key} itself; use {INSTEAD[key]}")
+        elif "." not in key and (hint := closest(key, OWN)):
+            raise ValueError(f"{argument}: unknown key {key!r}.{hint}")
+        else:
+            parse_overrides([argument])
+            shared.append(argument)
+    plugins = [override.value() for override in parse_overrides(shared) if override.key_or_group == "plugins"]
+    import_plugins([str(name) for value in plugins for name in (value if isinstance(value, list) else [value])])
+
+    if missing := [key for key in ("systems", "seeds", "lrs") if key not in own]:
+        raise ValueError(f"{missing[0]}=...: a comparison needs it")
+    names = [[f"world={name}"] for name in own["worlds"]] if "worlds" in own else [[]]  # else the recipe's
+    said = [word for word in shared if word.startswith("plugins=")]
+    combinations = expand_sweep(list(settings.values()))
+    worlds = [compose(defaults, [*said, *name, *words]).world for name in names for words in combinations]
+    plan = Plan(
+        systems=tuple(find_system(label, {**systems, **defined}) for label in own["systems"]),
+        worlds=tuple(PlannedWorld.of(world) for world in worlds),
+        seeds=tuple(_read("seeds", value, int) for value in own["seeds"]),
+        lrs=tuple(learning_rate("lrs", value) for value in own["lrs"]),
+        steps=_one(own, "steps", int, None),
+        minutes=_one(own, "minutes", float, None),
+        overrides=tuple(shared),
+        command=shlex.join([Path(sys.executable).name, *sys.argv]),
+    )
+    if idle := sorted(set(defined) - {system.label for system in plan.systems}):
         raise ValueError(f"system.{idle[0]}=...: defined, but not among systems=; name it there or drop it")
-    folder = _folder(_one(own, "out", str, "comparisons/" + "-".join(plan.worlds)))
+    out = _one(own, "out", str, "comparisons/" + "-".join(world.name for world in plan.worlds))
+    if not out:
+        raise ValueError("out=: expected the name of a folder, got nothing")
+    folder = Path(out)
     configs = {cell: plan.config(cell, defaults) for cell in plan.cells()}
     check_alike(configs)
     for cell, config in configs.items():
@@ -96,6 +165,7 @@ def _run(defaults: RunConfig, named: Mapping[str, str], words: Sequence[str]) ->
     if jobs < 1:
         raise ValueError(f"jobs: expected at least 1, got {jobs}")
     retry = _one(own, "retry", _flag, False)
+
     alone = RunFolder(folder)
     try:
         alone.open()  # a second start would take the first one's cells for failed ones
@@ -103,104 +173,52 @@ def _run(defaults: RunConfig, named: Mapping[str, str], words: Sequence[str]) ->
         raise ValueError(f"out={folder}: cannot make this folder or write into it: {error}") from error
     try:
         plan.save(folder)
-        return _train_and_tell(folder, configs, jobs=jobs, retry=retry)
+        return _run_and_report(folder, configs, jobs=jobs, retry=retry)
     finally:
         alone.close()
 
 
-def _train_and_tell(folder: Path, configs: Mapping[Cell, RunConfig], *, jobs: int, retry: bool) -> int:
+def _run_and_report(folder: Path, configs: Mapping[Cell, RunConfig], *, jobs: int, retry: bool) -> int:
     """Run what is not done, keep the report up to date, end with tables and where things are."""
+    from wmkit.comparison.report import tables, write_report  # brings matplotlib, which cells need not hold
+
     console = Console()
     ended = {Status.DONE} if retry else {Status.DONE, Status.FAILED}
     todo = {cell: config for cell, config in configs.items() if CellFiles.of(folder, cell).status() not in ended}
+    write_report(folder)  # refuses cells without records before any other is run
     with Display(len(configs), len(configs) - len(todo), console) as display:
         display.say(f"{folder}: {len(todo)} of {len(configs)} cells to run, {jobs} at a time")
         if others := other_cells(folder, configs):
             display.say(f"other runs there stay as they are, and out of the report: {', '.join(others)}")
         number = run_cells(folder, todo, jobs=jobs, display=display, after_each=lambda: write_report(folder))
     report = write_report(folder)
-    summary = read_summary(folder)
-    for world in summary.plan.worlds:
-        console.print(*rich_tables(summary, world))
-    console.print(caption(summary))
+    results = read_results(folder)
+    for world in results.plan.worlds:
+        console.print(*(table.rich() for table in tables(results, world.name)))
+    count = results.count()
+    counts = ", ".join(f"{number} {status}" for status, number in sorted(count.items()))
+    console.print(
+        f"{len(configs)} cells: {counts}. Test episodes, last checkpoint; learning rate chosen on validation; "
+        "mean over seeds, range below."
+    )
     print(f"Report: {report}", flush=True)
-    if number is not None and not summary.complete:
+    if number is not None and not results.complete:
         print("Stopped. The same command goes on where it stopped.", flush=True)
         return 128 + number
-    if summary.count()[Status.FAILED]:
+    if count[Status.FAILED]:
         print("Some cells failed; retry=true runs them again from their last checkpoint.", flush=True)
         return 1
-    if not summary.complete:
+    if not results.complete:
         print("Some cells were stopped from outside; the same command goes on with them.", flush=True)
         return 1
     return 0
 
 
-def _sorted(words: Sequence[str]) -> tuple[dict[str, list[str]], list[str], dict[str, str]]:
-    """The comparison's own words by key, those that every run gets, and the systems that are defined."""
-    own: dict[str, list[str]] = {}
-    shared: list[str] = []
-    systems: dict[str, str] = {}
-    for word in words:
-        key, _, value = word.partition("=")
-        key = key.lstrip("+")
-        if key.startswith("system.") and value:
-            systems[key.removeprefix("system.")] = value
-        elif key.startswith("world."):
-            parse_overrides([word])
-            own[key] = [word]
-        elif key in OWN:
-            own[key] = _values(word)
-            own.pop({"steps": "minutes", "minutes": "steps"}.get(key, ""), None)  # the later budget counts
-        elif key in INSTEAD:
-            raise ValueError(f"{word}: a comparison sets {key} itself; say {INSTEAD[key]}")
-        elif "." not in key and (hint := closest(key, OWN)):
-            raise ValueError(f"{word}: unknown key {key!r}.{hint}")
-        else:
-            parse_overrides([word])
-            shared.append(word)
-    return own, shared, systems
-
-
-def _values(word: str) -> list[str]:
+def _values(argument: str) -> list[str]:
     """`a,b` or `range(3)` as a list; a single value as a list of one."""
-    parsed = parse_overrides([word])[0]
+    parsed = parse_overrides([argument])[0]
     value = parsed.value()
     return swept(parsed) if parsed.is_sweep_override() or isinstance(value, list | dict) else [str(value)]
-
-
-def _plan(defaults: RunConfig, own: Mapping[str, list[str]], shared: Sequence[str], named: Mapping[str, str]) -> Plan:
-    if missing := [key for key in ("systems", "seeds", "lrs") if key not in own]:
-        raise ValueError(f"{missing[0]}=...: what is compared needs it")
-    steps, minutes = _one(own, "steps", int, None), _one(own, "minutes", float, None)
-    return Plan(
-        systems=tuple(find_system(label, named) for label in own["systems"]),
-        worlds=_worlds(defaults, own, shared),
-        seeds=tuple(_read("seeds", value, int) for value in own["seeds"]),
-        lrs=tuple(learning_rate("lrs", value) for value in own["lrs"]),
-        steps=steps,
-        minutes=minutes,
-        words=tuple(shared),
-        command=shlex.join([Path(sys.executable).name, *sys.argv]),
-    )
-
-
-def _worlds(defaults: RunConfig, own: Mapping[str, list[str]], shared: Sequence[str]) -> dict[str, World]:
-    """The worlds of `worlds=`, or that of the recipe, in every combination of the settings that the words give them."""
-    plugins = [word for word in shared if word.startswith("plugins=")]
-    settings = expand_sweep([word for key, words in own.items() if key.startswith("world.") for word in words])
-    names = [[f"world={name}"] for name in own["worlds"]] if "worlds" in own else [[]]
-    found = [compose(defaults, [*plugins, *name, *words]).world for name in names for words in settings]
-    labels = [world.name for world in found]
-    if len(set(labels)) < len(labels):
-        raise ValueError(f"worlds: expected at least one and none twice, got {labels}")
-    return dict(zip(labels, found, strict=True))
-
-
-def _folder(text: str) -> Path:
-    if not text:
-        raise ValueError("out=: expected the name of a folder, got nothing")
-    return Path(text)
 
 
 def _one(own: Mapping[str, list[str]], key: str, kind: Callable[[str], Any], default: Any) -> Any:
@@ -220,8 +238,3 @@ def _read(key: str, text: str, kind: Callable[[str], Any]) -> Any:
 
 def _flag(text: str) -> bool:
     return {"True": True, "False": False}[text]
-
-
-def _plugins(words: Sequence[str]) -> list[str]:
-    found = [word.value() for word in parse_overrides(words) if word.key_or_group == "plugins"]
-    return [str(name) for value in found for name in (value if isinstance(value, list) else [value])]

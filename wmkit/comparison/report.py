@@ -1,361 +1,353 @@
-"""`report.html`: everything about a comparison on one page that needs no network and no other file."""
+"""`report.html`: everything about a comparison on one page that needs no network and no other file.
+
+What is on the page and how it is worded stands in `report.html.j2`; here it gets its tables and plots.
+"""
 
 from __future__ import annotations
 
+import base64
+import dataclasses
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from wmkit.comparison import figures
-from wmkit.comparison.cell import CellFiles, Status
-from wmkit.comparison.page import (
-    cell,
-    details,
-    figure,
-    heading,
-    named,
-    page,
-    paragraph,
-    picture,
-    preformatted,
-    strips,
-    table,
-)
-from wmkit.comparison.result import DOOR_MAJORITY, FIRST_MAP, CellResult
-from wmkit.comparison.summary import COST, QUALITY, Column, Summary, number, percent, read_summary, spread
-from wmkit.comparison.system import System
-from wmkit.comparison.table import seeds_text
+import jinja2
+import numpy as np
+import polars as pl
+
+from wmkit.comparison.plan import Cell, CellFiles, Plan, Status
+from wmkit.comparison.plots import COLOURS, Dots, Line, Look, dot_plot, line_plot
+from wmkit.comparison.results import COST, COSTS, KEY, LOSS, Results, read_results
+from wmkit.evaluation.predictors import IMAGINED, predictor
+from wmkit.evaluation.tables import Table
 from wmkit.files import write_text
 from wmkit.training.run_folder import CONFIG
 
 REPORT = "report.html"
 UNEVEN = 1.25
 """Times as many steps a minute in one run as in another of the same system, above which the page says so."""
-LOSSES = " Losses of systems that read windows of other lengths do not compare."
+ABREAST = 4
+"""Systems that 80 columns of a terminal have room for."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Marked:
+    """A table of the page with what stands out in it."""
+
+    table: Table
+    best: frozenset[tuple[int, int]] = frozenset()
+    """Rows and columns of cells in bold."""
+    chosen: frozenset[int] = frozenset()
+    """Rows on another ground."""
 
 
 def write_report(folder: Path) -> Path:
     """Read the comparison in `folder`; write `comparison.json` and `report.html` into it, and return the latter.
 
-    Trains nothing, and tells what is missing of a comparison under way. Raises `ValueError` where there is none.
+    Trains nothing, and says what is missing of a comparison under way. Raises `ValueError` as `read_results` does.
     """
-    summary = read_summary(folder)
-    summary.save()
-    path = folder / REPORT
-    write_text(path, render(summary))
-    return path
+    results = read_results(folder)
+    results.save()
+    write_text(folder / REPORT, render(results))
+    return folder / REPORT
 
 
-def render(summary: Summary) -> str:
+def render(results: Results) -> str:
     """The page."""
-    plan = summary.plan
-    title = f"{', '.join(system.label for system in plan.systems)} on {', '.join(plan.worlds)}"
-    parts = [heading(1, title), paragraph(_what(summary), "lead"), _notice(summary)]
-    if across := figures.size_curves(summary):
-        parts += [
-            heading(2, "Across sizes"),
-            figure(across, "Test episodes: mean over seeds, the band is their range."),
-        ]
-    for world in plan.worlds:
-        parts += [heading(2, world), *_world(summary, world)]
-    parts += [heading(2, "How it was made"), *_method(summary)]
-    return page(title, parts)
-
-
-def _what(summary: Summary) -> str:
-    plan = summary.plan
-    own = [f"{system.label} {system.lr:g}" for system in plan.systems if system.lr is not None]
-    rates, seeds = _counted(len(plan.lrs), "learning rate"), _counted(len(plan.seeds), "seed")
-    if own:
-        alone = f"a learning rate of its own ({', '.join(own)})"
-        rates = alone if len(own) == len(plan.systems) else f"{rates} or {alone}"
-    return (
-        f"The same data and {plan.budget()} for every run; every system at {rates} x {seeds}. "
-        "Of several learning rates one was chosen on the validation split; figures are of test episodes."
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("wmkit.comparison", "."),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    looks = looks_of(results.plan)
+    starts = _starts(results.folder)
+    return environment.get_template(f"{REPORT}.j2").render(
+        plan=results.plan,
+        results=results,
+        counts=results.count(),
+        colours=COLOURS,
+        looks={label: look.colour for label, look in looks.items()},
+        size_curve=size_curve(results),
+        worlds=[_world(results, world.name) for world in results.plan.worlds],
+        configs=_configs(results),
+        starts=[json.dumps(start, indent=2) for start in starts],
+        machines=list(dict.fromkeys("; ".join(filter(None, (s.get("processor"), *s.get("gpus", [])))) for s in starts)),
     )
 
 
-def _counted(count: int, what: str) -> str:
-    return f"{count} {what}" + ("s" if count > 1 else "")
+def tables(results: Results, world: str) -> list[Table]:
+    """`system_table` for the terminal: as many systems beside each other as have room."""
+    labels = [system.label for system in results.plan.systems]
+    parts = [labels[first : first + ABREAST] for first in range(0, len(labels), ABREAST)]
+    return [system_table(results, world, part).table for part in parts]
 
 
-def _notice(summary: Summary) -> str:
-    """What is missing or failed; nothing when all is well."""
-    count, total = summary.count(), len(summary.results)
-    sentences = []
-    if not summary.complete:
-        left = count[Status.WAITING] + count[Status.UNFINISHED]
-        sentences.append(f"This comparison is not complete: {left} of {total} cells are yet to finish.")
-    if count[Status.FAILED]:
-        sentences.append(f"{count[Status.FAILED]} of {total} cells failed; their errors stand below.")
-    return f'<p class="notice" role="status">{" ".join(sentences)}</p>' if sentences else ""
-
-
-def _world(summary: Summary, world: str) -> list[str]:
-    """Everything about one world."""
-    result = _any_tested(summary, world)
-    rewards = result is not None and result.accuracy("imagination") is not None
-    return [
-        figure(figures.headline(summary, world), _headline_caption(result)),
-        heading(3, "At the chosen learning rate"),
-        _system_table(summary, world, "Mean over seeds, range below; the best mean in bold.", QUALITY),
-        heading(3, "What it cost"),
-        _system_table(summary, world, f"{_cost_caption(summary)}{_uneven(summary, world)}", COST),
-        heading(3, "While training"),
-        figure(
-            figures.learning_curves(summary, world),
-            "Validation split, at the chosen learning rate: mean over seeds, the band is their range. Validations and "
-            "checkpoints do not count as training time." + ("" if rewards else LOSSES),
-        )
-        or paragraph("No cell is finished yet.", "note"),
-        heading(3, "Generation error, step by step"),
-        figure(figures.error_curves(summary, world), _error_caption(result))
-        or paragraph("No cell is tested yet.", "note"),
-        *_doors(summary, world),
-        heading(3, "What they imagine"),
-        _strips(summary, world),
-        heading(3, "Every learning rate"),
-        _grid_table(summary, world),
-        details("Every cell", _cell_table(summary, world)),
-        *_failures(summary, world),
+def system_table(results: Results, world: str, labels: Sequence[str]) -> Marked:
+    """A column per system at its chosen learning rate, a row per quantity: mean over seeds, their range below it."""
+    found = {
+        (row["system"], row["metric"], row["predictor"]): row
+        for row in results.means.filter("chosen", world=world).iter_rows(named=True)
+    }
+    choices = [results.choices.get((world, label)) for label in labels]
+    rows = [
+        ["learning rate", *(f"{choice.lr:g}" if choice else "-" for choice in choices)],
+        ["seeds done", *(seeds_done(results, world, label) for label in labels)],
     ]
+    best = set()
+    for quantity in [*results.quantities(world), *COSTS]:
+        cells = [found.get((label, quantity.metric, quantity.predictor)) for label in labels]
+        best |= {(len(rows), column) for column, cell in enumerate(cells, start=1) if cell and cell["best"]}
+        rows.append([quantity.title, *(quantity.cell(cell) for cell in cells)])
+    return Marked(Table(f"{world}, {results.plan.budget()}", ["", *labels], rows), frozenset(best))
 
 
-def _doors(summary: Summary, world: str) -> list[str]:
-    """Door states step by step, where there are doors."""
-    drawn = figures.door_curves(summary, world)
-    if not drawn:
-        return []
-    caption = (
-        "Doors in the imagined view, at steps that show one: mean over seeds, the band is their range. Dashed: the map "
-        "as the context showed it along the true walk; the more frequent state of the doors in view at each step."
+def seeds_done(results: Results, world: str, system: str) -> str:
+    """Seeds done at the chosen learning rate, of how many, and how many failed."""
+    cells = results.cells.filter(world=world, system=system)
+    chosen = cells.filter("chosen")
+    statuses = (cells if chosen.is_empty() else chosen)["status"].to_list()
+    failed = statuses.count(Status.FAILED)
+    return f"{statuses.count(Status.DONE)} of {len(statuses)}" + (f", {failed} failed" if failed else "")
+
+
+def looks_of(plan: Plan) -> dict[str, Look]:
+    """How each system is drawn."""
+    return {system.label: Look.of_system(number) for number, system in enumerate(plan.systems)}
+
+
+def headline_plot(results: Results, world: str) -> tuple[str, str]:
+    """A dot per seed of each system for the headline quantity, and a caption; empty before a cell is tested."""
+    quantities = results.quantities(world)
+    if not quantities:
+        return "", ""
+    quantity = quantities[0]
+    values = results.of_chosen(results.values, world=world, metric=quantity.metric, predictor=quantity.predictor)
+    seeds = {label: values.filter(system=label)["mean"].to_list() for label in looks_of(results.plan)}
+    rows = [Dots(label, look, seeds[label]) for label, look in looks_of(results.plan).items() if seeds[label]]
+    baselines = results.baselines(world, quantity.metric)
+    better = results.metrics[world][quantity.metric].better
+    caption = f"{max(values['episodes']):,} test episodes for each run; {better} is better."
+    if baselines:
+        named = ", ".join(f"{predictor(name).label} {quantity.text(value)}" for name, value in baselines.items())
+        caption += f" Without a model: {named}. Dashed: the best{' of these' if len(baselines) > 1 else ''}."
+    plot = dot_plot(
+        f"{quantity.title} on {world}: " + ", ".join(f"{row.label} {quantity.text(row.mean)}" for row in rows),
+        rows,
+        x_label=f"{quantity.title}, on test episodes: one dot per seed, bar: mean",
+        unit=quantity.unit,
+        text=quantity.text,
+        dashed=next(iter(baselines.values()), None),
     )
-    return [heading(3, "Doors, step by step"), figure(drawn, caption)]
+    return plot, caption
 
 
-def _any_tested(summary: Summary, world: str) -> CellResult | None:
-    return next((r for r in summary.results if r.cell.world == world and r.evaluation), None)
-
-
-def _headline_caption(result: CellResult | None) -> str:
-    """What the headline's figure is compared with."""
-    if result is None or result.evaluation is None:
+def size_curve(results: Results) -> str:
+    """The headline quantity against the one setting in which the worlds differ; empty where they differ in more."""
+    sizes = results.plan.sizes()
+    if sizes is None:
         return ""
-    rewards = result.evaluation.get("reward_accuracy", {})
-    if "imagination" not in rewards:
-        better = "lower" if result.doors() is None else "higher"
-        return (
-            f"{result.evaluation['episodes']:,} test episodes for each run; {better} is better.{_door_floors(result)}"
-        )
-    majority = result.accuracy("majority")
-    chance = f" Dashed: the more frequent answer is right in {percent(majority)}." if majority else ""
-    return f"{rewards['imagination']['episodes']:,} test episodes for each run.{chance}"
-
-
-def _door_floors(result: CellResult) -> str:
-    """How many doors are right without a model, where there are doors."""
-    first, majority = result.doors(FIRST_MAP), result.doors(DOOR_MAJORITY, "door, open or shut")
-    if first is None or majority is None:
+    key, size_of = sizes
+    first, *others = (results.quantities(world) for world in size_of)
+    shared = [quantity for quantity in first if all(quantity in other for other in others)]
+    if not shared:
         return ""
-    return (
-        " Right in being open or shut and in colour, where the picture shows one; without a model: "
-        f"{FIRST_MAP}, {percent(first)}; the more frequent of open and shut at each step, colours given, "
-        f"{percent(majority)}."
-    )
+    quantity, lines = shared[0], []
+    means = results.means.filter("chosen", metric=quantity.metric, predictor=quantity.predictor)
+    for label, look in looks_of(results.plan).items():
+        rows = {row["world"]: row for row in means.filter(system=label).iter_rows(named=True)}
+        there = [world for world in size_of if world in rows]
+        curves = ([rows[world][name] for world in there] for name in ("mean", "low", "high"))
+        if there:
+            lines.append(Line(label, look, [size_of[world] for world in there], *curves))
+    floors = [results.baselines(world, quantity.metric) for world in size_of]
+    for name in floors[0]:
+        if all(name in floor for floor in floors):
+            lines.append(_baseline(name, [*size_of.values()], [floor[name] for floor in floors]))
+    title, ticks = f"{quantity.title} against {key}", [*size_of.values()]
+    return line_plot(title, lines, x_label=key, y_label=quantity.title, unit=quantity.unit, x_ticks=ticks)
 
 
-def _error_caption(result: CellResult | None) -> str:
-    if result is None or result.evaluation is None:
+def learning_curve(results: Results, world: str) -> str:
+    """What learning rates are chosen by, against minutes of training; empty before a cell is done."""
+    by, lines = results.criterion(world), []
+    finite = results.validations.filter(pl.col("value").is_finite())
+    logged = results.of_chosen(finite, world=world, name=by.metric)
+    for label, look in looks_of(results.plan).items():
+        seeds = logged.filter(system=label).partition_by("seed")
+        if seeds:
+            curves = [(seed["minutes"].to_numpy(), seed["value"].to_numpy()) for seed in seeds]
+            lines.append(Line(label, look, *at_common_times(curves)))
+    if not lines:
         return ""
-    evaluation = result.evaluation
-    return (
-        f"Test episodes: {evaluation['context']} steps observed, {evaluation['horizon']} imagined from the "
-        "true actions. Squared error summed over height, width and channels, drawn by its logarithm; mean over seeds, "
-        "the band is their range; baselines that need no model are dashed."
-    )
+    title = f"{by.title} against training time on {world}"
+    return line_plot(title, lines, x_label="minutes of training", y_label=by.title, unit=by.unit)
 
 
-def _system_table(summary: Summary, world: str, caption: str, columns: tuple[Column, ...]) -> str:
-    """One row per system at its chosen learning rate."""
-    shown = summary.columns(world, columns)
-    rows = []
-    for index, system in enumerate(summary.plan.systems):
-        choice, cells = summary.choice(world, system.label), summary.chosen(world, system.label)
-        row = [named(f"s{index % 8}", system.label), cell(f"{choice.lr:g}" if choice else "-")]
-        row.append(cell(seeds_text(summary, world, system.label)))
-        row += [_spread_cell(cells, column, _is_best(summary, world, system.label, column)) for column in shown]
-        rows.append(("", row))
-    return table(caption, ["system", "learning rate", "seeds done", *(column.heading for column in shown)], rows)
+def at_common_times(curves: Sequence[tuple[np.ndarray, np.ndarray]]) -> tuple[list[float], ...]:
+    """Times, and there the mean, least and greatest value of curves (times, values) that were sampled at others.
+
+    All are read off at the times of all, from where each one has begun. The last value of one that ends early is held:
+    runs end within a step of each other.
+    """
+    begin, end = max(x[0] for x, _ in curves), max(x[-1] for x, _ in curves)
+    times = np.unique(np.concatenate([x for x, _ in curves]))
+    times = times[(times >= begin) & (times <= end)]
+    values = np.stack([np.interp(times, x, y) for x, y in curves])  # (seeds, times)
+    return times.tolist(), values.mean(0).tolist(), values.min(0).tolist(), values.max(0).tolist()
 
 
-def _spread_cell(cells: list[CellResult], column: Column, best: bool = False) -> str:
-    value = spread(cells, column)
-    if value is None:
-        return cell("-")
-    low, high = column.text(value.low), column.text(value.high)
-    return cell(column.text(value.mean), f"{low} – {high}" if low != high else "", "best" if best else "")
-
-
-def _is_best(summary: Summary, world: str, system: str, column: Column) -> bool:
-    """Highest share, lowest error; costs are not ranked."""
-    if column in COST:
-        return False
-    spreads = {s.label: spread(summary.chosen(world, s.label), column) for s in summary.plan.systems}
-    means = {label: value.mean for label, value in spreads.items() if value}
-    if system not in means or len(means) < 2:
-        return False
-    return means[system] == (max if column.text is percent else min)(means.values())
-
-
-def _grid_table(summary: Summary, world: str) -> str:
-    """One row per system and learning rate, the chosen ones marked."""
-    quality = summary.columns(world, QUALITY)
-    choices = [choice for s in summary.plan.systems if (choice := summary.choice(world, s.label))]
-    measure = choices[0].measure if choices else "validation"
-    rows = []
-    for index, system in enumerate(summary.plan.systems):
-        choice = summary.choice(world, system.label)
-        for lr in summary.plan.rates(system):
-            cells = summary.of(world, system.label, lr)
-            done = [result for result in cells if result.status is Status.DONE]
-            chosen = choice is not None and choice.lr == lr
-            score = choice.scores.get(lr) if choice else None
-            row = [named(f"s{index % 8}", system.label), cell(f"{lr:g}", "chosen" if chosen else "")]
-            row += [_status_cell(cells), cell("-" if score is None else _score(measure, score))]
-            row += [_spread_cell(done, column) for column in quality]
-            rows.append(("chosen" if chosen else "", row))
-    headings = ["system", "learning rate", "cells", measure, *(f"test {column.heading}" for column in quality)]
-    return table("Chosen by the column of the validation split; means over seeds.", headings, rows)
-
-
-def _cell_table(summary: Summary, world: str) -> str:
-    """One row per cell, with the interval over its test episodes."""
-    columns = [*summary.columns(world, QUALITY), *summary.columns(world, COST)]
-    rows = []
-    for result in summary.results:
-        if result.cell.world == world:
-            row = [cell(result.cell.system), cell(f"{result.cell.lr:g}"), cell(str(result.cell.seed))]
-            row += [cell(result.status), *(_figure_cell(result, column) for column in columns)]
-            rows.append(("", row))
-    headings = ["system", "learning rate", "seed", "status", *(column.heading for column in columns)]
-    return table("Below a share: its 95 % interval over test episodes.", headings, rows)
-
-
-def _figure_cell(result: CellResult, column: Column) -> str:
-    value = column.value(result)
-    interval = column.interval(result)
-    below = " – ".join(percent(end) for end in interval) if interval else ""
-    return cell("-") if value is None else cell(column.text(value), below)
-
-
-def _score(measure: str, value: float) -> str:
-    return percent(value) if measure.endswith("accuracy") else number(value)
-
-
-def _status_cell(cells: list[CellResult]) -> str:
-    """Cells done, and below it what became of the others."""
-    counts = {status: sum(result.status is status for result in cells) for status in Status}
-    done = counts.pop(Status.DONE)
-    return cell(f"{done} done", ", ".join(f"{count} {status}" for status, count in counts.items() if count))
-
-
-def _failures(summary: Summary, world: str) -> list[str]:
-    """Cells that failed, with their errors; those that skipped steps."""
-    cells = [result for result in summary.results if result.cell.world == world]
-    failed = [result for result in cells if result.status is Status.FAILED]
-    skipping = [result for result in cells if result.skipped]
-    parts = []
-    if failed:
-        rows = [("", [cell(str(r.cell)), cell(r.error or "no error was recorded", style="text bad")]) for r in failed]
-        parts += [heading(3, "Failed cells"), table("They count as failed, not as missing.", ["cell", "error"], rows)]
-    if skipping:
-        text = "; ".join(f"{result.cell}: {result.skipped}" for result in skipping)
-        parts.append(paragraph(f"Steps skipped for want of a finite gradient: {text}.", "note"))
-    return parts
-
-
-def _strips(summary: Summary, world: str) -> str:
-    """The pictures of each system's first seed."""
-    parts = []
-    for system in summary.plan.systems:
-        cells = summary.chosen(world, system.label)
-        if not cells:
+def step_curves(results: Results, world: str) -> list[tuple[str, str]]:
+    """For each metric that is measured step by step: its plot and how that is to be read."""
+    curves = results.curves.filter(pl.col("value").is_finite(), world=world)
+    imagined = results.of_chosen(curves, predictor=IMAGINED)
+    value, found = pl.col("value"), []
+    for metric in results.metrics.get(world, {}).values():
+        lines = []
+        for label, look in looks_of(results.plan).items():
+            seeds = imagined.filter(metric=metric.name, system=label)
+            over = seeds.group_by("step").agg(
+                value.mean().alias("mean"), value.min().alias("low"), value.max().alias("high"), count=pl.len()
+            )
+            # Steps at which some seed has no value are left out.
+            over = over.filter(pl.col("count") == seeds["seed"].n_unique()).sort("step")
+            if len(over):
+                lines.append(Line(label, look, *(over[name].to_list() for name in ("step", "mean", "low", "high"))))
+        if not lines:
             continue
-        run = CellFiles.of(summary.folder, cells[0].cell).run
-        alt = f"{system.label} on {world}: for four test episodes the true frames above those of the model."
-        caption = f"{cells[0].cell}. Truth above the model; blue frames were observed, orange ones imagined."
-        parts.append(figure(picture(run / "pictures" / "strip.png", alt), caption))
-    return strips(parts) if parts else paragraph("No cell is tested yet.", "note")
-
-
-def _method(summary: Summary) -> list[str]:
-    """Commands, systems, the shared config, versions."""
-    plan = summary.plan
-    systems = [(system.label, _words(system)) for system in plan.systems]
-    rows = [("", [named(f"s{i % 8}", label), cell(words, style="text")]) for i, (label, words) in enumerate(systems)]
-    every = " ".join(plan.words) or "nothing"
-    rule = (
-        "Each learning rate is judged by its last validation: mean accuracy of imagined rewards over the seeds that "
-        "every rate has finished, the lower loss where they tie, the loss alone where no reward is predicted. The "
-        "test reads the last checkpoint. A rate with a failed cell is not chosen unless all have one."
-    )
-    return [
-        paragraph(rule),
-        preformatted(plan.command),
-        paragraph("Figures as JSON: comparison.json beside this page; each cell's run folder, log and config: cells/."),
-        table("What makes a system; these words win over shared ones.", ["system", "words"], rows),
-        paragraph(f"Words that all systems share on the command line: {every}."),
-        *_configs(summary),
-    ]
-
-
-def _words(system: System) -> str:
-    """What makes it, as on the command line."""
-    return " ".join(system.words if system.lr is None else [*system.words, f"train.lr={system.lr:g}"])
-
-
-def _configs(summary: Summary) -> list[str]:
-    """Config and versions of one cell per system, folded."""
-    parts = []
-    for system in summary.plan.systems:
-        cells = summary.of(next(iter(summary.plan.worlds)), system.label)
-        files = [CellFiles.of(summary.folder, result.cell) for result in cells]
-        found = next((path for f in files for path in (f.config, f.run / CONFIG) if path.exists()), None)
-        if found is not None:
-            text = found.read_text(encoding="utf-8")
-            parts.append(details(f"Whole config of a cell of {system.label}", preformatted(text)))
-    for start in _starts(summary):
-        parts.append(details("Versions", preformatted(json.dumps(start, indent=2))))
-    return parts
-
-
-def _starts(summary: Summary) -> list[dict[str, Any]]:
-    """Machines and versions that cells had, each once. Their commands are those of workers: left out."""
-    found: list[dict[str, Any]] = []
-    for path in sorted(summary.folder.glob("cells/*/versions.json")):
-        for start in json.loads(path.read_text(encoding="utf-8"))["starts"]:
-            told = {key: value for key, value in start.items() if key != "command"}
-            if told not in found:
-                found.append(told)
+        for name in results.baselines(world, metric.name):
+            line = curves.filter(metric=metric.name, predictor=name).group_by("step").agg(value.mean()).sort("step")
+            lines.append(_baseline(name, line["step"].to_list(), line["value"].to_list()))
+        log = metric.better == "lower"
+        plot = line_plot(
+            f"{metric.title} against steps after the context on {world}",
+            lines,
+            x_label="steps after the context",
+            y_label=metric.title,
+            unit=metric.unit,
+            log=log,
+        )
+        observed, horizon = results.queries[world]
+        caption = (
+            f"Test episodes: {observed} steps observed, {horizon} imagined from the true actions; {metric.better} is "
+            f"better{', on a log scale' if log else ''}. Unit: {metric.unit}. Mean over seeds, the band is their "
+            f"range; baselines that need no model are dashed. {metric.caption}"
+        )
+        found.append((plot, caption.strip()))
     return found
 
 
-def _uneven(summary: Summary, world: str) -> str:
+def rates_table(results: Results, world: str) -> Marked:
+    """One row per system and learning rate with the validation that decides; the chosen ones are marked."""
+    quantities, by = results.quantities(world), results.criterion(world)
+    means = {
+        tuple(row[key] for key in ("system", "lr", "metric", "predictor")): row
+        for row in results.means.filter(world=world).iter_rows(named=True)
+    }
+    rows: list[list[str]] = []
+    chosen: set[int] = set()
+    for system in results.plan.systems:
+        choice = results.choices.get((world, system.label))
+        for lr in results.plan.rates(system):
+            statuses = results.cells.filter(world=world, system=system.label, lr=lr)["status"].to_list()
+            others = [f"\n{statuses.count(status)} {status}" for status in Status if status in statuses]
+            score = choice.scores.get(lr) if choice and choice.by == by.metric else None
+            if choice and choice.lr == lr:
+                chosen.add(len(rows))
+            rows.append(
+                [
+                    system.label,
+                    f"{lr:g}" + ("\nchosen" if len(rows) in chosen else ""),
+                    "".join(others).strip(),
+                    "-" if score is None else by.text(score),
+                    *(q.cell(means.get((system.label, lr, q.metric, q.predictor))) for q in quantities),
+                ]
+            )
+    headings = ["system", "learning rate", "cells", by.title, *(f"test {quantity.title}" for quantity in quantities)]
+    return Marked(Table(f"Chosen by {by.title}", headings, rows), chosen=frozenset(chosen))
+
+
+def cells_table(results: Results, world: str) -> Marked:
+    """One row per cell, with the intervals over its test episodes."""
+    quantities = [*results.quantities(world), *COSTS]
+    values = {
+        tuple(row[key] for key in (*KEY, "metric", "predictor")): row
+        for row in results.values.filter(world=world).iter_rows(named=True)
+    }
+    rows = []
+    for cell in results.cells.filter(world=world).iter_rows(named=True):
+        of = tuple(cell[key] for key in KEY)
+        found = [quantity.cell(values.get((*of, quantity.metric, quantity.predictor))) for quantity in quantities]
+        rows.append([cell["system"], f"{cell['lr']:g}", str(cell["seed"]), cell["status"], *found])
+    headings = ["system", "learning rate", "seed", "status", *(quantity.title for quantity in quantities)]
+    return Marked(Table("Every cell", headings, rows))
+
+
+def _world(results: Results, world: str) -> dict[str, Any]:
+    """Everything about one world."""
+    cells = results.cells.filter(world=world)
+    strips = []
+    for system in results.plan.systems:
+        tested = cells.filter("chosen", system=system.label, status=Status.DONE).head(1)
+        for row in tested.select(KEY).iter_rows(named=True):
+            path = CellFiles.of(results.folder, Cell(**row)).run / "pictures" / "strip.png"
+            image = base64.b64encode(path.read_bytes()).decode("ascii") if path.exists() else ""
+            strips.append({"system": system.label, "cell": Cell(**row), "image": image})
+    noted = {
+        name: [(Cell(**{key: row[key] for key in KEY}), row[name]) for row in cells.filter(of).iter_rows(named=True)]
+        for name, of in (("error", pl.col("status") == Status.FAILED), ("skipped", pl.col("skipped") > 0))
+    }
+    return {
+        "name": world,
+        "headline": headline_plot(results, world),
+        "systems": system_table(results, world, [system.label for system in results.plan.systems]),
+        "uneven": _uneven(results, world),
+        "learning": learning_curve(results, world),
+        "by_loss": results.criterion(world).metric == LOSS,
+        "curves": step_curves(results, world),
+        "strips": strips,
+        "rates": rates_table(results, world),
+        "cells": cells_table(results, world),
+        "failed": noted["error"],
+        "skipped": noted["skipped"],
+    }
+
+
+def _baseline(name: str, x: list[float], mean: list[float]) -> Line:
+    found = predictor(name)
+    return Line(found.label, Look("soft", "--" if found.dash == "-" else found.dash), x, mean)
+
+
+def _uneven(results: Results, world: str) -> list[str]:
     """Systems of which one run took many more steps a minute than another: their minutes were not the same budget."""
-    sentences = []
-    for system in summary.plan.systems:
-        paces = [cell.steps / cell.minutes for cell in summary.of(world, system.label) if cell.steps and cell.minutes]
-        if summary.plan.minutes is not None and paces and max(paces) > UNEVEN * min(paces):
-            sentences.append(f"{system.label} took {min(paces):,.0f} to {max(paces):,.0f} steps a minute")
-    return (
-        f" Not alike: {'; '.join(sentences)}. Their machines differed, or what else ran on them." if sentences else ""
-    )
+    costs = results.values.filter(world=world, predictor=COST).pivot("metric", index=KEY, values="mean")
+    if results.plan.minutes is None or not {"steps", "minutes"} <= set(costs.columns):
+        return []
+    pace = (pl.col("steps") / pl.col("minutes")).filter(pl.col("minutes") > 0)
+    ends = costs.group_by("system", maintain_order=True).agg(low=pace.min(), high=pace.max())
+    uneven = ends.filter(pl.col("high") > UNEVEN * pl.col("low"))
+    return [f"{system} took {low:,.0f} to {high:,.0f} steps a minute" for system, low, high in uneven.iter_rows()]
 
 
-def _cost_caption(summary: Summary) -> str:
-    """What the times are times of, and whether they are of one machine."""
-    names = ["; ".join(filter(None, (start.get("processor"), *start.get("gpus", [])))) for start in _starts(summary)]
-    machines = list(dict.fromkeys(filter(None, names)))
-    where = f", on {' and on '.join(machines)}" if machines else ""
-    warning = " Several machines: their times do not compare." if len(machines) > 1 else ""
-    return f"Mean over seeds, range below; one process each{where}.{warning}"
+def _configs(results: Results) -> dict[str, str]:
+    """The whole config of one cell per system that has one."""
+    found = {}
+    for cell in results.plan.cells():
+        files = CellFiles.of(results.folder, cell)
+        path = next((path for path in (files.config, files.run / CONFIG) if path.exists()), None)
+        if path is not None and cell.system not in found:
+            found[cell.system] = path.read_text(encoding="utf-8")
+    return found
+
+
+def _starts(folder: Path) -> list[dict[str, Any]]:
+    """Machines and versions that cells had, each once. Their commands are those of workers: left out."""
+    found: list[dict[str, Any]] = []
+    for path in sorted(folder.glob("cells/*/versions.json")):
+        for start in json.loads(path.read_text(encoding="utf-8"))["starts"]:
+            shown = {key: value for key, value in start.items() if key != "command"}
+            if shown not in found:
+                found.append(shown)
+    return found

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import torch
 
-from wmkit.comparison.cell import CellFiles, Status
+from wmkit.comparison.plan import CellFiles, Status
 from wmkit.config import load_config
 from wmkit.evaluation import HeldOutValidation, evaluate_run
 from wmkit.loading import LAST, load

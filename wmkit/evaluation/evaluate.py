@@ -131,8 +131,9 @@ def measure_query(
     """Measure the query of `batch` (N, C + H); see `evaluate`."""
     model, context, horizon = setting.model, setting.context, setting.horizon
     query = batch.window(context, context + horizon)
-    for measure in measures:
-        measure.prepare(setting, query)
+    with torch.enable_grad():  # validations run without, and probes are fitted
+        for measure in measures:
+            measure.prepare(setting, query)
     wanted = {name for measure in measures for name in measure.predictors}
     generator = torch.Generator().manual_seed(setting.seed)
     more = torch.Generator().manual_seed(setting.seed + 1)  # further samples leave the first one as it is
@@ -142,7 +143,7 @@ def measure_query(
     baselines = {name: frames for name, frames in baselines.items() if name in wanted}
     scores = _Scores(measures, context, horizon)
     with evaluating(model):
-        for rows in groups_of_rows(batch):
+        for rows in groups_of_rows(batch) if measures else ():
             part = rows_of(batch, rows).to(model.device)
             observed = observe(model, part, context, generator)
             features = {OBSERVED: observed.features, IMAGINED: imagine(model, observed, part.action[:, context:])}
@@ -164,8 +165,9 @@ def measure_query(
 def measure_episodes(setting: Setting, measures: Sequence[Measure], batches: Iterable[Batch]) -> Measurements:
     """Measure whole episodes, read batch by batch: `observed` and `imagined` over all that comes after the context."""
     model, context = setting.model, setting.context
-    for measure in measures:
-        measure.prepare(setting, None)
+    with torch.enable_grad():
+        for measure in measures:
+            measure.prepare(setting, None)
     generator = torch.Generator().manual_seed(setting.seed)
     scores, truths = _Scores(measures, context, setting.horizon), []
     with evaluating(model):
@@ -187,8 +189,6 @@ class _Scores:
         self.measures, self.context, self.horizon = measures, context, horizon
         self.found: dict[tuple[str, str], list[Tensor]] = defaultdict(list)
         """(rows, T) or (rows,) by metric and predictor, in the order of the rows."""
-        self.counts: dict[str, list[Tensor]] = defaultdict(list)
-        """(rows, T) by metric: the steps that count."""
 
     def add(
         self,
@@ -237,28 +237,28 @@ class _Scores:
 
     def measurements(self, truth: Batch, about: Mapping[str, Any]) -> Measurements:
         """The table. truth: the query of all rows."""
-        metrics = {metric.name: metric for measure in self.measures for metric in measure.metrics}
+        metrics = {one.name: one for measure in self.measures for one in measure.metrics}
         found = {key: torch.cat(values) for key, values in self.found.items()}
         counts: dict[str, Tensor] = {}
         for measure in self.measures:
             counts |= measure.counts(truth)
             for name, scores in measure.answers(truth).items():
-                found |= {(metric, name): values for metric, values in scores.items()}
-        for metric in metrics.values():
-            samples = [found.pop(key) for key in list(found) if key[0] == metric.name and key[1].startswith(_SAMPLE)]
+                found |= {(one, name): values for one, values in scores.items()}
+        for metric in metrics:
+            samples = [found.pop(key) for key in list(found) if key[0] == metric and key[1].startswith(_SAMPLE)]
             if samples:
-                first = found[metric.name, IMAGINED]
-                found[metric.name, BEST_OF_N] = _best(torch.stack([first, *samples]), metric.better)
+                every = torch.stack([found[metric, IMAGINED], *samples])
+                found[metric, BEST_OF_N] = _best(every, metrics[metric].better)
         frames = [pl.DataFrame(schema=SCHEMA)]
-        for (metric_name, name), values in found.items():
+        for (metric, name), values in found.items():
             numbers = values.double().numpy()
             if numbers.ndim == 1:
-                frames.append(frame_of(metric_name, name, numbers[:, None], None))
+                frames.append(frame_of(metric, name, numbers[:, None], None))
                 continue
             before = numbers.shape[1] - truth.shape[1]  # of the context
-            known = counts[metric_name].numpy() if metric_name in counts else np.ones(truth.shape, bool)
+            known = counts[metric].numpy() if metric in counts else np.ones(truth.shape, bool)
             known = np.pad(known, ((0, 0), (before, 0)), constant_values=True)
-            frames.append(frame_of(metric_name, name, numbers, 1 - before, known))
+            frames.append(frame_of(metric, name, numbers, 1 - before, known))
         return Measurements(pl.concat(frames), metrics, self.context, self.horizon, about).judged()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import zlib
+from typing import Literal
 
 Dash = str | tuple[int, tuple[float, ...]]
 """A line style of matplotlib."""
@@ -39,16 +40,18 @@ class Predictor:
     colour: str
     """For matplotlib."""
     dash: Dash = "-"
+    kind: Literal["model", "baseline", "ceiling"] = "baseline"
+    """What it depends on: the model in question, nothing but the data, the truth itself."""
 
 
 _GREY = "0.4"
 PREDICTORS = {
     predictor.name: predictor
     for predictor in (
-        Predictor(OBSERVED, "observed", "tab:blue"),
-        Predictor(IMAGINED, "imagined", "tab:orange"),
-        Predictor(SHUFFLED_ACTIONS, "shuffled actions", "tab:red"),
-        Predictor(BEST_OF_N, "best of N", "tab:purple"),
+        Predictor(OBSERVED, "observed", "tab:blue", kind="model"),
+        Predictor(IMAGINED, "imagined", "tab:orange", kind="model"),
+        Predictor(SHUFFLED_ACTIONS, "shuffled actions", "tab:red", kind="model"),
+        Predictor(BEST_OF_N, "best of N", "tab:purple", kind="model"),
         Predictor(MEAN_IMAGE, "mean image", _GREY, "--"),
         Predictor(RANDOM_FRAME, "random frame", _GREY, ":"),
         Predictor(COPY_LAST, "last context frame", _GREY, "-."),
@@ -57,7 +60,7 @@ PREDICTORS = {
         Predictor(INITIAL_MAP, "initial map", "tab:green", "--"),
         Predictor(MAJORITY, "majority", "tab:brown", ":"),
         Predictor(CONSTANT, "constant", "tab:brown", "--"),
-        Predictor(TRUE_FRAMES, "true frames", "tab:green", (0, (1, 1))),
+        Predictor(TRUE_FRAMES, "true frames", "tab:green", (0, (1, 1)), "ceiling"),
     )
 }
 """In the order of tables and legends."""

@@ -28,7 +28,7 @@ RECORDS, SUMMARY = "records.parquet", "evaluation.json"
 SCHEMA = {"measure": pl.String, "predictor": pl.String, "episode": pl.Int32, "step": pl.Int32, "value": pl.Float64}
 CONSTANTS = ("run", "world", "seed", "checkpoint")
 """Entries of `Measurements.about` that the file repeats in columns of their own, so that runs can be joined."""
-_SAME = ("checkpoint", "episodes_of", "seed", "samples")
+_SAME = ("checkpoint", "episodes_of", "evaluation_seed", "samples")
 """Entries of `about` that must be alike for two evaluations to stand in one file."""
 
 

@@ -96,6 +96,7 @@ def evaluate_run(
         "seed": config.seed,
         "checkpoint": path.name,
         "episodes_of": label,
+        "evaluation_seed": seed,
     }
     measurements = dataclasses.replace(measurements, about=about | dict(measurements.about))
     usual = folder if episodes_from is None else folder / "held_out" / Path(label).name

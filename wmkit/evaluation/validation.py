@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from wmkit.config import RunConfig
+from wmkit.data import EpisodeSource, open_source
 from wmkit.evaluation.evaluate import choose, measure_episodes, measure_query
 from wmkit.evaluation.held_out import context_and_horizon, in_batches
 from wmkit.evaluation.measures.base import Measure, Setting, all_measures
@@ -31,7 +32,7 @@ class HeldOutValidation:
     def __call__(self, model: WorldModel) -> dict[str, float]:
         """`MEASURE_PREDICTOR` of every validated metric: the means of `observed` and `imagined` over episodes."""
         context, horizon = context_and_horizon(self.config)
-        setting = Setting(model, context, horizon, self.config.seed, self.first)
+        setting = Setting(model, context, horizon, self.config.seed, self.first, self._training)
         whole, query = (
             [one for one in choose(setting, None, whole_episodes=x) if _validated(one)] for x in (True, False)
         )
@@ -48,6 +49,9 @@ class HeldOutValidation:
             for name in (OBSERVED, IMAGINED)
             if part.metrics[measure].validated and name in part.predictors(measure)
         }
+
+    def _training(self, length: int) -> EpisodeSource:
+        return open_source(self.config.world, seed=self.config.data.seed, split="train", length=length)
 
 
 def _validated(measure: Measure) -> bool:
