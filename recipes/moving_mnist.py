@@ -32,7 +32,7 @@ from wmkit.training.compose import compose
 
 
 def config() -> RunConfig:
-    """The run without any word on the command line; `--help` lists every key."""
+    """The run without overrides; `--help` lists every key."""
     run = RunConfig(
         world="moving_mnist_32px",
         backbone="clockwork",

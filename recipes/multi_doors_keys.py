@@ -23,7 +23,7 @@ from wmkit.training.compose import compose
 
 
 def config() -> RunConfig:
-    """The run without any word on the command line; `--help` lists every key."""
+    """The run without overrides; `--help` lists every key."""
     run = RunConfig(
         world="multi_doors_keys_3_4px",
         data=DataConfig(workers=1),
