@@ -227,7 +227,7 @@ class Way:
         (self.config if before else self.batch)[short] = None
         if caller.startswith(self.prefixes) and caller != file:
             self.hops["config" if before else "batch"].add((caller, file))
-        if main and self.inside:
+        if main and self.inside and "/training/" not in file:  # the loop that asks for the loss is not part of it
             self.loss[short] = None
 
 
