@@ -2,9 +2,9 @@ r"""Distracting Memory: one colour seen at the far end of a hall of other colour
 
     python recipes/distracting_memory.py                                     S4, width 16, tiles of 4 pixels
     python recipes/distracting_memory.py backbone=gru                        or transformer_xl, or one of your own
-    python recipes/distracting_memory.py world=distracting_memory_32_4px model.reward_scale=20 train.steps=8000
+    python recipes/distracting_memory.py world.width=32 model.reward_scale=20 train.steps=8000
                                              any even width: the one reward of an episode weighs less the longer it is
-    python recipes/distracting_memory.py backbone=transformer_xl backbone.memory=160 world=distracting_memory_64_4px \
+    python recipes/distracting_memory.py backbone=transformer_xl backbone.memory=160 world.width=64 \
         model.reward_scale=40                memory must reach from the question back to the colour
     python recipes/distracting_memory.py backbone=gru data.sampler=persistent data.length=8       RSSM-TBTT
     python recipes/distracting_memory.py preset=s4wm-2d world=distracting_memory_100 model.reward_scale=60 \
@@ -25,12 +25,13 @@ import sys
 from wmkit.config import DataConfig, EvalConfig, ModelConfig, RunConfig, TrainConfig
 from wmkit.evaluation import HeldOutValidation, evaluate_run
 from wmkit.training.command import run_recipe
+from wmkit_envs import DistractingMemory
 
 
 def config() -> RunConfig:
     """The run without any word on the command line; `--help` lists every key."""
     return RunConfig(
-        world="distracting_memory_16_4px",
+        world=DistractingMemory(width=16, tile=4),
         backbone="s4",
         size="small",
         model=dataclasses.replace(

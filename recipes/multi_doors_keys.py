@@ -2,7 +2,7 @@
 
     python recipes/multi_doors_keys.py                                       S4, 3 keys, tiles of 4 pixels
     python recipes/multi_doors_keys.py backbone=gru                          or transformer_xl, or one of your own
-    python recipes/multi_doors_keys.py world=multi_doors_keys_2_4px          any number from 2, which has 448 episodes
+    python recipes/multi_doors_keys.py world.keys=2                           any number from 2, which has 448 episodes
     python recipes/multi_doors_keys.py backbone=gru data.sampler=persistent data.length=25        RSSM-TBTT
     python recipes/multi_doors_keys.py preset=s4wm-2d world=multi_doors_keys_3 train.steps=100000
                                                                              the paper's sizes: needs a GPU
@@ -20,12 +20,13 @@ import sys
 from wmkit.config import DataConfig, EvalConfig, ModelConfig, RunConfig, TrainConfig
 from wmkit.evaluation import HeldOutValidation, evaluate_run
 from wmkit.training.command import run_recipe
+from wmkit_envs import MultiDoorsKeys
 
 
 def config() -> RunConfig:
     """The run without any word on the command line; `--help` lists every key."""
     return RunConfig(
-        world="multi_doors_keys_3_4px",
+        world=MultiDoorsKeys(keys=3, tile=4),
         backbone="s4",
         size="small",
         model=dataclasses.replace(ModelConfig.for_size("small"), latent="categorical", kl_scale=1.0),

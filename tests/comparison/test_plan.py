@@ -8,8 +8,9 @@ import pytest
 from wmkit.comparison.plan import CellFiles, Plan, PlannedWorld, System, check_kept, find_system, load_plan
 from wmkit.config import RunConfig, TrainConfig
 from wmkit.files import write_json
+from wmkit_envs import DistractingMemory
 
-WORLD = "distracting_memory_8_4px"
+WORLD = DistractingMemory(width=8, tile=4)
 
 
 @pytest.fixture
@@ -18,7 +19,7 @@ def make_plan() -> Callable[..., Plan]:
         tbtt = ("backbone=gru", "data.sampler=persistent", "data.length=4")
         values: dict[str, object] = {
             "systems": (System("s4", ("backbone=s4",)), System("tbtt", tbtt)),
-            "worlds": (PlannedWorld.find(WORLD),),
+            "worlds": (PlannedWorld.of(WORLD),),
             "seeds": (0, 1),
             "lrs": (1e-3, 3e-3),
             "minutes": None,
@@ -67,8 +68,8 @@ def test_a_rate_that_is_no_positive_number_is_refused(rate: str) -> None:
 
 
 def test_a_world_with_settings_of_its_own_is_compared_on(make_plan: Callable[..., Plan]) -> None:
-    world = "distracting_memory_8_4px(target_colors=('red','blue'))"
-    plan = make_plan(worlds=(PlannedWorld.find(world),))
+    world = DistractingMemory(width=8, target_colors=("red", "blue"))
+    plan = make_plan(worlds=(PlannedWorld.of(world),))
     assert {plan.config(cell, RunConfig()).world for cell in plan.cells()} == {world}
 
 
@@ -86,7 +87,9 @@ def test_steps_are_the_budget_where_the_recipe_has_minutes(make_plan: Callable[.
 
 
 def test_rates_that_would_share_a_folder_are_refused(make_plan: Callable[..., Plan]) -> None:
-    with pytest.raises(ValueError, match=r"two runs would share the folder distracting_memory_8_4px-s4-lr0\.001-seed0"):
+    with pytest.raises(
+        ValueError, match=r"two runs would share the folder distracting_memory_8_tile4-s4-lr0\.001-seed0"
+    ):
         make_plan(lrs=(1e-3, 1.0000001e-3))
 
 
@@ -137,6 +140,15 @@ def test_a_system_is_a_name_of_the_recipe_or_a_backbone() -> None:
         System("a b", ())
 
 
+def test_a_plan_of_an_older_wmkit_is_refused_with_what_to_do(tmp_path: Path) -> None:
+    write_json(
+        tmp_path / "plan.json",
+        {"systems": [], "worlds": ["distracting_memory_8_4px"], "words": [], "command": "python compare.py"},
+    )
+    with pytest.raises(ValueError, match=r"older wmkit.*run its command again, with another out=: python compare\.py"):
+        load_plan(tmp_path)
+
+
 def sizes(*worlds: dict[str, object]) -> object:
     planned = tuple(PlannedWorld(f"w{number}", (), settings) for number, settings in enumerate(worlds))
     return Plan(systems=(System("s4", ()),), worlds=planned, seeds=(0,), lrs=(1e-3,), minutes=None, steps=1).sizes()
@@ -146,6 +158,9 @@ def test_worlds_that_differ_in_one_number_are_sizes_of_one_world() -> None:
     found = sizes({"width": 32, "rate": 0.5}, {"width": 8, "rate": 0.5})
     assert found == ("width", {"w1": 8, "w0": 32})
     assert list(found[1]) == ["w1", "w0"]  # smallest first
+    worlds = tuple(PlannedWorld.of(DistractingMemory(width=width, tile=4)) for width in (32, 8))
+    plan = Plan(systems=(System("s4", ()),), worlds=worlds, seeds=(0,), lrs=(1e-3,), minutes=None, steps=1)
+    assert plan.sizes() == ("width", {"distracting_memory_8_tile4": 8, "distracting_memory_32_tile4": 32})
 
 
 @pytest.mark.parametrize(

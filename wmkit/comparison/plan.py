@@ -21,18 +21,17 @@ from typing import Any
 
 from wmkit.checks import closest
 from wmkit.config import RunConfig, differences, load_config, rule_of
-from wmkit.data.worlds import find_world
+from wmkit.data.worlds import World, describe_world
 from wmkit.files import write_json
 from wmkit.registry import list_backbones
 from wmkit.training.batches import check_query
-from wmkit.training.compose import compose
+from wmkit.training.compose import compose, world_overrides
 from wmkit.training.machine_data import check_local_data
 from wmkit.training.run_folder import CONFIG
 
 PLAN = "plan.json"
 CELL = "cell.json"
 LR = "train.lr"
-DERIVED = ("name", "id", "image_shape", "action_dim", "episode_length", "context_length")
 
 
 class Status(StrEnum):
@@ -99,16 +98,12 @@ class PlannedWorld:
     overrides: tuple[str, ...]
     """Of the config, that choose it: `("world=distracting_memory", "world.width=16")`."""
     settings: Mapping[str, Any] = dataclasses.field(default_factory=dict, compare=False)
-    """All of its settings, as plain values."""
+    """Its family and all of its settings, as plain values; they say what differs between the worlds of a plan."""
 
     @classmethod
-    def find(cls, name: str) -> PlannedWorld:
-        """The world that is called so."""
-        world = find_world(name)
-        settings: dict[str, Any] = dataclasses.asdict(world) if dataclasses.is_dataclass(world) else {}
-        return cls(
-            world.name, (f'world="{world.name}"',), {key: v for key, v in settings.items() if key not in DERIVED}
-        )
+    def of(cls, world: World) -> PlannedWorld:
+        """As `world` is."""
+        return cls(world.name, tuple(world_overrides(world)), describe_world(world))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -184,9 +179,9 @@ class Plan:
 
     def __post_init__(self) -> None:
         for name in ("systems", "worlds", "seeds", "lrs"):
-            values = getattr(self, name)
+            values = [getattr(value, "name", value) for value in getattr(self, name)]
             if not values or len(set(values)) < len(values):
-                raise ValueError(f"{name}: expected at least one and none twice, got {list(values)}")
+                raise ValueError(f"{name}: expected at least one and none twice, got {values}")
         if (self.minutes is None) == (self.steps is None):
             raise ValueError("The budget is either minutes=... or steps=..., one of the two")
         names = [cell.name for cell in self.cells()]
@@ -214,12 +209,11 @@ class Plan:
         own = [*world.overrides, f"seed={cell.seed}", f"{LR}={cell.lr}"]
         steps = ["train.minutes=null", f"train.steps={self.steps}"]  # minutes would win over steps
         budget = [f"train.minutes={self.minutes}"] if self.steps is None else steps
-        query = []
-        if not any(override.startswith(("eval.horizon=", "eval.context=")) for override in self.overrides):
-            found = find_world(cell.world)
-            query = [f"eval.horizon={found.episode_length - found.context_length}"]  # all of it
         try:
-            config = compose(defaults, [*query, *self.overrides, *system.overrides, *own, *budget])
+            config = compose(defaults, [*self.overrides, *system.overrides, *own, *budget])
+            if not any(override.startswith(("eval.horizon=", "eval.context=")) for override in self.overrides):
+                query = config.world.episode_length - config.world.context_length  # all of it
+                config = dataclasses.replace(config, eval=dataclasses.replace(config.eval, horizon=query))
             check_query(config)
         except ValueError as error:
             raise ValueError(f"{cell.system} on {cell.world}: {error}") from error
@@ -254,6 +248,11 @@ def load_plan(folder: Path) -> Plan:
     """What `save` wrote; raises `ValueError` for a folder that holds no comparison."""
     try:
         values: dict[str, Any] = json.loads((folder / PLAN).read_text(encoding="utf-8"))
+        if "words" in values:
+            raise ValueError(
+                f"{folder / PLAN} was written by an older wmkit, whose worlds were names alone: run its command again, "
+                f"with another out=: {values['command']}"
+            )
         systems = tuple(
             System(system["label"], tuple(system["overrides"]), system["lr"]) for system in values.pop("systems")
         )
