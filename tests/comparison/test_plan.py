@@ -87,9 +87,7 @@ def test_steps_are_the_budget_where_the_recipe_has_minutes(make_plan: Callable[.
 
 
 def test_rates_that_would_share_a_folder_are_refused(make_plan: Callable[..., Plan]) -> None:
-    with pytest.raises(
-        ValueError, match=r"two runs would share the folder distracting_memory_8_tile4-s4-lr0\.001-seed0"
-    ):
+    with pytest.raises(ValueError, match=r"two runs would share the folder \w+-s4-lr0\.001-seed0"):
         make_plan(lrs=(1e-3, 1.0000001e-3))
 
 
