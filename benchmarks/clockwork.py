@@ -22,11 +22,11 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from benchmarks.clockwork_loop import ClockworkLoop, level_frames, level_noise
+from tests.references.clockwork_loop import ClockworkLoop, level_frames, level_noise
 from wmkit import Batch, WorldModel, build_world_model
 from wmkit.dynamics import ClockworkDynamics, Inputs
 from wmkit.machine import processor_name
-from wmkit.networks.dreamer import to_unit
+from wmkit.networks import to_unit
 from wmkit.training.runtime import keep_freed_memory
 
 LIMIT = 1e-9

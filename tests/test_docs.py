@@ -82,6 +82,12 @@ def test_files_named_in_the_readme_exist() -> None:
     assert not [name for name in names if not (ROOT / name).exists()]
 
 
+def test_files_and_folders_where_to_change_what_exist() -> None:
+    names = re.findall(r"`((?:wmkit|wmkit_kernels|envs|benchmarks)/[\w/.]+)`", (ROOT / "CONTRIBUTING.md").read_text())
+    assert len(names) > 12
+    assert not [name for name in names if not (ROOT / name).exists()]
+
+
 def test_the_map_has_every_folder_of_the_package() -> None:
     block = README.read_text().split("## Where things are")[1].split("\n\nThe way of a batch")[0]
     named = re.findall(r"^      (\w+)/ ", block, re.MULTILINE)

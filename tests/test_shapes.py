@@ -17,7 +17,7 @@ import wmkit_kernels
 from wmkit import Backbone, WorldModel, build_world_model, list_backbones
 from wmkit.dynamics import Latent, Observed
 from wmkit.dynamics.latents import CategoricalLatent, GaussianLatent, balanced_kl
-from wmkit.networks.dreamer import ImageDecoder, ImageEncoder
+from wmkit.networks import ImageDecoder, ImageEncoder
 
 shaped = jaxtyped(typechecker=beartype)
 B, T, A, SHAPE = 2, 6, 3, (3, 16, 16)

@@ -13,8 +13,7 @@ from wmkit.backbones.build import build_backbone
 from wmkit.config import ModelConfig
 from wmkit.dynamics import Dynamics, LatentDynamics
 from wmkit.dynamics.latents import build_latent
-from wmkit.networks.dreamer import FrameDecoder, FrameEncoder, ImageDecoder, ImageEncoder
-from wmkit.networks.planet import PlanetDecoder, PlanetEncoder
+from wmkit.networks import FrameDecoder, FrameEncoder, ImageDecoder, ImageEncoder, PlanetDecoder, PlanetEncoder
 from wmkit.presets import PRESETS, Preset
 from wmkit.registry import Entry, entry_of, get_entry
 from wmkit.world_model import WorldModel

@@ -16,7 +16,7 @@ from wmkit.backbones.base import Backbone, ParameterGroup
 from wmkit.batch import Batch
 from wmkit.config import ModelConfig
 from wmkit.dynamics import Dynamics, Inputs, Observed
-from wmkit.networks.dreamer import FrameDecoder, FrameEncoder, Head, initialise, to_unit
+from wmkit.networks.base import FrameDecoder, FrameEncoder, Head, initialise, to_unit
 from wmkit.tree import State
 
 

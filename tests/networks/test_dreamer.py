@@ -5,7 +5,8 @@ import math
 import pytest
 import torch
 
-from wmkit.networks.dreamer import ImageDecoder, ImageEncoder, stages_and_side, stretched_sigmoid, to_unit
+from wmkit.networks.base import stretched_sigmoid, to_unit
+from wmkit.networks.dreamer import ImageDecoder, ImageEncoder, stages_and_side
 
 
 @pytest.mark.parametrize(

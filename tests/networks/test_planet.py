@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from wmkit.networks.planet import PlanetDecoder, PlanetEncoder
+from wmkit.networks import PlanetDecoder, PlanetEncoder
 
 
 @pytest.mark.parametrize("side", [16, 32, 64, 128])

@@ -55,17 +55,6 @@ class PlainGRU(GatedUnit):
         """{"h": (B, hidden)}: zeros."""
         return {"h": self.from_state.weight.new_zeros(batch_size, self.feature_dim)}
 
-    def joint(self) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
-        """Weight and bias of r and u as one layer of [x, h], then W_n, b_n, U_n, c_n."""
-        widths = [2 * self.feature_dim, self.feature_dim]
-        (of_x, new), (x_bias, new_bias) = (
-            torch.split(x, widths) for x in (self.from_input.weight, self.from_input.bias)
-        )
-        (of_h, held), (h_bias, held_bias) = (
-            torch.split(x, widths) for x in (self.from_state.weight, self.from_state.bias)
-        )
-        return torch.cat([of_x, of_h], dim=1), x_bias + h_bias, new, new_bias, held, held_bias
-
     def _cell(self, projected: Tensor, h: Tensor) -> Tensor:
         """h_t from W x_t + b (B, 3 * hidden) and h_{t-1}, in the precision of h whatever autocast makes of products."""
         width = 2 * self.feature_dim

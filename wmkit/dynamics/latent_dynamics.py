@@ -22,7 +22,7 @@ from wmkit import tree
 from wmkit.backbones.base import Backbone, ParameterGroup, PosteriorName
 from wmkit.dynamics.base import Dynamics, Inputs, Observed
 from wmkit.dynamics.latents import Latent, balanced_kl
-from wmkit.networks.dreamer import Head, NormLinear, initialise
+from wmkit.networks.base import Head, NormLinear, initialise
 
 DynamicsState = dict[str, Any]
 """{`backbone`: state, `z`: (B, S), and for the full posterior `posterior`: its backbone's state}."""

@@ -1,4 +1,4 @@
-"""Encoders, decoders and heads in the style of DreamerV3 (Hafner et al. 2023): k4 s2 convolutions, LayerNorm, SiLU.
+"""Encoder and decoder in the style of DreamerV3 (Hafner et al. 2023): k4 s2 convolutions, LayerNorm, SiLU.
 
 Normalised layers have no bias. LayerNorm's epsilon is 1e-3 throughout, as in DreamerV3.
 """
@@ -7,55 +7,12 @@ from __future__ import annotations
 
 import itertools
 import math
-from abc import ABC, abstractmethod
-from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-NORM_EPS = 1e-3
-
-
-class NormLinear(nn.Module):
-    """SiLU(LayerNorm(x W)): (..., in) -> (..., out)."""
-
-    def __init__(self, in_dim: int, out_dim: int) -> None:
-        super().__init__()
-        self.linear = nn.Linear(in_dim, out_dim, bias=False)
-        self.norm = nn.LayerNorm(out_dim, eps=NORM_EPS)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """The layer's output."""
-        return self.of_sum(self.linear(x))
-
-    def of_sum(self, y: Tensor) -> Tensor:
-        """SiLU(LayerNorm(y)), y (..., out) = x W put together from the parts of x; see `Head.split`."""
-        return F.silu(self.norm(y))
-
-
-class Head(nn.Module):
-    """One hidden layer, then a plain linear output: (..., in) -> (..., out)."""
-
-    def __init__(self, in_dim: int, units: int, out_dim: int) -> None:
-        super().__init__()
-        self.hidden = NormLinear(in_dim, units)
-        self.out = nn.Linear(units, out_dim)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """The head's raw output."""
-        return self.out(self.hidden(x))
-
-    def split(self, *widths: int) -> tuple[Tensor, ...]:
-        """The hidden layer's weights (units, width) for each of consecutive parts of the input.
-
-        head([a, b]) = head.of_sum(F.linear(a, of_a) + F.linear(b, of_b)): what b adds can be computed ahead for all b.
-        """
-        return torch.split(self.hidden.linear.weight, list(widths), dim=1)
-
-    def of_sum(self, y: Tensor) -> Tensor:
-        """The head's raw output for y (..., units), the sum of what the parts of the input add."""
-        return self.out(self.hidden.of_sum(y))
+from wmkit.networks.base import NORM_EPS, OUTPUTS, FrameDecoder, FrameEncoder, initialise, to_unit
 
 
 class ChannelNorm(nn.Module):
@@ -86,27 +43,6 @@ def stages_and_side(image_shape: tuple[int, int, int]) -> tuple[int, int]:
     )
 
 
-class FrameEncoder(nn.Module, ABC):
-    """Images (..., C, H, W), uint8 or float in [0, 1], -> embeddings (..., embed_dim)."""
-
-    image_shape: tuple[int, int, int]
-    embed_dim: int
-
-    @abstractmethod
-    def initialise(self) -> None:
-        """Draw the initial weights."""
-
-
-class FrameDecoder(nn.Module, ABC):
-    """Features (..., feature_dim) -> mean images (..., C, H, W), in [0, 1] where the model is right."""
-
-    image_shape: tuple[int, int, int]
-
-    @abstractmethod
-    def initialise(self, memory_dim: int) -> None:
-        """Draw the initial weights; the first `memory_dim` features are h, the others z."""
-
-
 class ImageEncoder(FrameEncoder):
     """Images (..., C, H, W), uint8 or float in [0, 1], -> embeddings (..., embed_dim)."""
 
@@ -134,23 +70,6 @@ class ImageEncoder(FrameEncoder):
         return x.permute(0, 2, 3, 1).reshape(*image.shape[:-3], self.embed_dim)
 
 
-def stretched_sigmoid(x: Tensor) -> Tensor:
-    """1.2 sigmoid(x - ln 11) - 0.1: from -0.1 to 1.1, black at 0 and white at ln 121, with a slope at both.
-
-    A plain sigmoid has none left at black: on black ground it is there before it has seen anything else, and stays.
-    The stretch is that of the hard concrete distribution (Louizos, Welling, Kingma 2018).
-    """
-    return 1.2 * torch.sigmoid(x - math.log(11)) - 0.1
-
-
-OUTPUTS: dict[str, Callable[[Tensor], Tensor]] = {
-    "linear": lambda x: x + 0.5,
-    "stretched_sigmoid": stretched_sigmoid,
-    "tanh": torch.tanh,
-}
-"""What makes pixels of a decoder's last layer; its zero is grey for `linear`, else black; `tanh` is CW-VAE's."""
-
-
 class ImageDecoder(FrameDecoder):
     """Features (..., feature_dim) -> mean images (..., C, H, W), in [0, 1] where the model is right (not clipped)."""
 
@@ -176,20 +95,11 @@ class ImageDecoder(FrameDecoder):
         Why: docs/decisions.md#a-sharp-posterior-and-a-quiet-decoder.
         """
         self.apply(initialise)
-        self.start_grey()
-        self.start_quiet(memory_dim)
-
-    @torch.no_grad()
-    def start_grey(self) -> None:
-        """Shrink the last layer, so that training starts from an almost uniform picture, not from loud noise."""
         last = self.stages[-1]
-        assert isinstance(last, nn.ConvTranspose2d)
-        last.weight.mul_(0.1)
-
-    @torch.no_grad()
-    def start_quiet(self, width: int) -> None:
-        """Shrink the weights on the first `width` features: h, wide and at first without meaning, would drown z."""
-        self.project.weight[:, :width].mul_(0.1)
+        assert isinstance(last, nn.ConvTranspose2d), "the stages end with a convolution"
+        with torch.no_grad():
+            last.weight.mul_(0.1)  # an almost uniform picture instead of loud noise
+            self.project.weight[:, :memory_dim].mul_(0.1)  # h, wide and at first without meaning, would drown z
 
     def forward(self, features: Tensor) -> Tensor:
         """The mean image of every feature vector."""
@@ -202,30 +112,3 @@ def _channels_last(stages: nn.Sequential) -> None:
     for parameter in stages.parameters():
         if parameter.ndim == 4:
             parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
-
-
-def initialise(module: nn.Module) -> None:
-    """Weights of linear and convolutional layers ~ truncated normal, variance 1 / mean(fan in, fan out); biases 0.
-
-    DreamerV3's initialisation; 0.87962566 is the standard deviation of a unit normal cut at two of its own.
-    """
-    if isinstance(module, nn.Linear | nn.Conv2d | nn.ConvTranspose2d):
-        with torch.no_grad():
-            fan = module.weight[0, 0].numel() * (module.weight.shape[0] + module.weight.shape[1]) / 2
-            std = fan**-0.5 / 0.87962566
-            nn.init.trunc_normal_(module.weight, std=std, a=-2 * std, b=2 * std)
-            if module.bias is not None:
-                module.bias.zero_()
-
-
-def glorot(module: nn.Module) -> None:
-    """Weights of linear and convolutional layers ~ Glorot-uniform, biases 0: what Keras starts with."""
-    if isinstance(module, nn.Linear | nn.Conv2d | nn.ConvTranspose2d):
-        nn.init.xavier_uniform_(module.weight)
-        if module.bias is not None:
-            nn.init.zeros_(module.bias)
-
-
-def to_unit(image: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
-    """uint8 in 0..255 -> `dtype` in [0, 1]; floating-point images are taken to be in [0, 1] already."""
-    return image.to(dtype) if image.is_floating_point() else image.to(dtype) / 255

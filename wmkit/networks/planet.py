@@ -13,7 +13,7 @@ import math
 
 from torch import Tensor, nn
 
-from wmkit.networks.dreamer import OUTPUTS, FrameDecoder, FrameEncoder, glorot, to_unit
+from wmkit.networks.base import OUTPUTS, FrameDecoder, FrameEncoder, glorot, to_unit
 
 SLOPE = 0.2
 """Of the leaky ReLU for negative inputs."""

@@ -10,11 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from benchmarks.clockwork_loop import ClockworkLoop, level_frames, level_noise
+from tests.references.clockwork_loop import ClockworkLoop, level_frames, level_noise
 from wmkit import ModelConfig, build_world_model, tree
-from wmkit.backbones import GRU
+from wmkit.backbones import PlainGRU
 from wmkit.dynamics import ClockworkConfig, ClockworkDynamics, Inputs
-from wmkit.dynamics.clockwork.gated_loop import gated_loop
 from wmkit.presets import CORRECTED, CWVAE_2021
 from wmkit.testing import check_dynamics, examine_dynamics
 
@@ -159,25 +158,9 @@ def test_the_shift_at_the_output_starts_the_deviation_at_one() -> None:
 
 
 @pytest.mark.parametrize(("factor", "number"), [(6, 120), (1, 300)])
-def test_sequential_steps_of_the_published_cell_over_a_hundred_frames(
-    factor: int, number: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    dynamics, steps = make(factor=factor), 0
-
-    def counted(driven: Tensor, *rest: Any) -> Any:
-        nonlocal steps
-        steps += len(driven)
-        return gated_loop(driven, *rest)
-
-    monkeypatch.setattr("wmkit.dynamics.clockwork.level.gated_loop", counted)
-    dynamics.observe(Inputs(**inputs(dynamics, 100)))
-    assert steps == number
-
-
-@pytest.mark.parametrize(("factor", "number"), [(6, 120), (1, 300)])
 def test_sequential_cell_steps_of_a_hundred_frames(factor: int, number: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    dynamics, calls, step = make(factor=factor, core="gru"), [], GRU.step
-    monkeypatch.setattr(GRU, "step", lambda self, x, state: calls.append(1) or step(self, x, state))
+    dynamics, calls, step = make(factor=factor), [], PlainGRU.step
+    monkeypatch.setattr(PlainGRU, "step", lambda self, x, state: calls.append(1) or step(self, x, state))
     part = inputs(dynamics, 100)
     _, state = dynamics.observe(Inputs(**part))
     assert len(calls) == number
@@ -371,32 +354,32 @@ def test_a_core_takes_options_by_name() -> None:
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_blind_levels_alone_follow_their_priors(variant: str) -> None:
-    """The others infer from the same frames, given what the blind ones made up; nothing blind is the ordinary pass."""
+def test_prior_levels_alone_follow_their_priors(variant: str) -> None:
+    """The others infer from the same frames, given what the prior levels drew; without any it is the ordinary pass."""
     dynamics = make(levels=3, **VARIANTS[variant])
     part = inputs(dynamics, 9)
     plain, _ = dynamics.observe(Inputs(**part))
-    none, _ = dynamics.observe(Inputs(**part), blind=[])
+    none, _ = dynamics.observe(Inputs(**part), prior_levels=[])
     assert torch.equal(none.features, plain.features)
-    seen, _ = dynamics.observe(Inputs(**part), blind=[2])
+    seen, _ = dynamics.observe(Inputs(**part), prior_levels=[2])
     kl = dynamics.kl(seen, None, 0.0)
     assert not kl["kl_2"].any()
     assert bool((kl["kl_1"] > 0).all())
     assert torch.equal(seen.levels[2].z, plain.levels[2].z)
     assert not torch.equal(seen.levels[0].posterior, plain.levels[0].posterior)
     other = part | {"embed": torch.randn_like(part["embed"])}
-    top_down, _ = dynamics.observe(Inputs(**other), blind=[2, 3])
-    again, _ = dynamics.observe(Inputs(**part), blind=[2, 3])
+    top_down, _ = dynamics.observe(Inputs(**other), prior_levels=[2, 3])
+    again, _ = dynamics.observe(Inputs(**part), prior_levels=[2, 3])
     for i in (1, 2):
         assert torch.equal(top_down.levels[i].z, again.levels[i].z)
     assert not torch.equal(top_down.levels[0].z, again.levels[0].z)
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_with_every_level_blind_observing_is_imagining_from_the_start(variant: str) -> None:
+def test_with_every_level_on_its_prior_observing_is_imagining_from_the_start(variant: str) -> None:
     dynamics = make(levels=3, **VARIANTS[variant])
     part = inputs(dynamics, 11)
-    seen, state = dynamics.observe(Inputs(**part), blind=[1, 2, 3])
+    seen, state = dynamics.observe(Inputs(**part), prior_levels=[1, 2, 3])
     action = part["action"] * ~part["is_first"].unsqueeze(-1)
     h, z, imagined = dynamics.imagine(action, noise=part["noise"], state=dynamics.initial_state(B))
     torch.testing.assert_close(seen.h, h)
@@ -406,22 +389,22 @@ def test_with_every_level_blind_observing_is_imagining_from_the_start(variant: s
             torch.testing.assert_close(a, b)
 
 
-class HalfBlind(ClockworkDynamics):
+class FollowsOnePrior(ClockworkDynamics):
     def observe(self, *args: Any, **kwargs: Any) -> Any:
-        return super().observe(*args, **kwargs, blind=[2])
+        return super().observe(*args, **kwargs, prior_levels=[2])
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_a_blind_level_breaks_no_law_but_leaves_its_posterior_without_a_gradient(variant: str) -> None:
-    """Cuts, resets, causality, rows, state and imagination are as for levels that see."""
+def test_a_prior_level_breaks_no_law_but_leaves_its_posterior_without_a_gradient(variant: str) -> None:
+    """Cuts, resets, causality, rows, state and imagination are as for levels that infer."""
     dynamics = make(levels=3, **VARIANTS[variant] | {"top_context": False})
-    dynamics.__class__ = HalfBlind
+    dynamics.__class__ = FollowsOnePrior
     broken = {law.number: law for law in examine_dynamics(dynamics) if not law.kept}
     assert set(broken) == {5}
     assert "posterior" in str(broken[5].shown)
 
 
-def test_a_blind_level_that_is_not_there_is_refused() -> None:
+def test_a_prior_level_that_is_not_there_is_refused() -> None:
     dynamics = make(levels=2)
-    with pytest.raises(ValueError, match=r"blind: expected levels from 1, the bottom one, to 2, got \[0, 3\]"):
-        dynamics.observe(Inputs(**inputs(dynamics, 4)), blind=[0, 3])
+    with pytest.raises(ValueError, match=r"prior_levels: expected levels from 1, the bottom one, to 2, got \[0, 3\]"):
+        dynamics.observe(Inputs(**inputs(dynamics, 4)), prior_levels=[0, 3])

@@ -1,4 +1,4 @@
-"""The loop that is written out equals the general one of a level, which a call with resets takes."""
+"""One level of a hierarchy, tick by tick."""
 
 from typing import Any
 
@@ -28,23 +28,19 @@ def leaf(*shape: int) -> Tensor:
     return torch.randn(*shape, dtype=torch.float64, requires_grad=True)
 
 
-def observe(level: Level, context: Tensor, embed: Tensor, state: Any, noise: Tensor | None, general: bool) -> Any:
-    resets = [torch.zeros(B, dtype=torch.bool) if general else None] * N
-    driven = level.drive(context, [0, 0, 1, 2, 2], None)
-    drawn = [None] * N if noise is None else list(noise.unbind(1))
-    return level.observe(driven, embed, drawn, resets, range(N), state)
+def observe(level: Level, context: Tensor, embed: Tensor, state: Any, resets: list[Tensor | None]) -> Any:
+    bias = level.input_bias(context, [0, 0, 1, 2, 2], None)
+    return level.observe(bias, embed, list(torch.ones(N, B, 3).double()), resets, range(N), state)
 
 
 @pytest.mark.parametrize("std_shift", ["input", "output", "none"])
-@pytest.mark.parametrize("drawn", [True, False], ids=["samples", "means"])
-def test_the_loop_written_out_equals_the_general_one_with_all_gradients(drawn: bool, std_shift: str) -> None:
+def test_a_tick_at_which_no_row_begins_anew_is_a_tick_without_resets_with_all_gradients(std_shift: str) -> None:
     level, context, embed = make(std_shift), leaf(B, 3, C), leaf(B, N, E)
     state = {"core": {"h": leaf(B, 7)}, "z": leaf(B, 3)}
-    noise = torch.randn(B, N, 3, dtype=torch.float64) if drawn else None
     sources = [context, embed, *tree.leaves(state), *level.parameters()]
     outcomes = []
-    for general in (False, True):
-        part, after = observe(level, context, embed, state, noise, general)
+    for reset in (None, torch.zeros(B, dtype=torch.bool)):
+        part, after = observe(level, context, embed, state, [reset] * N)
         outputs = [part.h, part.z, part.posterior, part.prior, *tree.leaves(after)]
         gradients = torch.autograd.grad(torch.stack([(x * x.cos()).sum() for x in outputs]).sum(), sources)
         outcomes.append([*outputs, *gradients])
@@ -52,18 +48,8 @@ def test_the_loop_written_out_equals_the_general_one_with_all_gradients(drawn: b
         torch.testing.assert_close(mine, theirs)
 
 
-def test_under_autocast_the_loop_written_out_keeps_single_precision() -> None:
-    level = make().float()
-    context, embed = torch.randn(B, 3, C), torch.randn(B, N, E)
-    want = observe(level, context, embed, level.initial_state(B), torch.ones(B, N, 3), False)[0]
-    with torch.autocast("cpu", torch.bfloat16):
-        got, after = observe(level, context, embed, level.initial_state(B), torch.ones(B, N, 3), False)
-    assert got.h.dtype == got.z.dtype == got.posterior.dtype == after["z"].dtype == torch.float32
-    torch.testing.assert_close(got.h, want.h, atol=0.05, rtol=0.0)
-
-
 def test_the_state_after_a_call_does_not_keep_the_call_alive() -> None:
     level = make()
-    _, after = observe(level, leaf(B, 3, C), leaf(B, N, E), level.initial_state(B), None, False)
+    _, after = observe(level, leaf(B, 3, C), leaf(B, N, E), level.initial_state(B), [None] * N)
     for x in tree.leaves(after):
         assert x.untyped_storage().nbytes() == x.nbytes

@@ -14,7 +14,7 @@ from wmkit import Batch, WorldModel, build_world_model, list_backbones, tree
 from wmkit.config import RunConfig
 from wmkit.dynamics import ClockworkConfig, ClockworkDynamics
 from wmkit.evaluation import rollout
-from wmkit.networks.dreamer import to_unit
+from wmkit.networks import to_unit
 from wmkit.presets import PRESETS
 from wmkit.registry import get_entry
 from wmkit.testing import check_backbone, check_dynamics

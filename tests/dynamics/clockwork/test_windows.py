@@ -1,4 +1,4 @@
-"""Sums over windows and held states, against their definitions step by step."""
+"""Sums over windows and repeated states, against their definitions step by step."""
 
 import itertools
 
@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from wmkit.dynamics.clockwork.windows import held, sums_ahead, sums_behind
+from wmkit.dynamics.clockwork.windows import repeat_to_ticks, sums_ahead, sums_behind
 
 B, E = 2, 3
 TICKS = st.integers(1, 20).flatmap(
@@ -53,9 +53,9 @@ def test_a_window_behind_holds_the_steps_since_the_last_tick_and_what_was_carrie
 
 
 @given(numbers=st.lists(st.integers(0, 5), max_size=20).map(sorted))
-def test_held_states_are_copies_whose_gradients_add_up(numbers: list[int]) -> None:
+def test_repeated_states_are_copies_whose_gradients_add_up(numbers: list[int]) -> None:
     x = steps(6).requires_grad_()
-    got = held(x, numbers)
+    got = repeat_to_ticks(x, numbers)
     assert torch.equal(got, x[:, numbers])
     weights = torch.randn_like(got)
     mine, theirs = (torch.autograd.grad((y * weights).sum(), x)[0] for y in (got, x[:, numbers]))

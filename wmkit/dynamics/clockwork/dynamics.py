@@ -36,7 +36,7 @@ from wmkit.dynamics.clockwork.config import ClockworkConfig
 from wmkit.dynamics.clockwork.level import Level, LevelPass
 from wmkit.dynamics.clockwork.windows import sums_ahead, sums_behind
 from wmkit.dynamics.latents import balanced_kl
-from wmkit.networks.dreamer import glorot
+from wmkit.networks.base import glorot
 from wmkit.registry import register_backbone
 
 ClockworkState = dict[str, Any]
@@ -75,8 +75,9 @@ class ClockworkDynamics(Dynamics):
         self.embedders = nn.ModuleList(level_mlp(*widths) for _ in self.uppers)
         strides = self.clock.strides
         pairs = enumerate(itertools.pairwise(strides), start=1)
-        self._holding = {str(i + 1): i for i, (below, own) in pairs if own > below}
-        self._waiting = {str(i + 1): i for i, stride in enumerate(strides) if stride > 1}
+        # by the number of a level: what the state carries of it between its ticks
+        self._repeated = {str(i + 1): i for i, (below, own) in pairs if own > below}
+        self._summing = {str(i + 1): i for i, stride in enumerate(strides) if stride > 1}
         bottom = self.levels[0]
         self.memory_dim, self.feature_dim = bottom.core.feature_dim, bottom.output_dim
         self.noise_dim = sum(level.latent.noise_dim for level in self.levels)
@@ -118,13 +119,13 @@ class ClockworkDynamics(Dynamics):
             "phase": torch.full((batch_size,), phase, dtype=torch.int64, device=weight.device),
             "levels": [level.initial_state(batch_size) for level in self.levels],
             "above": {
-                name: weight.new_zeros(batch_size, self.levels[i].output_dim) for name, i in self._holding.items()
+                name: weight.new_zeros(batch_size, self.levels[i].output_dim) for name, i in self._repeated.items()
             },
         }
         if self.config.windows == "causal":
-            state["frames"] = {name: weight.new_zeros(batch_size, self.embed_dim) for name in self._waiting}
+            state["frames"] = {name: weight.new_zeros(batch_size, self.embed_dim) for name in self._summing}
         if self.config.actions_above:
-            state["actions"] = {name: weight.new_zeros(batch_size, self.action_dim) for name in self._waiting}
+            state["actions"] = {name: weight.new_zeros(batch_size, self.action_dim) for name in self._summing}
         return state
 
     def observe(
@@ -133,15 +134,19 @@ class ClockworkDynamics(Dynamics):
         state: ClockworkState | None = None,
         *,
         return_state: bool = True,
-        blind: Collection[int] = (),
+        prior_levels: Collection[int] = (),
     ) -> tuple[HierarchyObserved, ClockworkState | None]:
         """Read T steps, level after level from the top; see `Dynamics.observe`.
 
-        `blind`: levels, 1 the bottom one, that see no frames and follow their priors, which then stand for their
-        posteriors (TALD, section 4.6). Raises `ValueError` where a row begins an episode out of step with the clock,
-        rows of the state are at different phases, or a blind level does not exist.
+        `prior_levels`: levels, 1 the bottom one, that see no frames and sample from their priors, which then stand for
+        their posteriors (TALD, section 4.6: level reset). Raises `ValueError` where a row begins an episode out of step
+        with the clock, rows of the state are at different phases, or a prior level does not exist.
         """
-        self._check_levels(blind)
+        unknown = sorted(set(prior_levels) - set(range(1, len(self.cells) + 1)))
+        if unknown:
+            raise ValueError(
+                f"prior_levels: expected levels from 1, the bottom one, to {len(self.cells)}, got {unknown}"
+            )
         is_first = inputs.is_first
         action = inputs.action * ~is_first.unsqueeze(-1)  # (B, T, A)
         state, timing = self._begin(state, is_first)
@@ -155,13 +160,13 @@ class ClockworkDynamics(Dynamics):
         above: dict[str, Tensor] = {}
         context = None
         for i, level in reversed(list(enumerate(self.levels))):
-            resets = [is_first[:, t] if t in columns else None for t in timing.ticks[i]]
-            driven = level.drive(context, timing.parents(i), actions[i])
             ticks, before = timing.ticks[i], state["levels"][i]
-            if i + 1 in blind:
-                part, after = level.follow(driven, noises[i], resets, ticks, before)
+            resets = [is_first[:, t] if t in columns else None for t in ticks]
+            bias = level.input_bias(context, timing.parents(i), actions[i])  # (B, ticks, I)
+            if i + 1 in prior_levels:
+                part, after = level.observe_from_prior(bias, noises[i], resets, ticks, before)
             else:
-                part, after = level.observe(driven, embeds[i], noises[i], resets, ticks, before)
+                part, after = level.observe(bias, embeds[i], noises[i], resets, ticks, before)
             passes, levels = [part, *passes], [after, *levels]
             if i > 0:
                 context = above[str(i + 1)] = _outputs(part.h, part.z, state["above"].get(str(i + 1)))
@@ -181,12 +186,15 @@ class ClockworkDynamics(Dynamics):
         above: dict[str, Tensor] = {}
         context = None
         for i, level in reversed(list(enumerate(self.levels))):
-            driven = level.drive(context, timing.parents(i), actions[i])
-            h, z, after = level.imagine(driven, noises[i], state["levels"][i])
+            bias = level.input_bias(context, timing.parents(i), actions[i])  # (B, ticks, I)
+            h, z, after = level.imagine(bias, noises[i], state["levels"][i])
             levels = [after, *levels]
             if i > 0:
                 context = above[str(i + 1)] = _outputs(h, z, state["above"].get(str(i + 1)))
-        frames = self._forget_read_frames(state, timing)
+        frames = {}
+        if "frames" in state:  # imagined frames are not read, and what an imagined tick would have read is gone
+            ticks = {name: timing.ticks[i] for name, i in self._summing.items()}
+            frames["frames"] = {n: torch.zeros_like(x) if ticks[n] else x for n, x in state["frames"].items()}
         return h, z, self._after(state, timing, levels, above, frames | waiting)
 
     def kl(self, seen: Observed, balance: float | None, free_bits: float) -> dict[str, Tensor]:
@@ -218,11 +226,6 @@ class ClockworkDynamics(Dynamics):
         phase = _common([0 if f and p >= 0 else p for p, f in zip(phases, first, strict=True)])
         begins = phase < 0 or all(first)
         return tree.where(is_first[:, 0], fresh, state), self.clock.timing(length, phase, begins)
-
-    def _check_levels(self, blind: Collection[int]) -> None:
-        unknown = sorted(set(blind) - set(range(1, len(self.cells) + 1)))
-        if unknown:
-            raise ValueError(f"blind: expected levels from 1, the bottom one, to {len(self.cells)}, got {unknown}")
 
     def _inner_resets(self, is_first: Tensor, timing: Timing) -> set[int]:
         """Columns from 1 on where some row begins an episode; all levels must tick there."""
@@ -265,13 +268,6 @@ class ClockworkDynamics(Dynamics):
             seen.append(sums)
         return seen, {"actions": waiting}
 
-    def _forget_read_frames(self, state: ClockworkState, timing: Timing) -> dict[str, dict[str, Tensor]]:
-        """Sums of frames that an imagined tick has left behind are gone: imagined frames are not read."""
-        if "frames" not in state:
-            return {}
-        ticks = {name: timing.ticks[i] for name, i in self._waiting.items()}
-        return {"frames": {n: torch.zeros_like(x) if ticks[n] else x for n, x in state["frames"].items()}}
-
     def _after(
         self,
         state: ClockworkState,
@@ -284,8 +280,8 @@ class ClockworkDynamics(Dynamics):
         return {
             "phase": torch.full_like(state["phase"], (timing.phase + timing.length) % self.period),
             "levels": levels,
-            "above": {name: outputs[name][:, -1] for name in self._holding},
-            **{key: {name: sums[name] for name in self._waiting} for key, sums in waiting.items()},
+            "above": {name: outputs[name][:, -1] for name in self._repeated},
+            **{key: {name: sums[name] for name in self._summing} for key, sums in waiting.items()},
         }
 
     def _split_noise(self, noise: Tensor | None, timing: Timing) -> list[list[Tensor | None]]:

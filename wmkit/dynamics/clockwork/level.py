@@ -6,8 +6,7 @@
 
 with c the output [z, h] of the level above at its last tick, a the actions and e the embedding of the level's window.
 Only the h of both are shared between prior and posterior. What the state does not enter is computed for all ticks at
-once: the shares of c, a and e in their layers, and after the loop every prior of `observe`. Over the plain GRU, with
-Gaussian latents and without resets inside the call, the rest of the loop is `gated_loop`'s.
+once: the shares of c, a and e in their layers, and after the loop every prior of `observe`.
 """
 
 from __future__ import annotations
@@ -22,10 +21,8 @@ from torch.nn import functional as F
 
 from wmkit import tree
 from wmkit.backbones.base import Backbone
-from wmkit.backbones.plain_gru import PlainGRU
-from wmkit.dynamics.clockwork.gated_loop import Weights, gated_loop
-from wmkit.dynamics.clockwork.windows import held
-from wmkit.dynamics.latents import GaussianLatent, Latent
+from wmkit.dynamics.clockwork.windows import repeat_to_ticks
+from wmkit.dynamics.latents import Latent
 
 LevelState = dict[str, Any]
 """{`core`: the backbone's state, `z`: (B, S) the last sample}."""
@@ -120,19 +117,19 @@ class Level(nn.Module):
             "z": self.input.weight.new_zeros(batch_size, self.latent.sample_dim),
         }
 
-    def drive(self, context: Tensor | None, parents: Sequence[int], action: Tensor | None) -> Tensor:
+    def input_bias(self, context: Tensor | None, parents: Sequence[int], action: Tensor | None) -> Tensor:
         """The share of all but z in the input layer, bias included: (B, n, I), or (1, n, I) without any.
 
         context (B, m, C): outputs of the level above, of which tick j takes number `parents[j]`; None is zeros.
         action (B, n, A) or None for a level that sees none.
         """
         _, of_context, of_action = torch.split(self.input.weight, self._widths, dim=1)
-        driven = self.input.bias.expand(1, len(parents), -1)
+        bias = self.input.bias.expand(1, len(parents), -1)  # (1, n, I)
         if context is not None:
-            driven = driven + held(F.linear(context, of_context), parents)
+            bias = bias + repeat_to_ticks(F.linear(context, of_context), parents)  # (B, n, I)
         if action is not None:
-            driven = driven + F.linear(action, of_action)
-        return driven
+            bias = bias + F.linear(action, of_action)
+        return bias
 
     def prior(self, h: Tensor) -> Tensor:
         """(..., D) -> (..., P)."""
@@ -140,111 +137,72 @@ class Level(nn.Module):
 
     def observe(
         self,
-        driven: Tensor,
+        input_bias: Tensor,
         embed: Tensor,
         noise: Sequence[Tensor | None],
         resets: Sequence[Tensor | None],
         ticks: Sequence[int],
         state: LevelState,
     ) -> tuple[LevelPass, LevelState]:
-        """Posterior samples: driven (B, n, I), embed (B, n, E); for each tick noise (B, noise_dim), rows to reset."""
+        """Posterior samples, tick by tick: input_bias (B, n, I), embed (B, n, E); per tick noise (B, noise_dim) | None.
+
+        resets: per tick the rows (B,) bool that begin anew, or None.
+        """
         of_h, of_embed = torch.split(self.posterior_hidden.weight, [self.core.feature_dim, embed.shape[-1]], dim=1)
-        seen = F.linear(embed, of_embed, self.posterior_hidden.bias)
-        core, latent = self.core, self.latent
-        if (
-            ticks
-            and type(core) is PlainGRU
-            and type(latent) is GaussianLatent
-            and all(reset is None for reset in resets)
-        ):
-            return self._observe_gated(core, latent, driven, seen, of_h, noise, ticks, state)
+        from_embed = F.linear(embed, of_embed, self.posterior_hidden.bias)  # (B, n, U)
         head, bias = self.posterior_out.weight, self.posterior_out.shifted_bias()
         hs, zs, posteriors = [], [], []
-        for x, e, epsilon, reset in zip(driven.unbind(1), seen.unbind(1), noise, resets, strict=True):
-            h, core = self._advance(x, state, reset)
-            y = F.relu(self.posterior_second(F.relu(F.linear(h, of_h) + e)))
-            posterior = F.linear(y, head, bias)
-            z = self.latent.sample(posterior, epsilon).to(state["z"].dtype)
+        for x, e, epsilon, reset in zip(input_bias.unbind(1), from_embed.unbind(1), noise, resets, strict=True):
+            h, core = self._advance(x, state, reset)  # (B, D)
+            y = F.relu(self.posterior_second(F.relu(F.linear(h, of_h) + e)))  # (B, U)
+            posterior = F.linear(y, head, bias)  # (B, P)
+            z = self.latent.sample(posterior, epsilon).to(state["z"].dtype)  # (B, S)
             state = {"core": core, "z": z}
             hs.append(h)
             zs.append(z)
             posteriors.append(posterior)
-        h, z, posterior = self._stack(hs, zs, posteriors, embed.shape[0])
+        h, z, posterior = self._stack(hs, zs, posteriors, embed.shape[0])  # (B, n, ...)
         return LevelPass(h, z, posterior, self.prior(h), tuple(ticks)), state
 
-    def follow(
+    def observe_from_prior(
         self,
-        driven: Tensor,
+        input_bias: Tensor,
         noise: Sequence[Tensor | None],
         resets: Sequence[Tensor | None],
         ticks: Sequence[int],
         state: LevelState,
     ) -> tuple[LevelPass, LevelState]:
-        """Prior samples in the place of `observe`: what was inferred is what was expected."""
-        h, z, state = self.imagine(driven, noise, state, resets)
+        """Prior samples in the place of `observe`: the prior stands for the posterior."""
+        h, z, state = self.imagine(input_bias, noise, state, resets)
         prior = self.prior(h)
         return LevelPass(h, z, prior, prior, tuple(ticks)), state
 
-    def _observe_gated(
-        self,
-        core: PlainGRU,
-        latent: GaussianLatent,
-        driven: Tensor,
-        seen: Tensor,
-        of_h: Tensor,
-        noise: Sequence[Tensor | None],
-        ticks: Sequence[int],
-        state: LevelState,
-    ) -> tuple[LevelPass, LevelState]:
-        """`observe` by the loop that is written out; `seen` (B, n, U) is the share of the embeddings."""
-        second, out = self.posterior_second, self.posterior_out
-        rest = (of_h, second.weight, second.bias, out.weight, out.shifted_bias())
-        weights = Weights(self._of_z, *core.joint(), *rest)
-        drawn = [epsilon for epsilon in noise if epsilon is not None]
-        h, z, posterior = gated_loop(
-            driven.transpose(0, 1),
-            seen.transpose(0, 1),
-            torch.stack(drawn) if drawn else None,
-            state["z"],
-            state["core"]["h"],
-            weights,
-            latent.min_std,
-        )
-        after = {"core": {"h": h[-1].clone()}, "z": z[-1].clone()}  # views would keep the whole call alive
-        prior = self.prior(h)
-        h, z, posterior, prior = (x.transpose(0, 1) for x in (h, z, posterior, prior))
-        return LevelPass(h, z, posterior, prior, tuple(ticks)), after
-
     def imagine(
         self,
-        driven: Tensor,
+        input_bias: Tensor,
         noise: Sequence[Tensor | None],
         state: LevelState,
         resets: Sequence[Tensor | None] | None = None,
     ) -> tuple[Tensor, Tensor, LevelState]:
-        """Prior samples: driven (B, n, I), per tick noise, rows to reset -> (h (B, n, D), z (B, n, S), state)."""
+        """Prior samples: input_bias (B, n, I), per tick noise, rows to reset -> (h (B, n, D), z (B, n, S), state)."""
         hs, zs = [], []
         batch_size = state["z"].shape[0]
         resets = [None] * len(noise) if resets is None else resets
-        for x, epsilon, reset in zip(driven.unbind(1), noise, resets, strict=True):
-            h, core = self._advance(x, state, reset)
-            z = self.latent.sample(self.prior(h), epsilon).to(state["z"].dtype)
+        for x, epsilon, reset in zip(input_bias.unbind(1), noise, resets, strict=True):
+            h, core = self._advance(x, state, reset)  # (B, D)
+            z = self.latent.sample(self.prior(h), epsilon).to(state["z"].dtype)  # (B, S)
             state = {"core": core, "z": z}
             hs.append(h)
             zs.append(z)
         h, z, _ = self._stack(hs, zs, [], batch_size)
         return h, z, state
 
-    def _advance(self, driven: Tensor, state: LevelState, reset: Tensor | None) -> tuple[Tensor, Any]:
-        """One tick of the core, from z and what drives it; rows to reset begin anew."""
+    def _advance(self, input_bias: Tensor, state: LevelState, reset: Tensor | None) -> tuple[Tensor, Any]:
+        """One tick of the core: from z, and input_bias (B, I); rows to reset begin anew."""
         if reset is not None:
             state = tree.where(reset, self.initial_state(reset.shape[0]), state)
-        return self.core.step(F.relu(F.linear(state["z"], self._of_z) + driven), state["core"])
-
-    @property
-    def _of_z(self) -> Tensor:
-        """The input layer's weights for z."""
-        return self.input.weight[:, : self.latent.sample_dim]
+        of_z = self.input.weight[:, : self.latent.sample_dim]
+        return self.core.step(F.relu(F.linear(state["z"], of_z) + input_bias), state["core"])
 
     def _stack(
         self, hs: list[Tensor], zs: list[Tensor], params: list[Tensor], batch_size: int

@@ -35,10 +35,10 @@ def sums_behind(
     return read, after
 
 
-def held(x: Tensor, numbers: Sequence[int]) -> Tensor:
+def repeat_to_ticks(x: Tensor, numbers: Sequence[int]) -> Tensor:
     """x (B, m, C) at `numbers`, n of them in rising order: (B, n, C).
 
-    What is held for equally long lies side by side, so that each run of it is one copy, and one sum in the gradient.
+    What is repeated equally often lies side by side, so that each run of it is one copy, and one sum in the gradient.
     """
     runs = _runs([numbers.count(i) for i in range(x.shape[1])])
     pieces = torch.split(x, [n for _, n in runs], dim=1)

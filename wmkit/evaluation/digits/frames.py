@@ -13,7 +13,7 @@ from wmkit.data import EpisodeSource, RandomWindows, open_source
 from wmkit.evaluation.digits.beliefs import CELLS, PLACES, joint_chart
 from wmkit.evaluation.digits.probe import Example, Probe, Reader, fit
 from wmkit.evaluation.digits.truth import CLASSES, KEYS, Digits
-from wmkit.networks.dreamer import to_unit
+from wmkit.networks import to_unit
 
 STEPS, RATE = 2000, 5e-3
 CLIPS, CLIP_LENGTH, EVERY = 8, 25, 8

@@ -67,7 +67,7 @@ def read(
     if is_context:
         rows, context = batch.shape
         state = dynamics.initial_state(rows, context)
-    seen, after = dynamics.observe(model.encode(batch, noise), state, blind=blind)
+    seen, after = dynamics.observe(model.encode(batch, noise), state, prior_levels=blind)
     return seen, after
 
 
@@ -79,5 +79,5 @@ def go_on(model: WorldModel, action: Tensor, noise: Tensor, state: State) -> Hie
     is_first = torch.zeros(lead, dtype=torch.bool, device=action.device)
     every = range(1, len(dynamics.levels) + 1)
     inputs = Inputs(embed=no_frames, action=action, is_first=is_first, noise=noise, inner_reset=False)
-    seen, _ = dynamics.observe(inputs, state, return_state=False, blind=every)
+    seen, _ = dynamics.observe(inputs, state, return_state=False, prior_levels=every)
     return seen

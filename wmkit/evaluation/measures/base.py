@@ -23,7 +23,7 @@ from wmkit.evaluation.held_out import read_episodes
 from wmkit.evaluation.predictors import COPY_LAST, IMAGINED, MEAN_IMAGE, OBSERVED, SHUFFLED_ACTIONS
 from wmkit.evaluation.record import Metric
 from wmkit.evaluation.rollout import evaluating, groups_of_rows, observe, rows_of
-from wmkit.networks.dreamer import to_unit
+from wmkit.networks import to_unit
 from wmkit.world_model import WorldModel
 
 GROUP = "wmkit.measures"

@@ -21,7 +21,7 @@ from wmkit.evaluation.measures.base import Measure, Prediction, Scores, Setting,
 from wmkit.evaluation.measures.frames import FrameError, frame_error
 from wmkit.evaluation.predictors import IMAGINED, INITIAL_MAP, MAJORITY, OBSERVED, SHUFFLED_ACTIONS
 from wmkit.evaluation.record import Metric
-from wmkit.networks.dreamer import to_unit
+from wmkit.networks import to_unit
 
 KEYS = ("tiles", "atlas", "agent_pos", "map_tiles", "doors_pos", "door_open")
 """Ground truth that a world of tiles with doors gives."""

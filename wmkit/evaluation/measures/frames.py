@@ -19,7 +19,7 @@ from wmkit.evaluation.predictors import (
 )
 from wmkit.evaluation.ranges import FAR, MIDDLE
 from wmkit.evaluation.record import Metric
-from wmkit.networks.dreamer import to_unit
+from wmkit.networks import to_unit
 
 ERROR = Metric(
     "frame_error",

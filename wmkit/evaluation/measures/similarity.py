@@ -16,7 +16,7 @@ from wmkit.evaluation.measures.base import Measure, Prediction, Scores, Setting,
 from wmkit.evaluation.predictors import BEST_OF_N, BLACK, COPY_LAST, IMAGINED, MEAN_IMAGE, OTHER_CLIP
 from wmkit.evaluation.ranges import VIDEO_RANGES
 from wmkit.evaluation.record import Metric
-from wmkit.networks.dreamer import to_unit
+from wmkit.networks import to_unit
 
 FRAMES_AT_ONCE = 256
 """Bounds memory."""
