@@ -19,37 +19,24 @@ Claim: S4 imagines at least 95 % of the last rewards after 3,000 steps (ten minu
 
 from __future__ import annotations
 
-import dataclasses
 import sys
 
-from wmkit.config import DataConfig, EvalConfig, ModelConfig, RunConfig, TrainConfig
+from wmkit.config import DataConfig, EvalConfig, RunConfig, TrainConfig
 from wmkit.evaluation import HeldOutValidation, evaluate_run
 from wmkit.training.command import run_recipe
+from wmkit.training.compose import compose
 from wmkit_envs import DistractingMemory
 
 
 def config() -> RunConfig:
     """The run without any word on the command line; `--help` lists every key."""
-    return RunConfig(
+    run = RunConfig(
         world=DistractingMemory(width=16, tile=4),
-        backbone="s4",
-        size="small",
-        model=dataclasses.replace(
-            ModelConfig.for_size("small"), latent="categorical", kl_scale=1.0, reward_head=True, reward_scale=10.0
-        ),
-        data=DataConfig(sampler="episodes", batch_size=16, workers=1),
-        train=TrainConfig(
-            steps=3000,
-            lr=1e-3,
-            warmup=500,
-            schedule="constant",
-            clip=100.0,
-            log_every=50,
-            eval_every=250,
-            checkpoint_every=250,
-        ),
+        data=DataConfig(workers=1),
+        train=TrainConfig(steps=3000, log_every=50, eval_every=250, checkpoint_every=250),
         eval=EvalConfig(episodes=64, horizon=None, batches=4),
     )
+    return compose(run, ["preset=s4wm-minutes", "model.reward_head=true", "model.reward_scale=10"])
 
 
 if __name__ == "__main__":

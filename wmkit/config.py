@@ -257,8 +257,8 @@ class RunConfig:
     """A registered name, which becomes that backbone's config for `size`, or such a config."""
     size: str = field(default="small", metadata=SYSTEM)
     """tiny, small, 2d or 3d: encoder, decoder, latents and heads, and the backbone's own numbers."""
-    preset: str | None = field(default=None, metadata=SYSTEM)
-    """Name of the published system that this run started from."""
+    preset: str | None = field(default=None, metadata=FREE)
+    """Name of the published system that this run started from: a label, its numbers stand in the other keys."""
     model: ModelConfig | None = field(default=None, metadata=SYSTEM)
     """Everything of the world model that is not its backbone; None becomes the numbers of `size`."""
     data: DataConfig = field(default_factory=DataConfig)

@@ -7,10 +7,12 @@ SCANS = """
 import torch
 from wmkit.registry import get_entry
 
-for name in ("s4d", "s5", "lru"):
+PATHS = {"s4d": ({"return_state": False}, {}, {"is_first": torch.rand(2, 20) < 0.2}), "s5": ({},)}
+PATHS["lru"] = PATHS["s4d"][2:]  # with `s5` both ways through the recurrence that the two share
+for name, paths in PATHS.items():
     config = get_entry(name).config.for_size("tiny")
     backbone, x = get_entry(name).cls(config.input_dim, config), torch.randn(2, 20, config.input_dim)
-    for options in ({"return_state": False}, {}, {"is_first": torch.rand(2, 20) < 0.2}):
+    for options in paths:
 
         def scan(x):
             return backbone.scan(x, **options)[0]

@@ -85,14 +85,14 @@ def test_entropy_reset_and_samples_of_one_run_go_to_its_folder(runs, capsys) -> 
     assert levels("samples", run, "--clip", 1, "--draws", 2, "--horizon", 4) == 0
     assert figure_of(run / "levels", "entropy")["horizon"] == 7
     conditions = figure_of(run / "levels", "reset")["conditions"]
-    assert [condition["blind"] for condition in conditions] == [[], [1], [2], [1, 2]]
+    assert [condition["prior_levels"] for condition in conditions] == [[], [1], [2], [1, 2]]
     assert 0 <= conditions[0]["identity_accuracy"]["imagined"]["mean"] <= 1
     assert set(figure_of(run / "levels", "samples")["conditions"]) == {
-        "all levels see", "level 1 blind", "level 2 blind", "none sees",
+        "all levels see", "level 1 on its prior", "level 2 on its prior", "none sees",
     }  # fmt: skip
     printed = capsys.readouterr().out
     assert "none sees" in printed
-    assert "level 1 blind" in printed
+    assert "level 1 on its prior" in printed
 
 
 def test_clips_of_different_lengths_do_not_stand_in_one_table(runs, tmp_path, capsys) -> None:

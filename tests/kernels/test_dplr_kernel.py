@@ -66,7 +66,7 @@ def compare(close_to_definition):
     return check
 
 
-@pytest.mark.parametrize("length", [1, 7, 63, 64, 1000, 1024])
+@pytest.mark.parametrize("length", [1, 7, 63, 64, 1000])
 def test_output_and_each_gradient_round_no_more_than_the_dense_definition(system, compare, length):
     compare(system(channels=2), length)
 

@@ -41,9 +41,9 @@ def compare(close_to_definition):
     return check
 
 
-@pytest.mark.parametrize("length", [1, 7, 63, 64])
-def test_output_and_each_gradient_equal_the_dense_definition(rounded_system, compare, length):
-    compare(rounded_system(channels=2), length)
+@pytest.mark.parametrize(("length", "size"), [(1, 16), (7, 64), (63, 16), (64, 64)])
+def test_output_and_each_gradient_equal_the_dense_definition(rounded_system, compare, length, size):
+    compare(rounded_system(channels=2, size=size), length)
 
 
 @pytest.mark.parametrize("dt", [1e-4, 1.0])

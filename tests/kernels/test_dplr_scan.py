@@ -95,8 +95,9 @@ def compare(close_to_definition):
     return check
 
 
-@pytest.mark.parametrize("resets", [False, True])
-@pytest.mark.parametrize("length", [1, 7, 63, 64, 1000, 1024])
+@pytest.mark.parametrize(
+    ("length", "resets"), [(1, False), (7, True), (63, False), (64, False), (64, True), (1000, True)]
+)
 def test_outputs_and_each_gradient_round_no_more_than_the_dense_definition(run, compare, length, resets):
     compare(run(length, batch=2, channels=2), torch.rand(2, length) < 0.1 if resets else None)
 
@@ -142,7 +143,7 @@ def test_inputs_need_not_be_contiguous_and_no_memory_is_left_unwritten(run, grad
 
 
 @pytest.mark.parametrize("resets", [False, True])
-@pytest.mark.parametrize("length", [1, 7, 8, 31, 64, 107, 1000])
+@pytest.mark.parametrize("length", [1, 7, 8, 107])
 def test_a_prepared_scan_equals_the_dense_definition_in_both_precisions(run, relative_error, length, resets):
     tensors, D = run(length, channels=2), torch.randn(2, dtype=torch.float64)
     mask = torch.rand(3, length) < 0.1 if resets else None

@@ -38,14 +38,14 @@ def agrees(single, double, gradients, relative_error, length, backend, floor=FLO
 
 
 @pytest.mark.parametrize("decay", [0.5, 1e-4], ids=["decaying", "almost on the unit circle"])
-@pytest.mark.parametrize("length", [1, 7, 63, 64, 1000, 1024])
+@pytest.mark.parametrize("length", [1, 7, 63, 64, 1000])
 def test_single_precision_equals_the_definition(single, gradients, relative_error, length, decay):
     rounded = single(inputs(decay=decay))
     double = {name: x.to(torch.complex128) for name, x in rounded.items()}
     agrees(rounded, double, gradients, relative_error, length, "torch")
 
 
-@pytest.mark.parametrize("length", [1, 7, 63, 64, 1000, 1024])
+@pytest.mark.parametrize("length", [1, 7, 64, 1000])
 def test_double_precision_equals_the_definition(gradients, relative_error, length):
     tensors = inputs()
     exact = reference.vandermonde(**tensors, length=length)

@@ -76,23 +76,18 @@ def _inverse(divisor: Tensor) -> Tensor:
     With n coefficients known and m <= 2n wanted, divisor w - 1 begins at z^n: a cyclic product of size m suffices,
     since what wraps around lands below n.
     """
+    lengths, wanted = [], divisor.shape[-1]
+    while wanted > 1:  # .., length / 4, length / 2, length, rounded up: each at most twice the one before
+        lengths.append(wanted)
+        wanted = -(-wanted // 2)
     inverse = torch.ones_like(divisor[..., :1])
-    for wanted in _doublings(divisor.shape[-1]):
+    for wanted in reversed(lengths):
         known, size = inverse.shape[-1], smooth(wanted)
         spectrum = torch.fft.rfft(inverse, size)
         residual = torch.fft.irfft(torch.fft.rfft(divisor[..., :wanted], size) * spectrum, size)[..., known:wanted]
         correction = torch.fft.irfft(torch.fft.rfft(residual, size) * spectrum, size)[..., : wanted - known]
         inverse = torch.cat([inverse, -correction], dim=-1)
     return inverse
-
-
-def _doublings(length: int) -> list[int]:
-    """2, .., length / 4, length / 2, length, each at most twice the one before, rounded up."""
-    lengths = []
-    while length > 1:
-        lengths.append(length)
-        length = -(-length // 2)
-    return lengths[::-1]
 
 
 def _convolve(x: Tensor, y: Tensor) -> Tensor:
@@ -117,6 +112,7 @@ def fft_size(length: int) -> int:
 @functools.cache
 def smooth(least: int) -> int:
     """The smallest 2^i 3^j 5^k >= least: FFTs of such sizes are fast."""
+    # `scipy.fft.next_fast_len` would do, but this package needs PyTorch alone.
     sizes = (2**i * 3**j * 5**k for i, j, k in itertools.product(range(least.bit_length() + 1), range(8), range(6)))
     return min(size for size in sizes if size >= least)
 

@@ -24,7 +24,7 @@ roots anew, which takes as long as ten rows."""
 
 def forward(k: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
     """k (H, T), u (B, T, H) real -> (y (B, T, H), u with channels first (H, B, T), which `backward` takes)."""
-    y, inputs = torch.empty_like(u, memory_format=torch.contiguous_format), _channels_first(u)
+    y, inputs = torch.empty_like(u, memory_format=torch.contiguous_format), _channels_first(u)  # (B, T, H), (H, B, T)
     rows = _Rows(inputs)
     for channels in rows.blocks():
         spectrum = rows.transform(inputs[channels]).mul_(torch.fft.rfft(k[channels], rows.size).unsqueeze(1))

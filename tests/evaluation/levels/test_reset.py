@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from wmkit.evaluation.levels.reading import every_blindness, name_of
+from wmkit.evaluation.levels.reading import level_subsets, name_of
 from wmkit.evaluation.levels.reset import IMAGINED, IN_CONTEXT, decoded_frames, level_reset
 from wmkit.evaluation.levels.samples import conditions, level_samples
 from wmkit.evaluation.rollout import evaluating, imagine, observe
@@ -14,12 +14,12 @@ def brightness(frames, query):
 
 
 def test_every_subset_of_levels_comes_once_and_has_a_name() -> None:
-    assert every_blindness(2) == [(), (1,), (2,), (1, 2)]
-    assert len(set(every_blindness(4))) == 16
-    names = [name_of(blind, 3) for blind in every_blindness(3)]
+    assert level_subsets(2) == [(), (1,), (2,), (1, 2)]
+    assert len(set(level_subsets(4))) == 16
+    names = [name_of(prior_levels, 3) for prior_levels in level_subsets(3)]
     assert names[0] == "all see"
-    assert names[2] == "level 2 blind"
-    assert names[-2] == "levels 2, 3 blind"
+    assert names[2] == "level 2 on its prior"
+    assert names[-2] == "levels 2, 3 on their priors"
     assert names[-1] == "none sees"
     assert name_of((), 1) == "all see"
     assert name_of((1,), 1) == "none sees"
@@ -31,7 +31,7 @@ def test_with_nothing_reset_the_prediction_is_the_ordinary_one(either, clips) ->
         future = imagine(either, seen, clips.action[:, 7:])
         want = either.decode(torch.cat([seen.features[:, 4:7], future], dim=1)).clamp(0, 1)
         noise = either.draw_noise(5, 12, torch.Generator().manual_seed(0))
-        found = decoded_frames(either, clips, noise, context=7, seen=3, blind=())
+        found = decoded_frames(either, clips, noise, context=7, seen=3, prior_levels=())
     torch.testing.assert_close(found, want)
 
 
@@ -43,7 +43,7 @@ def test_with_everything_reset_it_is_open_loop_from_the_start(either, clips) -> 
         imagined = either.imagine(clips.action, either.initial_state(5), noise=noise).features[:, 6:]
         want = either.decode(imagined).clamp(0, 1)
         for batch in (clips, clips.map(lambda x: x.flip(0))):
-            found = decoded_frames(either, batch, noise, context=context, seen=context - 6, blind=(1, 2, 3))
+            found = decoded_frames(either, batch, noise, context=context, seen=context - 6, prior_levels=(1, 2, 3))
             torch.testing.assert_close(found, want)
 
 
@@ -52,18 +52,21 @@ def test_the_judge_sees_every_condition_with_its_truth(model, clips) -> None:
     assert (found.levels, found.seen, found.horizon) == (3, 6, 4)
     assert found.names == ["brightness", "mean of truth"]
     assert list(found.steps) == list(range(-5, 5))
-    assert list(found.measures) == every_blindness(3)
+    assert list(found.measures) == level_subsets(3)
     truth = clips.image[:, :10].float().mean((-3, -2, -1))
     for measures in found.measures.values():
         torch.testing.assert_close(torch.from_numpy(measures["mean of truth"]).float(), truth)
-    bright = {blind: torch.from_numpy(measures["brightness"]).float() for blind, measures in found.measures.items()}
+    bright = {
+        prior_levels: torch.from_numpy(measures["brightness"]).float()
+        for prior_levels, measures in found.measures.items()
+    }
     assert len({tuple(x.flatten().tolist()) for x in bright.values()}) == 8
     estimates = found.over((1,), "brightness", last=2)
     assert estimates[IN_CONTEXT].mean == pytest.approx(float(bright[(1,)][:, :6].mean()), rel=1e-6)
     assert estimates[IMAGINED].mean == pytest.approx(float(bright[(1,)][:, 6:8].mean()), rel=1e-6)
     values = found.to_json(last=99)
     assert values["imagined_frames_in_mean"] == 4
-    assert values["conditions"][1]["name"] == "level 1 blind"
+    assert values["conditions"][1]["name"] == "level 1 on its prior"
     assert len(values["conditions"][1]["brightness"]["curve"]["mean"]) == len(values["step"]) == 10
 
 
@@ -71,13 +74,18 @@ def test_at_most_ten_frames_of_the_context_are_judged(model, clips) -> None:
     assert level_reset(model, clips, brightness, context=11, horizon=1).steps == range(-9, 2)
 
 
-def test_samples_come_for_all_for_each_level_blind_for_each_alone_and_for_none(model, clips) -> None:
+def test_samples_come_for_all_for_each_level_on_its_prior_for_each_alone_and_for_none(model, clips) -> None:
     clip = clips.map(lambda x: x[:1])
     found = level_samples(model, clip, context=6, horizon=3, draws=2)
     assert list(found.frames) == list(conditions(3))
     assert conditions(3)["level 2 alone sees"] == (1, 3)
     assert conditions(1) == {"all levels see": (), "none sees": (1,)}
-    assert conditions(2) == {"all levels see": (), "level 1 blind": (1,), "level 2 blind": (2,), "none sees": (1, 2)}
+    assert conditions(2) == {
+        "all levels see": (),
+        "level 1 on its prior": (1,),
+        "level 2 on its prior": (2,),
+        "none sees": (1, 2),
+    }
     for frames in found.frames.values():
         assert frames.shape == (2, 9, 1, 8, 8)
         assert not torch.equal(frames[0], frames[1])
@@ -85,5 +93,7 @@ def test_samples_come_for_all_for_each_level_blind_for_each_alone_and_for_none(m
     before, after = found.error("all levels see")
     errors = (found.frames["all levels see"] - found.truth / 255).square().sum((2, 3, 4)).mean(0)
     assert (before, after) == pytest.approx((float(errors[:6].mean()), float(errors[6:].mean())))
-    halves = (found.frames["level 1 blind"][0] - found.frames["level 1 blind"][1]).square().sum((1, 2, 3)) / 2
-    assert found.spread("level 1 blind")[0] == pytest.approx(float(halves[:6].mean()), rel=1e-5)
+    halves = (found.frames["level 1 on its prior"][0] - found.frames["level 1 on its prior"][1]).square().sum(
+        (1, 2, 3)
+    ) / 2
+    assert found.spread("level 1 on its prior")[0] == pytest.approx(float(halves[:6].mean()), rel=1e-5)

@@ -135,10 +135,10 @@ def reset(
         ["context", *(f"{name.replace('_', ' ')}, {part}" for name in found.names for part in (IN_CONTEXT, IMAGINED))],
         [
             [
-                name_of(blind, found.levels),
-                *(_pm(value) for name in found.names for value in found.over(blind, name, steps).values()),
+                name_of(prior_levels, found.levels),
+                *(_pm(value) for name in found.names for value in found.over(prior_levels, name, steps).values()),
             ]
-            for blind in found.measures
+            for prior_levels in found.measures
         ],
         "± 1.96 standard errors over clips. None sees: the floor.",
     )

@@ -13,7 +13,7 @@ from wmkit.batch import Batch
 from wmkit.dynamics.clockwork.level import LevelPass
 from wmkit.dynamics.latents import Latent
 from wmkit.evaluation.intervals import Floats, normal_curve
-from wmkit.evaluation.levels.reading import go_on, groups_of, hierarchy_of, read
+from wmkit.evaluation.levels.reading import groups_of, hierarchy_of, imagine_levels, observe_levels
 from wmkit.evaluation.record import Curve
 from wmkit.evaluation.rollout import evaluating
 from wmkit.world_model import WorldModel
@@ -78,9 +78,9 @@ def level_entropy(model: WorldModel, batch: Batch, *, context: int, horizon: int
 def _curves(model: WorldModel, group: Batch, context: int, noise: Tensor) -> list[dict[str, Ticks]]:
     """Of one group of clips, level by level."""
     query, later = group.window(context, group.shape[1]), noise[:, context:]
-    seen, state = read(model, group.window(0, context), noise[:, :context], is_context=True)
-    rest, _ = read(model, query, later, state=state)
-    alone = go_on(model, query.action, later, state)
+    seen, state = observe_levels(model, group.window(0, context), noise[:, :context], is_context=True)
+    rest, _ = observe_levels(model, query, later, state=state)
+    alone = imagine_levels(model, query.action, later, state)
     curves = []
     for i, level in enumerate(hierarchy_of(model).levels):
         whole = [(seen.levels[i], 1 - context), (rest.levels[i], 1)]

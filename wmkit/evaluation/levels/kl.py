@@ -11,7 +11,7 @@ from torch import Tensor
 
 from wmkit.batch import Batch
 from wmkit.evaluation.intervals import Estimate, normal
-from wmkit.evaluation.levels.reading import groups_of, hierarchy_of, read
+from wmkit.evaluation.levels.reading import groups_of, hierarchy_of, observe_levels
 from wmkit.evaluation.rollout import evaluating
 from wmkit.world_model import WorldModel
 
@@ -64,7 +64,7 @@ def level_kl(model: WorldModel, batch: Batch, *, length: int, seed: int = 0) -> 
     found = []
     with evaluating(model):
         for group in groups_of(batch, model, length):
-            seen, _ = read(model, group, model.draw_noise(*group.shape, generator))
+            seen, _ = observe_levels(model, group, model.draw_noise(*group.shape, generator))
             kl = dynamics.kl(seen, balance=None, free_bits=0.0)
             found.append(torch.stack([term.double().sum(1) for term in kl.values()], dim=1).cpu())
     return LevelKL(torch.cat(found), length, dynamics.clock.strides)

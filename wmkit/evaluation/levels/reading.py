@@ -1,4 +1,4 @@
-"""A hierarchy reads clips, some levels blind, and goes on without frames: the two moves of every analysis."""
+"""A hierarchy observes clips, some levels on their priors, and imagines on: the two moves of every analysis."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from wmkit.evaluation.rollout import check_lengths, groups_of_rows, rows_of
 from wmkit.tree import State
 from wmkit.world_model import WorldModel
 
-Blind = tuple[int, ...]
+PriorLevels = tuple[int, ...]
 """Levels that see no frames, in rising order."""
 
 
@@ -29,17 +29,18 @@ def hierarchy_of(model: WorldModel) -> ClockworkDynamics:
     return model.dynamics
 
 
-def every_blindness(levels: int) -> list[Blind]:
-    """Every subset of the levels 1..levels, from none blind to all."""
+def level_subsets(levels: int) -> list[PriorLevels]:
+    """Every subset of the levels 1..levels, from none to all."""
     numbers = range(1, levels + 1)
     return [chosen for size in range(levels + 1) for chosen in itertools.combinations(numbers, size)]
 
 
-def name_of(blind: Blind, levels: int) -> str:
-    """`all see`, `level 2 blind`, `levels 1, 3 blind`, `none sees`."""
-    if len(blind) in (0, levels):
-        return "none sees" if blind else "all see"
-    return f"level{'s' if len(blind) > 1 else ''} {', '.join(map(str, blind))} blind"
+def name_of(prior_levels: PriorLevels, levels: int) -> str:
+    """`all see`, `level 2 on its prior`, `levels 1, 3 on their priors`, `none sees`."""
+    if len(prior_levels) in (0, levels):
+        return "none sees" if prior_levels else "all see"
+    numbers = ", ".join(map(str, prior_levels))
+    return f"levels {numbers} on their priors" if len(prior_levels) > 1 else f"level {numbers} on its prior"
 
 
 def groups_of(batch: Batch, model: WorldModel, length: int) -> Iterator[Batch]:
@@ -50,12 +51,12 @@ def groups_of(batch: Batch, model: WorldModel, length: int) -> Iterator[Batch]:
         yield rows_of(batch, rows).to(model.device)
 
 
-def read(
+def observe_levels(
     model: WorldModel,
     batch: Batch,
     noise: Tensor,
     *,
-    blind: Collection[int] = (),
+    prior_levels: Collection[int] = (),
     state: State | None = None,
     is_context: bool = False,
 ) -> tuple[HierarchyObserved, State]:
@@ -67,11 +68,10 @@ def read(
     if is_context:
         rows, context = batch.shape
         state = dynamics.initial_state(rows, context)
-    seen, after = dynamics.observe(model.encode(batch, noise), state, prior_levels=blind)
-    return seen, after
+    return dynamics.observe(model.encode(batch, noise), state, prior_levels=prior_levels)
 
 
-def go_on(model: WorldModel, action: Tensor, noise: Tensor, state: State) -> HierarchyObserved:
+def imagine_levels(model: WorldModel, action: Tensor, noise: Tensor, state: State) -> HierarchyObserved:
     """Imagine along action (B, H, A) and keep what every level expected: `imagine` gives samples only."""
     dynamics = hierarchy_of(model)
     lead = action.shape[:2]

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from wmkit.batch import Batch
 from wmkit.evaluation.intervals import Estimate, Floats, normal, normal_curve
-from wmkit.evaluation.levels.reading import Blind, every_blindness, groups_of, hierarchy_of, name_of, read
+from wmkit.evaluation.levels.reading import PriorLevels, groups_of, hierarchy_of, level_subsets, name_of, observe_levels
 from wmkit.evaluation.record import Curve
 from wmkit.evaluation.rollout import evaluating
 from wmkit.world_model import WorldModel
@@ -33,14 +33,14 @@ IN_CONTEXT, IMAGINED = "in the context", "imagined"
 
 @dataclasses.dataclass(frozen=True)
 class LevelReset:
-    """What was measured, for every subset of blind levels."""
+    """What was measured, for every subset of levels on their priors."""
 
     levels: int
     context: int
     seen: int
     """How many of the context's last frames come first in every measure."""
-    measures: dict[Blind, dict[str, Floats]]
-    """(N, seen + H) by the levels that were blind and the name of the measure."""
+    measures: dict[PriorLevels, dict[str, Floats]]
+    """(N, seen + H) by the levels that were on their priors and the name of the measure."""
 
     @property
     def horizon(self) -> int:
@@ -57,17 +57,17 @@ class LevelReset:
         """Of the measures."""
         return list(self.measures[()])
 
-    def over(self, blind: Blind, name: str, last: int) -> dict[str, Estimate]:
+    def over(self, prior_levels: PriorLevels, name: str, last: int) -> dict[str, Estimate]:
         """Mean over the context's frames, and over the first `last` imagined ones; interval over clips."""
-        values = self.measures[blind][name]
+        values = self.measures[prior_levels][name]
         return {
             IN_CONTEXT: normal(values[:, : self.seen].mean(1)),
             IMAGINED: normal(values[:, self.seen : self.seen + min(last, self.horizon)].mean(1)),
         }
 
-    def curve(self, blind: Blind, name: str) -> Curve:
+    def curve(self, prior_levels: PriorLevels, name: str) -> Curve:
         """Mean and 95 % interval over clips at every step."""
-        values = self.measures[blind][name]
+        values = self.measures[prior_levels][name]
         return Curve(np.array(self.steps, float), *normal_curve(values, np.ones(values.shape, bool)))
 
     def to_json(self, last: int) -> dict[str, Any]:
@@ -80,18 +80,22 @@ class LevelReset:
             "clips": len(self.measures[()][self.names[0]]),
             "step": list(self.steps),
             "conditions": [
-                {"name": name_of(blind, self.levels), "blind": list(blind), **self._entry(blind, last)}
-                for blind in self.measures
+                {
+                    "name": name_of(prior_levels, self.levels),
+                    "prior_levels": list(prior_levels),
+                    **self._entry(prior_levels, last),
+                }
+                for prior_levels in self.measures
             ],
         }
 
-    def _entry(self, blind: Blind, last: int) -> dict[str, Any]:
+    def _entry(self, prior_levels: PriorLevels, last: int) -> dict[str, Any]:
         return {
             name: {
-                **{part: dataclasses.asdict(value) for part, value in self.over(blind, name, last).items()},
-                "curve": {key: values.tolist() for key, values in self.curve(blind, name)._asdict().items()},
+                **{part: dataclasses.asdict(value) for part, value in self.over(prior_levels, name, last).items()},
+                "curve": {key: values.tolist() for key, values in self.curve(prior_levels, name)._asdict().items()},
             }
-            for name in self.measures[blind]
+            for name in self.measures[prior_levels]
         }
 
 
@@ -101,24 +105,28 @@ def level_reset(
     """Read contexts that only some levels see, imagine on, and let `judge` measure the frames, for every subset.
 
     Judged are the last frames of the context as the model reconstructs them, at most `SEEN`, and all imagined ones. All
-    conditions share their noise. Nobody blind is the ordinary prediction; all blind is one made up from nothing, what
-    `judge` says of which is the floor. Raises `ValueError` for a model without levels and for too short clips.
+    conditions share their noise. With no level on its prior it is the ordinary prediction; with all of them it is one
+    made up from nothing, which gives the floor. Raises `ValueError` for a model without levels and for too short clips.
     """
     levels, seen = len(hierarchy_of(model).levels), min(SEEN, context)
     generator = torch.Generator().manual_seed(seed)
-    found: dict[Blind, list[Mapping[str, Tensor]]] = {blind: [] for blind in every_blindness(levels)}
+    found: dict[PriorLevels, list[Mapping[str, Tensor]]] = {prior_levels: [] for prior_levels in level_subsets(levels)}
     with evaluating(model):
         for group in groups_of(batch, model, context + horizon):
             noise = model.draw_noise(*group.shape, generator)
-            for blind, parts in found.items():
-                frames = decoded_frames(model, group, noise, context=context, seen=seen, blind=blind)
+            for prior_levels, parts in found.items():
+                frames = decoded_frames(model, group, noise, context=context, seen=seen, prior_levels=prior_levels)
                 parts.append(judge(frames, group.window(context - seen, context + horizon)))
-    return LevelReset(levels, context, seen, {blind: _joined(parts) for blind, parts in found.items()})
+    return LevelReset(levels, context, seen, {prior_levels: _joined(parts) for prior_levels, parts in found.items()})
 
 
-def decoded_frames(model: WorldModel, group: Batch, noise: Tensor, *, context: int, seen: int, blind: Blind) -> Tensor:
-    """Frames (B, seen + H, C, H, W) in [0, 1]: the last of a context that levels `blind` did not see, then imagined."""
-    passed, state = read(model, group.window(0, context), noise[:, :context], blind=blind, is_context=True)
+def decoded_frames(
+    model: WorldModel, group: Batch, noise: Tensor, *, context: int, seen: int, prior_levels: PriorLevels
+) -> Tensor:
+    """Frames (B, seen + H, C, H, W) in [0, 1]: the last of a context that some levels did not see, then imagined."""
+    passed, state = observe_levels(
+        model, group.window(0, context), noise[:, :context], prior_levels=prior_levels, is_context=True
+    )
     future = model.imagine(group.action[:, context:], state, noise=noise[:, context:]).features
     features = torch.cat([passed.features[:, context - seen :], future], dim=1)
     return model.decode(features).float().clamp(0, 1)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from wmkit.batch import Batch
-from wmkit.evaluation.levels.reading import Blind, groups_of, hierarchy_of, read
+from wmkit.evaluation.levels.reading import PriorLevels, groups_of, hierarchy_of, observe_levels
 from wmkit.evaluation.measures.frames import frame_error
 from wmkit.evaluation.rollout import evaluating
 from wmkit.world_model import WorldModel
@@ -51,13 +51,13 @@ class LevelSamples:
         return {"unit": "squared error summed over H, W, C", "context": self.context, "conditions": entries}
 
 
-def conditions(levels: int) -> dict[str, Blind]:
-    """Who is blind: nobody; each level in turn (TALD's reset); all but one, which then speaks alone; all (a floor)."""
+def conditions(levels: int) -> dict[str, PriorLevels]:
+    """Which levels are on their priors: none; each in turn (TALD's reset); all but one; all (a floor)."""
     every = tuple(range(1, levels + 1))
-    found: dict[str, Blind] = {"all levels see": ()}
+    found: dict[str, PriorLevels] = {"all levels see": ()}
     if levels > 1:
-        found |= {f"level {level} blind": (level,) for level in every}
-    if levels > 2:  # of two levels, one blind leaves one alone
+        found |= {f"level {level} on its prior": (level,) for level in every}
+    if levels > 2:  # of two levels, one on its prior leaves one alone
         found |= {f"level {level} alone sees": tuple(i for i in every if i != level) for level in every}
     return found | {"none sees": every}
 
@@ -67,7 +67,7 @@ def level_samples(
 ) -> LevelSamples:
     """Decoded samples of one clip (a batch of one row) under every one of `conditions`.
 
-    In the context blind levels sample from their priors while the others infer; then all imagine. What stays the same
+    In the context some levels sample from their priors while the others infer; then all imagine. What stays the same
     from draw to draw and with the truth is what the seeing levels hold. All conditions share their noise.
     """
     generator = torch.Generator().manual_seed(seed)
@@ -76,8 +76,10 @@ def level_samples(
         [group] = groups_of(clip, model, context + horizon)
         group = group.map(lambda x: x.expand(draws, *x.shape[1:]))
         noise = model.draw_noise(*group.shape, generator)
-        for name, blind in conditions(len(hierarchy_of(model).levels)).items():
-            seen, state = read(model, group.window(0, context), noise[:, :context], blind=blind, is_context=True)
+        for name, prior_levels in conditions(len(hierarchy_of(model).levels)).items():
+            seen, state = observe_levels(
+                model, group.window(0, context), noise[:, :context], prior_levels=prior_levels, is_context=True
+            )
             future = model.imagine(group.action[:, context:], state, noise=noise[:, context:]).features
             decoded = model.decode(torch.cat([seen.features, future], dim=1))
             frames[name] = decoded.float().clamp(0, 1).cpu()

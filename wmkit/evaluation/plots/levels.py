@@ -12,7 +12,7 @@ from torch import Tensor
 
 from wmkit.evaluation.levels.entropy import OPEN_LOOP, POSTERIOR, PRIOR, LevelEntropy
 from wmkit.evaluation.levels.kl import LevelKL
-from wmkit.evaluation.levels.reading import Blind, name_of
+from wmkit.evaluation.levels.reading import PriorLevels, name_of
 from wmkit.evaluation.levels.reset import IMAGINED, IN_CONTEXT, LevelReset
 from wmkit.evaluation.levels.samples import LevelSamples
 from wmkit.evaluation.levels.speeds import SpeedAdaptation
@@ -75,7 +75,7 @@ def draw_entropy(found: LevelEntropy, path: Path, title: str) -> None:
 
 
 def draw_reset(found: LevelReset, path: Path, title: str, last: int) -> None:
-    """Above: each subset of blind levels, which see (filled) and what comes of it. Below: some of them over time."""
+    """Above: each subset of levels on their priors, and its means. Below: some of them over time."""
     names = found.names
     figure = Figure(figsize=(1.4 + 3.4 * len(names), 3.2 + 0.32 * len(found.measures)), dpi=DOTS_PER_INCH)
     figure.set_layout_engine("constrained")
@@ -173,9 +173,9 @@ def draw_times(found: Sequence[TrainingTime], base: TrainingTime, path: Path) ->
 
 def _who_sees(axes: Axes, found: LevelReset) -> None:
     """A dot for each level and condition, filled where the level sees the context."""
-    for row, blind in enumerate(found.measures):
+    for row, prior_levels in enumerate(found.measures):
         for level in range(1, found.levels + 1):
-            face = "none" if level in blind else _colour(level)
+            face = "none" if level in prior_levels else _colour(level)
             axes.plot(level, row, "o", markersize=7, markerfacecolor=face, markeredgecolor=_colour(level))
     axes.set_xlim(0.5, found.levels + 0.5)
     axes.set_ylim(len(found.measures) - 0.5, -0.5)
@@ -189,12 +189,12 @@ def _who_sees(axes: Axes, found: LevelReset) -> None:
 def _means(axes: Axes, found: LevelReset, name: str, last: int) -> None:
     """One row per condition; the dotted lines are those of all and of none that see, imagined."""
     for part, face, shift in ((IN_CONTEXT, "none", -0.13), (IMAGINED, "0.2", 0.13)):
-        estimates = [found.over(blind, name, last)[part] for blind in found.measures]
+        estimates = [found.over(prior_levels, name, last)[part] for prior_levels in found.measures]
         means, halves = [x.mean for x in estimates], [x.half_width for x in estimates]
         places = [row + shift for row in range(len(estimates))]
         axes.errorbar(means, places, xerr=halves, fmt="o", color="0.2", mfc=face, markersize=4.5, capsize=2, label=part)
-    for blind in (_all_see(), _none_sees(found)):
-        axes.axvline(found.over(blind, name, last)[IMAGINED].mean, color="0.5", linewidth=0.8, linestyle=":")
+    for prior_levels in (_all_see(), _none_sees(found)):
+        axes.axvline(found.over(prior_levels, name, last)[IMAGINED].mean, color="0.5", linewidth=0.8, linestyle=":")
     axes.set_ylim(len(found.measures) - 0.5, -0.5)
     axes.set_yticks([])
     axes.set_title(
@@ -205,25 +205,25 @@ def _means(axes: Axes, found: LevelReset, name: str, last: int) -> None:
 
 
 def _curves(axes: Axes, found: LevelReset, name: str) -> None:
-    """Over time: all see, each level blind in turn, none sees; the context lies to the left of the line."""
+    """Over time: all see, each level on its prior in turn, none sees; the context lies to the left of the line."""
     draw_curve(axes, found.curve(_all_see(), name), name_of(_all_see(), found.levels), "0.2")
     if found.levels > 1:
         for level in range(1, found.levels + 1):
             label = name_of((level,), found.levels)
             draw_curve(axes, found.curve((level,), name), label, _colour(level))
-    blind = _none_sees(found)
-    draw_curve(axes, found.curve(blind, name), name_of(blind, found.levels), "0.5", ":")
+    prior_levels = _none_sees(found)
+    draw_curve(axes, found.curve(prior_levels, name), name_of(prior_levels, found.levels), "0.5", ":")
     axes.axvline(0.5, color="0.2", linewidth=0.8)
     axes.set_xlabel("frames after the context")
     axes.set_ylabel(name.replace("_", " "), fontsize=8)
     axes.grid(alpha=0.25)
 
 
-def _all_see() -> Blind:
+def _all_see() -> PriorLevels:
     return ()
 
 
-def _none_sees(found: LevelReset) -> Blind:
+def _none_sees(found: LevelReset) -> PriorLevels:
     return tuple(range(1, found.levels + 1))
 
 
