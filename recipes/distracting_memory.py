@@ -29,7 +29,7 @@ from wmkit_envs import DistractingMemory
 
 
 def config() -> RunConfig:
-    """The run without any word on the command line; `--help` lists every key."""
+    """The run without overrides; `--help` lists every key."""
     run = RunConfig(
         world=DistractingMemory(width=16, tile=4),
         data=DataConfig(workers=1),

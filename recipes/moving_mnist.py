@@ -33,7 +33,7 @@ from wmkit_envs import MovingMnist
 
 
 def config() -> RunConfig:
-    """The run without any word on the command line; `--help` lists every key."""
+    """The run without overrides; `--help` lists every key."""
     run = RunConfig(
         world=MovingMnist(side=32),
         backbone="clockwork",

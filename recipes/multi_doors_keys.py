@@ -24,7 +24,7 @@ from wmkit_envs import MultiDoorsKeys
 
 
 def config() -> RunConfig:
-    """The run without any word on the command line; `--help` lists every key."""
+    """The run without overrides; `--help` lists every key."""
     run = RunConfig(
         world=MultiDoorsKeys(keys=3, tile=4),
         data=DataConfig(workers=1),

@@ -13,6 +13,7 @@ from wmkit.data import open_source
 from wmkit.dynamics import ClockworkConfig
 from wmkit.evaluation import evaluate_run
 from wmkit.evaluation.digits.frames import fit_frame_probe
+from wmkit.evaluation.levels import analyses
 from wmkit.evaluation.levels.trained import LoadedRun
 from wmkit.evaluation.measures.similarity import SIMILARITIES
 from wmkit.training.command import train_in_folder
@@ -185,6 +186,7 @@ def test_every_analysis_has_a_sentence_and_labels_come_from_folders(capsys) -> N
     with pytest.raises(SystemExit):
         levels("--help")
     printed = " ".join(capsys.readouterr().out.split())
-    for analysis in ANALYSES.values():
+    for name, analysis in ANALYSES.items():
         assert analysis.help in printed
+        assert callable(getattr(analyses, name))
     assert list(labelled(["runs/a", "B=runs/b"])) == ["a", "B"]
