@@ -115,7 +115,7 @@ def test_extreme_steps_give_finite_kernels_and_gradients(system, single, gradien
 def test_channels_worked_through_in_blocks_give_the_same(system, gradients, monkeypatch, relative_error):
     tensors = system(channels=7)
     whole = gradients(lambda **xs: dplr_kernel(**xs, length=30), tensors)
-    monkeypatch.setattr("wmkit_kernels.common.geometric_sums.WORKSPACE", 2000)
+    monkeypatch.setattr("wmkit_kernels.common.series.WORKSPACE", 2000)
     blocks = gradients(lambda **xs: dplr_kernel(**xs, length=30), tensors)
     assert all(relative_error(blocks[name], whole[name]) <= 1e-12 for name in whole)
 

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wmkit_kernels import fft_conv
-from wmkit_kernels.fft_conv import blocks, reference
+from wmkit_kernels.fft_conv import op, reference
 
 
 @given(batch=st.integers(1, 3), length=st.integers(1, 70), channels=st.integers(1, 4), longer=st.integers(0, 5))
@@ -25,9 +25,9 @@ def test_output_and_each_gradient_round_no_more_than_the_toeplitz_product(close_
 def test_channels_worked_through_in_blocks_give_the_same(gradients, monkeypatch):
     tensors = {"k": torch.randn(7, 12).double(), "u": torch.randn(2, 12, 7).double()}
     whole, together = fft_conv(**tensors), gradients(fft_conv, tensors)
-    monkeypatch.setattr(blocks, "WORKSPACE", 100)
-    monkeypatch.setattr(blocks, "ROWS", 1)
-    sizes = [len(range(7)[piece]) for piece in blocks._Rows(torch.empty(7, 2, 12)).blocks()]
+    monkeypatch.setattr(op, "WORKSPACE", 100)
+    monkeypatch.setattr(op, "ROWS", 1)
+    sizes = [len(range(7)[piece]) for piece in op._Rows(torch.empty(7, 2, 12)).blocks()]
     assert sizes == [2, 2, 2, 1]
     assert torch.equal(fft_conv(**tensors), whole)
     assert all(torch.equal(x, together[name]) for name, x in gradients(fft_conv, tensors).items())

@@ -2,7 +2,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wmkit_kernels.common.geometric_sums import geometric_sums
+from wmkit_kernels.common.series import geometric_sums
 
 
 @given(

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wmkit_kernels import vandermonde
-from wmkit_kernels.vandermonde import op, reference, two_level
+from wmkit_kernels.vandermonde import op, reference
 
 FLOOR = 2e-6
 """Relative error in single precision allowed beside twice the reference's own."""
@@ -113,7 +113,7 @@ def test_inputs_need_not_be_contiguous_and_no_memory_is_left_unwritten(
 def test_channels_worked_through_in_blocks_give_the_same(gradients, monkeypatch, relative_error):
     tensors = inputs(channels=7)
     whole = gradients(lambda **xs: vandermonde(**xs, length=30), tensors)
-    monkeypatch.setattr(two_level, "WORKSPACE", 100)
+    monkeypatch.setattr(op, "WORKSPACE", 100)
     blocks = gradients(lambda **xs: vandermonde(**xs, length=30), tensors)
     assert all(relative_error(blocks[name], whole[name]) <= 1e-12 for name in whole)
 

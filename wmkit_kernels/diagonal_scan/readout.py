@@ -17,7 +17,6 @@ import dataclasses
 import torch
 from torch import Tensor
 
-from wmkit_kernels.common.geometric_sums import powers
 from wmkit_kernels.common.pairs import (
     channels_first,
     check_sequence,
@@ -27,7 +26,7 @@ from wmkit_kernels.common.pairs import (
     rows_to_state,
     state_to_rows,
 )
-from wmkit_kernels.common.power_series import toeplitz
+from wmkit_kernels.common.series import powers, toeplitz
 
 SPAN = 64
 """Steps per span where the tables are kept; their size grows with the square, the loop over spans shrinks."""

@@ -17,11 +17,9 @@ import dataclasses
 import torch
 from torch import Tensor
 
-from wmkit_kernels.common.geometric_sums import powers
 from wmkit_kernels.common.pairs import column, row
-from wmkit_kernels.common.power_series import shift, toeplitz
-from wmkit_kernels.dplr.krylov import krylov_series
-from wmkit_kernels.dplr.system import Discrete
+from wmkit_kernels.common.series import powers, shift, toeplitz
+from wmkit_kernels.dplr.system import Discrete, krylov_series
 
 CHUNK = 8
 """Steps per chunk: the matrices grow with it, the number of chunks shrinks with it. On a CPU 8 is best for 64 steps of

@@ -8,10 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from wmkit_kernels.common.custom_op import run_outside_autograd, vector_jacobian
-from wmkit_kernels.common.dispatch import use_triton, why_not_here, why_not_pairs
-from wmkit_kernels.dplr.krylov import krylov_series
-from wmkit_kernels.dplr.system import check, discretise, discretise_input
+from wmkit_kernels.common.dispatch import run_outside_autograd, use_triton, vector_jacobian, why_not_here, why_not_pairs
+from wmkit_kernels.dplr.system import check, discretise, discretise_input, krylov_series
 
 
 def dplr_kernel(

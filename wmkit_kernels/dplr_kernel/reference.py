@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from wmkit_kernels.dplr.dense import dense_system, full
+from wmkit_kernels.dplr.system import dense_system, full
 
 
 def dplr_kernel(

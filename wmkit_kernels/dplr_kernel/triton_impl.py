@@ -11,7 +11,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from wmkit_kernels.common.power_series import smooth
+from wmkit_kernels.common.series import smooth
 from wmkit_kernels.triton_common.ahead_of_time import OPTIONS, Build
 from wmkit_kernels.triton_common.complex_pairs import inverse, load_pairs, pair_sum, store_pairs, times
 

@@ -2,7 +2,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wmkit_kernels.common.power_series import divide, fft_size, multiply, shift, toeplitz
+from wmkit_kernels.common.series import divide, fft_size, multiply, shift, toeplitz
 
 
 @given(length=st.integers(1, 40))
