@@ -26,7 +26,8 @@ from wmkit.comparison.plan import (
 from wmkit.comparison.results import read_results
 from wmkit.comparison.runner import Display, run_cells
 from wmkit.config import RunConfig, import_plugins
-from wmkit.training.compose import compose, describe, parse_overrides
+from wmkit.training.compose import compose, parse_overrides
+from wmkit.training.help import recipe_help
 from wmkit.training.run_folder import RunFolder
 from wmkit.training.sweep import expand_sweep, swept
 
@@ -74,8 +75,8 @@ def run_comparison(
     """
     typed = list(sys.argv[1:] if argv is None else argv)
     if {"-h", "--help"} & set(typed):
-        print(HELP.format(script=sys.argv[0], systems=", ".join(systems), defaults=" ".join(arguments)), end="")
-        print(describe(defaults, without=set(INSTEAD) - {"backbone"}))  # whose keys a system may set
+        usage = HELP.format(script=sys.argv[0], systems=", ".join(systems), defaults=" ".join(arguments))
+        print(recipe_help(None, usage, defaults, without=set(INSTEAD) - {"backbone"}))  # whose keys a system may set
         return 0
     try:
         return _run(defaults, systems, [*arguments, *typed])
