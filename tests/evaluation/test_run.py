@@ -25,6 +25,12 @@ from wmkit.training.command import train_in_folder
 from wmkit.training.run_folder import RunFolder
 
 
+def without_drawings(patch: pytest.MonkeyPatch) -> None:
+    """Matplotlib takes most of the time of a tiny evaluation, and is tested once."""
+    for name in ("strips.draw_strip", "curves.draw_curves"):
+        patch.setattr(f"wmkit.evaluation.plots.{name}", lambda *_: None)
+
+
 def quiet() -> Console:
     return Console(file=io.StringIO())
 
@@ -118,7 +124,9 @@ def tiny_run(folder, world, **model):
         seed=5,
     )
     train_in_folder(config, RunFolder(folder))
-    return folder, evaluate_run(folder, console=quiet())
+    with pytest.MonkeyPatch.context() as patch:
+        without_drawings(patch)
+        return folder, evaluate_run(folder, console=quiet())
 
 
 @pytest.fixture(scope="module")
@@ -200,7 +208,8 @@ def test_episodes_come_in_batches_that_bound_memory(monkeypatch):
     assert [batch.shape[0] for batch in in_batches(source, 2)] == [1, 1]
 
 
-def test_episodes_of_another_world_are_judged_beside_the_runs_own_evaluation(asked, tmp_path):
+def test_episodes_of_another_world_are_judged_beside_the_runs_own_evaluation(asked, tmp_path, monkeypatch):
+    without_drawings(monkeypatch)
     run, _ = asked
     own = (run / "evaluation.json").read_text()
     assert json.loads(own)["checkpoint"] == "step-00000001"
@@ -211,4 +220,4 @@ def test_episodes_of_another_world_are_judged_beside_the_runs_own_evaluation(ask
     assert (run / "evaluation.json").read_text() == own
     assert json.loads((run / "held_out" / other / "evaluation.json").read_text())["episodes_of"] == other
     evaluate_run(run, episodes_from=other, out=tmp_path / "there", console=quiet())
-    assert (tmp_path / "there" / "pictures" / "strip.png").exists()
+    assert Measurements.load(tmp_path / "there").frame.equals(measured.frame)
