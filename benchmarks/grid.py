@@ -67,11 +67,11 @@ def seconds(work: Callable[[], int]) -> float:
 def main() -> None:
     memory = RGBImgPartialObsWrapper(MemoryEnv(size=13, agent_view_size=5), tile_size=TILE)
     rivals: dict[str, Callable[[], int]] = {"MiniGrid MemoryEnv + RGBImgPartialObsWrapper": lambda: walk(memory)}
-    for name in ("distracting_memory_100", "multi_doors_keys_5"):
-        world = wmkit_envs.find_world(name)
+    for env_id in ("wmkit/DistractingMemory-100-v0", "wmkit/MultiDoorsKeys-5-v0"):
+        world = wmkit_envs.ENVIRONMENTS[env_id]
         assert isinstance(world, GridWorld)
-        stored = world.generate(seed=0)["tiles"]
-        env, vector = gymnasium.make(world.id), gymnasium.make_vec(world.id, num_envs=64)
+        name, stored = world.name, world.generate(seed=0)["tiles"]
+        env, vector = gymnasium.make(env_id), gymnasium.make_vec(env_id, num_envs=64)
         rivals |= {
             f"{name}: generate_batch(16) + pictures": lambda world=world: generate(world, 16),
             f"{name}: pictures from tiles": lambda world=world, stored=stored: draw(stored, world.atlas),

@@ -9,11 +9,12 @@ import time
 from collections.abc import Callable
 
 from wmkit.machine import processor_name
-from wmkit_envs import RAY_MAZE_9X9
-from wmkit_envs.maze3d.observation import pictures
-from wmkit_envs.world import Draw
+from wmkit_envs import RayMaze
+from wmkit_envs.maze3d.observation import images
+from wmkit_envs.world import EpisodeSeed
 
 EPISODES = 10
+WORLD = RayMaze(size=9)
 
 
 def report(what: str, frames: int, work: Callable[[], None]) -> None:
@@ -24,21 +25,21 @@ def report(what: str, frames: int, work: Callable[[], None]) -> None:
 
 
 def main() -> None:
-    simulations = [RAY_MAZE_9X9.walk(Draw(0, "train", index), 1001) for index in range(EPISODES)]
+    simulations = [WORLD.walk(EpisodeSeed(0, "train", index), 1001) for index in range(EPISODES)]
     walks = [(simulation.scene, simulation.trajectory()) for simulation in simulations]
     frames = sum(len(walk.poses) for _, walk in walks)
 
     def render() -> None:
         for scene, walk in walks:
-            pictures(scene, walk, (64, 64))
+            images(scene, walk, (64, 64))
 
     def generate() -> None:
         for index in range(EPISODES):
-            RAY_MAZE_9X9.generate(seed=1, index=index)
+            WORLD.generate(seed=1, index=index)
 
-    print(f"{processor_name()}, one core, {RAY_MAZE_9X9.name}, {frames} frames")
+    print(f"{processor_name()}, one core, {WORLD.name}, {frames} frames")
     started = time.perf_counter()
-    RAY_MAZE_9X9.generate(seed=0, length=1)
+    WORLD.generate(seed=0, length=1)
     print(f"first picture (compiled or loaded from the cache): {time.perf_counter() - started:.1f} s")
     report("ray caster alone", frames, render)
     report("generate: maze, walk, frames", frames, generate)

@@ -243,7 +243,7 @@ def walk(root: Path, backbone: str) -> Way:
         threading.setprofile(way.record)
         sys.setprofile(way.record)
         try:
-            status = run_recipe(config, lambda path: None, words=overrides)
+            status = run_recipe(config, lambda path: None, overrides=overrides)
         finally:
             sys.setprofile(None)
             threading.setprofile(None)  # type: ignore[arg-type]

@@ -3,9 +3,9 @@
     python recipes/compare_backbones.py                                    the comparison below: 2 h 30 min of 2 cores
     python recipes/compare_backbones.py minutes=16                         on a CPU without AVX-512: twice as long
     python recipes/compare_backbones.py systems=s4,gru seeds=0 minutes=2   a first look
-    python recipes/compare_backbones.py worlds=distracting_memory_32_4px model.reward_scale=20 minutes=15
+    python recipes/compare_backbones.py world.width=32 model.reward_scale=20 minutes=15
     python recipes/compare_backbones.py "system.wide=backbone=s4 backbone.layers=8" systems=s4,wide out=comparisons/wide
-    wmkit report comparisons/distracting_memory_16_4px                         the report again, without training
+    wmkit report comparisons/distracting_memory_16_tile4                       the report again, without training
 
 Every system gets the same episodes, processor time and learning rates; which rate it is judged by is chosen on the
 validation split. `gru_tbtt` is the RSSM of the S4WM paper: windows of a fifth of the shortest episode, so
@@ -20,6 +20,7 @@ import sys
 
 from wmkit.comparison import run_comparison
 from wmkit.config import DataConfig, EvalConfig, ModelConfig, RunConfig, TrainConfig
+from wmkit_envs import DistractingMemory
 
 SYSTEMS = {
     "s4": ["backbone=s4"],
@@ -31,7 +32,6 @@ SYSTEMS = {
 
 DEFAULTS = (
     "systems=s4,gru_tbtt,gru,transformer_xl",
-    "worlds=distracting_memory_16_4px",
     "seeds=0,1,2",
     "lrs=3e-4,1e-3,3e-3",
     "minutes=7",
@@ -44,6 +44,7 @@ def config() -> RunConfig:
     small = ModelConfig.for_size("small")
     model = dataclasses.replace(small, latent="categorical", kl_scale=1.0, reward_head=True, reward_scale=10.0)
     return RunConfig(
+        world=DistractingMemory(width=16, tile=4),
         size="small",
         model=model,
         data=DataConfig(sampler="episodes", batch_size=16, workers=0),

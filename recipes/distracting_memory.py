@@ -2,9 +2,9 @@ r"""Distracting Memory: one colour seen at the far end of a hall of other colour
 
     python recipes/distracting_memory.py                                     S4, width 16, tiles of 4 pixels
     python recipes/distracting_memory.py backbone=gru                        or transformer_xl, or one of your own
-    python recipes/distracting_memory.py world=distracting_memory_32_4px model.reward_scale=20 train.steps=8000
+    python recipes/distracting_memory.py world.width=32 model.reward_scale=20 train.steps=8000
                                              any even width: the one reward of an episode weighs less the longer it is
-    python recipes/distracting_memory.py backbone=transformer_xl backbone.memory=160 world=distracting_memory_64_4px \
+    python recipes/distracting_memory.py backbone=transformer_xl backbone.memory=160 world.width=64 \
         model.reward_scale=40                memory must reach from the question back to the colour
     python recipes/distracting_memory.py backbone=gru data.sampler=persistent data.length=8       RSSM-TBTT
     python recipes/distracting_memory.py preset=s4wm-2d world=distracting_memory_100 model.reward_scale=60 \
@@ -19,36 +19,24 @@ Claim: S4 imagines at least 95 % of the last rewards after 3,000 steps (ten minu
 
 from __future__ import annotations
 
-import dataclasses
 import sys
 
-from wmkit.config import DataConfig, EvalConfig, ModelConfig, RunConfig, TrainConfig
+from wmkit.config import DataConfig, EvalConfig, RunConfig, TrainConfig
 from wmkit.evaluation import HeldOutValidation, evaluate_run
 from wmkit.training.command import run_recipe
+from wmkit.training.compose import compose
+from wmkit_envs import DistractingMemory
 
 
 def config() -> RunConfig:
-    """The run without any word on the command line; `--help` lists every key."""
-    return RunConfig(
-        world="distracting_memory_16_4px",
-        backbone="s4",
-        size="small",
-        model=dataclasses.replace(
-            ModelConfig.for_size("small"), latent="categorical", kl_scale=1.0, reward_head=True, reward_scale=10.0
-        ),
-        data=DataConfig(sampler="episodes", batch_size=16, workers=1),
-        train=TrainConfig(
-            steps=3000,
-            lr=1e-3,
-            warmup=500,
-            schedule="constant",
-            clip=100.0,
-            log_every=50,
-            eval_every=250,
-            checkpoint_every=250,
-        ),
+    """The run without overrides; `--help` lists every key."""
+    run = RunConfig(
+        world=DistractingMemory(width=16, tile=4),
+        data=DataConfig(workers=1),
+        train=TrainConfig(steps=3000, log_every=50, eval_every=250, checkpoint_every=250),
         eval=EvalConfig(episodes=64, horizon=None, batches=4),
     )
+    return compose(run, ["preset=s4wm-minutes", "model.reward_head=true", "model.reward_scale=10"])
 
 
 if __name__ == "__main__":

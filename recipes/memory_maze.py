@@ -22,7 +22,7 @@ from wmkit.training.command import run_recipe
 
 
 def config() -> RunConfig:
-    """The run without any word on the command line; `--help` lists every key."""
+    """The run without overrides; `--help` lists every key."""
     return RunConfig(
         world="ray_maze_9x9",
         backbone="s4",

@@ -8,7 +8,7 @@
     python recipes/moving_mnist.py backbone.strides=[1,2,12]            or strides level by level
     python recipes/moving_mnist.py backbone.core=s4                     levels over another backbone
     python recipes/moving_mnist.py "backbone.core={name: s4, layers: 1}"
-    python recipes/moving_mnist.py world=moving_mnist_slow_32px         a third of the speed; or _fast_32px
+    python recipes/moving_mnist.py world.speed=3                        or 0.33, or any other speed
     python recipes/moving_mnist.py preset=cwvae-mmnist world=moving_mnist train.steps=120000 train.threads=null
                                                                         as released, 64x64: needs a GPU
     WMKIT_MNIST=FOLDER python recipes/moving_mnist.py                   MNIST's digits (idx files), not scikit-learn's
@@ -29,12 +29,13 @@ from wmkit.config import DataConfig, EvalConfig, RunConfig, TrainConfig
 from wmkit.evaluation import HeldOutValidation, evaluate_run
 from wmkit.training.command import run_recipe
 from wmkit.training.compose import compose
+from wmkit_envs import MovingMnist
 
 
 def config() -> RunConfig:
-    """The run without any word on the command line; `--help` lists every key."""
+    """The run without overrides; `--help` lists every key."""
     run = RunConfig(
-        world="moving_mnist_32px",
+        world=MovingMnist(side=32),
         backbone="clockwork",
         data=DataConfig(episode_length=100, workers=0),
         train=TrainConfig(steps=3000, threads=1, log_every=50, eval_every=500, checkpoint_every=500),

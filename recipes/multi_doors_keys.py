@@ -2,7 +2,7 @@
 
     python recipes/multi_doors_keys.py                                       S4, 3 keys, tiles of 4 pixels
     python recipes/multi_doors_keys.py backbone=gru                          or transformer_xl, or one of your own
-    python recipes/multi_doors_keys.py world=multi_doors_keys_2_4px          any number from 2, which has 448 episodes
+    python recipes/multi_doors_keys.py world.keys=2                           any number from 2, which has 448 episodes
     python recipes/multi_doors_keys.py backbone=gru data.sampler=persistent data.length=25        RSSM-TBTT
     python recipes/multi_doors_keys.py preset=s4wm-2d world=multi_doors_keys_3 train.steps=100000
                                                                              the paper's sizes: needs a GPU
@@ -14,34 +14,24 @@ map, true walk" knows that something changes.
 
 from __future__ import annotations
 
-import dataclasses
 import sys
 
-from wmkit.config import DataConfig, EvalConfig, ModelConfig, RunConfig, TrainConfig
+from wmkit.config import DataConfig, EvalConfig, RunConfig, TrainConfig
 from wmkit.evaluation import HeldOutValidation, evaluate_run
 from wmkit.training.command import run_recipe
+from wmkit.training.compose import compose
+from wmkit_envs import MultiDoorsKeys
 
 
 def config() -> RunConfig:
-    """The run without any word on the command line; `--help` lists every key."""
-    return RunConfig(
-        world="multi_doors_keys_3_4px",
-        backbone="s4",
-        size="small",
-        model=dataclasses.replace(ModelConfig.for_size("small"), latent="categorical", kl_scale=1.0),
-        data=DataConfig(sampler="episodes", batch_size=16, workers=1),
-        train=TrainConfig(
-            steps=3000,
-            lr=1e-3,
-            warmup=500,
-            schedule="constant",
-            clip=100.0,
-            log_every=50,
-            eval_every=250,
-            checkpoint_every=250,
-        ),
+    """The run without overrides; `--help` lists every key."""
+    run = RunConfig(
+        world=MultiDoorsKeys(keys=3, tile=4),
+        data=DataConfig(workers=1),
+        train=TrainConfig(steps=3000, log_every=50, eval_every=250, checkpoint_every=250),
         eval=EvalConfig(episodes=256, horizon=None, batches=4),
     )
+    return compose(run, ["preset=s4wm-minutes"])
 
 
 if __name__ == "__main__":

@@ -139,8 +139,8 @@ def test_a_resumed_run_may_change_only_what_enters_no_number_of_training() -> No
     dotted = [f"{key}.{name}" for key, inner in values.items() if isinstance(inner, dict) for name in inner]
     keys = {*dotted, *(key for key, value in values.items() if not isinstance(value, dict))}
     assert {key for key in keys if rule_of(key).resume} == {
-        "resume", "run_dir", "plugins", "data.workers", "train.threads", "train.keep_last", "train.checkpoint_every",
-        "eval.episodes", "eval.reward_episodes", "eval.horizon",
+        "preset", "resume", "run_dir", "plugins", "data.workers", "train.threads", "train.keep_last",
+        "train.checkpoint_every", "eval.episodes", "eval.reward_episodes", "eval.horizon",
     }  # fmt: skip
     assert {key for key in keys if rule_of(key).compare == "pace"} == {"data.workers", "train.threads"}
 

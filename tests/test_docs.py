@@ -1,14 +1,11 @@
 """The code on every page runs; links, images, anchors and named files exist; tables name every backbone."""
 
-import importlib
 import re
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 
 from wmkit import list_backbones, registry
-from wmkit.data import Episode, find_world, open_source
 from wmkit.evaluation import fit_feature_probe, fit_frame_probe
 from wmkit.evaluation.measures import base
 
@@ -96,44 +93,3 @@ def test_the_map_has_every_folder_of_the_package() -> None:
     named = re.findall(r"^      (\w+)/ ", block, re.MULTILINE)
     folders = [path.parent.name for path in (ROOT / "wmkit").glob("*/__init__.py")]
     assert sorted(named) == sorted(folders)
-
-
-@pytest.fixture
-def unseen_script(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    """docs/unseen_episodes.py, which imports its neighbours."""
-    monkeypatch.syspath_prepend(str(ROOT / "docs"))
-    script = importlib.import_module("unseen_episodes")
-    monkeypatch.setattr(script, "EPISODES", 40)
-    return script
-
-
-def test_an_archive_of_unseen_episodes_has_none_of_training(
-    unseen_script: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    name, folder = "distracting_memory_8_4px", str(tmp_path / "unseen")
-    last = unseen_script.archive(name, folder, 300)
-    monkeypatch.setattr("sys.argv", ["unseen", name, folder, "300"])
-    unseen_script.main()  # the second call finds everything there
-    assert f"of test 0..{last} training has {last + 1 - 40}" in capsys.readouterr().out
-    unseen, world = open_source(folder, split="test"), find_world(name)
-    trained = {_digest(world.generate(seed=0, index=index)) for index in range(300)}
-    tested = [_digest(world.generate(seed=0, split="test", index=index)) for index in range(100)]
-    new = [index for index, digest in enumerate(tested) if digest not in trained][:40]
-    assert [_digest(unseen.episode(index)) for index in range(40)] == [tested[index] for index in new]
-    assert last == new[-1]
-    assert trained & set(tested[: new[-1]])  # it had something to leave out
-    with pytest.raises(ValueError, match="choose another folder"):
-        unseen_script.archive(name, folder, 3000)
-
-
-def test_a_world_that_has_no_unseen_episodes_is_told(
-    unseen_script: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr("sys.argv", ["unseen", "multi_doors_keys_2_4px", str(tmp_path / "unseen"), "5000"])
-    with pytest.raises(SystemExit, match="2"):
-        unseen_script.main()
-    assert "test episodes 0 are not among 5,000 of training" in capsys.readouterr().err
-
-
-def _digest(episode: Episode) -> bytes:
-    return episode["tiles"].tobytes() + episode["action"].tobytes()

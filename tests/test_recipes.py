@@ -70,22 +70,22 @@ def test_help_opens_with_the_recipes_page(recipe: Recipe, name: str, capsys: pyt
 
 
 def test_compare_backbones_compares(recipe: Recipe, capsys: pytest.CaptureFixture[str]) -> None:
-    grid = ("systems=gru_tbtt", "worlds=distracting_memory_8_4px", "seeds=0", "lrs=1e-3", "steps=2", "out=out")
+    grid = ("systems=gru_tbtt", "world.width=8", "seeds=0", "lrs=1e-3", "steps=2", "out=out")
     assert recipe("compare_backbones", *grid, "size=tiny", "eval.episodes=2", "data.episodes=4") == 0
     assert "frames/s" in capsys.readouterr().out
     assert Path("out/report.html").exists()
 
 
 @pytest.mark.parametrize(
-    ("name", "world", "word", "backbone"),
+    ("name", "size", "word", "backbone"),
     [
-        ("distracting_memory", "distracting_memory_8_4px", "last reward", "s4"),
-        ("distracting_memory", "distracting_memory_8_4px", "last reward", "gru"),
-        ("multi_doors_keys", "multi_doors_keys_2_4px", "doors in the view, open or closed", "s4"),
+        ("distracting_memory", "world.width=8", "last reward", "s4"),
+        ("distracting_memory", "world.width=8", "last reward", "gru"),
+        ("multi_doors_keys", "world.keys=2", "doors in the view, open or closed", "s4"),
     ],
 )
-def test_a_tile_worlds_recipe_takes_two_steps(recipe: Recipe, name: str, world: str, word: str, backbone: str) -> None:
-    overrides = (f"world={world}", f"backbone={backbone}", "size=tiny", "run_dir=run", *TWO_STEPS)
+def test_a_tile_worlds_recipe_takes_two_steps(recipe: Recipe, name: str, size: str, word: str, backbone: str) -> None:
+    overrides = (size, f"backbone={backbone}", "size=tiny", "run_dir=run", *TWO_STEPS)
     assert recipe(name, *overrides) == 0
     assert word in Path("run/evaluation.md").read_text()
     config = load_config(Path("run/config.json"))
@@ -134,7 +134,7 @@ def test_runs_of_a_figure_have_names_of_their_own() -> None:
     label = part("clockwork_figures", "label")
     runs = {
         "systems": (System("k4", ()),),
-        "worlds": (PlannedWorld("moving_mnist_32px", ()),),
+        "worlds": (PlannedWorld("moving_mnist", ()),),
         "seeds": (0,),
         "lrs": (1e-3,),
     }

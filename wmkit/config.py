@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple, Self
 
 from wmkit.checks import check_between, check_choice, check_positive, closest
+from wmkit.data.worlds import World, describe_world, find_world, list_worlds, restore_world
 from wmkit.registry import entry_of, get_entry
 
 SIZES = ("tiny", "small", "2d", "3d")
@@ -250,14 +251,14 @@ class EvalConfig:
 class RunConfig:
     """One run, whole: given this, the code and the seed, a CPU run is determined to the last bit."""
 
-    world: str = field(default="ray_maze_9x9", metadata=SHARED)
-    """A world of the entry-point group `wmkit.worlds`."""
+    world: Any = field(default="ray_maze_9x9", metadata=SHARED)
+    """The name of a world or of a family, which becomes the world, or a world such as `RayMaze(size=11)`."""
     backbone: Any = field(default="s4", metadata=SYSTEM)
     """A registered name, which becomes that backbone's config for `size`, or such a config."""
     size: str = field(default="small", metadata=SYSTEM)
     """tiny, small, 2d or 3d: encoder, decoder, latents and heads, and the backbone's own numbers."""
-    preset: str | None = field(default=None, metadata=SYSTEM)
-    """Name of the published system that this run started from."""
+    preset: str | None = field(default=None, metadata=FREE)
+    """Name of the published system that this run started from: a label, its numbers stand in the other keys."""
     model: ModelConfig | None = field(default=None, metadata=SYSTEM)
     """Everything of the world model that is not its backbone; None becomes the numbers of `size`."""
     data: DataConfig = field(default_factory=DataConfig)
@@ -275,10 +276,12 @@ class RunConfig:
     def __post_init__(self) -> None:
         check_choice("size", self.size, SIZES)
         check_between("seed", self.seed, 0)
+        if isinstance(self.world, str) or isinstance(self.backbone, str):
+            import_plugins(self.plugins)
+        self.world = find_world(self.world)
         if self.model is None:
             self.model = ModelConfig.for_size(self.size)
         if isinstance(self.backbone, str):
-            import_plugins(self.plugins)
             self.backbone = get_entry(self.backbone).config.for_size(self.size)
         if entry_of(self.backbone) is None:
             raise ValueError(f"backbone: expected a registered name or its config, got {self.backbone!r}")
@@ -291,9 +294,10 @@ class RunConfig:
         return entry.name
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain dicts, lists and scalars; `backbone` gains a `name`."""
+        """Plain dicts, lists and scalars; `backbone` and `world` gain a `name`, that of the world's family."""
         return dataclasses.asdict(self) | {
-            "backbone": {"name": self.backbone_name, **dataclasses.asdict(self.backbone)}
+            "world": describe_world(self.world),
+            "backbone": {"name": self.backbone_name, **dataclasses.asdict(self.backbone)},
         }
 
     @classmethod
@@ -302,8 +306,9 @@ class RunConfig:
         import_plugins(values.get("plugins", []))
         backbone = dict(values["backbone"])
         entry = get_entry(backbone.pop("name"))
-        rest = {key: value for key, value in values.items() if key != "backbone"}
-        return _typed(cls, rest, backbone=_typed(entry.config, backbone))
+        world = values.get("world", cls.world)
+        rest = {key: value for key, value in values.items() if key not in ("backbone", "world")}
+        return _typed(cls, rest, backbone=_typed(entry.config, backbone), world=_world_of(world))
 
 
 def load_config(path: Path) -> RunConfig:
@@ -316,6 +321,21 @@ def load_config(path: Path) -> RunConfig:
     if not (isinstance(backbone, dict) and "name" in backbone):
         raise ValueError(f"{path} is not the config of a run: it names no backbone")
     return RunConfig.from_dict(values)
+
+
+def _world_of(value: Any) -> World:
+    """The world that a config file names, by its family and fields or, as older versions did, by its name alone."""
+    if isinstance(value, dict) and isinstance(value.get("name"), str):
+        return restore_world(value)
+    if not isinstance(value, str) or value in list_worlds():
+        return find_world(value)
+    family = max((name for name in list_worlds() if value.startswith(name)), key=len, default=None)
+    if family is None:
+        return find_world(value)  # which says what there is
+    raise ValueError(
+        f'"world": "{value}" is written as by an older version, which put all settings in the name: write '
+        f'"world": {json.dumps(describe_world(find_world(family)))} with its own settings in place of these'
+    )
 
 
 def differences(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> dict[str, tuple[Any, Any]]:

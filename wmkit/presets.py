@@ -137,6 +137,16 @@ PRESETS: dict[str, Preset] = {
     **_video_presets("", CWVAE_2021),
     **_video_presets("-corrected", CORRECTED),
     "cwvae-minutes": _for_minutes(),
+    # Whole episodes of small tile worlds, learned by one CPU core within minutes; any backbone fits its numbers.
+    "s4wm-minutes": Preset(
+        "s4",
+        "small",
+        {"latent": "categorical", "kl_scale": 1.0},
+        {},
+        {"lr": 1e-3, "weight_decay": 1e-2, "warmup": 500, "schedule": "constant", "clip": 100.0},
+        16,
+    ),
 }
 """Systems of the S4WM paper (TBTT windows of 48 steps in 3D, 50 in 2D), and of CW-VAE = TALD as released and corrected:
-`rssm-video` has one level, `notmpabs` three that tick at every step. `cwvae-minutes` is a size for a CPU."""
+`rssm-video` has one level, `notmpabs` three that tick at every step. `cwvae-minutes` and `s4wm-minutes` are sizes
+for a CPU."""

@@ -1,10 +1,12 @@
-"""What every world is: a name, lengths, shapes, and a pure function from (seed, split, index) to an episode."""
+"""What every world is: a frozen dataclass of settings, and a pure function from (seed, split, index) to an episode."""
 
 from __future__ import annotations
 
 import abc
 import dataclasses
-from typing import Any, ClassVar
+import hashlib
+import numbers
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,10 +17,12 @@ METADATA: dict[str, Any] = {"render_modes": ["rgb_array"], "render_fps": 4}
 """What every environment tells Gymnasium: only what is tested without a screen."""
 SPLITS = {"train": 0, "valid": 1, "test": 2}
 """Number of each split in the seed's spawn key."""
+LONGEST_LABEL = 120
+"""Characters of a label; settings that take more are told by a digest."""
 
 
 @dataclasses.dataclass(frozen=True)
-class Draw:
+class EpisodeSeed:
     """Where an episode's randomness comes from: three independent streams per (seed, split, index)."""
 
     seed: int
@@ -37,16 +41,17 @@ class Draw:
         scene, goals, policy = (np.random.default_rng(child) for child in root.spawn(3))
         return scene, goals, policy
 
-    def following(self, options: dict[str, Any]) -> Draw:
-        """The next episode of the same seed and split, unless `options` say otherwise."""
-        return dataclasses.replace(dataclasses.replace(self, index=self.index + 1), **options)
 
+def next_seed(
+    last: EpisodeSeed | None, seed: int | None, options: dict[str, Any], random: np.random.Generator
+) -> EpisodeSeed:
+    """The episode that a `reset` begins: of `seed`, else the one after `last`, else of a seed from `random`.
 
-def next_draw(last: Draw | None, seed: int | None, options: dict[str, Any], random: np.random.Generator) -> Draw:
-    """The episode that a `reset` begins: of `seed`, else the one after `last`, else of a seed from `random`."""
+    `options`: `split` and `index`, which win.
+    """
     if seed is None and last is not None:
-        return last.following(options)
-    return Draw(int(random.integers(2**31)) if seed is None else seed, **options)
+        return dataclasses.replace(last, **{"index": last.index + 1} | options)
+    return EpisodeSeed(int(random.integers(2**31)) if seed is None else seed, **options)
 
 
 def check_render_mode(mode: str | None) -> None:
@@ -63,32 +68,71 @@ def checked_options(options: dict[str, Any] | None) -> dict[str, Any]:
     return dict(options or {})
 
 
-@dataclasses.dataclass(frozen=True)
-class World(abc.ABC):
-    """A kind of episode."""
+def check_integer(setting: str, value: int, least: int, most: int | None = None) -> None:
+    """Raise `ValueError`, naming the setting, unless `value` is an integer of `least` or more, at most `most`."""
+    if not isinstance(value, numbers.Integral) or value < least or (most is not None and value > most):
+        where = f"of at least {least}" if most is None else f"in {least}..{most}"
+        raise ValueError(f"{setting}: expected an integer {where}, got {value!r}")
 
-    channels: ClassVar[int] = 3
-    """Of its pictures."""
-    name: str
-    """Short name, as in `world=ray_maze_9x9`."""
-    id: str
-    """Gymnasium id."""
-    episode_length: int
-    """Observations of a whole episode: steps + 1."""
-    context_length: int
-    """Observations before the query begins."""
-    image_shape: tuple[int, int, int] = (3, 64, 64)
-    """Channels, height, width; other sizes by `dataclasses.replace(world, image_shape=(3, 128, 128))`."""
-    action_dim: int = 6
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class World(abc.ABC):
+    """A kind of episode.
+
+    A subclass is a frozen dataclass whose fields are the settings, each with a default; all else follows from them.
+    Worlds of equal settings are equal and have the same episodes. Lists are taken for tuples, so that config files can
+    hold settings. Raises `ValueError`, naming the setting, for a value that makes no world.
+    """
+
+    action_dim: ClassVar[int]
+    """Width A of the action; 0 where nothing acts."""
+    in_stem: ClassVar[tuple[str, ...]] = ()
+    """Settings that `stem` tells."""
 
     def __post_init__(self) -> None:
-        if len(self.image_shape) != 3 or self.image_shape[0] != self.channels:
-            raise ValueError(f"image_shape: expected ({self.channels}, height, width), got {self.image_shape}")
+        for field in dataclasses.fields(self):
+            object.__setattr__(self, field.name, _normal(getattr(self, field.name), field.default))
+
+    @property
+    def name(self) -> str:
+        """Label, safe in file names: `stem`, then every other setting that is not the usual one.
+
+        Equal worlds have equal names, unequal ones of a family different names.
+        """
+        settings = [field for field in dataclasses.fields(self) if field.name not in self.in_stem]
+        unusual = {field.name: getattr(self, field.name) for field in settings}
+        usual = {field.name: field.default for field in settings}
+        told = "".join(f"_{key}{_text(value)}" for key, value in unusual.items() if value != usual[key])
+        if len(self.stem + told) > LONGEST_LABEL:
+            told = f"_{_digest(told)}"
+        return self.stem + told
 
     @property
     @abc.abstractmethod
-    def registration(self) -> dict[str, Any]:
-        """What `gymnasium.register` is told besides the id; raises `ValueError` where there is no environment."""
+    def stem(self) -> str:
+        """Beginning of the name, such as `distracting_memory_100`."""
+
+    @property
+    @abc.abstractmethod
+    def image_shape(self) -> tuple[int, int, int]:
+        """(C, H, W)."""
+
+    @property
+    @abc.abstractmethod
+    def episode_length(self) -> int:
+        """Observations of a whole episode: steps + 1."""
+
+    @property
+    @abc.abstractmethod
+    def context_length(self) -> int:
+        """Observations before the query begins."""
+
+    def with_settings(self, **settings: Any) -> Self:
+        """The world with other settings; raises `ValueError` for what is no setting of it."""
+        known = [field.name for field in dataclasses.fields(self)]
+        if unknown := sorted(settings.keys() - set(known)):
+            raise ValueError(f"{unknown[0]} is no setting of {type(self).__name__}: expected one of {', '.join(known)}")
+        return dataclasses.replace(self, **settings)
 
     @abc.abstractmethod
     def generate(self, *, seed: int, split: str = "train", index: int = 0, length: int | None = None) -> Episode:
@@ -108,3 +152,27 @@ class World(abc.ABC):
         if not 1 <= length <= self.episode_length:
             raise ValueError(f"length: expected 1..{self.episode_length} observations of {self.name}, got {length}")
         return length
+
+
+def _normal(value: Any, usual: Any) -> Any:
+    """Numbers in the type of the usual value and lists as tuples, so that equal worlds have equal names."""
+    if isinstance(value, list | tuple):
+        like = usual[0] if isinstance(usual, tuple) and usual else None
+        return tuple(_normal(part, like) for part in value)
+    if isinstance(usual, float) and isinstance(value, numbers.Real) and not isinstance(value, bool):
+        return float(value)
+    if isinstance(value, numbers.Integral) and not isinstance(value, bool):
+        return int(value)
+    return value
+
+
+def _text(value: Any, between: str = "-") -> str:
+    """A setting in letters that every file system takes."""
+    if isinstance(value, tuple):
+        return between.join(_text(part, "x") for part in value)
+    text = str(value)
+    return text if not isinstance(value, str) or (text.isascii() and text.isalnum()) else _digest(text)
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:10]

@@ -33,7 +33,7 @@ def test_doctor_reports_a_world_that_does_not_load(
 def test_the_installed_worlds_load(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "200")
     assert main(["doctor"]) == 0
-    assert "wmkit/RayMaze-9x9-v0, image (3, 64, 64), 6 actions" in capsys.readouterr().out
+    assert "ray_maze_9x9, image (3, 64, 64), 6 actions" in capsys.readouterr().out
 
 
 def test_a_version_that_is_not_there_is_said_so() -> None:

@@ -14,9 +14,10 @@ from wmkit.evaluation.measures import digits
 from wmkit.loading import load
 from wmkit.training.command import train_in_folder
 from wmkit.training.run_folder import RunFolder
+from wmkit_envs import MovingMnist
 
 CONFIG = RunConfig(
-    world="moving_mnist_32px",
+    world=MovingMnist(side=32),
     backbone="gru",
     size="tiny",
     data=DataConfig(length=6, batch_size=2, episode_length=12, episodes=2, workers=0),
@@ -55,7 +56,7 @@ def test_evaluate_measures_what_it_is_asked_for(run, tmp_path, monkeypatch, caps
     [
         (["--episodes", "1"], "--episodes: expected at least 2, got 1"),
         (["--samples", "0"], "--samples: expected at least 1, got 0"),
-        (["--horizon", "2000"], "an episode of moving_mnist_32px has 1000"),
+        (["--horizon", "2000"], "an episode of moving_mnist_side32 has 1000"),
         (["--episodes-from", "moving_mnist"], "images (1, 64, 64)"),
         (["--measures", "digit"], "Unknown measure 'digit'. Did you mean 'digits'?"),
         (["--measures", "frames,rewards"], "'rewards' does not apply"),
@@ -96,7 +97,7 @@ def test_imagine_writes_beside_the_run_and_takes_lengths_from_it(run, tmp_path, 
     [
         (["--context", "0"], "--context: expected at least 1"),
         (["--episodes", "0"], "--episodes: expected at least 1"),
-        (["--context", "999", "--horizon", "10"], "are 1009 steps, but an episode of moving_mnist_32px has 1000"),
+        (["--context", "999", "--horizon", "10"], "are 1009 steps, but an episode of moving_mnist_side32 has 1000"),
         (["--episodes-from", "no_such_world"], "Unknown world"),
         (["--checkpoint", "newest"], "expected 'best', 'last' or the folder"),
         (["--out", "video.avi"], "ends in .gif or .mp4"),

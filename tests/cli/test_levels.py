@@ -13,11 +13,12 @@ from wmkit.data import open_source
 from wmkit.dynamics import ClockworkConfig
 from wmkit.evaluation import evaluate_run
 from wmkit.evaluation.digits.frames import fit_frame_probe
+from wmkit.evaluation.levels import analyses
 from wmkit.evaluation.levels.trained import LoadedRun
 from wmkit.evaluation.measures.similarity import SIMILARITIES
 from wmkit.training.command import train_in_folder
 from wmkit.training.run_folder import RunFolder
-from wmkit_envs.video.moving_mnist import MovingMnist
+from wmkit_envs.video.moving_mnist import FAST, SLOW, MovingMnist
 
 
 def config(world, **clock) -> RunConfig:
@@ -38,8 +39,9 @@ def config(world, **clock) -> RunConfig:
 def runs(tmp_path_factory):
     """One of two levels at each speed, and one of a single level."""
     folder = tmp_path_factory.mktemp("runs")
-    configs = {speed: config(f"moving_mnist_{speed}_32px".replace("__", "_")) for speed in ("slow", "", "fast")}
-    configs["rssm"] = config("moving_mnist_32px", levels=1)
+    speeds = {"slow": SLOW, "": 1.0, "fast": FAST}
+    configs = {name: config(MovingMnist(side=32, speed=speed)) for name, speed in speeds.items()}
+    configs["rssm"] = config(MovingMnist(side=32), levels=1)
     for name, wanted in configs.items():
         train_in_folder(wanted, RunFolder(folder / (name or "usual")))
     return folder
@@ -95,7 +97,7 @@ def test_entropy_reset_and_samples_of_one_run_go_to_its_folder(runs, capsys) -> 
 
 
 def test_clips_of_different_lengths_do_not_stand_in_one_table(runs, tmp_path, capsys) -> None:
-    short = config("moving_mnist_32px")
+    short = config(MovingMnist(side=32))
     train_in_folder(
         dataclasses.replace(short, data=dataclasses.replace(short.data, length=4)), RunFolder(tmp_path / "short")
     )
@@ -114,7 +116,7 @@ def test_a_run_is_judged_on_the_digits_that_it_was_trained_on(runs, capsys, monk
     )
     assert main(["imagine", str(runs / "usual"), "--out", str(runs / "video.gif")]) == 2
     for refused in (
-        lambda: train_in_folder(config("moving_mnist_32px"), RunFolder(runs / "usual")),
+        lambda: train_in_folder(config(MovingMnist(side=32)), RunFolder(runs / "usual")),
         lambda: evaluate_run(runs / "usual"),
     ):
         with pytest.raises(ValueError, match="let it have the same again"):
@@ -184,6 +186,7 @@ def test_every_analysis_has_a_sentence_and_labels_come_from_folders(capsys) -> N
     with pytest.raises(SystemExit):
         levels("--help")
     printed = " ".join(capsys.readouterr().out.split())
-    for analysis in ANALYSES.values():
+    for name, analysis in ANALYSES.items():
         assert analysis.help in printed
+        assert callable(getattr(analyses, name))
     assert list(labelled(["runs/a", "B=runs/b"])) == ["a", "B"]

@@ -66,7 +66,11 @@ def test_the_version_is_that_of_the_package(capsys: pytest.CaptureFixture[str]) 
     assert capsys.readouterr().out == f"wmkit {metadata.version('wmkit')}\n"
 
 
-def test_the_module_runs_as_a_command() -> None:
-    done = subprocess.run([sys.executable, "-m", "wmkit.cli", "--help"], capture_output=True, text=True, check=True)
+def test_the_module_runs_as_a_command_whose_help_waits_for_no_library_of_a_single_verb() -> None:
+    command = [sys.executable, "-X", "importtime", "-m", "wmkit.cli", "--help"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
     for verb in verbs():
         assert verb in done.stdout
+    imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
+    assert "torch" in imported
+    assert not imported & {"matplotlib", "hydra", "tensorboard", "sklearn", "polars", "accelerate", "zarr", "jinja2"}

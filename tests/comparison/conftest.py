@@ -16,8 +16,9 @@ from wmkit.comparison.plan import Cell, CellFiles, Plan, PlannedWorld, Status, S
 from wmkit.config import DataConfig, EvalConfig, RunConfig, TrainConfig
 from wmkit.evaluation.predictors import IMAGINED, MAJORITY, MEAN_IMAGE, OBSERVED
 from wmkit.evaluation.record import Measurements, Metric, frame_of
+from wmkit_envs import DistractingMemory, World
 
-WORLD = "distracting_memory_8_4px"
+WORLD = DistractingMemory(width=8, tile=4)
 ERROR = Metric("error", "squared error per frame", "lower")
 RIGHT = Metric("right", "share", "higher", label="answers <right>", binary=True, headline=True, validated=True)
 EPISODES = 20
@@ -41,7 +42,7 @@ def build_folder(
     ended: int = 8,
     failed: tuple[int, ...] = (),
     right: bool = True,
-    worlds: tuple[str, ...] = (WORLD,),
+    worlds: tuple[World, ...] = (WORLD,),
 ) -> Path:
     """Writes the files of a comparison of `s4` and `gru` at two rates and two seeds, without any run.
 
@@ -50,7 +51,7 @@ def build_folder(
     """
     plan = Plan(
         systems=(System("s4", ("backbone=s4",)), System("gru", ("backbone=gru", "plugins=[a<b]"))),
-        worlds=tuple(map(PlannedWorld.find, worlds)),
+        worlds=tuple(map(PlannedWorld.of, worlds)),
         seeds=(0, 1),
         lrs=(1e-3, 3e-3),
         minutes=1.0,

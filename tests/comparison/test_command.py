@@ -15,7 +15,7 @@ from wmkit.comparison.results import KEY, read_results
 from wmkit.config import RunConfig
 from wmkit.training.run_folder import HOLDER, LOCK
 
-GRID = ("systems=gru", "worlds=distracting_memory_8_4px", "seeds=0", "lrs=1e-3", "minutes=1")
+GRID = ("systems=gru", "world.width=8", "seeds=0", "lrs=1e-3", "minutes=1")
 
 
 @pytest.mark.parametrize(
@@ -30,7 +30,9 @@ GRID = ("systems=gru", "worlds=distracting_memory_8_4px", "seeds=0", "lrs=1e-3",
         ("seeds=one", "seeds: expected a whole number"),
         ("jobs=0", "jobs: expected at least 1"),
         ("data.batch=3", "Unknown config key 'data.batch'"),
-        ("worlds=distracting_memory_9", "even"),
+        ("world.width=9", "even"),
+        ("world.widht=8", "Unknown config key 'world.widht'"),
+        ("world.width=8,8", "worlds: expected at least one and none twice"),
         ("system.wide=backbone=gru", "system.wide=...: defined, but not among systems="),
         ("seeds", "Write key=value"),
         ("lrs=interval(1e-4,1e-3)", "expected values with commas between, or range(...)"),
@@ -66,11 +68,13 @@ def asked_to_run(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
 @pytest.mark.usefixtures("asked_to_run")
 def test_the_later_budget_counts_and_ones_own_systems_are_kept(tiny: RunConfig, tmp_path: Path) -> None:
     own = ["system.wide=backbone=gru backbone.hidden=32", "systems=gru,wide", "seeds=range(2)", "steps=3"]
-    own += ["worlds=wmkit/DistractingMemory-8-v0"]  # by id: folders have the name
+    own += ["worlds=distracting_memory", "world.width=8,10", "world.tile=4,8"]
     assert run_comparison(tiny, {}, (*GRID, f"out={tmp_path}"), own) == 1  # no cell has run
     plan = load_plan(tmp_path)
     assert (plan.minutes, plan.steps, plan.seeds) == (None, 3, (0, 1))
-    assert [world.name for world in plan.worlds] == ["distracting_memory_8"]
+    assert [world.name for world in plan.worlds] == [
+        "distracting_memory_8_tile4", "distracting_memory_8", "distracting_memory_10_tile4", "distracting_memory_10",
+    ]  # fmt: skip
     assert plan.systems[1].overrides == ("backbone=gru", "backbone.hidden=32")
 
 
@@ -129,7 +133,7 @@ def test_a_system_does_not_have_data_a_budget_or_a_test_of_its_own(
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize("missing", ["systems", "worlds", "seeds", "lrs"])
+@pytest.mark.parametrize("missing", ["systems", "seeds", "lrs"])
 def test_a_grid_without_one_of_its_axes_is_refused(
     missing: str, tiny: RunConfig, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -154,7 +158,7 @@ def test_runs_of_another_plan_in_the_folder_are_named(
     assert run_comparison(tiny, {}, (*GRID, f"out={folder}"), []) == 1
     shown = " ".join(capsys.readouterr().out.split())
     assert "Some cells were stopped from outside; the same command goes on with them." in shown
-    assert "other runs there stay as they are, and out of the report: distracting_memory_8_4px-s4-lr0.001" in shown
+    assert "other runs there stay as they are, and out of the report: distracting_memory_8_tile4-s4-lr0.001" in shown
 
 
 def test_help_lists_the_words_of_a_comparison_and_of_a_run(tiny: RunConfig, capsys: pytest.CaptureFixture[str]) -> None:

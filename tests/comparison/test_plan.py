@@ -8,8 +8,9 @@ import pytest
 from wmkit.comparison.plan import CellFiles, Plan, PlannedWorld, System, check_kept, find_system, load_plan
 from wmkit.config import RunConfig, TrainConfig
 from wmkit.files import write_json
+from wmkit_envs import DistractingMemory
 
-WORLD = "distracting_memory_8_4px"
+WORLD = DistractingMemory(width=8, tile=4)
 
 
 @pytest.fixture
@@ -18,7 +19,7 @@ def make_plan() -> Callable[..., Plan]:
         tbtt = ("backbone=gru", "data.sampler=persistent", "data.length=4")
         values: dict[str, object] = {
             "systems": (System("s4", ("backbone=s4",)), System("tbtt", tbtt)),
-            "worlds": (PlannedWorld.find(WORLD),),
+            "worlds": (PlannedWorld.of(WORLD),),
             "seeds": (0, 1),
             "lrs": (1e-3, 3e-3),
             "minutes": None,
@@ -67,8 +68,8 @@ def test_a_rate_that_is_no_positive_number_is_refused(rate: str) -> None:
 
 
 def test_a_world_with_settings_of_its_own_is_compared_on(make_plan: Callable[..., Plan]) -> None:
-    world = "distracting_memory_8_4px(target_colors=('red','blue'))"
-    plan = make_plan(worlds=(PlannedWorld.find(world),))
+    world = DistractingMemory(width=8, target_colors=("red", "blue"))
+    plan = make_plan(worlds=(PlannedWorld.of(world),))
     assert {plan.config(cell, RunConfig()).world for cell in plan.cells()} == {world}
 
 
@@ -86,7 +87,9 @@ def test_steps_are_the_budget_where_the_recipe_has_minutes(make_plan: Callable[.
 
 
 def test_rates_that_would_share_a_folder_are_refused(make_plan: Callable[..., Plan]) -> None:
-    with pytest.raises(ValueError, match=r"two runs would share the folder distracting_memory_8_4px-s4-lr0\.001-seed0"):
+    with pytest.raises(
+        ValueError, match=r"two runs would share the folder distracting_memory_8_tile4-s4-lr0\.001-seed0"
+    ):
         make_plan(lrs=(1e-3, 1.0000001e-3))
 
 

@@ -19,9 +19,10 @@ from wmkit.comparison.report import at_common_times, size_curve, tables, write_r
 from wmkit.comparison.results import read_results
 from wmkit.evaluation.predictors import IMAGINED, INITIAL_MAP, MAJORITY
 from wmkit.evaluation.record import Measurements, Metric, frame_of
+from wmkit_envs import DistractingMemory
 
 MakeFolder = Callable[..., Path]
-WORLDS = ("distracting_memory_32_4px", "distracting_memory_8_4px")
+WORLDS = tuple(DistractingMemory(width=width, tile=4) for width in (32, 8))
 VOID = {"meta", "link", "img"}
 
 
@@ -110,7 +111,7 @@ def test_values_of_the_chosen_rate_are_shown_beside_what_needs_no_model(page: Pa
     ):
         assert text in shown
     assert "not complete" not in page.text
-    assert "gru on distracting_memory_8_4px, lr 0.001, seed 1: 1" in shown  # steps that were skipped
+    assert "gru on distracting_memory_8_tile4, lr 0.001, seed 1: 1" in shown  # steps that were skipped
 
 
 def test_the_best_mean_of_each_measure_is_bold_and_no_cost_is(page: Page) -> None:
@@ -252,9 +253,7 @@ def test_the_headline_is_drawn_against_the_one_setting_in_which_worlds_differ(ma
     assert "20" not in re.findall(r">([^<>]+)</text>", drawn)  # the sizes that were run, no round numbers between
 
 
-@pytest.mark.parametrize(
-    "options", [{}, {"worlds": ("distracting_memory_8_4px", "distracting_memory_32_4px"), "ended": 1}]
-)
+@pytest.mark.parametrize("options", [{}, {"worlds": WORLDS[::-1], "ended": 1}])
 def test_nothing_is_drawn_across_sizes_of_one_world_or_before_every_size_is_tested(
     make_folder: MakeFolder, options: dict[str, object]
 ) -> None:

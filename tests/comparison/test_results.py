@@ -104,7 +104,7 @@ def test_the_json_has_every_cell_and_every_choice(make_folder) -> None:
     assert (s4["choice"]["by"], s4["costs"]["steps"]) == ("right_imagined", 20.0)
     assert gru["choice"]["lr"] == 0.003  # the other rate has a failed cell
     first, second = values["cells"][:2]
-    assert first["name"] == "distracting_memory_8_4px-s4-lr0.001-seed0"
+    assert first["name"] == "distracting_memory_8_tile4-s4-lr0.001-seed0"
     assert first["validations"][2] == {"step": 20, "minutes": 1.0, "name": "loss", "value": 8.98}
     right = first["test"]["right"]["imagined"]
     assert (right["mean"], right["episodes"]) == (0.9, 20)

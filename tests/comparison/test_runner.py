@@ -25,7 +25,7 @@ from wmkit.training.run_folder import HOLDER, RunFolder
 def one_cell(tiny: RunConfig) -> tuple[Cell, RunConfig]:
     system = System("gru", ("backbone=gru",))
     plan = Plan(
-        systems=(system,), worlds=(PlannedWorld.find(tiny.world),), seeds=(0,), lrs=(1e-3,), minutes=None, steps=40
+        systems=(system,), worlds=(PlannedWorld.of(tiny.world),), seeds=(0,), lrs=(1e-3,), minutes=None, steps=40
     )
     cell = plan.cells()[0]
     return cell, plan.config(cell, tiny)
@@ -35,7 +35,7 @@ def test_a_comparison_ends_with_a_report_that_shows_what_failed_and_does_nothing
     tiny: RunConfig, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "out"
-    grid = ("systems=gru", f"worlds={tiny.world}", "seeds=0", "lrs=1e-3,1e30", "steps=14", "jobs=2", f"out={out}")
+    grid = ("systems=gru", "seeds=0", "lrs=1e-3,1e30", "steps=14", "jobs=2", f"out={out}")
     assert run_comparison(tiny, {}, grid, ["train.clip=5"]) == 1
     values = json.loads((out / "comparison.json").read_text())
     good, bad = values["cells"]
@@ -83,7 +83,7 @@ def test_a_signal_lets_cells_save_and_the_next_call_goes_on_from_there(
 def test_as_many_cells_run_at_a_time_as_asked_for(tiny: RunConfig, tmp_path: Path) -> None:
     system = System("gru", ("backbone=gru",))
     plan = Plan(
-        systems=(system,), worlds=(PlannedWorld.find(tiny.world),), seeds=(0, 1, 2), lrs=(1e-3,), minutes=None, steps=40
+        systems=(system,), worlds=(PlannedWorld.of(tiny.world),), seeds=(0, 1, 2), lrs=(1e-3,), minutes=None, steps=40
     )
     cells = plan.cells()
 

@@ -13,16 +13,19 @@ import numpy as np
 
 @dataclasses.dataclass(frozen=True)
 class Toy:
-    name: str = "toy"
     fault: str = ""
-    image_shape: tuple = (3, 8, 12)
-    action_dim: int = 4
-    episode_length: int = 23
-    context_length: int = 9
+    wide: int = 12
+    action_dim = 4
+    episode_length = 23
+    context_length = 9
 
     @property
-    def id(self):
-        return f"toys/{self.name}-v0"
+    def name(self):
+        return f"toy_{self.wide}_{self.fault}"
+
+    @property
+    def image_shape(self):
+        return 3, 8, self.wide
 
     def generate(self, *, seed, split="train", index=0, length=None):
         if index == 5:
@@ -31,7 +34,7 @@ class Toy:
         rng = np.random.default_rng(np.random.SeedSequence(entropy=seed, spawn_key=key))
         t = self.episode_length
         episode = {
-            "image": rng.integers(0, 256, (t, 8, 12, 3), dtype=np.uint8),
+            "image": rng.integers(0, 256, (t, 8, self.wide, 3), dtype=np.uint8),
             "action": np.eye(4, dtype=np.float32)[rng.integers(0, 4, t)],
             "reward": rng.normal(size=t).astype(np.float32),
             "is_first": np.arange(t) == 0,
@@ -51,16 +54,11 @@ class Toy:
         if self.fault == "dies":
             os.kill(os.getpid(), signal.SIGKILL)
 
-TOY, RAISING, DYING, NAN = Toy(), Toy("toy_raises", "raises"), Toy("toy_dies", "dies"), Toy("toy_nan", "nan")
-NO_WORLD = object()
+WORLDS = {"toy": Toy, **{f"toy_{fault}": Toy(fault) for fault in ("raises", "dies", "nan")}, "no_world": object()}
 """
 ENTRY_POINTS = """
 [wmkit.worlds]
-toy = wmkit_toy_worlds:TOY
-toy_raises = wmkit_toy_worlds:RAISING
-toy_dies = wmkit_toy_worlds:DYING
-toy_nan = wmkit_toy_worlds:NAN
-no_world = wmkit_toy_worlds:NO_WORLD
+wmkit_toy_worlds = wmkit_toy_worlds:WORLDS
 """
 
 

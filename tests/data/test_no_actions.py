@@ -12,15 +12,17 @@ from wmkit.data import (
     build_cache,
     check_batch,
     open_source,
+    restore_world,
     write_archive,
 )
+from wmkit_envs import MovingMnist
 
 KEYS = ("digit_pos", "digit_identity")
 
 
 @pytest.fixture(scope="module")
 def source():
-    return open_source("moving_mnist_32px", length=12, num_episodes=3)
+    return open_source(MovingMnist(side=32), length=12, num_episodes=3)
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +53,7 @@ def test_what_an_episode_holds_once_is_at_every_step_of_the_batch(source):
     assert batch.extras["digit_pos"].shape == (2, 8, 2, 2)
     assert batch.extras["digit_identity"].shape == (2, 8, 2)
     # even where there are as many steps as digits
-    short = next(WholeEpisodes(open_source("moving_mnist_32px", length=2, num_episodes=1), 1, keys=KEYS))
+    short = next(WholeEpisodes(open_source(MovingMnist(side=32), length=2, num_episodes=1), 1, keys=KEYS))
     assert short.extras["digit_identity"].shape == (1, 2, 2)
     assert torch.equal(short.extras["digit_identity"][:, 0], short.extras["digit_identity"][:, 1])
 
@@ -68,7 +70,7 @@ def test_stored_videos_know_their_shapes_and_are_whole(archive, tmp_path):
     for stored in (EpisodeStore(archive.path), CachedEpisodes(tmp_path / "cache")):
         assert (stored.image_shape, stored.action_dim) == ((1, 32, 32), 0)
         assert not stored.verify()
-    assert archive.origin["world"] == "moving_mnist_32px"
+    assert restore_world(archive.origin["world"]) == MovingMnist(side=32)
 
 
 def test_persistent_windows_walk_through_a_video(source):

@@ -1,80 +1,175 @@
 import dataclasses
+import json
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import torch
 
-from wmkit.data import GeneratedEpisodes, WholeEpisodes, find_world, list_worlds
-from wmkit.data.worlds import entry_point_of
+from wmkit.data import (
+    GeneratedEpisodes,
+    WholeEpisodes,
+    describe_world,
+    find_world,
+    list_worlds,
+    register_world,
+    restore_world,
+    worlds,
+)
+
+NEW_WORLD = """
+from wmkit.data import register_world
+from wmkit_envs import DistractingMemory
+
+register_world("distracting_memory_tiny")(DistractingMemory(width=8, tile=4, distractor_rate=0.0))
+"""
+NEW_FAMILY = '''
+import dataclasses
+
+import numpy as np
+
+from wmkit.data import register_world
 
 
-def test_a_world_is_found_by_short_name_and_by_full_id(monkeypatch):
-    assert find_world("toy").id == "toys/toy-v0"
-    points = {name: point for name, point in _points().items() if name.startswith("toy")}
-    monkeypatch.setattr("wmkit.data.worlds._entry_points", lambda: points)
-    assert find_world("toys/toy_nan-v0").name == "toy_nan"
+@register_world("fading")
+@dataclasses.dataclass(frozen=True)
+class Fading:
+    """A grey square that fades to black."""
+
+    side: int = 16
+    """Pixels on a side."""
+    speed: float = 2.0
+    """Grey levels per frame."""
+    action_dim = 0
+    episode_length = 30
+    context_length = 10
+
+    @property
+    def name(self):
+        return f"fading_{self.side}_{self.speed}"
+
+    @property
+    def image_shape(self):
+        return 1, self.side, self.side
+
+    def generate(self, *, seed, split="train", index=0, length=None):
+        rng = np.random.default_rng([seed, ("train", "valid", "test").index(split), index])
+        steps = np.arange(length or self.episode_length)
+        grey = np.clip(rng.integers(100, 256) - self.speed * steps, 0, 255).astype(np.uint8)
+        image = np.broadcast_to(grey[:, None, None, None], (len(steps), self.side, self.side, 1)).copy()
+        action, reward = np.zeros((len(steps), 0), np.float32), np.zeros(len(steps), np.float32)
+        first, terminal = steps == 0, np.zeros(len(steps), bool)
+        return {"image": image, "action": action, "reward": reward, "is_first": first, "is_terminal": terminal}
+'''
+
+
+@pytest.fixture
+def own_worlds(monkeypatch):
+    """Registrations of this test alone."""
+    monkeypatch.setattr(worlds, "_registered", {})
+
+
+def test_a_world_is_found_by_the_name_of_its_family_and_by_its_own():
+    assert find_world("toy").fault == ""
+    assert find_world("toy_nan") == find_world("toy", fault="nan")
+    world = find_world("toy", wide=16)
+    assert (find_world(world), find_world(world, wide=12)) == (world, find_world("toy"))
 
 
 def test_installed_worlds_are_listed():
-    assert {"toy", "toy_dies", "ray_maze_9x9", "ray_two_rooms"} <= set(list_worlds())
+    assert {"toy", "toy_dies", "ray_maze", "ray_maze_9x9", "ray_two_rooms"} <= set(list_worlds())
     assert list_worlds() == sorted(list_worlds())
 
 
-def test_an_unknown_world_is_answered_with_the_closest_match_and_the_list():
-    with pytest.raises(ValueError, match=r"'toy_dyes'.*Did you mean 'toy_dies'.*ray_two_rooms"):
+def test_an_unknown_world_or_setting_is_answered_with_the_closest_match_and_the_list():
+    with pytest.raises(ValueError, match=r"'toy_dyes'.*Did you mean 'toy_dies'.*ray_two_rooms.*plugins="):
         find_world("toy_dyes")
+    with pytest.raises(
+        ValueError, match=r"'widee' is no setting of toy_12_\. Did you mean 'wide'\? It has fault, wide"
+    ):
+        find_world("toy", widee=3)
 
 
-def test_an_entry_point_that_is_no_world_is_refused():
-    with pytest.raises(ValueError, match=r"no_world = wmkit_toy_worlds:NO_WORLD is no World"):
+def test_what_is_no_world_is_refused(own_worlds):
+    @dataclasses.dataclass(frozen=True)
+    class Bare:
+        size: int
+
+    with pytest.raises(ValueError, match=r"'no_world' = <object .* is no World"):
         find_world("no_world")
+    with pytest.raises(ValueError, match="expected the name of a world or a world, got 3"):
+        find_world(3)
+    with pytest.raises(ValueError, match=r"every field of Bare needs a default, missing for \['size'\]"):
+        register_world("bare")(Bare)
+    with pytest.raises(ValueError, match="is no World"):
+        register_world("type")(dict)
+    with pytest.raises(ValueError, match="'toy' is already registered"):
+        register_world("toy")(find_world("toy"))
 
 
-def test_a_changed_world_is_not_mistaken_for_the_registered_one():
-    assert entry_point_of(find_world("toy")) == "wmkit_toy_worlds:TOY"
-    with pytest.raises(ValueError, match="workers=0"):
-        entry_point_of(dataclasses.replace(find_world("toy"), episode_length=24))
-
-
-def _points():
-    from wmkit.data import worlds
-
-    return worlds._entry_points()
-
-
-@pytest.mark.parametrize("name", ["moving_mnist_32px", "wmkit/MovingMNISTFast-32px-v0", "moving_mnist_slow"])
-def test_videos_of_any_speed_and_size_are_found(name):
-    world = find_world(name)
-    assert name in (world.name, world.id)
-    assert (world.image_shape[0], world.action_dim) == (1, 0)
-    assert find_world(entry_point_of(world) and world.name) == world
+def test_an_entry_point_that_does_not_load_or_leads_elsewhere_is_named(monkeypatch):
+    for value, message in (
+        ("wmkit_no_package:WORLDS", "does not load: ModuleNotFoundError"),
+        ("math:pi", "leads to 3.1"),
+    ):
+        point = worlds.metadata.EntryPoint("broken", value, "wmkit.worlds")
+        monkeypatch.setattr(worlds.metadata, "entry_points", lambda group, point=point: [point])
+        with pytest.raises(ValueError, match=rf"entry point broken = {value} of group wmkit.worlds {message}"):
+            list_worlds()
 
 
 @pytest.mark.parametrize(
-    ("name", "shape", "length"),
-    [
-        ("distracting_memory_16", (3, 40, 40), 40),
-        ("distracting_memory_16_4px", (3, 20, 20), 40),
-        ("wmkit/DistractingMemory-64-v0", (3, 40, 40), 160),
-        ("multi_doors_keys_2_16px", (3, 80, 80), 144),
-        ("multi_doors_keys_2_4px(mirrored=True,colors=('red','blue'))", (3, 20, 20), 144),
-    ],
+    "name", [*(name for name in list_worlds() if "maze" in name or "memory" in name), "moving_mnist"]
 )
-def test_worlds_of_any_size_are_found(name, shape, length):
-    world = find_world(name)
-    assert (world.image_shape, world.episode_length) == (shape, length)
-    assert entry_point_of(world) == "wmkit_envs:find_world"
-    assert world.name not in list_worlds()
+def test_a_world_survives_json(name):
+    description = json.loads(json.dumps(describe_world(find_world(name))))
+    assert restore_world(description) == find_world(name)
+    assert description["name"] in name
 
 
-def test_a_size_that_its_family_refuses_is_answered_by_the_family(monkeypatch):
-    with pytest.raises(ValueError, match="even width"):
-        find_world("distracting_memory_15")
-    monkeypatch.setattr("wmkit.data.worlds._entry_points", dict)
-    with pytest.raises(ValueError, match=r"Unknown world 'wmkit/Nothing-v0'.*In any size: distracting_memory_"):
-        find_world("wmkit/Nothing-v0")
+def test_a_world_of_no_registered_family_cannot_be_described():
+    class Unknown(type(find_world("toy"))):
+        pass
+
+    with pytest.raises(ValueError, match=r"decorate its class with wmkit\.data\.register_world"):
+        describe_world(Unknown())
 
 
-def test_a_worker_process_finds_a_world_of_any_size():
-    source = GeneratedEpisodes("distracting_memory_16_4px", seed=3)
+def test_a_worker_process_makes_a_world_of_any_settings():
+    source = GeneratedEpisodes(
+        find_world("distracting_memory", width=16, tile=4, target_colors=("red", "blue")), seed=3
+    )
     with WholeEpisodes(source, batch_size=2, workers=1) as ours, WholeEpisodes(source, batch_size=2) as expected:
         assert torch.equal(next(ours).image, next(expected).image)
+
+
+def test_a_world_that_a_worker_cannot_make_is_refused_before_one_starts():
+    class Local(type(find_world("toy"))):
+        pass
+
+    with pytest.raises(ValueError, match=r"cannot make the same from its class and fields\. Use workers=0"):
+        WholeEpisodes(GeneratedEpisodes(Local(), seed=0), batch_size=2, workers=1)
+
+
+@pytest.mark.parametrize(
+    ("text", "overrides", "label"),
+    [
+        (NEW_WORLD, ["world=distracting_memory_tiny"], "distracting_memory_8_tile4_distractor_rate0.0"),
+        (NEW_FAMILY, ["world=fading", "world.side=32", "data.workers=1"], "fading_32_2.0"),
+    ],
+    ids=["world", "family"],
+)
+def test_one_file_of_forty_lines_adds_a_world_that_is_listed_and_trained_on(tmp_path, text, overrides, label):
+    assert len(text.strip().splitlines()) <= 40
+    (tmp_path / "my_worlds.py").write_text(text)
+    recipe = Path(__file__).parents[2] / "recipes" / "memory_maze.py"
+    small = ["size=tiny", "backbone=gru", "train.steps=2", "train.device=cpu", "train.threads=1", "data.batch_size=2"]
+    few = ["data.length=8", "eval.episodes=2", "eval.context=5", "eval.horizon=5"]
+    words = ["plugins=my_worlds", *overrides, *small, *few]
+    done = subprocess.run([sys.executable, str(recipe), *words], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert (tmp_path / "runs" / f"memory_maze-{label}-gru-0" / "evaluation.md").exists()
+    code = "import my_worlds, wmkit.cli.__main__ as cli; cli.main(['list'])"
+    listed = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert overrides[0].removeprefix("world=") in listed.stdout

@@ -1,21 +1,36 @@
-"""Episodes: contents, lengths, seeds, names."""
+"""Worlds: names, settings, seeds, and what every episode holds."""
 
 import dataclasses
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
+import gymnasium
 import numpy as np
 import pytest
 
 import wmkit_envs
-from wmkit_envs import RAY_MAZE_9X9, RAY_MAZE_11X11, RAY_MAZE_13X13, RAY_MAZE_15X15, RAY_TWO_ROOMS, WORLDS
-from wmkit_envs.world import Draw
+from wmkit_envs import (
+    ENVIRONMENTS,
+    FAMILIES,
+    PUBLISHED,
+    WORLDS,
+    DistractingMemory,
+    MovingMnist,
+    MultiDoorsKeys,
+    RayMaze,
+    RayTwoRooms,
+    World,
+    find_world,
+)
+from wmkit_envs.world import EpisodeSeed
 
 SMALL = {
-    name: dataclasses.replace(world, image_shape=(3, 8, 8) if name.startswith("ray") else (3, 20, 20))
-    for name, world in WORLDS.items()
+    world.name: world.with_settings(**{"image_size": 8} if hasattr(world, "image_size") else {"tile": 4})
+    for world in ENVIRONMENTS.values()
 }
+"""Published worlds by name, with small images."""
 
 
 def test_an_episode_holds_every_key_in_shape_and_type() -> None:
@@ -39,7 +54,7 @@ def test_an_episode_holds_every_key_in_shape_and_type() -> None:
     }
 
 
-@pytest.mark.parametrize("name", WORLDS)
+@pytest.mark.parametrize("name", SMALL)
 def test_actions_are_one_hot_after_an_empty_first_one(name: str) -> None:
     episode = SMALL[name].generate(seed=0, length=200)
     assert not episode["action"][0].any()
@@ -51,20 +66,20 @@ def test_actions_are_one_hot_after_an_empty_first_one(name: str) -> None:
 @pytest.mark.parametrize(
     ("world", "length", "context"),
     [
-        (RAY_MAZE_9X9, 1001, 501),
-        (RAY_MAZE_11X11, 2001, 1001),
-        (RAY_MAZE_13X13, 3001, 1501),
-        (RAY_MAZE_15X15, 4001, 2001),
-        (RAY_TWO_ROOMS, 501, 301),
+        (RayMaze(size=9), 1001, 501),
+        (RayMaze(size=11), 2001, 1001),
+        (RayMaze(size=13), 3001, 1501),
+        (RayMaze(size=15), 4001, 2001),
+        (RayTwoRooms(), 501, 301),
     ],
 )
-def test_whole_episodes_have_the_documented_lengths(world: wmkit_envs.World, length: int, context: int) -> None:
+def test_whole_episodes_have_the_documented_lengths(world: World, length: int, context: int) -> None:
     episode = SMALL[world.name].generate(seed=1)
     assert len(episode["image"]) == length == world.episode_length
     assert int(episode["context_length"]) == context == world.context_length
 
 
-@pytest.mark.parametrize("name", WORLDS)
+@pytest.mark.parametrize("name", SMALL)
 def test_the_same_seed_gives_the_same_episode_and_another_does_not(name: str) -> None:
     world = SMALL[name]
     one, same = (world.generate(seed=5, split="valid", index=2, length=140) for _ in range(2))
@@ -87,7 +102,7 @@ def test_no_two_indices_or_splits_draw_the_same_scene() -> None:
     seen = set()
     for split in ("train", "valid", "test"):
         for index in range(150):
-            scene = RAY_MAZE_9X9.begin(Draw(0, split, index)).scene
+            scene = RayMaze().begin(EpisodeSeed(0, split, index)).scene
             seen.add((scene.walls.tobytes(), scene.objects.tobytes(), scene.start))
     assert len(seen) == 450
 
@@ -100,15 +115,67 @@ def test_rewards_come_with_a_new_target_and_its_colour() -> None:
     np.testing.assert_array_equal(changed, episode["reward"][1:] == 1)
 
 
-def test_full_ids_and_short_names_mean_the_same() -> None:
-    assert wmkit_envs.find_world("wmkit/RayTwoRooms-v0") is wmkit_envs.find_world("ray_two_rooms") is RAY_TWO_ROOMS
+def test_a_name_leads_to_a_familys_defaults_or_to_a_published_world() -> None:
+    assert find_world("ray_maze") == find_world("ray_maze_9x9") == RayMaze()
+    assert find_world("distracting_memory", width=64, tile=4) == DistractingMemory(width=64, tile=4)
+    assert find_world("moving_mnist_slow", side=32) == MovingMnist(speed=1 / 3, side=32)
+    assert set(WORLDS) == {*FAMILIES, *PUBLISHED}
 
 
-def test_an_unknown_world_is_answered_with_the_closest_and_the_list() -> None:
+def test_an_unknown_world_or_setting_is_answered_with_the_closest_and_the_list() -> None:
     with pytest.raises(ValueError, match=r"Did you mean 'ray_maze_9x9'\?.*ray_two_rooms"):
         wmkit_envs.generate("ray_maze_9x", seed=0)
     with pytest.raises(ValueError, match=r"Unknown world 'zzz'\. Known"):
         wmkit_envs.generate("zzz", seed=0)
+    with pytest.raises(ValueError, match=r"episode_length is no setting of MultiDoorsKeys: .* keys, colors"):
+        find_world("multi_doors_keys", episode_length=7)
+
+
+@pytest.mark.parametrize(
+    ("world", "name"),
+    [
+        (RayMaze(size=11), "ray_maze_11x11"),
+        (RayTwoRooms(image_size=128), "ray_two_rooms_image_size128"),
+        (DistractingMemory(width=16, tile=4), "distracting_memory_16_tile4"),
+        (DistractingMemory(distractor_rate=0.2), "distracting_memory_100_distractor_rate0.2"),
+        (
+            MultiDoorsKeys(keys=4, mirrored=True, colors=("red", "blue")),
+            "multi_doors_keys_4_colorsred-blue_mirroredTrue",
+        ),
+        (DistractingMemory(sample_cells=((3, 5), (1, 3))), "distracting_memory_100_sample_cells3x5-1x3"),
+        (MovingMnist(speed=0.5, side=32), "moving_mnist_speed0.5_side32"),
+    ],
+)
+def test_a_name_tells_what_is_not_usual_and_nothing_else(world: World, name: str) -> None:
+    assert world.name == name
+
+
+def test_names_are_safe_in_file_names_whatever_the_settings() -> None:
+    one, other = MovingMnist(mnist="/data/mnist one"), MovingMnist(mnist="/data/mnist two")
+    long = DistractingMemory(distractor_colors=("grey", "red", "blue", "green"), target_colors=("grey", "red", "blue"))
+    long = long.with_settings(sample_cells=tuple((x, y) for y in (3, 4, 5) for x in (1, 2, 3)))
+    assert one.name != other.name
+    for world in (one, other, long):
+        assert world.name.replace("_", "").replace(".", "").isalnum()
+        assert len(world.name) <= 120
+
+
+def test_settings_from_a_config_file_make_the_same_world() -> None:
+    written = find_world("distracting_memory", distractor_rate=1, target_colors=["red", "blue"], sample_cells=[[3, 5]])
+    world = DistractingMemory(distractor_rate=1.0, target_colors=("red", "blue"), sample_cells=((3, 5),))
+    assert (written, written.name, hash(written)) == (world, world.name, hash(world))
+    assert MovingMnist(speeds=[2, 3]).name == MovingMnist(speeds=(2.0, 3.0)).name
+    assert RayMaze(size=np.int64(11)).name == "ray_maze_11x11"
+
+
+@pytest.mark.parametrize("family", FAMILIES.values())
+def test_a_family_is_a_frozen_dataclass_with_a_default_and_a_sentence_on_every_setting(family: type[World]) -> None:
+    world: Any = family()
+    assert hash(world) == hash(dataclasses.replace(world))
+    sources = "".join(Path(sys.modules[kind.__module__].__file__ or "").read_text() for kind in family.__mro__[:-2])
+    for field in dataclasses.fields(world):
+        after = sources.split(f"    {field.name}: ")[1].split("\n", 1)[1].lstrip()
+        assert after.startswith('"""'), field.name
 
 
 @pytest.mark.parametrize(
@@ -126,15 +193,16 @@ def test_wrong_arguments_are_refused(wrong: dict[str, int], message: str) -> Non
         wmkit_envs.generate("ray_two_rooms", **({"seed": 0} | wrong))
 
 
-@pytest.mark.parametrize("shape", [(1, 64, 64), (3, 64), (3, 2, 64)])
-def test_image_shapes_that_cannot_be_drawn_are_refused(shape: tuple[int, ...]) -> None:
-    with pytest.raises(ValueError, match=r"image_shape|picture size"):
-        dataclasses.replace(RAY_MAZE_9X9, image_shape=shape)
+@pytest.mark.parametrize(("setting", "value"), [("size", 10), ("image_size", 2), ("image_size", 64.0)])
+def test_settings_that_make_no_maze_are_refused_by_name(setting: str, value: object) -> None:
+    with pytest.raises(ValueError, match=f"{setting}: expected .* got"):
+        RayMaze(**{setting: value})
 
 
 def test_importing_the_worlds_loads_no_heavy_library() -> None:
     code = (
-        "import sys, wmkit_envs; heavy = {'numba', 'labmaze', 'minigrid', 'dm_control', 'torch', 'matplotlib'}; "
+        "import sys, wmkit_envs; [family().name for family in wmkit_envs.FAMILIES.values()]; "
+        "heavy = {'numba', 'labmaze', 'minigrid', 'dm_control', 'torch', 'matplotlib'}; "
         "assert not heavy & set(sys.modules), heavy & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
@@ -142,6 +210,9 @@ def test_importing_the_worlds_loads_no_heavy_library() -> None:
 
 def test_the_page_has_every_world() -> None:
     page = (Path(__file__).parents[2] / "docs" / "worlds.md").read_text()
-    for world in WORLDS.values():
+    ids = {world: env_id for env_id, world in ENVIRONMENTS.items()}
+    for name, world in PUBLISHED.items():
+        env_id = f"`{ids[world]}`" if world in ids else "none"
         query = world.episode_length - world.context_length
-        assert f"| `{world.name}` | `{world.id}` | {world.episode_length} | {world.context_length}, {query} |" in page
+        assert f"| `{name}` | {env_id} | {world.episode_length} | {world.context_length}, {query} |" in page
+    assert all(env_id in gymnasium.registry for env_id in ENVIRONMENTS)

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from wmkit.build import build_world_model
-from wmkit.data import GeneratedEpisodes, WholeEpisodes, find_world
+from wmkit.data import GeneratedEpisodes, WholeEpisodes
 from wmkit.evaluation import rollout
 from wmkit.evaluation.digits.frames import CLIP_LENGTH, fit_frame_probe
 from wmkit.evaluation.digits.truth import IDENTITY, KEYS, POSITION
@@ -31,6 +31,7 @@ from wmkit.evaluation.predictors import (
 )
 from wmkit.evaluation.record import Metric
 from wmkit.world_model import Imagined
+from wmkit_envs import MovingMnist
 
 FRAMES = {OBSERVED, IMAGINED, SHUFFLED_ACTIONS, MEAN_IMAGE, RANDOM_FRAME, COPY_LAST}
 ERROR = "frame_error"
@@ -252,13 +253,13 @@ def test_scores_of_another_shape_are_refused(model, batch):
 
 @pytest.fixture(scope="module")
 def clips():
-    source = GeneratedEpisodes(find_world("moving_mnist_32px"), seed=0, split="test", length=CONTEXT + HORIZON + 2)
+    source = GeneratedEpisodes(MovingMnist(side=32), seed=0, split="test", length=CONTEXT + HORIZON + 2)
     return next(WholeEpisodes(source, 5, keys=KEYS))
 
 
 @pytest.fixture(scope="module")
 def probe():
-    return fit_frame_probe(GeneratedEpisodes(find_world("moving_mnist_32px"), seed=0, length=CLIP_LENGTH), steps=3)
+    return fit_frame_probe(GeneratedEpisodes(MovingMnist(side=32), seed=0, length=CLIP_LENGTH), steps=3)
 
 
 class Repeater(nn.Module):

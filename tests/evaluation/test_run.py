@@ -23,6 +23,7 @@ from wmkit.evaluation.run import device_for, evaluate_run
 from wmkit.loading import load, run_config
 from wmkit.training.command import train_in_folder
 from wmkit.training.run_folder import RunFolder
+from wmkit_envs import DistractingMemory, MultiDoorsKeys
 
 
 def without_drawings(patch: pytest.MonkeyPatch) -> None:
@@ -93,7 +94,9 @@ def test_context_and_horizon_are_the_asked_ones_then_the_runs_then_the_worlds():
     config = RunConfig(backbone="gru", size="tiny", eval=EvalConfig(context=5, horizon=7))
     assert context_and_horizon(config, 3, 4) == (3, 4)
     assert context_and_horizon(config) == (5, 7)
-    whole = RunConfig(backbone="gru", size="tiny", world="distracting_memory_16_4px", eval=EvalConfig(horizon=None))
+    whole = RunConfig(
+        backbone="gru", size="tiny", world=DistractingMemory(width=16, tile=4), eval=EvalConfig(horizon=None)
+    )
     assert context_and_horizon(whole) == (31, 9)
     assert context_and_horizon(whole, context=30) == (30, 10)
 
@@ -131,13 +134,13 @@ def tiny_run(folder, world, **model):
 
 @pytest.fixture(scope="module")
 def asked(tmp_path_factory):
-    return tiny_run(tmp_path_factory.mktemp("asked") / "run", "distracting_memory_8_4px", reward_head=True)
+    return tiny_run(tmp_path_factory.mktemp("asked") / "run", DistractingMemory(width=8, tile=4), reward_head=True)
 
 
 @pytest.fixture(scope="module")
 def with_doors(tmp_path_factory):
     # nothing is asked there, whatever the model could answer
-    return tiny_run(tmp_path_factory.mktemp("doors") / "run", "multi_doors_keys_2_4px", reward_head=True)
+    return tiny_run(tmp_path_factory.mktemp("doors") / "run", MultiDoorsKeys(keys=2, tile=4), reward_head=True)
 
 
 def generated(run, split, count, keys=()):
@@ -198,7 +201,7 @@ def test_the_error_while_the_view_changes_is_of_the_steps_up_to_its_last_change(
 
 
 def test_episodes_come_in_batches_that_bound_memory(monkeypatch):
-    source = GeneratedEpisodes("distracting_memory_8_4px", seed=0)
+    source = GeneratedEpisodes(DistractingMemory(width=8, tile=4), seed=0)
     monkeypatch.setattr("wmkit.evaluation.held_out.PIXELS_AT_ONCE", 4 * 20 * 20 * source.episode_length(0) + 1)
     batches = list(in_batches(source, 10))
     assert [batch.shape for batch in batches] == [(4, 20), (4, 20), (2, 20)]
@@ -213,11 +216,11 @@ def test_episodes_of_another_world_are_judged_beside_the_runs_own_evaluation(ask
     run, _ = asked
     own = (run / "evaluation.json").read_text()
     assert json.loads(own)["checkpoint"] == "step-00000001"
-    other = "distracting_memory_10_4px"
+    other = DistractingMemory(width=10, tile=4)
     measured = evaluate_run(run, episodes_from=other, console=quiet())
     assert (measured.context, measured.horizon) == (19, 6)  # of that width, not of the run's
     assert measured.about["mean_image_of"] == "the held-out contexts"
     assert (run / "evaluation.json").read_text() == own
-    assert json.loads((run / "held_out" / other / "evaluation.json").read_text())["episodes_of"] == other
+    assert json.loads((run / "held_out" / other.name / "evaluation.json").read_text())["episodes_of"] == other.name
     evaluate_run(run, episodes_from=other, out=tmp_path / "there", console=quiet())
     assert Measurements.load(tmp_path / "there").frame.equals(measured.frame)

@@ -14,6 +14,7 @@ from wmkit.training.command import train_in_folder
 from wmkit.training.log import read_lines
 from wmkit.training.loop import build_model
 from wmkit.training.run_folder import RunFolder
+from wmkit_envs import DistractingMemory
 
 BOTH = {"reward_accuracy_observed", "reward_accuracy_imagined"}
 
@@ -21,7 +22,7 @@ BOTH = {"reward_accuracy_observed", "reward_accuracy_imagined"}
 def config_of(episodes: int = 5, head: bool = True, length: int | None = None) -> RunConfig:
     every = {"log_every": 2, "eval_every": 4, "checkpoint_every": 3}
     return RunConfig(
-        world="distracting_memory_8_4px",
+        world=DistractingMemory(width=8, tile=4),
         backbone="gru",
         size="tiny",
         model=dataclasses.replace(ModelConfig.for_size("tiny"), reward_head=head),

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from wmkit.config import DataConfig, RunConfig, load_config
+from wmkit.data import find_world
 from wmkit.training import run_folder
 from wmkit.training.run_folder import RunFolder, choose_folder
 
@@ -35,8 +36,10 @@ def test_an_archive_stands_for_the_world(tmp_path: Path) -> None:
     assert choose(tmp_path, data=DataConfig(source="/data/kitchen.zarr")).path.name == "maze-kitchen-gru-3"
 
 
-def test_a_full_id_and_a_short_name_are_the_same_world(tmp_path: Path) -> None:
-    assert choose(tmp_path, world="wmkit/RayMaze-9x9-v0").path == choose(tmp_path, world="ray_maze_9x9").path
+def test_folders_of_worlds_with_other_settings_have_other_names(tmp_path: Path) -> None:
+    assert choose(tmp_path, world="ray_maze").path == choose(tmp_path, world="ray_maze_9x9").path
+    small = find_world("ray_maze", image_size=32)
+    assert choose(tmp_path, world=small).path.name == "maze-ray_maze_9x9_image_size32-gru-3"
 
 
 def test_a_second_run_gets_the_next_number(tmp_path: Path) -> None:

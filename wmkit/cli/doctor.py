@@ -57,4 +57,4 @@ def _try_world(name: str) -> tuple[bool, str]:
         world = find_world(name)
     except Exception as error:  # importing runs another package's code
         return False, f"does not load: {type(error).__name__}: {error}"
-    return True, f"{world.id}, image {world.image_shape}, {world.action_dim} actions"
+    return True, f"{world.name}, image {world.image_shape}, {world.action_dim} actions"

@@ -7,10 +7,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from rich.console import Console
-
-from wmkit.evaluation.levels import analyses
-from wmkit.evaluation.tables import Table
 from wmkit.loading import LAST, run_config
 
 HELP = "What the levels of a trained clockwork hierarchy hold: KL, entropy, resets, samples, speeds, times."
@@ -20,11 +16,9 @@ LEAST = {"clips": 2, "length": 3, "context": 2, "horizon": 1, "draws": 2, "steps
 
 
 class Analysis(NamedTuple):
-    """One word after `wmkit levels`."""
+    """One word after `wmkit levels`: the function of that name in `wmkit.evaluation.levels.analyses`."""
 
     help: str
-    run: Callable[..., Table]
-    """A function of `analyses`."""
     several: bool
     """Whether it takes more than one run."""
     arguments: Sequence[Callable[[argparse.ArgumentParser], object]]
@@ -45,6 +39,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Run one analysis and print its table; raises `ValueError` for what cannot be."""
+    from rich.console import Console
+
+    from wmkit.evaluation.levels import analyses
+
     arguments.runs = labelled(arguments.runs)
     _check(arguments)
     for run in arguments.runs.values():
@@ -54,7 +52,8 @@ def run(arguments: argparse.Namespace) -> int:
     console = Console()
     own = {"verb", "analysis", "runs", "out"}
     options = {name: value for name, value in vars(arguments).items() if name not in own}
-    console.print(ANALYSES[arguments.analysis].run(arguments.runs, out, **options).rich())
+    analyse = getattr(analyses, arguments.analysis)
+    console.print(analyse(arguments.runs, out, **options).rich())
     console.print(f"{out / arguments.analysis}.json and .png", highlight=False, soft_wrap=True)
     return 0
 
@@ -121,36 +120,29 @@ def _times(parser: argparse.ArgumentParser) -> None:
 ANALYSES = {
     "kl": Analysis(
         "KL per level in bits and nats: what each level takes from the frames.",
-        analyses.kl,
         True,
         (_reading, _clips, _length),
     ),
     "entropy": Analysis(
         "Entropy per level over time, in the context and in open loop.",
-        analyses.entropy,
         False,
         (_reading, _clips, _context),
     ),
     "reset": Analysis(
         "Identity and position of digits, read and imagined, when some levels did not see the context.",
-        analyses.reset,
         False,
         (_reading, _clips, _context, _steps),
     ),
     "samples": Analysis(
         "Decoded samples of one clip when some levels did not see the context.",
-        analyses.samples,
         False,
         (_reading, _context, _clip),
     ),
-    "speeds": Analysis(
-        "KL per level of runs at different speeds of the world.", analyses.speeds, True, (_reading, _clips, _length)
-    ),
+    "speeds": Analysis("KL per level of runs at different speeds of the world.", True, (_reading, _clips, _length)),
     "horizon": Analysis(
         "Open-loop frames of runs against the horizon, beside floors: SSIM, PSNR, digits.",
-        analyses.horizon,
         True,
         (_reading, _clips, _context),
     ),
-    "times": Analysis("Training time of runs relative to the first.", analyses.times, True, (_times,)),
+    "times": Analysis("Training time of runs relative to the first.", True, (_times,)),
 }

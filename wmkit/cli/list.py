@@ -1,4 +1,4 @@
-"""`wmkit list`: what `backbone=` can be, and what it costs."""
+"""`wmkit list`: what `backbone=` can be, and what it costs; what `world=` can be."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ from wmkit import tree
 from wmkit.backbones.base import Backbone
 from wmkit.backbones.build import build_backbone
 from wmkit.build import build_world_model
+from wmkit.data import describe_world, find_world, list_worlds
 from wmkit.dynamics import Dynamics
 from wmkit.registry import Entry, all_entries
 
-HELP = "What `backbone=` can be, and what it costs."
+HELP = "What `backbone=` can be, and what it costs; what `world=` can be."
 CAPTION = (
     "at size=small (dynamics: with 64x64 images and 6 actions, without encoder and decoder): parameters; "
     "bytes of state per row, which imagining from every step keeps for every step; "
@@ -29,14 +30,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Print the table; raises `ValueError` for a backbone whose code fails."""
+    """Print two tables; raises `ValueError` for a backbone whose code fails and a world that cannot be loaded."""
     table = Table(box=box.SIMPLE, pad_edge=False, padding=0, caption=CAPTION)
     for heading in ("name", "kind", "parameters", "state", "training", "parallel"):
         table.add_column(heading, no_wrap=True)
     table.add_column("origin", overflow="fold")
     for entry in sorted(all_entries().values(), key=lambda entry: entry.name):
         table.add_row(entry.name, entry.kind, *_cost(entry), entry.origin)
-    Console().print(table)
+    worlds = Table(box=box.SIMPLE, pad_edge=False, padding=(0, 1), caption="world.KEY=VALUE sets one of the settings")
+    for heading in ("world", "image", "actions", "observations", "context"):
+        worlds.add_column(heading, no_wrap=True)
+    worlds.add_column("settings", overflow="fold")
+    for name in list_worlds():
+        world = find_world(name)
+        shape = "x".join(map(str, world.image_shape))
+        settings = ", ".join(key for key in describe_world(world) if key != "name")
+        lengths = (f"{world.episode_length:,}", f"{world.context_length:,}")
+        worlds.add_row(name, shape, str(world.action_dim), *lengths, settings)
+    Console().print(table, worlds)
     return 0
 
 

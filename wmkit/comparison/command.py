@@ -26,9 +26,9 @@ from wmkit.comparison.plan import (
 from wmkit.comparison.results import read_results
 from wmkit.comparison.runner import Display, run_cells
 from wmkit.config import RunConfig, import_plugins
-from wmkit.training.compose import describe, parse_overrides
+from wmkit.training.compose import compose, describe, parse_overrides
 from wmkit.training.run_folder import RunFolder
-from wmkit.training.sweep import swept
+from wmkit.training.sweep import expand_sweep, swept
 
 OWN = ("systems", "worlds", "seeds", "lrs", "minutes", "steps", "jobs", "out", "retry")
 """Keys of a comparison."""
@@ -47,7 +47,8 @@ HELP = """usage: python {script} [key=value ...]
 
   systems=a,b        what to compare: {systems}, or any registered backbone
   "system.NAME=..."  one of your own: "system.wide=backbone=s4 backbone.layers=4"; with train.lr=... at that rate alone
-  worlds=a,b  seeds=0,1,2  lrs=3e-4,1e-3      the grid, the same for every system
+  worlds=a,b  seeds=0,1,2  lrs=3e-4,1e-3      the grid, the same for every system; worlds: default the recipe's
+  world.KEY=1,2      settings of the worlds; several values make several worlds: world.width=16,32
   minutes=7          the budget of a run in minutes of training, or steps=1000
   jobs=2             runs at a time, each in a process of its own
   out=FOLDER         where everything goes; the same command again goes on there
@@ -111,12 +112,16 @@ def split_overrides(text: str) -> list[str]:
 def _run(defaults: RunConfig, systems: Mapping[str, Sequence[str]], arguments: Sequence[str]) -> int:
     own: dict[str, list[str]] = {}
     shared: list[str] = []
+    settings: dict[str, str] = {}
     defined: dict[str, list[str]] = {}
     for argument in arguments:
         key, _, value = argument.partition("=")
         key = key.lstrip("+")
         if key.startswith("system.") and value:
             defined[key.removeprefix("system.")] = split_overrides(value)
+        elif key.startswith("world."):
+            parse_overrides([argument])
+            settings[key] = argument
         elif key in OWN:
             own[key] = _values(argument)
             own.pop({"steps": "minutes", "minutes": "steps"}.get(key, ""), None)  # the later budget counts
@@ -130,11 +135,15 @@ def _run(defaults: RunConfig, systems: Mapping[str, Sequence[str]], arguments: S
     plugins = [override.value() for override in parse_overrides(shared) if override.key_or_group == "plugins"]
     import_plugins([str(name) for value in plugins for name in (value if isinstance(value, list) else [value])])
 
-    if missing := [key for key in ("systems", "worlds", "seeds", "lrs") if key not in own]:
+    if missing := [key for key in ("systems", "seeds", "lrs") if key not in own]:
         raise ValueError(f"{missing[0]}=...: a comparison needs it")
+    names = [[f"world={name}"] for name in own["worlds"]] if "worlds" in own else [[]]  # else the recipe's
+    said = [word for word in shared if word.startswith("plugins=")]
+    combinations = expand_sweep(list(settings.values()))
+    worlds = [compose(defaults, [*said, *name, *words]).world for name in names for words in combinations]
     plan = Plan(
         systems=tuple(find_system(label, {**systems, **defined}) for label in own["systems"]),
-        worlds=tuple(PlannedWorld.find(name) for name in own["worlds"]),
+        worlds=tuple(PlannedWorld.of(world) for world in worlds),
         seeds=tuple(_read("seeds", value, int) for value in own["seeds"]),
         lrs=tuple(learning_rate("lrs", value) for value in own["lrs"]),
         steps=_one(own, "steps", int, None),

@@ -21,18 +21,17 @@ from typing import Any
 
 from wmkit.checks import closest
 from wmkit.config import RunConfig, differences, load_config, rule_of
-from wmkit.data.worlds import find_world
+from wmkit.data.worlds import World, describe_world
 from wmkit.files import write_json
 from wmkit.registry import list_backbones
 from wmkit.training.batches import check_query
-from wmkit.training.compose import compose
+from wmkit.training.compose import compose, world_overrides
 from wmkit.training.machine_data import check_local_data
 from wmkit.training.run_folder import CONFIG
 
 PLAN = "plan.json"
 CELL = "cell.json"
 LR = "train.lr"
-DERIVED = ("name", "id", "image_shape", "action_dim", "episode_length", "context_length")
 
 
 class Status(StrEnum):
@@ -102,13 +101,10 @@ class PlannedWorld:
     """All of its settings, as plain values."""
 
     @classmethod
-    def find(cls, name: str) -> PlannedWorld:
-        """The world that is called so."""
-        world = find_world(name)
-        settings: dict[str, Any] = dataclasses.asdict(world) if dataclasses.is_dataclass(world) else {}
-        return cls(
-            world.name, (f'world="{world.name}"',), {key: v for key, v in settings.items() if key not in DERIVED}
-        )
+    def of(cls, world: World) -> PlannedWorld:
+        """That world, as the grid has it."""
+        settings = json.loads(json.dumps(describe_world(world)))
+        return cls(world.name, tuple(world_overrides(world)), {k: v for k, v in settings.items() if k != "name"})
 
 
 @dataclasses.dataclass(frozen=True)
@@ -214,12 +210,11 @@ class Plan:
         own = [*world.overrides, f"seed={cell.seed}", f"{LR}={cell.lr}"]
         steps = ["train.minutes=null", f"train.steps={self.steps}"]  # minutes would win over steps
         budget = [f"train.minutes={self.minutes}"] if self.steps is None else steps
-        query = []
-        if not any(override.startswith(("eval.horizon=", "eval.context=")) for override in self.overrides):
-            found = find_world(cell.world)
-            query = [f"eval.horizon={found.episode_length - found.context_length}"]  # all of it
         try:
-            config = compose(defaults, [*query, *self.overrides, *system.overrides, *own, *budget])
+            config = compose(defaults, [*self.overrides, *system.overrides, *own, *budget])
+            if not any(override.startswith(("eval.horizon=", "eval.context=")) for override in self.overrides):
+                query = config.world.episode_length - config.world.context_length  # all of it
+                config = dataclasses.replace(config, eval=dataclasses.replace(config.eval, horizon=query))
             check_query(config)
         except ValueError as error:
             raise ValueError(f"{cell.system} on {cell.world}: {error}") from error

@@ -17,8 +17,12 @@ from wmkit.data.store.cache import CachedEpisodes as CachedEpisodes
 from wmkit.data.store.cache import CorruptCache as CorruptCache
 from wmkit.data.store.cache import build_cache as build_cache
 from wmkit.data.store.tiles import render_tiles as render_tiles
+from wmkit.data.unseen import unseen_episodes as unseen_episodes
 from wmkit.data.whole_episodes import WholeEpisodes as WholeEpisodes
 from wmkit.data.workers.client import WorkerError as WorkerError
 from wmkit.data.worlds import World as World
+from wmkit.data.worlds import describe_world as describe_world
 from wmkit.data.worlds import find_world as find_world
 from wmkit.data.worlds import list_worlds as list_worlds
+from wmkit.data.worlds import register_world as register_world
+from wmkit.data.worlds import restore_world as restore_world

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any, Protocol, runtime_checkable
 
 from wmkit.data.episode import Episode
-from wmkit.data.worlds import SPLITS, World, find_world
+from wmkit.data.worlds import SPLITS, World, describe_world, find_world
 
 
 @runtime_checkable
@@ -54,7 +55,7 @@ class GeneratedEpisodes:
         length: int | None = None,
         num_episodes: int | None = None,
     ) -> None:
-        self.world = find_world(world) if isinstance(world, str) else world
+        self.world = find_world(world)
         if split not in SPLITS:
             raise ValueError(f"split: expected one of {SPLITS}, got {split!r}")
         if length is not None and not 1 <= length <= self.world.episode_length:
@@ -73,8 +74,13 @@ class GeneratedEpisodes:
 
     @property
     def origin(self) -> dict[str, Any]:
-        """What the episodes depend on besides their index; the world's name, for its id does not tell its settings."""
-        return {"world": self.world.name, "seed": self.seed, "split": self.split, "length": self.length}
+        """What the episodes depend on besides their index, in JSON's types."""
+        return {
+            "world": json.loads(json.dumps(describe_world(self.world))),
+            "seed": self.seed,
+            "split": self.split,
+            "length": self.length,
+        }
 
     def episode_length(self, index: int) -> int:
         """Observations in every episode."""

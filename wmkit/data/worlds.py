@@ -1,34 +1,35 @@
-"""Worlds: where episodes come from. Found through entry points, never imported by name.
+"""Worlds: where episodes come from. Installed packages and plug-ins offer them by name; none is imported by name here.
 
-The group `wmkit.worlds` holds worlds, each under its name. The group `wmkit.world_families` holds functions from names
-to worlds, each under what its short names begin with: a world of any size is found, though only a few are listed.
+An entry point of the group `wmkit.worlds` leads to a mapping from names to worlds, `register_world` adds one more. What
+stands under a name is a family, a dataclass whose fields are its settings, or one world of a family.
 """
 
 from __future__ import annotations
 
-import contextlib
-import difflib
+import dataclasses
+from collections.abc import Callable, Mapping
 from importlib import metadata
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, TypeVar, cast, runtime_checkable
 
+from wmkit.checks import closest
 from wmkit.data.episode import Episode
+from wmkit.data.workers.server import as_tuples
 
 ENTRY_POINT_GROUP = "wmkit.worlds"
-FAMILY_GROUP = "wmkit.world_families"
 SPLITS = ("train", "valid", "test")
 
 
 @runtime_checkable
 class World(Protocol):
-    """A generator of scripted episodes; `generate` is a pure function of its arguments."""
+    """A generator of scripted episodes; `generate` is a pure function of the world and of its arguments.
+
+    An instance of a frozen dataclass that has a default on every field; two worlds with equal fields are one. Fields
+    hold what JSON can hold, with tuples for lists.
+    """
 
     @property
     def name(self) -> str:
-        """Short name, the one of its entry point: `ray_maze_9x9`."""
-
-    @property
-    def id(self) -> str:
-        """Full id: `wmkit/RayMaze-9x9-v0`."""
+        """Label in tables and in the names of folders, for instance `ray_maze_9x9`; other fields, another label."""
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
@@ -50,74 +51,108 @@ class World(Protocol):
         """Episode `index` of a split, or its first `length` observations only."""
 
 
+FamilyOrWorld = TypeVar("FamilyOrWorld", bound="type[Any] | World")
+_registered: dict[str, type[Any] | World] = {}
+
+
+def register_world(name: str) -> Callable[[FamilyOrWorld], FamilyOrWorld]:
+    """Make a family or a world known as `name`: as a class decorator, or `register_world("small")(RayMaze(size=9))`.
+
+    Raises `ValueError` for a name that is taken, and for what is no dataclass with a default on every field and all
+    members of `World`.
+    """
+
+    def register(world: FamilyOrWorld) -> FamilyOrWorld:
+        if name in _known():
+            raise ValueError(f"World {name!r} is already registered; {world!r} needs another name")
+        _made(name, world)
+        _registered[name] = world
+        return world
+
+    return register
+
+
 def list_worlds() -> list[str]:
-    """Short names of the worlds that installed packages offer, sorted."""
-    return sorted(_entry_points())
+    """Names of all families and of the worlds that have a name of their own, sorted."""
+    return sorted(_known())
 
 
-def find_world(name: str) -> World:
-    """The world called `name`, short (`ray_maze_9x9`) or full (`wmkit/RayMaze-9x9-v0`).
+def find_world(world: str | World, **settings: Any) -> World:
+    """The world of that name (a family's: with its defaults), or `world` itself; with `settings`, those replaced.
 
-    Raises `ValueError` with the closest match and the list of names for an unknown one, for a size that its family
-    refuses, and for an entry point that leads to something that is not a `World`.
+    Raises `ValueError` for an unknown name or setting, with the closest match and the list, and as the world does for
+    settings that make none.
     """
-    points = _entry_points()
-    if name in points:
-        return _load(points[name])
-    if family := _family_of(name):
-        return _load(family, name)
-    if "/" in name and (found := _from_families(name)):
-        return found
-    by_id = {world.id: world for world in map(_load, points.values())} if "/" in name else {}
-    if name in by_id:
-        return by_id[name]
-    close = difflib.get_close_matches(name, [*points, *by_id], n=1)
-    hint = f" Did you mean {close[0]!r}?" if close else ""
-    raise ValueError(f"Unknown world {name!r}.{hint} Installed: {', '.join(sorted(points)) or 'none'}.{_sizes()}")
+    if isinstance(world, str):
+        known = _known()
+        if world not in known:
+            raise ValueError(
+                f"Unknown world {world!r}.{closest(world, list(known))} Known: {', '.join(sorted(known)) or 'none'}. "
+                "A world of your own must be imported first: plugins=your_module on the command line of a recipe."
+            )
+        world = _made(world, known[world])
+    elif not _is_world(world):
+        raise ValueError(f"expected the name of a world or a world, got {world!r}")
+    instance: Any = world
+    fields = [field.name for field in dataclasses.fields(instance)]
+    for key in settings:
+        if key not in fields:
+            raise ValueError(
+                f"{key!r} is no setting of {world.name}.{closest(key, fields)} It has {', '.join(fields)}."
+            )
+    held = {key: getattr(world, key) for key in fields} | settings
+    changed = {key: value for key in fields if (value := as_tuples(held[key])) is not getattr(world, key)}
+    return dataclasses.replace(instance, **changed) if changed else world
 
 
-def entry_point_of(world: World) -> str:
-    """`module:attribute` through which another process finds this very world, or the function from its name to it.
+def describe_world(world: World) -> dict[str, Any]:
+    """`{"name": family, **fields}`, as `restore_world` takes it; raises `ValueError` for a class without a name."""
+    known = _known()
+    family = next((name for name, value in known.items() if value is type(world)), None)
+    name = family or next((name for name, value in known.items() if type(value) is type(world)), None)
+    if name is None:
+        raise ValueError(f"{world!r} is of no registered family: decorate its class with wmkit.data.register_world")
+    return {"name": name, **dataclasses.asdict(cast(Any, world))}
 
-    Raises `ValueError` when there is none.
-    """
-    point = _entry_points().get(world.name) or _family_of(world.name)
-    if point is None or _load(point, world.name) != world:
+
+def restore_world(description: Mapping[str, Any]) -> World:
+    """The world that `describe_world` described; raises `ValueError` as `find_world` does."""
+    settings = {key: value for key, value in description.items() if key != "name"}
+    return find_world(description["name"], **settings)
+
+
+def _known() -> Mapping[str, type[Any] | World]:
+    """What stands under each name; raises `ValueError` for an entry point that does not load or leads elsewhere."""
+    known = dict(_registered)
+    for point in metadata.entry_points(group=ENTRY_POINT_GROUP):
+        where = f"The installed entry point {point.name} = {point.value} of group {ENTRY_POINT_GROUP}"
+        try:
+            offered = point.load()
+        except Exception as error:  # importing runs another package's code
+            raise ValueError(
+                f"{where} does not load: {type(error).__name__}: {error}. Repair or uninstall the package that has it."
+            ) from error
+        if not isinstance(offered, Mapping):
+            raise ValueError(f"{where} leads to {offered!r}, expected a mapping from names to worlds")
+        known |= offered
+    return known
+
+
+def _made(name: str, value: type[Any] | World) -> World:
+    """The world that stands under `name`; raises `ValueError` for what is none."""
+    made: Any = value
+    if isinstance(value, type) and dataclasses.is_dataclass(value):
+        missing = dataclasses.MISSING
+        bare = [f.name for f in dataclasses.fields(value) if f.default is missing and f.default_factory is missing]
+        if bare:
+            raise ValueError(f"World {name!r}: every field of {value.__name__} needs a default, missing for {bare}")
+        made = value()
+    if not _is_world(made):
         raise ValueError(
-            f"World {world.name!r} is not what the entry point of that name in group {ENTRY_POINT_GROUP!r} leads to, "
-            "so a worker process cannot find it. Use workers=0, or register the world."
+            f"{name!r} = {value!r} is no World: it is no dataclass, or lacks some of the members of wmkit.data.World"
         )
-    return point.value
+    return cast(World, made)
 
 
-def _entry_points() -> dict[str, metadata.EntryPoint]:
-    return {point.name: point for point in metadata.entry_points(group=ENTRY_POINT_GROUP)}
-
-
-def _families() -> dict[str, metadata.EntryPoint]:
-    return {point.name: point for point in metadata.entry_points(group=FAMILY_GROUP)}
-
-
-def _family_of(name: str) -> metadata.EntryPoint | None:
-    return next((point for family, point in _families().items() if name.startswith(f"{family}_")), None)
-
-
-def _from_families(name: str) -> World | None:
-    """The world of that full id, if a family knows it."""
-    for point in _families().values():
-        with contextlib.suppress(ValueError):
-            return _load(point, name)
-    return None
-
-
-def _sizes() -> str:
-    families = ", ".join(f"{family}_..." for family in sorted(_families()))
-    return f" In any size: {families}." if families else ""
-
-
-def _load(point: metadata.EntryPoint, name: str = "") -> World:
-    found = point.load()
-    world = found(name) if point.group == FAMILY_GROUP else found
-    if not isinstance(world, World):
-        raise ValueError(f"Entry point {point.name} = {point.value} is no World: {world!r} lacks some of its members")
-    return world
+def _is_world(value: Any) -> bool:
+    return dataclasses.is_dataclass(value) and isinstance(value, World)

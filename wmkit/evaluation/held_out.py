@@ -7,7 +7,7 @@ from pathlib import Path
 
 from wmkit.batch import Batch
 from wmkit.config import RunConfig
-from wmkit.data import EpisodeSource, find_world, open_source
+from wmkit.data import EpisodeSource, World, find_world, open_source
 from wmkit.data.collate import Piece, collate
 from wmkit.data.episode import check_episode
 from wmkit.world_model import WorldModel
@@ -17,11 +17,11 @@ PIXELS_AT_ONCE = 1600 * 64 * 64
 
 
 def context_and_horizon(
-    config: RunConfig, context: int | None = None, horizon: int | None = None, *, world: str | None = None
+    config: RunConfig, context: int | None = None, horizon: int | None = None, *, world: str | World | None = None
 ) -> tuple[int, int]:
     """Context and horizon as asked for, as the run's config says, or as the world does: then the whole episode.
 
-    world: its name; None: the run's.
+    world: it or its name; None: the run's.
     """
     context = context or config.eval.context or find_world(world or config.world).context_length
     return context, horizon or config.eval.horizon or find_world(world or config.world).episode_length - context
@@ -33,19 +33,20 @@ def whole_episodes(
     split: str,
     count: int,
     length: int,
-    source: str | Path | None = None,
+    source: str | Path | World | None = None,
     keys: Sequence[str] = (),
 ) -> Batch:
     """The first `length` steps of episodes 0..count-1 of a split, `keys` as extras.
 
-    source: a world's name, an archive or a cache; None: the run's world with the run's data seed. Raises `ValueError`
-    for too few or too short episodes and for shapes that are not the model's.
+    source: a world or its name, an archive or a cache; None: the run's world with the run's data seed. Raises
+    `ValueError` for too few or too short episodes and for shapes that are not the model's.
     """
     what = config.world if source is None else source
     episodes = open_source(what, seed=config.data.seed, split=split)
-    _check(episodes, str(what), model, count, length)
+    label = str(what) if isinstance(what, str | Path) else what.name
+    _check(episodes, label, model, count, length)
     episodes = open_source(what, seed=config.data.seed, split=split, length=length)  # a world draws no further
-    return read_episodes(episodes, range(count), length, keys, f"{what}, {split}")
+    return read_episodes(episodes, range(count), length, keys, f"{label}, {split}")
 
 
 def in_batches(source: EpisodeSource, count: int, keys: Sequence[str] = ()) -> Iterator[Batch]:

@@ -11,7 +11,7 @@ import torch
 from rich.console import Console
 
 from wmkit.config import RunConfig
-from wmkit.data import open_source
+from wmkit.data import World, find_world, open_source
 from wmkit.evaluation.evaluate import choose, make_video, measure_episodes, measure_query
 from wmkit.evaluation.held_out import context_and_horizon, in_batches, whole_episodes
 from wmkit.evaluation.measures.base import Measure, Setting, find_measures
@@ -36,7 +36,7 @@ def evaluate_run(
     checkpoint: str | Path = BEST,
     measures: Sequence[str | Measure] | None = None,
     episodes: int | None = None,
-    episodes_from: str | Path | None = None,
+    episodes_from: str | Path | World | None = None,
     context: int | None = None,
     horizon: int | None = None,
     samples: int = 1,
@@ -65,7 +65,12 @@ def evaluate_run(
         check_local_data(folder, config.world)
     path = find_checkpoint(folder, checkpoint)
     model = load(folder, path, device=device_for(config))
-    world = None if episodes_from is None or Path(episodes_from).is_dir() else str(episodes_from)
+    if isinstance(episodes_from, str | Path):
+        label = str(episodes_from)
+        world = None if Path(label).is_dir() else find_world(label)
+    else:
+        world = episodes_from
+        label = (world or config.world).name
     context, horizon = context_and_horizon(config, context, horizon, world=world)
     seed = config.seed if seed is None else seed
 
@@ -85,23 +90,22 @@ def evaluate_run(
         count = min(episodes or config.eval.reward_episodes, source.num_episodes or config.eval.reward_episodes)
         keys = sorted({key for measure in on_episodes for key in measure.keys})
         measurements = measurements.joined(measure_episodes(setting, on_episodes, in_batches(source, count, keys)))
-    what = config.world if episodes_from is None else str(episodes_from)
     about = {
         "run": folder.name,
-        "world": config.world,
+        "world": config.world.name,
         "seed": config.seed,
         "checkpoint": path.name,
-        "episodes_of": what,
+        "episodes_of": label,
         "evaluation_seed": seed,
     }
     measurements = dataclasses.replace(measurements, about=about | dict(measurements.about))
-    usual = folder if episodes_from is None else folder / "held_out" / Path(episodes_from).name
+    usual = folder if episodes_from is None else folder / "held_out" / Path(label).name
     place = usual if out is None else Path(out)
     video = make_video(model, rows_of(batch, slice(0, SHOWN)), context=context, horizon=horizon, seed=seed)
     (place / "pictures").mkdir(parents=True, exist_ok=True)
     write_video(video, place / "pictures" / "imagined.gif")
     whole = measurements if measures is None else measurements.with_older(place)
-    _write(whole, video, place, f"{config.backbone_name} ({config.size}) on {what}")
+    _write(whole, video, place, f"{config.backbone_name} ({config.size}) on {label}")
     console = console or Console()
     for table in measure_tables(measurements):
         console.print(table.rich())

@@ -8,14 +8,23 @@ from pathlib import Path
 
 from wmkit.batch import Batch
 from wmkit.config import DataConfig, RunConfig
-from wmkit.data import EpisodeSource, PersistentWindows, RandomWindows, Sampler, WholeEpisodes, find_world, open_source
+from wmkit.data import (
+    EpisodeSource,
+    PersistentWindows,
+    RandomWindows,
+    Sampler,
+    WholeEpisodes,
+    open_source,
+    restore_world,
+)
+from wmkit.training.compose import world_overrides
 
 
 def check_query(config: RunConfig) -> None:
     """Refuse, before a run is trained, an evaluation that the episodes of its world do not reach."""
     if config.data.source is not None:
         return
-    world = find_world(config.world)
+    world = config.world
     context = config.eval.context or world.context_length
     horizon = config.eval.horizon or 1  # None is what is left, which must not be nothing
     if context + horizon > world.episode_length:
@@ -34,10 +43,14 @@ def training_source(config: RunConfig) -> EpisodeSource:
     what = _folder("source", data.source) or config.world
     source = open_source(what, seed=data.seed, length=data.episode_length, num_episodes=data.episodes)
     if data.source is not None and data.valid_source is None:
-        held, world = getattr(source, "origin", {}).get("world"), find_world(config.world)
-        # Archives that do not say a name say the id, which does not tell settings and size of tiles.
-        if held not in (None, world.name) and not (held == world.id and find_world(held) == world):
-            raise ValueError(f'{data.source} holds episodes of {held}: say world="{held}", or name data.valid_source.')
+        held = getattr(source, "origin", {}).get("world")
+        if isinstance(held, dict):
+            world = restore_world(held)
+            same, label, say = world == config.world, world.name, " ".join(world_overrides(world))
+        else:  # as older versions said it
+            same, label, say = held in (None, config.world.name), str(held), "world=..., as that world is called now"
+        if not same:
+            raise ValueError(f"{data.source} holds episodes of {label}: say {say}, or name data.valid_source.")
     return source
 
 

@@ -38,7 +38,7 @@ USAGE = """usage: python {script} [-m] [key=value ...]
 def run_recipe(
     defaults: RunConfig,
     after: Callable[[Path], object],
-    words: Sequence[str] | None = None,
+    overrides: Sequence[str] | None = None,
     *,
     validation: Callable[[RunConfig], Validate] | None = None,
     page: str | None = None,
@@ -50,14 +50,14 @@ def run_recipe(
 
     An error that the user can mend (`ValueError`), and a machine that refuses, end in one panel without a traceback.
     """
-    words = list(sys.argv[1:] if words is None else words)
-    if {"-h", "--help"} & set(words):
+    overrides = list(sys.argv[1:] if overrides is None else overrides)
+    if {"-h", "--help"} & set(overrides):
         print(recipe_help(page, USAGE.format(script=sys.argv[0]), defaults))
         return 0
     try:
-        if {"-m", "--multirun"} & set(words):
-            return _sweep([word for word in words if word not in ("-m", "--multirun")])
-        return _run(compose(defaults, words), after, validation)
+        if {"-m", "--multirun"} & set(overrides):
+            return _sweep([word for word in overrides if word not in ("-m", "--multirun")])
+        return _run(compose(defaults, overrides), after, validation)
     except ValueError as error:
         return _refuse(error, status=2)
     except (OSError, MemoryError, WorkerError) as error:
@@ -110,13 +110,13 @@ def _choose_together(config: RunConfig) -> tuple[RunFolder, str]:
     return RunFolder(Path(path)), sentence
 
 
-def _sweep(words: Sequence[str]) -> int:
+def _sweep(overrides: Sequence[str]) -> int:
     """One process per combination; a job that fails does not keep the others from running.
 
     Ctrl-C reaches the job too, which saves and ends; none is started after a signal.
     """
     failed = []
-    jobs = expand_sweep(words)
+    jobs = expand_sweep(overrides)
     with StopSignal() as stop:
         for number, job in enumerate(jobs, start=1):
             print(f"[{number}/{len(jobs)}] {' '.join(job)}", flush=True)

@@ -1,12 +1,14 @@
 """From a command line to a `RunConfig`, with Hydra's grammar: `backbone=s4 backbone.layers=2 train.steps=500`.
 
-`backbone` is a config group whose choices are the registered backbones, so a user's own, named by `plugins=my_module`,
-is chosen like those that ship. Hydra only composes: it starts no job, changes no folder and writes nothing.
+`backbone` and `world` are config groups whose choices are the registered backbones and worlds, so that a user's own,
+named by `plugins=my_module`, are chosen like those that ship: `world=distracting_memory world.width=64`. Hydra only
+composes: it starts no job, changes no folder and writes nothing.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -21,16 +23,20 @@ from omegaconf.errors import OmegaConfBaseException
 from wmkit.build import get_preset
 from wmkit.checks import closest
 from wmkit.config import ModelConfig, RunConfig, import_plugins
+from wmkit.data.worlds import World, describe_world, find_world, list_worlds
 from wmkit.presets import Preset
 from wmkit.registry import Entry, get_entry, list_backbones
 
 NODE = "wmkit_run"
+GROUPS = ("backbone", "world")
+CHOSEN = "chosen"
+"""The one choice that Hydra knows of each group: the node of what the words name."""
 
 
 def compose(defaults: RunConfig, overrides: Sequence[str]) -> RunConfig:
     """`defaults` changed by `key=value` words.
 
-    Raises `ValueError`, in one line that says what to do, for an unknown backbone, preset, key or value.
+    Raises `ValueError`, in one line that says what to do, for an unknown backbone, world, preset, key or value.
     """
     words = _expand_preset(parse_overrides(overrides))
     _refuse_sweeps(words)
@@ -41,12 +47,13 @@ def compose(defaults: RunConfig, overrides: Sequence[str]) -> RunConfig:
     if not isinstance(choice, str):
         raise ValueError(f"backbone: expected the name of a registered one, as in backbone=s4, got {choice}")
     entry = get_entry(choice)
+    world = _scan(words, "world", defaults.world)
+    if not isinstance(world, str) and world is not defaults.world:
+        raise ValueError(f"world: expected the name of one, as in world=ray_maze_9x9, got {world}")
     try:
-        _store(defaults, size, entry)
-        _check_keys(words, _compose([f"backbone={choice}"]))
-        composed = _compose(
-            [f"backbone={choice}", *(_hydra_word(word) for word in words if word.key_or_group != "backbone")]
-        )
+        _store(defaults, size, entry, find_world(world))
+        _check_keys(words, _compose([]))
+        composed = _compose([_hydra_word(word) for word in words if word.key_or_group not in GROUPS])
         config = OmegaConf.to_object(composed)
     except (HydraException, OmegaConfBaseException) as error:
         raise ValueError(_one_line(error)) from error
@@ -66,6 +73,21 @@ def parse_overrides(overrides: Sequence[str]) -> list[Override]:
         if word.is_add() or word.is_delete():
             raise ValueError(f"{word.input_line}: keys are neither added nor removed here. Write key=value.")
     return words
+
+
+def world_overrides(world: World) -> list[str]:
+    """The words with which `compose` chooses `world`: its family, and what differs from the family's defaults."""
+    description = describe_world(world)
+    usual = describe_world(find_world(description["name"]))
+    settings = {f"world.{key}": value for key, value in description.items() if value != usual[key]}
+    return [f"{key}={_hydra_value(value)}" for key, value in ({"world": description["name"]} | settings).items()]
+
+
+def _hydra_value(value: Any) -> str:
+    """A value as Hydra's grammar reads it."""
+    if isinstance(value, list | tuple):
+        return f"[{','.join(map(_hydra_value, value))}]"
+    return str(value) if isinstance(value, str) and value.isidentifier() else json.dumps(value)
 
 
 def _refuse_sweeps(words: Sequence[Override]) -> None:
@@ -99,29 +121,34 @@ def _sampler(preset: Preset) -> dict[str, Any]:
 
 
 def describe(defaults: RunConfig, without: Iterable[str] = ()) -> str:
-    """Every key with its default, as YAML, but for those of `without`, and the choices of `backbone`."""
+    """Every key with its default, as YAML, but for those of `without`, and the choices of `backbone` and `world`."""
     values = defaults.to_dict()
     for key in without:
         section, _, name = key.rpartition(".")
         del (values[section] if section else values)[name]
-    return f"backbone choices: {', '.join(list_backbones())}\n\n{OmegaConf.to_yaml(OmegaConf.create(values))}"
+    choices = {"backbone": list_backbones(), "world": list_worlds()}
+    lines = "".join(f"{group} choices: {', '.join(names)}\n" for group, names in choices.items())
+    return f"{lines}\n{OmegaConf.to_yaml(OmegaConf.create(values))}"
 
 
-def _store(defaults: RunConfig, size: str, entry: Entry) -> None:
-    """Hand the typed defaults and the node of the chosen backbone to Hydra's store.
+def _store(defaults: RunConfig, size: str, entry: Entry, world: World) -> None:
+    """Hand the typed defaults and the nodes of the chosen backbone and world to Hydra's store.
 
-    Of that one only: a config whose field types Hydra does not know must not stop runs with other backbones.
+    Of those only: a config whose field types Hydra does not know must not stop runs with others.
     """
     store = ConfigStore.instance()
-    # The group fills `backbone`; a node already there would be merged with one of another type.
-    schema = OmegaConf.structured(defaults)
-    schema.backbone = None
+    # The groups fill `backbone` and `world`; a node already there would be merged with one of another type.
+    schema = OmegaConf.structured(dataclasses.replace(defaults, world=world))
+    schema.backbone = schema.world = None
     schema.model = _at_size(defaults.model, defaults.size, size)
     store.store(name=f"{NODE}_schema", node=schema)
-    store.store(name=NODE, node={"defaults": [f"{NODE}_schema", {"backbone": entry.name}, "_self_"]})
+    store.store(name=NODE, node={"defaults": [f"{NODE}_schema", *({group: CHOSEN} for group in GROUPS), "_self_"]})
     own = entry.name == defaults.backbone_name
     node = _at_size(defaults.backbone, defaults.size, size) if own else entry.config.for_size(size)
-    store.store(group="backbone", name=entry.name, node=node)
+    store.store(group="backbone", name=CHOSEN, node=node)
+    settings = OmegaConf.structured(world)
+    OmegaConf.set_readonly(settings, False)  # a frozen dataclass makes a node that is
+    store.store(group="world", name=CHOSEN, node=settings)
 
 
 def _at_size(config: Any, old: str, new: str) -> Any:
@@ -161,7 +188,17 @@ def _check_keys(words: Sequence[Override], composed: Any) -> None:
     keys = _dotted(OmegaConf.to_container(composed))
     for word in words:
         if word.key_or_group not in keys:
-            raise ValueError(f"Unknown config key {word.key_or_group!r}.{closest(word.key_or_group, keys)} See --help.")
+            raise ValueError(
+                f"Unknown config key {word.key_or_group!r}.{closest(word.key_or_group, keys)}"
+                f"{_siblings(word.key_or_group, keys)} See --help."
+            )
+
+
+def _siblings(key: str, keys: Sequence[str]) -> str:
+    """The keys of the group that `key` would be in."""
+    group = key.rpartition(".")[0]
+    known = [name for name in keys if group and name.rpartition(".")[0] == group]
+    return f" {group} has {', '.join(name.removeprefix(f'{group}.') for name in known)}." if known else ""
 
 
 def _dotted(tree: Any, prefix: str = "") -> list[str]:

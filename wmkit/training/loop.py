@@ -70,7 +70,7 @@ def train(config: RunConfig, folder: RunFolder, validate: Validate | None = None
     """Train the run of `config` in `folder` (open), from its newest checkpoint if it has one.
 
     validate: what to measure at each validation beside the loss, such as `HeldOutValidation(config)` of
-    `wmkit.evaluation.validation`.
+    `wmkit.evaluation`.
 
     Raises `ValueError` for what cannot be trained on and `OSError` when the disk refuses; the last checkpoint stays
     whole in either case.
@@ -197,8 +197,8 @@ class Trainer:
     def _loss(self, batch: Batch, state: State | None, generator: torch.Generator, share: float = 1.0) -> LossOutput:
         """The loss of this process's rows; noise is drawn for the global batch, so a row's does not depend on N."""
         rows, length = batch.shape
-        noise = self.model.draw_noise(rows * self.processes, length, generator)
-        mine = noise[self.rank * rows : (self.rank + 1) * rows]
+        noise = self.model.draw_noise(rows * self.processes, length, generator)  # (B of all processes, T, ...)
+        mine = noise[self.rank * rows : (self.rank + 1) * rows]  # (B, T, ...)
         frames = draw_frames(length, share, generator)
         frames = None if frames is None else frames.to(self.accelerator.device)
         batch = batch.to(self.accelerator.device)

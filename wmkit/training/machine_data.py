@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from wmkit.data.worlds import World, find_world
+from wmkit.data.worlds import World
 
 SHAPES, KEY = "shapes.json", "local_data"
 """The file of a run that keeps it, and under which name."""
@@ -17,16 +17,16 @@ def local_data(world: World) -> dict[str, Any]:
     return json.loads(json.dumps(world.local_data)) if hasattr(world, "local_data") else {}
 
 
-def check_local_data(run: Path, world: str) -> None:
+def check_local_data(run: Path, world: World) -> None:
     """Raise `ValueError` where the world of a run now shows other data of this machine than the run began with."""
     kept = kept_local_data(run)
     if kept is None:
         return
-    now = local_data(find_world(world))
+    now = local_data(world)
     if kept != now:
         raise ValueError(
-            f"{run} was trained on {world} with {kept}, and on this machine it has {now}: let it have the same again "
-            "(docs/worlds.md says from where), or train anew"
+            f"{run} was trained on {world.name} with {kept}, and on this machine it has {now}: let it have the same "
+            "again (docs/worlds.md says from where), or train anew"
         )
 
 

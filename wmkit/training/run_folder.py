@@ -19,7 +19,6 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from wmkit.config import RunConfig
-from wmkit.data import find_world
 from wmkit.files import write_json, write_text
 from wmkit.machine import graphics, processor
 from wmkit.training.machine_data import KEY, SHAPES, kept_local_data, local_data
@@ -76,7 +75,7 @@ class RunFolder:
         """
         shapes: dict[str, Any] = {"image_shape": image_shape, "action_dim": action_dim}
         began = (self.path / SHAPES).exists()
-        kept = kept_local_data(self.path) if began else local_data(find_world(config.world))
+        kept = kept_local_data(self.path) if began else local_data(config.world)
         write_json(self.path / CONFIG, config.to_dict())
         write_json(self.path / SHAPES, shapes if kept is None else shapes | {KEY: kept})
         path = self.path / VERSIONS
@@ -121,7 +120,7 @@ def choose_folder(config: RunConfig, recipe: str, root: Path = ROOT) -> tuple[Ru
     """
     if config.run_dir is not None:
         return _named_folder(Path(config.run_dir), config.resume)
-    world = Path(config.data.source).stem if config.data.source else find_world(config.world).name
+    world = Path(config.data.source).stem if config.data.source else config.world.name
     name = "-".join((recipe, world, config.backbone_name, str(config.seed)))
     taken = _numbered(root, name)
     unfinished = [number for number, folder in taken.items() if not folder.finished]

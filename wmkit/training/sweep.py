@@ -1,4 +1,4 @@
-"""Sweeps: `backbone=s4,gru seed=range(3)` becomes one list of plain words per combination."""
+"""Sweeps: `backbone=s4,gru seed=range(3)` becomes one list of plain overrides per combination."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from hydra.core.override_parser.types import ChoiceSweep, Override, RangeSweep
 from wmkit.training.compose import parse_overrides
 
 
-def expand_sweep(words: Sequence[str]) -> list[list[str]]:
-    """Every combination of the words' values in Hydra's grammar, the last word varying fastest."""
-    return [list(job) for job in itertools.product(*(_values(word) for word in words))]
+def expand_sweep(overrides: Sequence[str]) -> list[list[str]]:
+    """Every combination of the overrides' values in Hydra's grammar, the last override varying fastest."""
+    return [list(job) for job in itertools.product(*(_values(override) for override in overrides))]
 
 
 def _values(word: str) -> list[str]:

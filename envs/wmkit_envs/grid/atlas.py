@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from wmkit_envs.grid.tiles import AGENT, COLORS, KEY, LOCKED, NUM_TILES, OPEN, SQUARE, WALL, checked_tile_size
+from wmkit_envs.grid.tiles import AGENT, COLORS, KEY, LOCKED, MAX_TILE, MIN_TILE, NUM_TILES, OPEN, SQUARE, WALL
+from wmkit_envs.world import check_integer
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -35,7 +36,8 @@ SHADE = 0.45
 @functools.lru_cache
 def make_atlas(tile_size: int) -> Picture:
     """(NUM_TILES, tile_size, tile_size, 3) uint8, read-only; raises `ValueError` for a size outside 4..64."""
-    canvases = [_Canvas(checked_tile_size(tile_size)) for _ in range(NUM_TILES)]
+    check_integer("tile", tile_size, MIN_TILE, MAX_TILE)
+    canvases = [_Canvas(tile_size) for _ in range(NUM_TILES)]
     canvases[WALL].rectangle(0, 1, 0, 1, GREY)
     for heading in range(4):
         canvases[AGENT + heading].arrow(heading)

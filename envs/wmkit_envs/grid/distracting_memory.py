@@ -26,9 +26,9 @@ from numpy.typing import NDArray
 
 from wmkit_envs.grid.actions import FORWARD, TURN_LEFT, TURN_RIGHT
 from wmkit_envs.grid.scene import GridScene, walled
-from wmkit_envs.grid.tiles import DOWN, EMPTY, RIGHT, SQUARE, UP, WALL, check_colors, check_integer, color_number
-from wmkit_envs.grid.world import GridWorld, named
-from wmkit_envs.world import Draw, Episode
+from wmkit_envs.grid.tiles import DOWN, EMPTY, RIGHT, SQUARE, UP, WALL, check_colors, color_number
+from wmkit_envs.grid.world import GridWorld
+from wmkit_envs.world import Episode, EpisodeSeed, check_integer
 
 HEIGHT, HALL = 9, 4
 TARGET_ROWS, EXIT_ROWS = (2, 6), (3, 5)
@@ -38,11 +38,14 @@ ROOM = tuple((x, y) for y in (3, 4, 5) for x in (1, 2, 3))
 """Cells of the room at the left."""
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class DistractingMemory(GridWorld):
-    """Reward 1 for turning to the target of the sample's colour at the end; the script turns up or down at random."""
+    """Reward 1 for turning to the target of the sample's colour at the end; the script turns up or down at random.
 
-    size_field: ClassVar[str] = "width"
+    Of width W: 2W - 1 observations of context, W/2 + 1 of query.
+    """
+
+    in_stem: ClassVar[tuple[str, ...]] = ("width",)
     width: int = 100
     """Cells across, even, at least 8; published: 100, 200, 400."""
     distractor_rate: float = 0.5
@@ -53,13 +56,13 @@ class DistractingMemory(GridWorld):
     """Guess: hall cells are coloured from x = 4 to x = W - this (in the video the last four before W - 3 are empty)."""
     target_colors: tuple[str, ...] = HALL_COLORS
     """Guess: the two targets have two different ones of these, uniformly drawn; the one that matches the sample too."""
-    sample_cells: tuple[tuple[int, int], ...] = ((1, 3), (2, 3), (3, 3), (1, 5), (2, 5), (3, 5))
-    """Guess: uniform over the room but for the row where the agent walks (the video's is at (3, 5))."""
+    sample_cells: tuple[Any, ...] = ((1, 3), (2, 3), (3, 3), (1, 5), (2, 5), (3, 5))
+    """Cells (x, y). Guess: uniform over the room but for the row where the agent walks (the video's is at (3, 5))."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.context_length != 2 * checked_width(self.width) - 1:
-            raise ValueError(f"context_length: make worlds of other widths with distracting_memory({self.width})")
+        if not isinstance(self.width, numbers.Integral) or self.width < 8 or self.width % 2:
+            raise ValueError(f"width: expected an even number of at least 8, got {self.width!r}")
         if not isinstance(self.distractor_rate, numbers.Real) or not 0 <= self.distractor_rate <= 1:
             raise ValueError(f"distractor_rate: expected a probability, 0 to 1, got {self.distractor_rate!r}")
         check_integer("last_distractor", self.last_distractor, 3, self.width - 3)
@@ -69,9 +72,21 @@ class DistractingMemory(GridWorld):
         if not isinstance(cells, tuple) or not cells or any(cell not in ROOM for cell in cells):
             raise ValueError(f"sample_cells: expected cells (x, y) of the room, x 1..3, y 3..5, got {cells!r}")
 
-    def begin(self, draw: Draw) -> GridScene:
+    @property
+    def stem(self) -> str:
+        return f"distracting_memory_{self.width}"
+
+    @property
+    def episode_length(self) -> int:
+        return self.context_length + self.width // 2 + 1
+
+    @property
+    def context_length(self) -> int:
+        return 2 * self.width - 1
+
+    def begin(self, seed: EpisodeSeed) -> GridScene:
         """The map of width W and height 9; `facts` of `wmkit_envs.grid.world`."""
-        rng = draw.streams()[0]
+        rng = seed.streams()[0]
         upper, lower = rng.permutation([color_number(name) for name in self.target_colors])[:2]
         answer = int(rng.integers(2))
         sample = self.sample_cells[int(rng.integers(len(self.sample_cells)))]
@@ -89,13 +104,9 @@ class DistractingMemory(GridWorld):
         }
         return GridScene(cells, (self.width // 2 - 1, HALL, RIGHT), exits, facts=facts)
 
-    def with_settings(self, **settings: Any) -> DistractingMemory:
-        """See `GridWorld.with_settings`."""
-        return distracting_memory(self.width, **self.own_settings() | settings)
-
-    def script(self, draw: Draw) -> NDArray[np.int64]:
+    def script(self, seed: EpisodeSeed) -> NDArray[np.int64]:
         """To the hall's end, to the room, back to the start (2W - 2 actions); to the end, up or down (W/2 + 1)."""
-        up = bool(draw.streams()[2].integers(2))
+        up = bool(seed.streams()[2].integers(2))
         return np.array(script(self.width, UP if up else DOWN), np.int64)
 
     def step_truth(self, watched: NDArray[np.uint8], keys: NDArray[np.uint8]) -> Episode:
@@ -126,26 +137,3 @@ def script(width: int, turn: int) -> list[int]:
     to_the_end = [FORWARD] * (end - start)
     context = [*to_the_end, *[TURN_RIGHT] * 2, *[FORWARD] * (end - 1), *[TURN_LEFT] * 2, *[FORWARD] * (start - 1)]
     return [*context, *to_the_end, TURN_LEFT if turn == UP else TURN_RIGHT, FORWARD]
-
-
-def checked_width(width: int) -> int:
-    """`width` itself; raises `ValueError` for one that is odd or below 8."""
-    if not isinstance(width, numbers.Integral) or width < 8 or width % 2:
-        raise ValueError(f"width: Distracting Memory needs an even width of at least 8, got {width}")
-    return width
-
-
-def distracting_memory(width: int, /, **settings: Any) -> DistractingMemory:
-    """The world of that width: 2W - 1 observations of context, W/2 + 1 of query.
-
-    `settings` are fields of `DistractingMemory` that are its own, which the name then lists, and `image_shape`. Raises
-    `ValueError` for others and for values that make no world.
-    """
-    context = 2 * checked_width(width) - 1
-    return DistractingMemory(
-        **named(DistractingMemory, f"distracting_memory_{width}", settings),
-        id=f"wmkit/DistractingMemory-{width}-v0",
-        episode_length=context + width // 2 + 1,
-        context_length=context,
-        width=width,
-    )

@@ -1,4 +1,4 @@
-"""The tile worlds as MiniGrid environments: MiniGrid's grid, objects, steps and pictures, with a view of their own.
+"""The tile worlds as MiniGrid environments: MiniGrid's grid, objects, steps and images, with a view of their own.
 
 Nothing of the compiled engine is used here but the order of its tiles: the two are checked against each other.
 """
@@ -18,13 +18,12 @@ from numpy.typing import NDArray
 
 from wmkit_envs.grid.tiles import COLOR_NAMES, EMPTY, KEY, LOCKED, NUM_COLORS, OPEN, SQUARE, VIEW, WALL
 from wmkit_envs.grid.world import GridWorld, info_facts, pose_truth
-from wmkit_envs.world import METADATA, Draw, check_render_mode, checked_options, next_draw
-from wmkit_envs.worlds import find_grid_world
+from wmkit_envs.world import METADATA, EpisodeSeed, check_render_mode, checked_options, next_seed
 
-Picture = NDArray[np.uint8]
+Image = NDArray[np.uint8]
 
 UNLIMITED = 2**31
-"""MiniGrid's own limit of steps, never reached: `gymnasium.make` truncates."""
+"""MiniGrid's own limit of steps, never reached."""
 
 
 class Square(WorldObj):
@@ -34,15 +33,14 @@ class Square(WorldObj):
         super().__init__("floor", color)
 
     def can_overlap(self) -> bool:
-        """Yes."""
         return True
 
     def encode(self) -> tuple[int, int, int]:
-        """A goal's code: MiniGrid keeps pictures by it for all its environments, and draws floors otherwise."""
+        """A goal's code: MiniGrid keeps images by it for all its environments, and draws floors otherwise."""
         return OBJECT_TO_IDX["goal"], COLOR_TO_IDX[self.color], 0
 
-    def render(self, r: Picture) -> Picture:
-        """Fill the picture with the colour."""
+    def render(self, r: Image) -> Image:
+        """Fill the image with the colour."""
         r[:] = COLORS[self.color]
         return r
 
@@ -61,38 +59,31 @@ class OneWayDoor(Door):
 
 
 class GridEnv(MiniGridEnv):
-    """A tile world; observations are pictures (5 ts, 5 ts, 3) uint8, actions are MiniGrid's seven.
+    """A tile world; observations are images (5 tile, 5 tile, 3) uint8, actions are MiniGrid's seven.
 
-    `reset(seed=s)` begins the episode that `generate(world, seed=s)` draws; `options={"split": "test", "index": 7}`
+    `reset(seed=s)` begins the episode that `world.generate(seed=s)` makes; `options={"split": "test", "index": 7}`
     picks another of that seed. A `reset()` without a seed goes on to the next index. `info` holds `is_first` and the
-    ground truth of the world's episodes, but for the map. `render()` shows the whole map.
+    ground truth of the world's episodes, but for the map. `render()` shows the whole map. Episodes are truncated at the
+    world's length.
 
-    Arguments:
-        world: a name, or a world with settings of your own.
-        tile_size: pixels on a tile's side; None for the world's own, 8 unless the name says otherwise.
-        render_mode: None or "rgb_array".
-        settings: other ones of the world, `gymnasium.make(id, distractor_rate=0.2)`.
-
-    Raises `ValueError` for an unknown world, split, option, setting or render mode, a negative seed, and a tile size
-    outside 4..64.
-
+    `settings` are other ones of the world, `gymnasium.make(id, distractor_rate=0.2)`. Raises `ValueError` for settings
+    that make no world, an unknown split, option or render mode, and a negative seed.
     """
 
     metadata = METADATA
 
     def __init__(
         self,
-        world: str | GridWorld,
-        tile_size: int | None = None,
+        world: GridWorld,
         render_mode: str | None = None,
         **settings: Any,
     ) -> None:
         check_render_mode(render_mode)
-        self.world = find_grid_world(world, tile_size, settings)
+        self.world = world.with_settings(**settings)
         self.keys = np.zeros(NUM_COLORS, np.uint8)
         """Keys held, by colour."""
-        self._draw: Draw | None = None
-        self._scene = self.world.begin(Draw(0))
+        self._seed: EpisodeSeed | None = None
+        self._scene = self.world.begin(EpisodeSeed(0))
         height, width = self._scene.cells.shape
         super().__init__(
             MissionSpace(mission_func=lambda: self.world.name),
@@ -103,36 +94,37 @@ class GridEnv(MiniGridEnv):
             agent_view_size=VIEW,
             render_mode=render_mode,
             highlight=False,
-            tile_size=self.world.tile_size,
+            tile_size=self.world.tile,
         )
         side = self.world.image_shape[1]
         self.observation_space = gymnasium.spaces.Box(0, 255, (side, side, 3), np.uint8)
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         """Begin an episode; see the class for seeds and options."""
-        self._draw = next_draw(self._draw, seed, checked_options(options), self.np_random)
-        self._scene = self.world.begin(self._draw)
+        self._seed = next_seed(self._seed, seed, checked_options(options), self.np_random)
+        self._scene = self.world.begin(self._seed)
         self.keys = np.zeros(NUM_COLORS, np.uint8)
-        picture, _ = super().reset(seed=seed)
-        return picture, self._info(is_first=True)
+        image, _ = super().reset(seed=seed)
+        return image, self._info(is_first=True)
 
     def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
         """MiniGrid's step; a key that was picked up goes to `keys`, an exit ends the episode."""
         self._check_reset()
-        picture, *_ = super().step(action)
+        image, *_ = super().step(action)
         if self.carrying is not None:
             self.keys[COLOR_NAMES.index(self.carrying.color)] += 1
             self.carrying = None
         success, failure = self._scene.exits
         here = tuple(int(coordinate) for coordinate in self.agent_pos)
-        return picture, float(here == success), here in (success, failure), False, self._info(is_first=False)
+        truncated = self.step_count >= self.world.episode_length - 1
+        return image, float(here == success), here in (success, failure), truncated, self._info(is_first=False)
 
     def render(self) -> Any:
         """The whole map in render mode "rgb_array", else None."""
         self._check_reset()
         return None if self.render_mode is None else self.get_frame(self.highlight, self.tile_size)
 
-    def gen_obs(self) -> Picture:
+    def gen_obs(self) -> Image:
         """The 5x5 cells around the agent, north up, drawn by MiniGrid."""
         x, y = self.agent_pos
         view: Any = self.grid.slice(x - VIEW // 2, y - VIEW // 2, VIEW, VIEW)
@@ -148,7 +140,7 @@ class GridEnv(MiniGridEnv):
         self.mission = self.world.name
 
     def _check_reset(self) -> None:
-        if self._draw is None:
+        if self._seed is None:
             raise ValueError("call reset() before step() or render()")
 
     def _info(self, is_first: bool) -> dict[str, Any]:

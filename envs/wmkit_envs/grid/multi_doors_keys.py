@@ -19,8 +19,7 @@ the length of the query, drawn again until it fits, and that the two doors tried
 from __future__ import annotations
 
 import dataclasses
-import numbers
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,20 +36,24 @@ from wmkit_envs.grid.tiles import (
     RIGHT,
     UP,
     check_colors,
-    check_integer,
     color_number,
 )
-from wmkit_envs.grid.world import GridWorld, named
-from wmkit_envs.world import Draw, Episode
+from wmkit_envs.grid.world import GridWorld
+from wmkit_envs.world import Episode, EpisodeSeed, check_integer
 
 MAX_DRAWS = 10_000
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class MultiDoorsKeys(GridWorld):
-    """No reward, no end; what the view shows depends on all that was picked up and opened before."""
+    """No reward, no end; what the view shows depends on all that was picked up and opened before.
 
-    size_field: ClassVar[str] = "keys"
+    Of N keys: 4 N^2 + 15 N - 5 observations of context (a few more for even N), (17 N^2 + 70 N - 15) / 2 of query.
+    Published are 76, 170, 296 and 174, 380, 654 for 3, 5, 7 keys, through which the formulas go (guess for other N). A
+    `mirrored` context of an even N is three or four observations shorter, and the query as many longer.
+    """
+
+    in_stem: ClassVar[tuple[str, ...]] = ("keys",)
     keys: int = 3
     """Keys, and doors, at least 2; published: 3, 5, 7."""
     colors: tuple[str, ...] = ("green", "blue", "purple", "yellow")
@@ -68,15 +71,26 @@ class MultiDoorsKeys(GridWorld):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        walk = context_walk(checked_keys(self.keys), self.mirrored, self.turn_around)
-        if len(walk.actions) + 1 != self.context_length:
-            raise ValueError(f"context_length: make worlds of other settings with multi_doors_keys({self.keys}, ...)")
+        check_integer("keys", self.keys, 2)
         check_colors("colors", self.colors)
         if not isinstance(self.mirrored, bool):
             raise ValueError(f"mirrored: expected True or False, got {self.mirrored!r}")
         check_integer("alcove_depth", self.alcove_depth, 1)
         check_integer("turn_around", self.turn_around, TURN_LEFT, TURN_RIGHT)
         check_integer("idle_action", self.idle_action, 0, NUM_ACTIONS - 1)
+
+    @property
+    def stem(self) -> str:
+        return f"multi_doors_keys_{self.keys}"
+
+    @property
+    def episode_length(self) -> int:
+        usual = len(context_walk(self.keys, False, TURN_LEFT).actions) + 1
+        return usual + (17 * self.keys**2 + 70 * self.keys - 15) // 2
+
+    @property
+    def context_length(self) -> int:
+        return len(context_walk(self.keys, self.mirrored, TURN_LEFT).actions) + 1
 
     @property
     def size(self) -> tuple[int, int]:
@@ -96,9 +110,9 @@ class MultiDoorsKeys(GridWorld):
     def _door_cells(self) -> list[tuple[int, int]]:
         return [(4 * i + 2, self._corridor - 2) for i in range(self.keys)]
 
-    def begin(self, draw: Draw) -> GridScene:
+    def begin(self, seed: EpisodeSeed) -> GridScene:
         """The map; `facts` of `wmkit_envs.grid.world`."""
-        rng = draw.streams()[0]
+        rng = seed.streams()[0]
         palette = np.array([color_number(name) for name in self.colors])
         colors = palette[rng.integers(len(palette), size=self.keys)]
         doors, keys = rng.permutation(colors), rng.permutation(colors)
@@ -117,13 +131,9 @@ class MultiDoorsKeys(GridWorld):
         start = (4 * (self.keys // 2) + 2, self._corridor, LEFT if self.mirrored else RIGHT)
         return GridScene(cells, start, watched=(*self._key_cells, *self._door_cells), facts=facts)
 
-    def with_settings(self, **settings: Any) -> MultiDoorsKeys:
-        """See `GridWorld.with_settings`."""
-        return multi_doors_keys(self.keys, **self.own_settings() | settings)
-
-    def script(self, draw: Draw) -> NDArray[np.int64]:
+    def script(self, seed: EpisodeSeed) -> NDArray[np.int64]:
         """The context's round, then a query drawn again until it fits, filled up with `idle_action`."""
-        rng, steps = draw.streams()[2], self.episode_length - 1
+        rng, steps = seed.streams()[2], self.episode_length - 1
         for _ in range(MAX_DRAWS):
             walk = context_walk(self.keys, self.mirrored, self.turn_around)
             walk.query(rng)
@@ -203,33 +213,3 @@ def context_walk(keys: int, mirrored: bool, turn_around: int) -> Walk:
         walk.key(second if mirrored else first, pick_up=False)
         walk.door(first if mirrored else second)
     return walk
-
-
-def checked_keys(keys: int) -> int:
-    """`keys` itself; raises `ValueError` below 2."""
-    if not isinstance(keys, numbers.Integral) or keys < 2:
-        raise ValueError(f"keys: Multi Doors Keys needs at least 2, got {keys}")
-    return keys
-
-
-def multi_doors_keys(keys: int, /, **settings: Any) -> MultiDoorsKeys:
-    """The world of N keys: 4 N^2 + 15 N - 5 observations of context (a few more for even N), (17 N^2 + 70 N - 15) / 2
-    of query.
-
-    Published are 76, 170, 296 and 174, 380, 654 for 3, 5, 7 keys, through which the formulas go (guess for other N). A
-    `mirrored` context of an even N is three or four observations shorter, and the query as many longer.
-    `settings` are fields of `MultiDoorsKeys` that are its own, which the name then lists, and `image_shape`. Raises
-    `ValueError` for others and for values that make no world.
-    """
-    settings = named(MultiDoorsKeys, f"multi_doors_keys_{keys}", settings)
-    usual, context = (
-        len(context_walk(checked_keys(keys), mirrored, TURN_LEFT).actions) + 1
-        for mirrored in (False, settings.get("mirrored", False))
-    )
-    return MultiDoorsKeys(
-        **settings,
-        id=f"wmkit/MultiDoorsKeys-{keys}-v0",
-        episode_length=usual + (17 * keys**2 + 70 * keys - 15) // 2,
-        context_length=context,
-        keys=keys,
-    )

@@ -5,8 +5,6 @@ The alphabet is MiniGrid's, as far as these worlds use it. `COLORS` and the orde
 
 from __future__ import annotations
 
-import numbers
-
 COLORS = {
     "red": (255, 0, 0),
     "green": (0, 255, 0),
@@ -38,24 +36,11 @@ RIGHT, DOWN, LEFT, UP = range(4)
 """Headings; x grows to the right, y grows down."""
 
 
-def checked_tile_size(size: int) -> int:
-    """`size` itself; raises `ValueError` for a tile of less than 4 or more than 64 pixels."""
-    check_integer("tile_size", size, MIN_TILE, MAX_TILE)
-    return size
-
-
 def color_number(name: str) -> int:
     """The number of a colour; raises `ValueError` with the list for one that MiniGrid does not have."""
     if name not in COLORS:
         raise ValueError(f"color: expected one of {', '.join(COLORS)}, got {name!r}")
     return COLOR_NAMES.index(name)
-
-
-def check_integer(setting: str, value: int, least: int, most: int | None = None) -> None:
-    """Raise `ValueError`, naming the setting, unless `value` is an integer of `least` or more, at most `most`."""
-    if not isinstance(value, numbers.Integral) or value < least or (most is not None and value > most):
-        where = f"of at least {least}" if most is None else f"in {least}..{most}"
-        raise ValueError(f"{setting}: expected an integer {where}, got {value!r}")
 
 
 def check_colors(setting: str, names: tuple[str, ...], at_least: int = 1) -> None:

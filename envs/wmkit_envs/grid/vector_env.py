@@ -13,16 +13,15 @@ from numpy.typing import NDArray
 
 from wmkit_envs.grid import engine
 from wmkit_envs.grid.atlas import render_tiles
-from wmkit_envs.grid.tiles import VIEW, check_integer
+from wmkit_envs.grid.tiles import VIEW
 from wmkit_envs.grid.world import GridWorld, info_facts, pose_truth
-from wmkit_envs.world import Draw, Episode, checked_options, next_draw
-from wmkit_envs.worlds import find_grid_world
+from wmkit_envs.world import Episode, EpisodeSeed, check_integer, checked_options, next_seed
 
-Pictures = NDArray[np.uint8]
+Images = NDArray[np.uint8]
 Rows = NDArray[np.bool_]
 
 
-class GridVectorEnv(VectorEnv[Pictures, NDArray[np.int64], NDArray[Any]]):
+class GridVectorEnv(VectorEnv[Images, NDArray[np.int64], NDArray[Any]]):
     """`num_envs` tile worlds at once: what SyncVectorEnv makes of `GridEnv`, pixel for pixel, without MiniGrid.
 
     `reset(seed=s)` begins the episodes of seeds s, s + 1, ..., or of a list of seeds; a row that ends goes on to the
@@ -41,8 +40,7 @@ class GridVectorEnv(VectorEnv[Pictures, NDArray[np.int64], NDArray[Any]]):
         self,
         num_envs: int = 1,
         *,
-        world: str | GridWorld,
-        tile_size: int | None = None,
+        world: GridWorld,
         max_episode_steps: int | None = None,
         autoreset_mode: AutoresetMode | str = AutoresetMode.NEXT_STEP,
         render_mode: None = None,
@@ -53,7 +51,7 @@ class GridVectorEnv(VectorEnv[Pictures, NDArray[np.int64], NDArray[Any]]):
                 f"render_mode: only a single environment draws its map; expected None, got {render_mode!r}"
             )
         check_integer("num_envs", num_envs, 1)
-        self.num_envs, self.world = num_envs, find_grid_world(world, tile_size, settings)
+        self.num_envs, self.world = num_envs, world.with_settings(**settings)
         self._mode = AutoresetMode(autoreset_mode)
         self.metadata = {"autoreset_mode": self._mode, "render_modes": []}
         side = self.world.image_shape[1]
@@ -61,17 +59,18 @@ class GridVectorEnv(VectorEnv[Pictures, NDArray[np.int64], NDArray[Any]]):
         self.single_action_space = Discrete(self.world.action_dim)
         self.observation_space = batch_space(self.single_observation_space, num_envs)
         self.action_space = batch_space(self.single_action_space, num_envs)
-        self._limit = np.inf if max_episode_steps in (None, -1) else max_episode_steps  # Gymnasium's -1: no limit
-        self._draws: list[Draw] = []
+        limit = self.world.episode_length - 1 if max_episode_steps is None else max_episode_steps
+        self._limit = np.inf if limit == -1 else limit  # Gymnasium's -1: no limit
+        self._seeds: list[EpisodeSeed] = []
         self._steps = np.zeros(num_envs, np.int64)
         self._ended = np.zeros(num_envs, np.bool_)
-        scenes = [self.world.begin(Draw(0))] * num_envs
+        scenes = [self.world.begin(EpisodeSeed(0))] * num_envs
         self._state, self._watched = engine.begin(scenes), np.array(scenes[0].watched, np.int64).reshape(-1, 2)
         self._facts = {key: np.stack([value] * num_envs) for key, value in info_facts(scenes[0]).items()}
 
     def reset(
         self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[Pictures, dict[str, Any]]:
+    ) -> tuple[Images, dict[str, Any]]:
         """Begin episodes in all rows, or in those of `options["reset_mask"]`."""
         options = dict(options or {})
         rows = self._checked_rows(options.pop("reset_mask", None))
@@ -80,8 +79,8 @@ class GridVectorEnv(VectorEnv[Pictures, NDArray[np.int64], NDArray[Any]]):
         self._restart(rows, seeds, checked_options(options))
         return self._look(), self._info(rows, is_first=rows)
 
-    def step(self, actions: NDArray[np.int64]) -> tuple[Pictures, NDArray[np.float64], Rows, Rows, dict[str, Any]]:
-        """One step of every row: pictures (B, H, W, 3), rewards, terminated, truncated (B,), info."""
+    def step(self, actions: NDArray[np.int64]) -> tuple[Images, NDArray[np.float64], Rows, Rows, dict[str, Any]]:
+        """One step of every row: images (B, H, W, 3), rewards, terminated, truncated (B,), info."""
         restarted = self._begin_step(actions)
         rewards = np.empty(self.num_envs)
         engine.advance_all(self._state, np.asarray(actions, np.int64), ~restarted, rewards)
@@ -98,7 +97,7 @@ class GridVectorEnv(VectorEnv[Pictures, NDArray[np.int64], NDArray[Any]]):
 
     def _begin_step(self, actions: NDArray[np.int64]) -> Rows:
         """Check the call; restart the rows whose turn it is, and return them."""
-        if not self._draws:
+        if not self._seeds:
             raise ValueError("call reset() before step()")
         whole = np.asarray(actions).dtype.kind in "iu"
         if not whole or not self.action_space.contains(np.asarray(actions, np.int64)):
@@ -111,12 +110,12 @@ class GridVectorEnv(VectorEnv[Pictures, NDArray[np.int64], NDArray[Any]]):
 
     def _end_and_restart(
         self, rewards: NDArray[np.float64], terminated: Rows, truncated: Rows
-    ) -> tuple[Pictures, NDArray[np.float64], Rows, Rows, dict[str, Any]]:
+    ) -> tuple[Images, NDArray[np.float64], Rows, Rows, dict[str, Any]]:
         """Keep what the ended rows saw last, then begin their next episodes."""
         ended = self._ended.copy()
         final_obs = np.full(self.num_envs, None, object)
-        for row, picture in zip(np.flatnonzero(ended), self._look()[ended], strict=True):
-            final_obs[row] = picture
+        for row, image in zip(np.flatnonzero(ended), self._look()[ended], strict=True):
+            final_obs[row] = image
         final_info = self._info(ended, is_first=np.zeros_like(ended))
         self._restart(ended, [None] * self.num_envs, {})
         info = self._info(self._all, is_first=ended)
@@ -125,10 +124,10 @@ class GridVectorEnv(VectorEnv[Pictures, NDArray[np.int64], NDArray[Any]]):
 
     def _restart(self, rows: Rows, seeds: Sequence[int | None], options: dict[str, Any]) -> None:
         if rows.any():
-            self._draws = self._next_draws(rows, seeds, options)
+            self._seeds = self._next_seeds(rows, seeds, options)
         state: tuple[NDArray[Any], ...] = self._state
         for row in np.flatnonzero(rows):
-            scene = self.world.begin(self._draws[row])
+            scene = self.world.begin(self._seeds[row])
             begun: tuple[NDArray[Any], ...] = engine.begin([scene])
             for array, value in zip(state, begun, strict=True):
                 array[row] = value[0]
@@ -137,11 +136,11 @@ class GridVectorEnv(VectorEnv[Pictures, NDArray[np.int64], NDArray[Any]]):
         self._steps[rows] = 0
         self._ended[rows] = False
 
-    def _next_draws(self, rows: Rows, seeds: Sequence[int | None], options: dict[str, Any]) -> list[Draw]:
-        draws: Sequence[Draw | None] = self._draws or [None] * self.num_envs
+    def _next_seeds(self, rows: Rows, seeds: Sequence[int | None], options: dict[str, Any]) -> list[EpisodeSeed]:
+        last: Sequence[EpisodeSeed | None] = self._seeds or [None] * self.num_envs
         return [
-            next_draw(draw, seed, options, self.np_random) if chosen or draw is None else draw
-            for draw, seed, chosen in zip(draws, seeds, rows, strict=True)
+            next_seed(old, seed, options, self.np_random) if chosen or old is None else old
+            for old, seed, chosen in zip(last, seeds, rows, strict=True)
         ]
 
     def _checked_seeds(self, seed: int | Sequence[int | None] | None) -> Sequence[int | None]:
@@ -167,11 +166,11 @@ class GridVectorEnv(VectorEnv[Pictures, NDArray[np.int64], NDArray[Any]]):
             raise ValueError(
                 f"reset_mask: expected a bool array ({self.num_envs},) with at least one True, got {mask!r}"
             )
-        if not self._draws and not mask.all():
+        if not self._seeds and not mask.all():
             raise ValueError("reset_mask: the first reset must be of all rows")
         return mask
 
-    def _look(self) -> Pictures:
+    def _look(self) -> Images:
         tiles = np.empty((self.num_envs, VIEW, VIEW), np.uint8)
         engine.look_all(self._state, tiles)
         return render_tiles(tiles, self.world.atlas)

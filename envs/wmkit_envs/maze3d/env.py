@@ -2,63 +2,60 @@
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Any
 
 import gymnasium
 import numpy as np
 from numpy.typing import NDArray
 
-from wmkit_envs.maze3d.observation import constant_truth, pictures, step_truth
+from wmkit_envs.maze3d.observation import constant_truth, images, step_truth
 from wmkit_envs.maze3d.simulation import Simulation
 from wmkit_envs.maze3d.worlds import RayWorld
-from wmkit_envs.world import METADATA, Draw, check_render_mode, checked_options, next_draw
-from wmkit_envs.worlds import find_world
+from wmkit_envs.world import METADATA, EpisodeSeed, check_render_mode, checked_options, next_seed
 
-Picture = NDArray[np.uint8]
+Image = NDArray[np.uint8]
 
 
-class RayEnv(gymnasium.Env[Picture, np.int64]):
-    """A ray-cast world; observations are pictures (H, W, 3) uint8, actions the six of `wmkit_envs.maze3d.kinematics`.
+class RayEnv(gymnasium.Env[Image, np.int64]):
+    """A ray-cast world; observations are images (H, W, 3) uint8, actions the six of `wmkit_envs.maze3d.kinematics`.
 
-    `reset(seed=s)` begins the episode that `generate(world, seed=s)` draws; `options={"split": "test", "index": 7}`
+    `reset(seed=s)` begins the episode that `world.generate(seed=s)` makes; `options={"split": "test", "index": 7}`
     picks another of that seed. A `reset()` without a seed goes on to the next index. `info` holds the ground truth of
-    `wmkit_envs.maze3d.observation`. Episodes never terminate; `gymnasium.make` truncates them at the world's length.
+    `wmkit_envs.maze3d.observation`. Episodes never terminate and are truncated at the world's length.
 
-    Raises `ValueError` for an unknown world, split, option or render mode, a negative seed, and a picture size that the
-    ray caster does not draw.
+    `settings` are other ones of the world, such as `image_size=128`. Raises `ValueError` for settings that make no
+    world, an unknown split, option or render mode, and a negative seed.
     """
 
     metadata = METADATA
 
-    def __init__(self, world: str, image_size: int = 64, render_mode: str | None = None) -> None:
+    def __init__(self, world: RayWorld, render_mode: str | None = None, **settings: Any) -> None:
         check_render_mode(render_mode)
-        found = find_world(world)
-        if not isinstance(found, RayWorld):
-            raise ValueError(f"world: expected a ray-cast one, got {world!r}")
-        self._world = dataclasses.replace(found, image_shape=(3, image_size, image_size))
+        self.world = world.with_settings(**settings)
         self.render_mode = render_mode
-        self.observation_space = gymnasium.spaces.Box(0, 255, (image_size, image_size, 3), np.uint8)
-        self.action_space = gymnasium.spaces.Discrete(self._world.action_dim)
-        self._draw: Draw | None = None
+        channels, height, width = self.world.image_shape
+        self.observation_space = gymnasium.spaces.Box(0, 255, (height, width, channels), np.uint8)
+        self.action_space = gymnasium.spaces.Discrete(self.world.action_dim)
+        self._seed: EpisodeSeed | None = None
         self._simulation: Simulation | None = None
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[Picture, dict[str, NDArray[Any]]]:
+    ) -> tuple[Image, dict[str, NDArray[Any]]]:
         """Begin an episode; see the class for seeds and options."""
-        self._draw = next_draw(self._draw, seed, checked_options(options), self.np_random)
+        self._seed = next_seed(self._seed, seed, checked_options(options), self.np_random)
         super().reset(seed=seed)
-        self._simulation = self._world.begin(self._draw)
+        self._simulation = self.world.begin(self._seed)
         return self._look(), self._truth()
 
-    def step(self, action: np.int64) -> tuple[Picture, float, bool, bool, dict[str, NDArray[Any]]]:
-        """One step of 0.25 s: picture, reward, never terminated, never truncated here, ground truth."""
-        reward = self._running().step(int(action))
-        return self._look(), reward, False, False, self._truth()
+    def step(self, action: np.int64) -> tuple[Image, float, bool, bool, dict[str, NDArray[Any]]]:
+        """One step of 0.25 s: image, reward, never terminated, truncated at the world's length, ground truth."""
+        simulation = self._running()
+        reward = simulation.step(int(action))
+        return self._look(), reward, False, len(simulation) >= self.world.episode_length, self._truth()
 
-    def render(self) -> Picture | None:
-        """The present picture in render mode "rgb_array", else None."""
+    def render(self) -> Image | None:
+        """The present image in render mode "rgb_array", else None."""
         return self._look() if self.render_mode == "rgb_array" else None
 
     def _running(self) -> Simulation:
@@ -66,9 +63,9 @@ class RayEnv(gymnasium.Env[Picture, np.int64]):
             raise ValueError("call reset() before step() or render()")
         return self._simulation
 
-    def _look(self) -> Picture:
+    def _look(self) -> Image:
         simulation = self._running()
-        return pictures(simulation.scene, simulation.now(), self._world.image_shape[1:])[0]
+        return images(simulation.scene, simulation.now(), self.world.image_shape[1:])[0]
 
     def _truth(self) -> dict[str, NDArray[Any]]:
         """Fresh copies, so that a caller may keep or change them."""

@@ -1,4 +1,4 @@
-"""What is seen and what is true along a trajectory: pictures, and the ground truth that probes are trained on.
+"""What is seen and what is true along a trajectory: images, and the ground truth that probes are trained on.
 
 Names and conventions are those of Memory Maze's ExtraObs and its public data set.
 """
@@ -13,16 +13,20 @@ from wmkit_envs.maze3d.scene import Scene
 from wmkit_envs.maze3d.simulation import Trajectory
 
 Floats = NDArray[np.float32]
-FRAME_BRIGHTNESS = 0.7
-"""The picture's border has this share of the current target's colour."""
+BORDER_BRIGHTNESS = 0.7
+"""The image's border has this share of the current target's colour."""
 
 
-def pictures(scene: Scene, trajectory: Trajectory, size: tuple[int, int]) -> NDArray[np.uint8]:
-    """(T, H, W, 3); a border shows the current target's colour where there is one."""
-    if trajectory.goals is None:
-        return render(scene, trajectory.poses, size)
-    frame_colors = np.rint(255 * FRAME_BRIGHTNESS * scene.colors).astype(np.uint8)
-    return render(scene, trajectory.poses, size, frame_colors[trajectory.goals])
+def images(scene: Scene, trajectory: Trajectory, size: tuple[int, int]) -> NDArray[np.uint8]:
+    """(T, H, W, 3) uint8; where there is a current target, in a border of its colour, 2 pixels wide per 64."""
+    images = render(scene, trajectory.poses, size)
+    if trajectory.goals is not None:
+        borders = np.rint(255 * BORDER_BRIGHTNESS * scene.colors).astype(np.uint8)[trajectory.goals]  # (T, 3)
+        width = max(1, round(2 * size[0] / 64))
+        for edge in (slice(None, width), slice(-width, None)):
+            images[:, edge] = borders[:, None, None]
+            images[:, width:-width, edge] = borders[:, None, None]
+    return images
 
 
 def constant_truth(scene: Scene) -> dict[str, NDArray[np.generic]]:
@@ -37,8 +41,11 @@ def step_truth(scene: Scene, trajectory: Trajectory) -> dict[str, NDArray[np.gen
     as [right, forward]; with a current target also `target_pos`, `target_vec` (T, 2), `target_color` (T, 3) in [0, 1].
     """
     position, heading = trajectory.poses[:, :2], trajectory.poses[:, 2]
-    direction = np.stack([np.cos(heading), np.sin(heading)], axis=1)
-    vectors = _in_agent_frame(scene.objects - position[:, None], direction)
+    direction = np.stack([np.cos(heading), np.sin(heading)], axis=1)  # (T, 2)
+    forward = direction[:, None]  # (T, 1, 2)
+    right = np.stack([forward[..., 1], -forward[..., 0]], axis=-1)
+    offsets = scene.objects - position[:, None]  # (T, k, 2)
+    vectors = np.stack([(offsets * right).sum(-1), (offsets * forward).sum(-1)], axis=-1)
     truth = {"agent_pos": position, "agent_dir": direction, "targets_vec": vectors}
     if trajectory.goals is not None:
         rows = np.arange(len(position))
@@ -46,10 +53,3 @@ def step_truth(scene: Scene, trajectory: Trajectory) -> dict[str, NDArray[np.gen
         truth["target_vec"] = vectors[rows, trajectory.goals]
         truth["target_color"] = scene.colors[trajectory.goals]
     return {key: value.astype(np.float32) for key, value in truth.items()}
-
-
-def _in_agent_frame(offsets: NDArray[np.float64], direction: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Offsets (T, k, 2) in x, y as [right, forward] components for unit headings (T, 2)."""
-    forward = direction[:, None]
-    right = np.stack([forward[..., 1], -forward[..., 0]], axis=-1)
-    return np.stack([(offsets * right).sum(-1), (offsets * forward).sum(-1)], axis=-1)

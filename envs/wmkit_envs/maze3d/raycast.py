@@ -1,8 +1,9 @@
-"""First-person pictures of a grid world by ray casting: a batch of poses in one scene, on the CPU, without OpenGL.
+"""First-person images of a scene by ray casting: a batch of poses, on the CPU, without OpenGL.
 
-One ray per picture column walks the grid to its first wall (a digital differential analyser: it jumps from border to
-border of the cells); wall and floor pixels then follow from the distance alone. Objects are spheres whose centres lie
-on the floor, intersected exactly. Rays have forward component 1, so that a ray's parameter is the depth.
+`render(scene, poses, size)` is all that other modules know of a renderer. One ray per image column walks the grid
+to its first wall (a digital differential analyser: it jumps from border to border of the cells); wall and floor pixels
+then follow from the distance alone. Objects are spheres whose centres lie on the floor, intersected exactly. Rays have
+forward component 1, so that a ray's parameter is the depth.
 
 Source of the numbers: Memory Maze (field of view 80 degrees, camera 0.3, walls 1.5 high, cells of 2 world units).
 """
@@ -15,12 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wmkit_envs.compiled import compiled
-from wmkit_envs.maze3d.picture_size import checked_size
-from wmkit_envs.maze3d.scene import OPEN, Scene
+from wmkit_envs.maze3d.scene import MAX_SIDE, MIN_SIDE, OPEN, Scene
 from wmkit_envs.maze3d.textures import LEVELS, TEXELS, WALL_HEIGHT, floor_textures, sky_rows, wall_textures
 
 HALF_VIEW = math.tan(math.radians(80 / 2))
-"""Slope of the top picture row; the vertical field of view is 80 degrees."""
+"""Slope of the top image row; the vertical field of view is 80 degrees."""
 CAMERA_HEIGHT = 0.15
 """In cells above the floor."""
 OBJECT_RADIUS = 0.3
@@ -34,48 +34,33 @@ _LIGHT = (-0.36, 0.48, 0.80)
 """Unit vector to the light that shades objects, in the camera's frame: across, towards the camera, up."""
 _AMBIENT, _DIFFUSE = 0.5, 0.6
 
-Pictures = NDArray[np.uint8]
+Images = NDArray[np.uint8]
 Floats = NDArray[np.float64]
 
 
-def render(
-    scene: Scene, poses: NDArray[np.float64], size: tuple[int, int] = (64, 64), frame_colors: Pictures | None = None
-) -> Pictures:
-    """Pictures (T, H, W, 3) uint8 of `scene` seen from `poses` (T, 3): x, y in cells, heading in radians.
+def render(scene: Scene, poses: NDArray[np.float64], size: tuple[int, int] = (64, 64)) -> Images:
+    """Images (T, H, W, 3) uint8 of `scene` seen from `poses` (T, 3): x, y in cells, heading in radians.
 
-    `size` is (H, W). `frame_colors` (T, 3) uint8 draws a border of 2 pixels per 64 around each picture.
-    Raises `ValueError` for sizes outside 8..1024, poses of the wrong shape and poses inside a wall.
+    `size` is (H, W). Raises `ValueError` for sizes outside 8..1024, poses of the wrong shape and poses inside a wall.
     """
-    height, width = checked_size(size)
-    poses = _checked_poses(scene, poses)
-    slopes = HALF_VIEW * (1 - 2 * (np.arange(height) + 0.5) / height)
+    height, width = size
+    if not all(MIN_SIDE <= side <= MAX_SIDE for side in size):
+        raise ValueError(f"image size: expected height and width in {MIN_SIDE}..{MAX_SIDE}, got {size}")
+    poses = np.ascontiguousarray(poses, dtype=np.float64)
+    if poses.ndim != 2 or poses.shape[1] != 3:
+        raise ValueError(f"poses: expected shape (T, 3) of x, y, heading, got {poses.shape}")
+    cells = np.floor(poses[:, :2]).astype(np.int64)  # (T, 2) column, row
+    rows, columns = scene.layout.shape
+    inside = ((cells >= 0) & (cells < (columns, rows))).all(axis=1)
+    if not inside.all() or not scene.layout[cells[:, 1], cells[:, 0]].all():
+        raise ValueError(f"poses: every position must lie in a free cell of the {columns}x{rows} maze")
+    slopes = HALF_VIEW * (1 - 2 * (np.arange(height) + 0.5) / height)  # (H,) from the top
     out = np.empty((len(poses), height, width, 3), np.uint8)
     _render_all(
         poses, scene.walls, scene.floors, scene.objects, 255 * scene.colors,
         _WALLS, _FLOORS, sky_rows(height, slopes), slopes, HALF_VIEW * width / height, out,
     )  # fmt: skip
-    if frame_colors is not None:
-        _draw_frames(out, frame_colors, max(1, round(2 * height / 64)))
     return out
-
-
-def _checked_poses(scene: Scene, poses: NDArray[np.float64]) -> NDArray[np.float64]:
-    poses = np.ascontiguousarray(poses, dtype=np.float64)
-    if poses.ndim != 2 or poses.shape[1] != 3:
-        raise ValueError(f"poses: expected shape (T, 3) of x, y, heading, got {poses.shape}")
-    cells = np.floor(poses[:, :2]).astype(np.int64)
-    height, width = scene.layout.shape
-    inside = ((cells >= 0) & (cells < (width, height))).all(axis=1)
-    if not inside.all() or not scene.layout[cells[:, 1], cells[:, 0]].all():
-        raise ValueError(f"poses: every position must lie in a free cell of the {width}x{height} maze")
-    return poses
-
-
-def _draw_frames(pictures: Pictures, colors: Pictures, thickness: int) -> None:
-    inner = slice(thickness, -thickness)
-    for edge in (slice(None, thickness), slice(-thickness, None)):
-        pictures[:, edge] = colors[:, None, None]
-        pictures[:, inner, edge] = colors[:, None, None]
 
 
 _WALLS = wall_textures()
@@ -85,9 +70,9 @@ _FLOORS = floor_textures()
 @compiled
 def _render_all(
     poses: Floats, walls: NDArray[np.int8], floors: NDArray[np.uint8], objects: Floats, colors: Floats,
-    wall_art: Pictures, floor_art: Pictures, sky: Pictures, slopes: Floats, half_width: float, out: Pictures,
+    wall_art: Images, floor_art: Images, sky: Images, slopes: Floats, half_width: float, out: Images,
 ) -> None:  # fmt: skip
-    """Paint every picture: walls, sky and floor column by column, then the objects from far to near."""
+    """Paint every image: walls, sky and floor column by column, then the objects from far to near."""
     depths = np.empty(out.shape[2])
     for frame in range(len(poses)):
         x, y = poses[frame, 0] + 1, poses[frame, 1] + 1  # the grids include the outer wall
@@ -139,9 +124,9 @@ def _blur(distance: float, slopes: Floats) -> int:
 
 @compiled
 def _paint_wall(
-    depth: float, hit: float, shade: float, art: Pictures, sky: Pictures, slopes: Floats, column: Pictures
+    depth: float, hit: float, shade: float, art: Images, sky: Images, slopes: Floats, column: Images
 ) -> None:
-    """Paint one picture column (H, 3) from the top down to the foot of the wall; above the wall is sky."""
+    """Paint one image column (H, 3) from the top down to the foot of the wall; above the wall is sky."""
     shade /= 1 + _HAZE * depth
     along = int(hit * TEXELS)
     for row in range(len(slopes)):
@@ -160,9 +145,9 @@ def _paint_wall(
 @compiled
 def _paint_floor(
     x: float, y: float, ray_x: float, ray_y: float, wall_depth: float,
-    floors: NDArray[np.uint8], floor_art: Pictures, slopes: Floats, column: Pictures,
+    floors: NDArray[np.uint8], floor_art: Images, slopes: Floats, column: Images,
 ) -> None:  # fmt: skip
-    """Paint one picture column (H, 3) from the bottom up to the foot of the wall."""
+    """Paint one image column (H, 3) from the bottom up to the foot of the wall."""
     for row in range(len(slopes) - 1, -1, -1):
         if slopes[row] * wall_depth > -CAMERA_HEIGHT:
             break
@@ -179,7 +164,7 @@ def _paint_floor(
 @compiled
 def _paint_objects(
     x: float, y: float, forward_x: float, forward_y: float, objects: Floats, colors: Floats,
-    slopes: Floats, half_width: float, depths: Floats, picture: Pictures,
+    slopes: Floats, half_width: float, depths: Floats, image: Images,
 ) -> None:  # fmt: skip
     """Paint the spheres from far to near; one that holds the camera is not seen from within."""
     to_x, to_y = objects[:, 0] + 1 - x, objects[:, 1] + 1 - y
@@ -189,10 +174,10 @@ def _paint_objects(
         across = to_x[which] * forward_y - to_y[which] * forward_x
         inside = depth * depth + across * across + CAMERA_HEIGHT**2 <= OBJECT_RADIUS**2
         if not inside and depth > -OBJECT_RADIUS:
-            first, last = _columns(depth, across, half_width, picture.shape[1])
+            first, last = _columns(depth, across, half_width, image.shape[1])
             for column in range(first, last):
-                ray = half_width * (2 * (column + 0.5) / picture.shape[1] - 1)
-                _paint_sphere(depth, across, ray, colors[which], slopes, depths[column], picture[:, column])
+                ray = half_width * (2 * (column + 0.5) / image.shape[1] - 1)
+                _paint_sphere(depth, across, ray, colors[which], slopes, depths[column], image[:, column])
 
 
 @compiled
@@ -211,9 +196,9 @@ def _columns(depth: float, across: float, half_width: float, width: int) -> tupl
 
 @compiled
 def _paint_sphere(
-    depth: float, across: float, ray: float, color: Floats, slopes: Floats, wall_depth: float, column: Pictures
+    depth: float, across: float, ray: float, color: Floats, slopes: Floats, wall_depth: float, column: Images
 ) -> None:
-    """Paint the part of one sphere in one picture column (H, 3): the nearer root of |t d - c|^2 = r^2.
+    """Paint the part of one sphere in one image column (H, 3): the nearer root of |t d - c|^2 = r^2.
 
     In the camera's frame (across, up, depth) the ray is t (ray, slope, 1) and c = (across, -camera height, depth).
     """

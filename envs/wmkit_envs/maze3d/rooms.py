@@ -15,9 +15,9 @@ from collections.abc import Callable
 import numpy as np
 
 from wmkit_envs.maze3d.kinematics import FORWARD, LEFT, RIGHT
+from wmkit_envs.maze3d.policies import towards
 from wmkit_envs.maze3d.scene import Pose, Scene, dress_walls
 from wmkit_envs.maze3d.simulation import Simulation
-from wmkit_envs.maze3d.steering import towards
 
 NUM_OBJECTS = 3
 STEPS, QUERY_START = 500, 300

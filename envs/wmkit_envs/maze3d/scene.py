@@ -12,6 +12,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+MIN_SIDE, MAX_SIDE = 8, 1024
+"""Pixels on a side of an image that a renderer draws."""
 OPEN = -1
 """Value of a cell of `Scene.walls` that is not a wall."""
 NUM_STYLES = 8

@@ -1,4 +1,4 @@
-"""One episode in motion, without pictures: the walker, the current target, and the record of where they have been."""
+"""One episode in motion, without images: the walker, the current target, and the record of where they have been."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The look of the ray-cast worlds: wall patterns, floor tiles, sky. Drawn by formula, so no picture file is shipped.
+"""The look of the ray-cast worlds: wall patterns, floor tiles, sky. Drawn by formula, so no image file is shipped.
 
 A texture is sampled at `TEXELS` samples per cell. Every texture comes in `LEVELS` versions, level l blurred by a box of
 2**l texels, so that the ray caster can pick the one whose blur matches the size of a pixel (less aliasing far away).
@@ -51,7 +51,7 @@ def floor_textures() -> NDArray[np.uint8]:
 
 
 def sky_rows(height: int, slopes: NDArray[np.float64]) -> NDArray[np.uint8]:
-    """Colour of the sky per picture row, (height, 3), from each row's slope (rise over distance)."""
+    """Colour of the sky per image row, (height, 3), from each row's slope (rise over distance)."""
     high, low = (np.array(tone, np.float64) for tone in SKY_TONES)
     elevation = np.clip(slopes.reshape(height, 1), 0.0, 1.0)
     return np.rint(low + (high - low) * elevation).astype(np.uint8)
@@ -60,8 +60,8 @@ def sky_rows(height: int, slopes: NDArray[np.float64]) -> NDArray[np.uint8]:
 @functools.cache
 def _all_walls() -> NDArray[np.uint8]:
     along, up = np.meshgrid(_centres(1.0), _centres(WALL_HEIGHT))
-    pictures = [_tint(_PATTERNS[name](along, up), dark, light) for name, dark, light in WALL_TONES]
-    return np.stack([_blur_levels(picture) for picture in pictures])
+    images = [_tint(_PATTERNS[name](along, up), dark, light) for name, dark, light in WALL_TONES]
+    return np.stack([_blur_levels(image) for image in images])
 
 
 @functools.cache
@@ -80,18 +80,18 @@ def _tint(mask: Mask, dark: tuple[int, int, int], light: tuple[int, int, int]) -
     return low + mask[..., None] * (high - low)
 
 
-def _blur_levels(picture: NDArray[np.float64]) -> NDArray[np.uint8]:
-    """The picture at every blur level, (LEVELS, H, W, 3)."""
-    return np.stack([np.rint(_box_blur(picture, 2**level)) for level in range(LEVELS)]).astype(np.uint8)
+def _blur_levels(image: NDArray[np.float64]) -> NDArray[np.uint8]:
+    """The image at every blur level, (LEVELS, H, W, 3)."""
+    return np.stack([np.rint(_box_blur(image, 2**level)) for level in range(LEVELS)]).astype(np.uint8)
 
 
-def _box_blur(picture: NDArray[np.float64], width: int) -> NDArray[np.float64]:
-    """Mean over a box of `width` texels (at most the picture), wrapping around at the borders."""
+def _box_blur(image: NDArray[np.float64], width: int) -> NDArray[np.float64]:
+    """Mean over a box of `width` texels (at most the image), wrapping around at the borders."""
     for axis in (0, 1):
-        reach = min(width, picture.shape[axis])
+        reach = min(width, image.shape[axis])
         shifts = range(-(reach // 2), reach - reach // 2)
-        picture = np.mean([np.roll(picture, shift, axis) for shift in shifts], axis=0)
-    return picture
+        image = np.mean([np.roll(image, shift, axis) for shift in shifts], axis=0)
+    return image
 
 
 def _soft(distance: Mask, edge: float = 0.03) -> Mask:

@@ -1,4 +1,4 @@
-"""The ray-cast worlds: what each is called, how long its episodes are, and how one is drawn from (seed, split, index).
+"""The ray-cast worlds: their settings, how long their episodes are, and how one is made from (seed, split, index).
 
 Importing this module is cheap: the ray caster, the maze generator and the policies are imported when first used.
 """
@@ -7,51 +7,64 @@ from __future__ import annotations
 
 import abc
 import dataclasses
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from wmkit_envs.maze3d.picture_size import checked_size
-from wmkit_envs.world import Draw, Episode, World
+from wmkit_envs.maze3d.kinematics import NUM_ACTIONS
+from wmkit_envs.maze3d.scene import MAX_SIDE, MIN_SIDE
+from wmkit_envs.world import Episode, EpisodeSeed, World, check_integer
 
 if TYPE_CHECKING:
-    from wmkit_envs.maze3d.scene import Scene
-    from wmkit_envs.maze3d.simulation import Simulation, Trajectory
+    from wmkit_envs.maze3d.simulation import Simulation
+
+MAZES: dict[int, dict[str, int]] = {
+    9: {"targets": 3},
+    11: {"targets": 4},
+    13: {"targets": 5},
+    15: {"targets": 6, "max_rooms": 9, "room_max_size": 3},
+}
+"""Memory Maze's parameters of labmaze by the size of the maze."""
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class RayWorld(World):
     """A ray-cast world. Subclasses say how the scene is drawn and who walks in it."""
 
+    action_dim: ClassVar[int] = NUM_ACTIONS
+    image_size: int = 64
+    """Pixels on a side of the image."""
+
     def __post_init__(self) -> None:
         super().__post_init__()
-        checked_size(self.image_shape[1:])
+        check_integer("image_size", self.image_size, MIN_SIDE, MAX_SIDE)
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        return 3, self.image_size, self.image_size
 
     @property
     def registration(self) -> dict[str, Any]:
-        """The environment of `wmkit_envs.maze3d.env`."""
+        """Entry points for `gymnasium.register`."""
         return {"entry_point": "wmkit_envs.maze3d.env:RayEnv"}
 
     @abc.abstractmethod
-    def begin(self, draw: Draw) -> Simulation:
+    def begin(self, seed: EpisodeSeed) -> Simulation:
         """The episode at its first observation."""
 
     @abc.abstractmethod
-    def walk(self, draw: Draw, length: int) -> Simulation:
+    def walk(self, seed: EpisodeSeed, length: int) -> Simulation:
         """The episode as the world's own policy walks it, at least `length` observations long."""
 
     def generate(self, *, seed: int, split: str = "train", index: int = 0, length: int | None = None) -> Episode:
         """One episode, see `World.generate`, with the truth of `maze3d.observation`. No two splits share a maze."""
+        from wmkit_envs.maze3d.observation import constant_truth, images, step_truth
+
         length = self.checked_length(length)
-        simulation = self.walk(Draw(seed, split, index), length)
-        return self._episode(simulation.scene, simulation.trajectory().first(length))
-
-    def _episode(self, scene: Scene, trajectory: Trajectory) -> Episode:
-        from wmkit_envs.maze3d.observation import constant_truth, pictures, step_truth
-
-        length = len(trajectory.poses)
+        simulation = self.walk(EpisodeSeed(seed, split, index), length)
+        scene, trajectory = simulation.scene, simulation.trajectory().first(length)
         return {
-            "image": pictures(scene, trajectory, self.image_shape[1:]),
+            "image": images(scene, trajectory, self.image_shape[1:]),
             "action": (trajectory.actions[:, None] == np.arange(self.action_dim)).astype(np.float32),
             "reward": trajectory.rewards,
             "is_first": np.arange(length) == 0,
@@ -62,69 +75,76 @@ class RayWorld(World):
         }
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class RayMaze(RayWorld):
-    """Random mazes with objects to visit, walked by the wander policy (`wmkit_envs.maze3d.wander`)."""
+    """Random mazes with objects to visit, walked by the wander policy (`wmkit_envs.maze3d.policies`).
 
+    An episode has 1000, 2000, 3000 or 4000 steps by the size of the maze; its first half is the context.
+    """
+
+    in_stem: ClassVar[tuple[str, ...]] = ("size",)
     size: int = 9
-    targets: int = 3
-    max_rooms: int = 6
-    room_max_size: int = 5
+    """Cells along a side without the outer wall: 9, 11, 13 or 15, as published."""
 
-    def begin(self, draw: Draw) -> Simulation:
-        """A maze of the draw's split, its walker and its first target."""
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.size not in MAZES:
+            raise ValueError(f"size: expected one of {', '.join(map(str, MAZES))}, got {self.size!r}")
+
+    @property
+    def stem(self) -> str:
+        return f"ray_maze_{self.size}x{self.size}"
+
+    @property
+    def episode_length(self) -> int:
+        return 500 * (self.size - 7) + 1
+
+    @property
+    def context_length(self) -> int:
+        return 250 * (self.size - 7) + 1
+
+    def begin(self, seed: EpisodeSeed) -> Simulation:
+        """A maze of the seed's split, its walker and its first target."""
         from wmkit_envs.maze3d.mazes import MazeShape, draw_maze
         from wmkit_envs.maze3d.simulation import Simulation
 
-        scene_rng, goal_rng, _ = draw.streams()
-        shape = MazeShape(self.size, self.targets, self.max_rooms, room_max_size=self.room_max_size)
-        return Simulation(draw_maze(shape, draw.split, scene_rng), goal_rng)
+        scene_rng, goal_rng, _ = seed.streams()
+        return Simulation(draw_maze(MazeShape(self.size, **MAZES[self.size]), seed.split, scene_rng), goal_rng)
 
-    def walk(self, draw: Draw, length: int) -> Simulation:
+    def walk(self, seed: EpisodeSeed, length: int) -> Simulation:
         """Wander for exactly `length` observations."""
-        from wmkit_envs.maze3d.wander import wander
+        from wmkit_envs.maze3d.policies import wander
 
-        simulation = self.begin(draw)
-        wander(simulation, length, draw.streams()[2])
+        simulation = self.begin(seed)
+        wander(simulation, length, seed.streams()[2])
         return simulation
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class RayTwoRooms(RayWorld):
     """Two rooms, three objects, and the script of the S4WM data (`wmkit_envs.maze3d.rooms`)."""
 
-    def begin(self, draw: Draw) -> Simulation:
+    @property
+    def stem(self) -> str:
+        return "ray_two_rooms"
+
+    @property
+    def episode_length(self) -> int:
+        return 501
+
+    @property
+    def context_length(self) -> int:
+        return 301
+
+    def begin(self, seed: EpisodeSeed) -> Simulation:
         """The fixed layout with its objects and wall styles; touching objects has no effect."""
         from wmkit_envs.maze3d.rooms import draw_two_rooms
         from wmkit_envs.maze3d.simulation import Simulation
 
-        return Simulation(draw_two_rooms(draw.streams()[0]), goal_rng=None)
+        return Simulation(draw_two_rooms(seed.streams()[0]), goal_rng=None)
 
-    def walk(self, draw: Draw, length: int) -> Simulation:
+    def walk(self, seed: EpisodeSeed, length: int) -> Simulation:
         """The whole script, whatever the length."""
         from wmkit_envs.maze3d.rooms import walk_two_rooms
 
-        return walk_two_rooms(lambda: self.begin(draw), draw.streams()[2])
-
-
-def _ray_maze(size: int, targets: int, steps: int, max_rooms: int = 6, room_max_size: int = 5) -> RayMaze:
-    return RayMaze(
-        name=f"ray_maze_{size}x{size}",
-        id=f"wmkit/RayMaze-{size}x{size}-v0",
-        episode_length=steps + 1,
-        context_length=steps // 2 + 1,
-        size=size,
-        targets=targets,
-        max_rooms=max_rooms,
-        room_max_size=room_max_size,
-    )
-
-
-RAY_MAZE_9X9 = _ray_maze(9, targets=3, steps=1000)
-RAY_MAZE_11X11 = _ray_maze(11, targets=4, steps=2000)
-RAY_MAZE_13X13 = _ray_maze(13, targets=5, steps=3000)
-RAY_MAZE_15X15 = _ray_maze(15, targets=6, steps=4000, max_rooms=9, room_max_size=3)
-
-RAY_TWO_ROOMS = RayTwoRooms(name="ray_two_rooms", id="wmkit/RayTwoRooms-v0", episode_length=501, context_length=301)
-
-RAY_WORLDS: tuple[RayWorld, ...] = (RAY_MAZE_9X9, RAY_MAZE_11X11, RAY_MAZE_13X13, RAY_MAZE_15X15, RAY_TWO_ROOMS)
+        return walk_two_rooms(lambda: self.begin(seed), seed.streams()[2])

@@ -17,53 +17,68 @@ published: what is not known of it is a field whose docstring says "guess".
 from __future__ import annotations
 
 import dataclasses
-import re
+import numbers
 from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from wmkit_envs.video.digits import NAMES, SIDE, Digits, load_digits, source_of
-from wmkit_envs.world import Draw, Episode, World
+from wmkit_envs.world import Episode, EpisodeSeed, World, check_integer
 
-PICTURE = 64
-"""Pixels on a side, as published."""
-SPEEDS = {"": 1.0, "slow": 1 / 3, "fast": 3.0}
-NAME = r"moving_mnist(?:_(slow|fast))?(?:_(32|64)px)?"
-ID = r"wmkit/MovingMNIST(Slow|Fast)?(?:-(32)px)?-v0"
+USUAL_SIDE = 64
+"""Pixels on a side of the image, as published."""
+SLOW, FAST = 1 / 3, 3.0
+"""The speeds of TALD's section on speed."""
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class MovingMnist(World):
-    """A video without actions: `action` is (T, 0), reward 0. No Gymnasium environment, for nothing acts in it."""
+    """A video without actions: `action` is (T, 0), reward 0. No Gymnasium environment, for nothing acts in it.
 
-    channels: ClassVar[int] = 1
-    image_shape: tuple[int, int, int] = (1, PICTURE, PICTURE)
-    """Or (1, 32, 32): everything half as large, speeds too."""
-    action_dim: int = 0
+    1000 observations, of which 36 are context.
+    """
+
+    action_dim: ClassVar[int] = 0
+    in_stem: ClassVar[tuple[str, ...]] = ("speed",)
+    speed: float = 1.0
+    """Factor on the speed of every digit; 1/3 and 3 in TALD's section on speed."""
+    side: int = USUAL_SIDE
+    """Pixels on a side of the image: 64, or 32, where everything is half as large, speeds too."""
     digits: int = 2
-    speed_factor: float = 1.0
-    """1/3 and 3 in TALD's section on speed."""
+    """Digits in the image, at least 1."""
     speeds: tuple[float, ...] = (2.0, 3.0, 4.0, 5.0, 6.0)
-    """Pixels of a 64x64 picture per frame, uniformly drawn for each digit. Published: 2 to 6; guess: whole numbers,
+    """Pixels of a 64x64 image per frame, uniformly drawn for each digit. Published: 2 to 6; guess: whole numbers,
     in a direction that is uniform on the circle."""
     mnist: str | None = None
     """Folder of MNIST's idx files; None: see `wmkit_envs.video.digits.load_digits`."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.image_shape[1:] not in ((32, 32), (64, 64)):
-            raise ValueError(f"image_shape: expected (1, 64, 64) or (1, 32, 32), got {self.image_shape}")
-        if self.digits < 1 or self.speed_factor < 0 or not self.speeds or min(self.speeds) < 0:
-            raise ValueError(
-                "Expected at least one digit, a speed_factor of at least 0 and speeds of at least 0, got "
-                f"digits={self.digits}, speed_factor={self.speed_factor}, speeds={self.speeds}"
-            )
+        check_integer("digits", self.digits, 1)
+        if self.side not in (32, 64):
+            raise ValueError(f"side: expected 64 or 32 pixels, got {self.side!r}")
+        if not isinstance(self.speed, numbers.Real) or not 0 <= self.speed < np.inf:
+            raise ValueError(f"speed: expected a factor of at least 0, got {self.speed!r}")
+        if not isinstance(self.speeds, tuple) or not self.speeds or not all(0 <= one < np.inf for one in self.speeds):
+            raise ValueError(f"speeds: expected one or more of at least 0, got {self.speeds!r}")
 
     @property
-    def registration(self) -> dict[str, Any]:
-        """None: raises `ValueError`."""
-        raise ValueError(f"{self.name} is a video, in which nothing acts: use generate(), there is no environment")
+    def stem(self) -> str:
+        speed = {1.0: "", SLOW: "_slow", FAST: "_fast"}.get(self.speed, f"_speed{self.speed}")
+        return f"moving_mnist{speed}"
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        return 1, self.side, self.side
+
+    @property
+    def episode_length(self) -> int:
+        return 1000
+
+    @property
+    def context_length(self) -> int:
+        return 36
 
     @property
     def local_data(self) -> dict[str, Any]:
@@ -73,7 +88,7 @@ class MovingMnist(World):
     @property
     def digit_side(self) -> int:
         """Pixels on a side of a digit's picture, margin included."""
-        return SIDE * self.image_shape[1] // PICTURE
+        return SIDE * self.side // USUAL_SIDE
 
     def generate(self, *, seed: int, split: str = "train", index: int = 0, length: int | None = None) -> Episode:
         """One episode, see `World.generate`; no picture of a digit is in two splits. Of K digits it also holds
@@ -84,7 +99,7 @@ class MovingMnist(World):
         split, index) at another speed or size shows the same digits on the same paths.
         """
         length = self.checked_length(length)
-        look, _, motion = Draw(seed, split, index).streams()
+        look, _, motion = EpisodeSeed(seed, split, index).streams()
         known = load_digits(self.mnist, split, self.digit_side)
         chosen = look.integers(len(known.label), size=self.digits)
         left, velocity = self._move(motion, length)
@@ -103,40 +118,22 @@ class MovingMnist(World):
 
     def _move(self, rng: np.random.Generator, length: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Upper left corners and velocities, (T, K, 2) each."""
-        room, scale = self.image_shape[1] - self.digit_side, self.image_shape[1] / PICTURE
+        room, scale = self.side - self.digit_side, self.side / USUAL_SIDE
         start = rng.uniform(0, room, (self.digits, 2))
         angle = rng.uniform(-np.pi, np.pi, self.digits)
-        speed = rng.choice(self.speeds, self.digits) * scale * self.speed_factor
+        speed = rng.choice(self.speeds, self.digits) * scale * self.speed
         velocity = speed[:, None] * np.stack([np.cos(angle), np.sin(angle)], axis=-1)
         way = np.mod(start + velocity * np.arange(length)[:, None, None], 2 * room)
         return room - np.abs(room - way), np.where(way < room, velocity, -velocity)
 
     def _picture(self, known: Digits, chosen: NDArray[np.int64], left: NDArray[np.float64]) -> NDArray[np.uint8]:
         """(T, H, W, 1): the sum of the digits, at most 255."""
-        side, room = self.image_shape[1], self.image_shape[1] - self.digit_side
+        room = self.side - self.digit_side
         corner = np.rint(left).astype(np.int64)
-        total = np.zeros((len(left), side, side), np.uint8)
+        total = np.zeros((len(left), self.side, self.side), np.uint8)
         for k, number in enumerate(chosen):
             # a window of the digit on a wide black ground, as far from its corner as the digit is from the picture's
-            windows = np.lib.stride_tricks.sliding_window_view(np.pad(known.image[number], room), (side, side))
+            windows = np.lib.stride_tricks.sliding_window_view(np.pad(known.image[number], room), (self.side,) * 2)
             moved = windows[room - corner[:, k, 1], room - corner[:, k, 0]]
             total += np.minimum(moved, 255 - total)
         return total[..., None]
-
-
-def moving_mnist(speed: str = "", side: int = PICTURE, **settings: Any) -> MovingMnist:
-    """The world of a speed, "", "slow" or "fast", with pictures of 64 or 32 pixels; settings: its fields."""
-    size = "" if side == PICTURE else f"{side}px"
-    own: dict[str, Any] = {
-        "name": "_".join(filter(None, ("moving_mnist", speed, size))),
-        "id": "-".join(filter(None, (f"wmkit/MovingMNIST{speed.capitalize()}", size, "v0"))),
-        "image_shape": (1, side, side),
-        "speed_factor": SPEEDS[speed],
-    }
-    return MovingMnist(**{**own, "episode_length": 1000, "context_length": 36} | settings)
-
-
-def find_moving_mnist(name: str) -> MovingMnist | None:
-    """The world of a short name or an id; None for any other name."""
-    match = re.fullmatch(NAME, name) or re.fullmatch(ID, name)
-    return moving_mnist((match[1] or "").lower(), int(match[2] or PICTURE)) if match else None

@@ -63,7 +63,12 @@ def test_what_was_written_is_read(list_source, tmp_path_factory, data, lengths, 
 
 
 def test_an_archive_says_where_it_came_from(archive):
-    assert EpisodeStore(archive).origin == {"world": "toy", "seed": 7, "split": "train", "length": None}
+    assert EpisodeStore(archive).origin == {
+        "world": {"name": "toy", "fault": "", "wide": 12},
+        "seed": 7,
+        "split": "train",
+        "length": None,
+    }
     attributes = dict(zarr.open_group(archive, mode="r").attrs)["wmkit_episodes"]
     assert attributes["lengths"] == [23] * 4
     assert attributes["offsets"] == [0, 64, 128, 192]

@@ -5,8 +5,9 @@ import torch
 import wmkit_envs.grid.atlas
 from wmkit.data import CachedEpisodes, EpisodeStore, GeneratedEpisodes, WholeEpisodes, build_cache, write_archive
 from wmkit.data.store.tiles import render_tiles, with_pictures, without_pictures
+from wmkit_envs import DistractingMemory
 
-WORLD = "distracting_memory_16_4px"
+WORLD = DistractingMemory(width=16, tile=4)
 
 
 def test_stored_episodes_of_tiles_come_back_whole_without_their_pictures_on_disk(tmp_path):

@@ -66,7 +66,7 @@ def test_the_order_does_not_depend_on_the_number_of_workers(workers):
 def test_a_worlds_exception_names_the_worker_the_episode_and_the_cause():
     with WholeEpisodes(GeneratedEpisodes("toy_raises", seed=0), 4, workers=2) as sampler:
         processes = pids(sampler)
-        with pytest.raises(WorkerError, match=r"(?s)Worker \d.*episode 5 of world 'toy_raises'.*no such maze"):
+        with pytest.raises(WorkerError, match=r"(?s)Worker \d.*episode 5 of world 'toy_12_raises'.*no such maze"):
             next(sampler), next(sampler)
     assert all(gone(pid) for pid in processes)
 
@@ -74,7 +74,7 @@ def test_a_worlds_exception_names_the_worker_the_episode_and_the_cause():
 def test_a_worker_that_dies_is_reported_with_its_episode():
     with WholeEpisodes(GeneratedEpisodes("toy_dies", seed=0), 6, workers=2) as sampler:
         with pytest.raises(
-            WorkerError, match=r"Worker \d .pid \d+., .*episode 5 of world 'toy_dies'.*killed by SIGKILL"
+            WorkerError, match=r"Worker \d .pid \d+., .*episode 5 of world 'toy_12_dies'.*killed by SIGKILL"
         ):
             next(sampler)
 
@@ -131,8 +131,9 @@ def test_a_worker_answers_requests_until_the_other_end_closes():
     thread = threading.Thread(target=_serve_until_closed, args=(theirs,))
     thread.start()
     arguments = {"seed": 0, "split": "train", "length": 3}
+    world = {"module": "wmkit_toy_worlds", "family": "Toy", "settings": {"fault": "raises"}}
     with ours:
-        worker.send(ours, {"path": sys.path, "world": "wmkit_toy_worlds:RAISING", "arguments": arguments})
+        worker.send(ours, {"path": sys.path, "world": world, "arguments": arguments})
         worker.send(ours, {"index": 5})
         message, arrays = worker.receive(ours)
         assert "KeyError: 'no such maze'" in message["error"]

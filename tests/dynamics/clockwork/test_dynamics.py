@@ -170,10 +170,14 @@ def test_sequential_cell_steps_of_a_hundred_frames(factor: int, number: int, mon
     assert len(calls) == number
 
 
-@pytest.mark.parametrize("windows", ["causal", "smoothing"])
 @pytest.mark.parametrize("core", ["plain_gru", "gru", "s4", "s4d", "s5", "lru", "transformer_xl"])
-def test_levels_over_every_backbone_keep_the_laws(core: str, windows: str) -> None:
-    check_dynamics(make(strides=[1, 2, 4], core=core, windows=windows))
+def test_levels_over_every_backbone_keep_the_laws(core: str) -> None:
+    check_dynamics(make(strides=[1, 2, 4], core=core))
+
+
+@pytest.mark.parametrize("core", ["plain_gru", "s4"])
+def test_levels_that_read_ahead_keep_the_laws(core: str) -> None:
+    check_dynamics(make(strides=[1, 2, 4], core=core, windows="smoothing"))
 
 
 @pytest.mark.parametrize("variant", VARIANTS)

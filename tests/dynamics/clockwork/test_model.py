@@ -286,9 +286,12 @@ def squares() -> Batch:
     return dataclasses.replace(make_batch(6, rows=8), image=image)
 
 
-@pytest.mark.parametrize("preset", VIDEO)
+@pytest.mark.parametrize("preset", [name for name in VIDEO if not name.startswith("tald")])
 def test_every_video_preset_overfits_eight_clips(preset: str) -> None:
-    """With its own output and deviation, within 600 steps: what it reads, and what it imagines from three frames."""
+    """With its own output and deviation, within 600 steps: what it reads, and what it imagines from three frames.
+
+    TALD's differ from CW-VAE's by their learning rate only.
+    """
     model = small(preset, units=16, depth=8, width=16, level_units=16)
     batch = squares()
     truth = to_unit(batch.image)

@@ -55,7 +55,7 @@ def test_an_atlas_is_drawn_once_and_cannot_be_changed() -> None:
 
 @pytest.mark.parametrize("size", [3, 65])
 def test_sizes_that_cannot_be_drawn_are_refused(size: int) -> None:
-    with pytest.raises(ValueError, match="tile_size"):
+    with pytest.raises(ValueError, match="tile: expected"):
         make_atlas(size)
 
 

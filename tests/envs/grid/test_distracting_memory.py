@@ -1,26 +1,22 @@
 """Distracting Memory: the map, the script, and what the reward depends on."""
 
-import dataclasses
-
 import numpy as np
 import pytest
 
-from wmkit_envs import WORLDS, find_world
-from wmkit_envs.grid.distracting_memory import DistractingMemory, distracting_memory
+from wmkit_envs import DistractingMemory
 from wmkit_envs.grid.tiles import EMPTY, NUM_COLORS, SQUARE, WALL
-from wmkit_envs.world import Draw, Episode
+from wmkit_envs.world import Episode, EpisodeSeed
 
 
 @pytest.fixture(scope="module")
 def many() -> Episode:
     """10,000 episodes: a share of all of them is off by 0.005, one standard deviation."""
-    return distracting_memory(16).generate_batch(seed=1, indices=range(10_000))
+    return DistractingMemory(width=16).generate_batch(seed=1, indices=range(10_000))
 
 
 @pytest.mark.parametrize(("width", "context", "query"), [(100, 199, 51), (200, 399, 101), (400, 799, 201)])
 def test_published_lengths_and_the_return_to_the_start(width: int, context: int, query: int) -> None:
-    world = WORLDS[f"distracting_memory_{width}"]
-    assert isinstance(world, DistractingMemory)
+    world = DistractingMemory(width=width)
     episodes = world.generate_batch(seed=0, indices=range(200))
     assert episodes["tiles"].shape == (200, context + query, 5, 5)
     assert (episodes["context_length"] == context).all()
@@ -61,22 +57,22 @@ def test_the_query_alone_does_not_tell_the_reward(many: Episode) -> None:
 
 
 def test_the_map_and_the_final_turn_are_drawn_from_streams_of_their_own() -> None:
-    class Mixed(Draw):
+    class Mixed(EpisodeSeed):
         """Draws its scene from seed 0 and its policy from seed 1."""
 
         def streams(self) -> tuple[np.random.Generator, np.random.Generator, np.random.Generator]:
             scene, goals, _ = super().streams()
-            return scene, goals, Draw(1, self.split, self.index).streams()[2]
+            return scene, goals, EpisodeSeed(1, self.split, self.index).streams()[2]
 
-    world = distracting_memory(8)
+    world = DistractingMemory(width=8)
     for index in range(40):
-        scene, policy, mixed = Draw(0, index=index), Draw(1, index=index), Mixed(0, index=index)
+        scene, policy, mixed = EpisodeSeed(0, index=index), EpisodeSeed(1, index=index), Mixed(0, index=index)
         np.testing.assert_array_equal(world.begin(mixed).cells, world.begin(scene).cells)
         np.testing.assert_array_equal(world.script(mixed), world.script(policy))
 
 
 def test_the_sample_is_seen_in_the_context_and_not_in_the_query() -> None:
-    world = distracting_memory(40)
+    world = DistractingMemory(width=40)
     episodes = world.generate_batch(seed=2, indices=range(50))
     away = np.abs(episodes["agent_pos"] - episodes["sample_pos"][:, None]).max(-1)
     assert (away[:, : world.context_length].min(1) <= 2).all()
@@ -86,8 +82,8 @@ def test_the_sample_is_seen_in_the_context_and_not_in_the_query() -> None:
 
 
 def test_distractors_fill_half_of_the_hall_with_four_colours() -> None:
-    world = distracting_memory(100)
-    maps = np.stack([world.begin(Draw(3, "train", index)).cells for index in range(300)])
+    world = DistractingMemory(width=100)
+    maps = np.stack([world.begin(EpisodeSeed(3, "train", index)).cells for index in range(300)])
     hall = maps[:, 4, 4:97]
     squares = hall[hall >= SQUARE] - SQUARE
     assert abs(len(squares) / hall.size - 0.5) < 0.02
@@ -96,7 +92,7 @@ def test_distractors_fill_half_of_the_hall_with_four_colours() -> None:
 
 
 def test_targets_differ_and_every_sample_cell_is_used() -> None:
-    world = distracting_memory(8)
+    world = DistractingMemory(width=8)
     episodes = world.generate_batch(seed=4, indices=range(500))
     assert (episodes["target_colors"][:, 0] != episodes["target_colors"][:, 1]).all()
     assert set(map(tuple, episodes["sample_pos"].astype(int).tolist())) == set(world.sample_cells)
@@ -119,26 +115,22 @@ def test_the_map_has_the_rooms_of_the_video() -> None:
     squares = set(range(SQUARE, SQUARE + NUM_COLORS))
     allowed = {"#": {WALL}, ".": {EMPTY}, "T": squares, "s": squares | {EMPTY}, "d": squares | {EMPTY}}
     for index in range(20):
-        cells = distracting_memory(20).begin(Draw(0, "train", index)).cells
+        cells = DistractingMemory(width=20).begin(EpisodeSeed(0, "train", index)).cells
         assert cells.shape == (9, 20)
         for (y, x), tile in np.ndenumerate(cells):
             assert tile in allowed[rows[y][x]], (x, y)
 
 
-@pytest.mark.parametrize("width", [6, 15, 0])
-def test_widths_that_cannot_be_are_refused(width: int) -> None:
-    with pytest.raises(ValueError, match="even width of at least 8"):
-        distracting_memory(width)
-
-
-def test_a_width_changed_behind_the_lengths_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"distracting_memory\(32\)"):
-        dataclasses.replace(distracting_memory(16), width=32)
-
-
 @pytest.mark.parametrize(
     ("setting", "value"),
     [
+        ("width", 6),
+        ("width", 15),
+        ("width", 0),
+        ("width", 16.0),
+        ("tile", 3),
+        ("tile", 65),
+        ("tile", 4.0),
         ("distractor_rate", 7),
         ("distractor_rate", float("nan")),
         ("distractor_colors", ()),
@@ -157,45 +149,15 @@ def test_a_width_changed_behind_the_lengths_is_refused() -> None:
         ("target_colors", None),
         ("target_colors", "red"),
         ("target_colors", (["red"], "blue")),
-        ("image_shape", 20),
-        ("image_shape", (3, 20)),
-        ("image_shape", (3, 20.0, 20.0)),
     ],
 )
 def test_settings_that_make_no_world_are_refused_by_name(setting: str, value: object) -> None:
     with pytest.raises(ValueError, match=f"{setting}: expected .* got"):
-        distracting_memory(16, **{setting: value})
+        DistractingMemory(**{"width": 16, setting: value})
 
 
 def test_settings_change_what_is_drawn() -> None:
-    bare = distracting_memory(16, distractor_rate=0.0, target_colors=("red", "blue"))
+    bare = DistractingMemory(width=16, distractor_rate=0.0, target_colors=("red", "blue"))
     episodes = bare.generate_batch(seed=0, indices=range(20))
     assert set(np.unique(episodes["target_colors"])) == {0, 2}
     assert (episodes["map_tiles"][:, 4, 4:13] == 0).all()
-
-
-def test_a_name_tells_what_is_not_usual_and_nothing_else() -> None:
-    assert distracting_memory(16, distractor_rate=0.5, image_shape=(3, 40, 40)) == distracting_memory(16)
-    listed = distracting_memory(16, target_colors=["red", "blue"], sample_cells=[[3, 5]], image_shape=[3, 20, 20])
-    assert listed.name == "distracting_memory_16_4px(target_colors=('red','blue'),sample_cells=((3,5),))"
-    assert hash(listed) == hash(find_world(listed.name))
-    assert find_world(listed.name) == listed
-
-
-@pytest.mark.parametrize(
-    ("ending", "message"),
-    [
-        ("(distractor_rate=1+)", "write settings as in"),
-        ("(0.2)", "not all of them are key=value"),
-        ("(distractor_rate=0.2", "write settings as in"),
-        ("(distractor_rate=rate)", "write settings as in"),
-        ("()(distractor_rate=0.2)()", "write settings as in|no setting|key=value"),
-        ("(image_shape=(3,20,20))", "as in distracting_memory_16_4px"),
-        ("(rate=0.2)", "rate is no setting of distracting_memory_16"),
-        ("(width=18)", "width is no setting of distracting_memory_16"),
-        ("(distractor_rate=7)", "expected a probability"),
-    ],
-)
-def test_settings_in_a_name_that_make_no_world_are_refused(ending: str, message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        find_world(f"distracting_memory_16{ending}")

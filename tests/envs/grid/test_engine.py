@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wmkit_envs import find_world
+from wmkit_envs import DistractingMemory, MultiDoorsKeys
 from wmkit_envs.grid import engine
 from wmkit_envs.grid.actions import DONE, DROP, FORWARD, NUM_ACTIONS, PICK_UP, TOGGLE, TURN_LEFT, TURN_RIGHT
 from wmkit_envs.grid.atlas import render_tiles
@@ -18,21 +18,21 @@ from wmkit_envs.grid.env import GridEnv
 from wmkit_envs.grid.scene import GridScene, walled
 from wmkit_envs.grid.tiles import DOWN, EMPTY, KEY, LOCKED, OPEN, RIGHT, SQUARE, WALL
 from wmkit_envs.grid.world import GridWorld
-from wmkit_envs.world import Draw
+from wmkit_envs.world import EpisodeSeed
 
 
-def assert_agrees_with_minigrid(env: GridEnv, draw: Draw, actions: np.ndarray) -> None:
+def assert_agrees_with_minigrid(env: GridEnv, seed: EpisodeSeed, actions: np.ndarray) -> None:
     """Pictures, rewards, ends and ground truth of the same actions, until the episode ends."""
     world = env.world
-    record = engine.play([world.begin(draw)], actions[None])
+    record = engine.play([world.begin(seed)], actions[None])
     pictures = render_tiles(record.tiles[0], world.atlas)
     truth = world.step_truth(record.watched[0], record.keys[0])
     reward, terminated = 0.0, False
-    picture, info = env.reset(seed=draw.seed, options={"split": draw.split, "index": draw.index})
+    picture, info = env.reset(seed=seed.seed, options={"split": seed.split, "index": seed.index})
     for time in range(len(actions) + 1):
         if time:
             picture, reward, terminated, _, info = env.step(actions[time - 1])
-        where = f"{world.name}, {draw}, step {time}"
+        where = f"{world.name}, {seed}, step {time}"
         np.testing.assert_array_equal(picture, pictures[time], err_msg=where)
         assert (reward, terminated) == (record.reward[0, time], record.terminal[0, time]), where
         np.testing.assert_array_equal(info["agent_pos"], record.pose[0, time, :2], err_msg=where)
@@ -43,40 +43,41 @@ def assert_agrees_with_minigrid(env: GridEnv, draw: Draw, actions: np.ndarray) -
             return
 
 
-NAMES = (
-    "distracting_memory_8_4px",
-    "distracting_memory_16",
-    "multi_doors_keys_2_4px",
-    "multi_doors_keys_3",
-    "distracting_memory_40",
+TWO_KEYS = MultiDoorsKeys(keys=2, tile=4)
+WORLDS: tuple[GridWorld, ...] = (
+    DistractingMemory(width=8, tile=4),
+    DistractingMemory(width=16),
+    TWO_KEYS,
+    MultiDoorsKeys(keys=3),
+    DistractingMemory(width=40),
 )
-ENVS = {name: GridEnv(name) for name in NAMES}
+ENVS = {world.name: GridEnv(world) for world in WORLDS}
 
 
-def noisy(world: GridWorld, draw: Draw, noise: float, rng: np.random.Generator) -> np.ndarray:
+def noisy(world: GridWorld, seed: EpisodeSeed, noise: float, rng: np.random.Generator) -> np.ndarray:
     """The script, with each action replaced by a random one with probability `noise`."""
-    actions = world.script(draw)
+    actions = world.script(seed)
     return np.where(rng.random(len(actions)) < noise, rng.integers(NUM_ACTIONS, size=len(actions)), actions)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", ENVS)
 def test_the_rules_agree_with_minigrid_on_a_hundred_episodes_on_the_script_and_off_it(name: str) -> None:
     env = ENVS[name]
     for index in range(100):
         noise = (0.0, 0.02, 0.2, 1.0)[index % 4]
-        draw = Draw(5, "test", index)
-        assert_agrees_with_minigrid(env, draw, noisy(env.world, draw, noise, np.random.default_rng(index)))
+        seed = EpisodeSeed(5, "test", index)
+        assert_agrees_with_minigrid(env, seed, noisy(env.world, seed, noise, np.random.default_rng(index)))
 
 
-@pytest.mark.parametrize("name", ["distracting_memory_400", "multi_doors_keys_7"])
-def test_the_rules_agree_with_minigrid_at_the_largest_published_sizes(name: str) -> None:
-    env, draw = GridEnv(name), Draw(5, "test", 0)
-    assert_agrees_with_minigrid(env, draw, noisy(env.world, draw, 0.0, np.random.default_rng(0)))
+@pytest.mark.parametrize("world", [DistractingMemory(width=400), MultiDoorsKeys(keys=7)], ids=lambda world: world.name)
+def test_the_rules_agree_with_minigrid_at_the_largest_published_sizes(world: GridWorld) -> None:
+    env, seed = GridEnv(world), EpisodeSeed(5, "test", 0)
+    assert_agrees_with_minigrid(env, seed, noisy(env.world, seed, 0.0, np.random.default_rng(0)))
 
 
 @given(st.lists(st.sampled_from([TURN_LEFT, TURN_RIGHT, *[FORWARD] * 4, PICK_UP, TOGGLE, DROP, DONE]), max_size=60))
 def test_the_rules_agree_with_minigrid_on_any_actions(actions: list[int]) -> None:
-    assert_agrees_with_minigrid(ENVS["multi_doors_keys_2_4px"], Draw(6), np.array(actions, np.int64))
+    assert_agrees_with_minigrid(ENVS[TWO_KEYS.name], EpisodeSeed(6), np.array(actions, np.int64))
 
 
 def yard(**things: int) -> GridScene:
@@ -124,12 +125,11 @@ def test_nothing_happens_after_the_end() -> None:
 
 
 def test_episodes_do_not_see_their_neighbours() -> None:
-    world = find_world("multi_doors_keys_3")
-    assert isinstance(world, GridWorld)
-    draws = [Draw(0, "train", index) for index in range(3)]
-    together = engine.play([world.begin(draw) for draw in draws], np.stack([world.script(draw) for draw in draws]))
-    for row, draw in enumerate(draws):
-        alone = engine.play([world.begin(draw)], world.script(draw)[None])
+    world = MultiDoorsKeys(keys=3)
+    seeds = [EpisodeSeed(0, "train", index) for index in range(3)]
+    together = engine.play([world.begin(seed) for seed in seeds], np.stack([world.script(seed) for seed in seeds]))
+    for row, seed in enumerate(seeds):
+        alone = engine.play([world.begin(seed)], world.script(seed)[None])
         for one, all_of_them in zip(alone, together, strict=True):
             np.testing.assert_array_equal(one[0], all_of_them[row])
 
@@ -139,8 +139,8 @@ import sys
 import numpy as np
 import wmkit_envs
 
-episodes = wmkit_envs.find_world("multi_doors_keys_2").generate_batch(seed=0, indices=range(3))
-memory = wmkit_envs.find_world("distracting_memory_8").generate_batch(seed=0, indices=range(3))
+episodes = wmkit_envs.MultiDoorsKeys(keys=2).generate_batch(seed=0, indices=range(3))
+memory = wmkit_envs.DistractingMemory(width=8).generate_batch(seed=0, indices=range(3))
 np.savez(sys.argv[1], tiles=episodes["tiles"], doors=episodes["door_open"], reward=memory["reward"])
 """
 

@@ -11,24 +11,27 @@ from minigrid.core.grid import Grid
 from minigrid.core.world_object import Floor, Goal
 from minigrid.minigrid_env import MiniGridEnv
 
-import wmkit_envs
+from wmkit_envs import DistractingMemory, MultiDoorsKeys
 from wmkit_envs.grid.env import GridEnv, Square, object_of, tile_of
-from wmkit_envs.grid.multi_doors_keys import multi_doors_keys
 from wmkit_envs.grid.tiles import AGENT, NUM_TILES, SQUARE
 from wmkit_envs.grid.vector_env import GridVectorEnv
+from wmkit_envs.grid.world import GridWorld
 
 
-@pytest.mark.parametrize("name", ["distracting_memory_16", "distracting_memory_100", "multi_doors_keys_2"])
-def test_a_world_of_any_size_can_be_made_and_passes_gymnasiums_checker(name: str) -> None:
-    env = gymnasium.make(wmkit_envs.register(name), render_mode="rgb_array")
+@pytest.mark.parametrize(
+    ("env_id", "settings"),
+    [("DistractingMemory", {"width": 16}), ("DistractingMemory-100", {}), ("MultiDoorsKeys", {"keys": 2, "tile": 4})],
+)
+def test_a_world_of_any_size_can_be_made_and_passes_gymnasiums_checker(env_id: str, settings: dict[str, int]) -> None:
+    env = gymnasium.make(f"wmkit/{env_id}-v0", render_mode="rgb_array", **settings)
     assert isinstance(env.unwrapped, MiniGridEnv)
     check_env(env.unwrapped, skip_render_check=False)
 
 
-@pytest.mark.parametrize("name", ["distracting_memory_16", "multi_doors_keys_3"])
-def test_the_generated_actions_lead_to_the_generated_episode(name: str) -> None:
-    episode = wmkit_envs.generate(name, seed=4, split="test", index=3)
-    env = GridEnv(name)
+@pytest.mark.parametrize("world", [DistractingMemory(width=16), MultiDoorsKeys()], ids=lambda world: world.name)
+def test_the_generated_actions_lead_to_the_generated_episode(world: GridWorld) -> None:
+    episode = world.generate(seed=4, split="test", index=3)
+    env = GridEnv(world)
     image, info = env.reset(seed=4, options={"split": "test", "index": 3})
     reward, terminated = 0.0, False
     for step in range(len(episode["image"])):
@@ -42,7 +45,7 @@ def test_the_generated_actions_lead_to_the_generated_episode(name: str) -> None:
 
 
 def test_a_generated_batch_holds_the_generated_episodes() -> None:
-    world = wmkit_envs.find_world("multi_doors_keys_3_4px")
+    world = MultiDoorsKeys(tile=4)
     batch = world.generate_batch(seed=1, split="valid", indices=[7, 2], length=90)
     for row, index in enumerate([7, 2]):
         episode = world.generate(seed=1, split="valid", index=index, length=90)
@@ -56,62 +59,63 @@ def test_a_generated_batch_holds_the_generated_episodes() -> None:
 
 
 def test_a_plain_reset_goes_on_to_the_next_episode_of_the_seed() -> None:
-    env = GridEnv("distracting_memory_16")
+    env = GridEnv(DistractingMemory(width=16))
     env.reset(seed=2)
     env.reset()
     _, info = env.reset(options={"split": "valid"})
-    expected = wmkit_envs.generate("distracting_memory_16", seed=2, split="valid", index=2, length=1)
+    expected = DistractingMemory(width=16).generate(seed=2, split="valid", index=2, length=1)
     for key in ("target_colors", "sample_pos"):
         np.testing.assert_array_equal(info[key], expected[key])
 
 
 def test_environments_without_a_seed_differ() -> None:
     # Two first pictures are the same one time in ninety, eight of them never.
-    assert len({GridEnv("distracting_memory_40").reset()[0].tobytes() for _ in range(8)}) > 1
+    assert len({GridEnv(DistractingMemory(width=40)).reset()[0].tobytes() for _ in range(8)}) > 1
 
 
 def test_the_view_is_drawn_in_the_size_asked_for() -> None:
-    env = gymnasium.make("wmkit/DistractingMemory-100-v0", tile_size=4)
+    env = gymnasium.make("wmkit/DistractingMemory-100-v0", tile=4)
     assert env.reset(seed=0)[0].shape == (20, 20, 3) == env.observation_space.shape
-    assert GridEnv("distracting_memory_16_4px").observation_space.shape == (20, 20, 3)
-    assert GridEnv("distracting_memory_16").observation_space.shape == (40, 40, 3)
+    assert GridEnv(DistractingMemory(width=16, tile=4)).observation_space.shape == (20, 20, 3)
+    assert GridEnv(DistractingMemory(width=16)).observation_space.shape == (40, 40, 3)
 
 
-def test_small_worlds_are_known_from_the_start_and_tiles_are_no_part_of_an_id() -> None:
-    for env_id in ("wmkit/DistractingMemory-16-v0", "wmkit/MultiDoorsKeys-2-v0"):
-        assert gymnasium.make(env_id, tile_size=4).observation_space.shape == (20, 20, 3)
-    for name in ("distracting_memory_16_4px", "distracting_memory_16(distractor_rate=0.2)"):
-        with pytest.raises(ValueError, match=r"register 'distracting_memory_16', then say them: .*tile_size=4"):
-            wmkit_envs.register(name)
-
-
-def test_settings_reach_the_environments_and_make_a_name_of_their_own() -> None:
-    single = gymnasium.make("wmkit/DistractingMemory-16-v0", distractor_rate=0.0, tile_size=4)
-    several = gymnasium.make_vec("wmkit/DistractingMemory-16-v0", num_envs=2, distractor_rate=0.0, tile_size=4)
+def test_settings_reach_the_environments() -> None:
+    single = gymnasium.make("wmkit/DistractingMemory-v0", width=16, distractor_rate=0.0, tile=4)
+    several = gymnasium.make_vec("wmkit/DistractingMemory-v0", num_envs=2, width=16, distractor_rate=0.0, tile=4)
     for world in (single.unwrapped.world, several.world):
-        assert world.name == "distracting_memory_16_4px(distractor_rate=0.0)"
-        assert world.image_shape == (3, 20, 20)
+        assert world == DistractingMemory(width=16, distractor_rate=0.0, tile=4)
         assert (world.generate(seed=0)["map_tiles"][4, 4:13] == 0).all()
-    both = GridEnv(several.world, last_distractor=5).world
-    assert both.name == "distracting_memory_16_4px(distractor_rate=0.0,last_distractor=5)"
-    assert both.image_shape == (3, 20, 20)
+    assert GridEnv(several.world, last_distractor=5).world == several.world.with_settings(last_distractor=5)
     for make in (gymnasium.make, gymnasium.make_vec):
-        with pytest.raises(ValueError, match="distractors is no setting of distracting_memory_16"):
-            make("wmkit/DistractingMemory-16-v0", distractors=0.0)
+        with pytest.raises(
+            ValueError, match=r"distractors is no setting of DistractingMemory: expected one of .*width"
+        ):
+            make("wmkit/DistractingMemory-v0", distractors=0.0)
+
+
+def test_another_size_of_a_published_world_has_a_length_of_its_own() -> None:
+    env = gymnasium.make("wmkit/MultiDoorsKeys-3-v0", keys=2, tile=4)
+    vector = gymnasium.make_vec("wmkit/MultiDoorsKeys-3-v0", num_envs=1, keys=2, tile=4)
+    env.reset(seed=0)
+    vector.reset(seed=0)
+    steps = MultiDoorsKeys(keys=2).episode_length - 1
+    ends = [(env.step(6)[3], bool(vector.step(np.array([6]))[3][0])) for _ in range(steps)]
+    assert ends == [(False, False)] * (steps - 1) + [(True, True)]
 
 
 def test_rendering_shows_the_whole_map() -> None:
-    env = GridEnv("multi_doors_keys_3", render_mode="rgb_array")
+    env = GridEnv(MultiDoorsKeys(), render_mode="rgb_array")
     env.reset(seed=0)
     picture = env.render()
     assert picture.shape == (13 * 8, 13 * 8, 3)
-    silent = GridEnv("multi_doors_keys_3")
+    silent = GridEnv(MultiDoorsKeys())
     silent.reset(seed=0)
     assert silent.render() is None
 
 
 def test_an_episode_without_an_end_is_truncated() -> None:
-    env = gymnasium.make("wmkit/MultiDoorsKeys-3-v0", tile_size=4)
+    env = gymnasium.make("wmkit/MultiDoorsKeys-3-v0", tile=4)
     env.reset(seed=0)
     ends = [env.step(6)[2:4] for _ in range(249)]
     assert ends == [(False, False)] * 248 + [(False, True)]
@@ -146,16 +150,18 @@ def assert_same(one: dict[str, Any], other: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("mode", list(AutoresetMode), ids=lambda mode: mode.value)
-@pytest.mark.parametrize(("name", "tile_size"), [("distracting_memory_8", 4), ("multi_doors_keys_2", None)])
+@pytest.mark.parametrize(
+    ("family", "settings"), [("DistractingMemory", {"width": 8, "tile": 4}), ("MultiDoorsKeys", {"keys": 2})]
+)
 def test_the_vector_environment_is_what_gymnasium_makes_of_single_ones(
-    name: str, tile_size: int | None, mode: AutoresetMode
+    family: str, settings: dict[str, int], mode: AutoresetMode
 ) -> None:
-    env_id, size = wmkit_envs.register(name), {"tile_size": tile_size}
-    ours = gymnasium.make_vec(env_id, num_envs=3, autoreset_mode=mode, **size)
+    env_id, side = f"wmkit/{family}-v0", 5 * settings.get("tile", 8)
+    ours = gymnasium.make_vec(env_id, num_envs=3, autoreset_mode=mode, **settings)
     theirs = gymnasium.make_vec(
-        env_id, num_envs=3, vectorization_mode="sync", vector_kwargs={"autoreset_mode": mode}, **size
+        env_id, num_envs=3, vectorization_mode="sync", vector_kwargs={"autoreset_mode": mode}, **settings
     )
-    assert ours.single_observation_space.shape == (5 * (tile_size or 8), 5 * (tile_size or 8), 3)
+    assert ours.single_observation_space.shape == (side, side, 3)
     assert isinstance(ours, GridVectorEnv)
     assert ours.metadata["autoreset_mode"] is mode
     assert (ours.observation_space, ours.action_space) == (theirs.observation_space, theirs.action_space)
@@ -183,16 +189,16 @@ def test_the_vector_environment_is_what_gymnasium_makes_of_single_ones(
 
 
 def test_the_first_observation_after_an_end_is_marked_in_next_step_mode() -> None:
-    env = gymnasium.make_vec(wmkit_envs.register("multi_doors_keys_2"), num_envs=2)
-    limit = wmkit_envs.find_world("multi_doors_keys_2").episode_length - 1
+    env = gymnasium.make_vec("wmkit/MultiDoorsKeys-v0", num_envs=2, keys=2)
+    limit = MultiDoorsKeys(keys=2).episode_length - 1
     env.reset(seed=0)
     firsts = [env.step(np.array([6, 6]))[4]["is_first"].tolist() for _ in range(limit + 2)]
     assert firsts == [[False, False]] * limit + [[True, True], [False, False]]
 
 
 def test_rows_can_be_given_seeds_and_settings_of_ones_own() -> None:
-    world = multi_doors_keys(3, colors=("red", "grey"))
-    env = GridVectorEnv(2, world=world, tile_size=4)
+    world = MultiDoorsKeys(colors=("red", "grey"))
+    env = GridVectorEnv(2, world=world, tile=4)
     pictures, info = env.reset(seed=[5, None], options={"split": "test", "index": 9})
     expected = world.generate(seed=5, split="test", index=9, length=1)
     np.testing.assert_array_equal(info["door_colors"][0], expected["door_colors"])
@@ -207,34 +213,28 @@ def test_rows_can_be_given_seeds_and_settings_of_ones_own() -> None:
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        ({"world": "ray_two_rooms"}, "tile world"),
-        ({"world": "distracting_memory_9"}, "even width"),
-        ({"tile_size": 3}, "tile_size"),
+        ({"width": 9}, "even number"),
+        ({"tile": 3}, "tile: expected an integer in 4..64"),
         ({"render_mode": "human"}, "render_mode"),
     ],
 )
 def test_wrong_settings_are_refused(wrong: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        GridEnv(**({"world": "distracting_memory_16"} | wrong))
+        GridEnv(DistractingMemory(width=16), **wrong)
     if "render_mode" not in wrong:
         with pytest.raises(ValueError, match=message):
-            GridVectorEnv(2, **({"world": "distracting_memory_16"} | wrong))
+            GridVectorEnv(2, world=DistractingMemory(width=16), **wrong)
 
 
 def test_a_numpy_seed_is_a_seed_and_several_environments_draw_no_map() -> None:
-    env = GridVectorEnv(2, world="distracting_memory_8")
+    env = GridVectorEnv(2, world=DistractingMemory(width=8))
     np.testing.assert_array_equal(env.reset(seed=np.int64(3))[0], env.reset(seed=3)[0])
     with pytest.raises(ValueError, match="render_mode: only a single environment"):
-        gymnasium.make_vec("wmkit/DistractingMemory-8-v0", num_envs=2, render_mode="rgb_array")
-
-
-def test_a_ray_environment_refuses_a_tile_world() -> None:
-    with pytest.raises(ValueError, match="ray-cast"):
-        gymnasium.make("wmkit/RayTwoRooms-v0", world="distracting_memory_100")
+        gymnasium.make_vec("wmkit/DistractingMemory-v0", num_envs=2, width=8, render_mode="rgb_array")
 
 
 def test_wrong_calls_are_refused() -> None:
-    env, vector = GridEnv("distracting_memory_8"), GridVectorEnv(2, world="distracting_memory_8")
+    env, vector = GridEnv(DistractingMemory(width=8)), GridVectorEnv(2, world=DistractingMemory(width=8))
     for call in (lambda: env.step(0), env.render, lambda: vector.step(np.array([0, 0]))):
         with pytest.raises(ValueError, match="reset"):
             call()
@@ -253,14 +253,14 @@ def test_wrong_calls_are_refused() -> None:
         with pytest.raises(ValueError, match="actions"):
             vector.step(actions)
     with pytest.raises(ValueError, match="num_envs: expected an integer of at least 1, got 0"):
-        GridVectorEnv(0, world="distracting_memory_8")
+        GridVectorEnv(0, world=DistractingMemory(width=8))
     for wrong in (env, vector):
         with pytest.raises(ValueError, match="spilt"):
             wrong.reset(options={"spilt": "test"})
 
 
 def test_stepping_an_ended_row_without_autoreset_is_refused() -> None:
-    env = GridVectorEnv(1, world="distracting_memory_8", max_episode_steps=2, autoreset_mode="Disabled")
+    env = GridVectorEnv(1, world=DistractingMemory(width=8), max_episode_steps=2, autoreset_mode="Disabled")
     env.reset(seed=0)
     for _ in range(2):
         env.step(np.array([6]))
@@ -269,6 +269,6 @@ def test_stepping_an_ended_row_without_autoreset_is_refused() -> None:
 
 
 def test_a_limit_of_minus_one_is_none() -> None:
-    env = GridVectorEnv(1, world="distracting_memory_8", max_episode_steps=-1)
+    env = GridVectorEnv(1, world=DistractingMemory(width=8), max_episode_steps=-1)
     env.reset(seed=0)
     assert not any(env.step(np.array([6]))[3].any() for _ in range(40))

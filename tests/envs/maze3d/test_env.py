@@ -6,13 +6,11 @@ import pytest
 from gymnasium.utils.env_checker import check_env
 
 import wmkit_envs
-from wmkit_envs import WORLDS
+from wmkit_envs import ENVIRONMENTS, RayMaze, RayTwoRooms
 from wmkit_envs.maze3d.env import RayEnv
 
-IDS = [world.id for world in WORLDS.values()]
 
-
-@pytest.mark.parametrize("env_id", IDS)
+@pytest.mark.parametrize("env_id", ENVIRONMENTS)
 def test_gymnasiums_own_checker_passes(env_id: str) -> None:
     check_env(gymnasium.make(env_id, render_mode="rgb_array").unwrapped, skip_render_check=False)
 
@@ -20,7 +18,7 @@ def test_gymnasiums_own_checker_passes(env_id: str) -> None:
 @pytest.mark.parametrize("name", ["ray_maze_9x9", "ray_two_rooms"])
 def test_the_generated_actions_lead_to_the_generated_episode(name: str) -> None:
     episode = wmkit_envs.generate(name, seed=4, split="test", index=3, length=120)
-    env = RayEnv(name)
+    env = RayEnv(wmkit_envs.find_world(name))
     image, info = env.reset(seed=4, options={"split": "test", "index": 3})
     for step in range(120):
         reward = 0.0
@@ -34,7 +32,7 @@ def test_the_generated_actions_lead_to_the_generated_episode(name: str) -> None:
 
 
 def test_a_plain_reset_goes_on_to_the_next_episode_of_the_seed() -> None:
-    env = RayEnv("ray_maze_9x9")
+    env = RayEnv(RayMaze())
     env.reset(seed=2)
     image, _ = env.reset()
     np.testing.assert_array_equal(image, wmkit_envs.generate("ray_maze_9x9", seed=2, index=1, length=1)["image"][0])
@@ -44,22 +42,22 @@ def test_a_plain_reset_goes_on_to_the_next_episode_of_the_seed() -> None:
 
 
 def test_environments_without_a_seed_differ() -> None:
-    assert len({RayEnv("ray_maze_9x9").reset()[0].tobytes() for _ in range(4)}) > 1
+    assert len({RayEnv(RayMaze()).reset()[0].tobytes() for _ in range(4)}) > 1
 
 
-@pytest.mark.parametrize("name", ["ray_maze_9x9", "ray_two_rooms"])
-def test_an_episode_is_truncated_at_the_worlds_length(name: str) -> None:
-    env = gymnasium.make(WORLDS[name].id, image_size=8)
+@pytest.mark.parametrize("env_id", ["wmkit/RayMaze-v0", "wmkit/RayTwoRooms-v0"])
+def test_an_episode_is_truncated_at_the_worlds_length(env_id: str) -> None:
+    env, length = gymnasium.make(env_id, image_size=8), ENVIRONMENTS[env_id].episode_length
     env.reset(seed=0)
     env.action_space.seed(0)
-    for step in range(1, WORLDS[name].episode_length):
+    for step in range(1, length):
         _, _, terminated, truncated, _ = env.step(env.action_space.sample())
         assert not terminated
-        assert truncated == (step == WORLDS[name].episode_length - 1)
+        assert truncated == (step == length - 1)
 
 
 def test_info_and_pictures_are_the_callers_to_change() -> None:
-    env = RayEnv("ray_maze_9x9", render_mode="rgb_array")
+    env = RayEnv(RayMaze(), render_mode="rgb_array")
     image, info = env.reset(seed=0)
     kept = {key: value.copy() for key, value in info.items()}
     for value in info.values():
@@ -79,7 +77,7 @@ def test_vector_environments_can_be_made() -> None:
 
 
 def test_without_a_render_mode_nothing_is_rendered() -> None:
-    env = RayEnv("ray_two_rooms")
+    env = RayEnv(RayTwoRooms())
     env.reset(seed=0)
     assert env.render() is None
 
@@ -88,13 +86,14 @@ def test_without_a_render_mode_nothing_is_rendered() -> None:
     ("wrong", "message"),
     [
         ({"render_mode": "human"}, "render_mode"),
-        ({"image_size": 4}, "picture size"),
-        ({"world": "maze"}, "Unknown world"),
+        ({"image_size": 4}, "image_size"),
+        ({"size": 10}, "size: expected one of 9, 11"),
+        ({"width": 16}, "width is no setting of RayMaze"),
     ],
 )
 def test_wrong_settings_are_refused(wrong: dict[str, object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        RayEnv(**({"world": "ray_maze_9x9"} | wrong))
+        RayEnv(RayMaze(), **wrong)
 
 
 @pytest.mark.parametrize(
@@ -107,16 +106,16 @@ def test_wrong_settings_are_refused(wrong: dict[str, object], message: str) -> N
 )
 def test_wrong_resets_are_refused(arguments: dict[str, object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        RayEnv("ray_maze_9x9").reset(**arguments)
+        RayEnv(RayMaze()).reset(**arguments)
 
 
 def test_stepping_before_the_first_reset_is_refused() -> None:
     with pytest.raises(ValueError, match="reset"):
-        RayEnv("ray_maze_9x9").step(0)
+        RayEnv(RayMaze()).step(0)
 
 
 def test_an_action_that_does_not_exist_is_refused() -> None:
-    env = RayEnv("ray_maze_9x9")
+    env = RayEnv(RayMaze())
     env.reset(seed=0)
     with pytest.raises(ValueError, match="action"):
         env.step(6)

@@ -8,18 +8,18 @@ from pathlib import Path
 import numpy as np
 
 EPISODE = """
-import dataclasses, sys
+import sys
 import numpy as np
-from wmkit_envs import RAY_MAZE_9X9
-from wmkit_envs.maze3d.observation import pictures
-from wmkit_envs.world import Draw
+from wmkit_envs import RayMaze
+from wmkit_envs.maze3d.observation import images
+from wmkit_envs.world import EpisodeSeed
 
-world = dataclasses.replace(RAY_MAZE_9X9, image_shape=(3, 8, 8))
-simulation = world.walk(Draw(seed=1), 400)
+world = RayMaze(image_size=8)
+simulation = world.walk(EpisodeSeed(seed=1), 400)
 trajectory = simulation.trajectory()
 rows = slice(None, None, 10)
 thinned = type(trajectory)(*(value[rows] for value in vars(trajectory).values()))
-np.save(sys.argv[1], pictures(simulation.scene, thinned, (8, 8)))
+np.save(sys.argv[1], images(simulation.scene, thinned, (8, 8)))
 """
 
 

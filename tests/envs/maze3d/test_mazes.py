@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from wmkit_envs.maze3d.mazes import MazeShape, draw_maze
+from wmkit_envs.maze3d.policies import distances
 from wmkit_envs.maze3d.scene import OPEN, Scene, dress_walls
-from wmkit_envs.maze3d.wander import distances
 
 NINE = MazeShape(9, targets=3)
 

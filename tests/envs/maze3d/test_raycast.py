@@ -1,4 +1,4 @@
-"""What the pictures must show, stated without the renderer's own formulas where possible."""
+"""What the images must show, stated without the renderer's own formulas where possible."""
 
 import dataclasses
 import math
@@ -146,32 +146,21 @@ def test_an_object_grows_continuously_when_approached() -> None:
     assert painted[-1] > 64 * 20
 
 
-def test_a_batch_equals_its_pictures_one_by_one() -> None:
+def test_a_batch_equals_its_images_one_by_one() -> None:
     scene = hall(6, 3, objects=((4.5, 1.5), (2.5, 2.5)))
     poses = np.array([[1.5, 1.5, 0.0], [3.3, 0.4, 2.0], [5.2, 2.1, -1.0]])
     single = np.concatenate([render(scene, poses[i : i + 1]) for i in range(3)])
     np.testing.assert_array_equal(render(scene, poses), single)
 
 
-@pytest.mark.parametrize(("side", "thickness"), [(16, 1), (64, 2), (128, 4)])
-def test_the_frame_scales_with_the_picture(side: int, thickness: int) -> None:
-    color = np.array([[1, 2, 3]], np.uint8)
-    framed = render(hall(), np.array([[1.5, 0.5, 0.0]]), (side, side), color)[0]
-    plain = render(hall(), np.array([[1.5, 0.5, 0.0]]), (side, side))[0]
-    is_frame = (framed == color).all(-1)
-    assert not is_frame[thickness:-thickness, thickness:-thickness].any()
-    assert is_frame.sum() == side**2 - (side - 2 * thickness) ** 2
-    np.testing.assert_array_equal(framed[~is_frame], plain[~is_frame])
-
-
-def test_wide_pictures_show_more_to_the_sides() -> None:
+def test_wide_images_show_more_to_the_sides() -> None:
     wide, square = render(hall(), np.array([[1.5, 0.5, 0.3]]), (32, 64)), look(hall(), 1.5, 0.5, math.degrees(0.3), 32)
     np.testing.assert_array_equal(wide[0][:, 16:48], square)
 
 
 @pytest.mark.parametrize("size", [(4, 64), (64, 2000), (0, 0)])
 def test_unsupported_sizes_are_refused(size: tuple[int, int]) -> None:
-    with pytest.raises(ValueError, match="picture size"):
+    with pytest.raises(ValueError, match="image size"):
         render(hall(), np.array([[1.5, 0.5, 0.0]]), size)
 
 

@@ -5,18 +5,18 @@ import itertools
 import numpy as np
 import pytest
 
-from wmkit_envs import RAY_TWO_ROOMS
+from wmkit_envs import RayTwoRooms
 from wmkit_envs.maze3d import rooms as two_rooms
 from wmkit_envs.maze3d.kinematics import FORWARD, LEFT, RIGHT
 from wmkit_envs.maze3d.rooms import OBJECT_CELLS, START_CELLS, ScriptFailed, near_sides, turn_away
 from wmkit_envs.maze3d.scene import Pose
 from wmkit_envs.maze3d.simulation import Trajectory
-from wmkit_envs.world import Draw
+from wmkit_envs.world import EpisodeSeed
 
 
 @pytest.fixture(scope="module")
 def walks() -> list[Trajectory]:
-    return [RAY_TWO_ROOMS.walk(Draw(0, "train", index), 501).trajectory() for index in range(150)]
+    return [RayTwoRooms().walk(EpisodeSeed(0, "train", index), 501).trajectory() for index in range(150)]
 
 
 def rooms(walk: Trajectory) -> np.ndarray:
@@ -26,12 +26,12 @@ def rooms(walk: Trajectory) -> np.ndarray:
 
 
 def test_the_layout_is_two_rooms_of_nine_cells_and_a_doorway() -> None:
-    layout = RAY_TWO_ROOMS.begin(Draw(0)).scene.layout
+    layout = RayTwoRooms().begin(EpisodeSeed(0)).scene.layout
     np.testing.assert_array_equal(layout, [[1] * 7, [1, 1, 1, 0, 1, 1, 1], [1, 1, 1, 0, 1, 1, 1]])
 
 
 def test_objects_and_starts_lie_on_the_published_cells() -> None:
-    scenes = [RAY_TWO_ROOMS.begin(Draw(0, "train", index)).scene for index in range(200)]
+    scenes = [RayTwoRooms().begin(EpisodeSeed(0, "train", index)).scene for index in range(200)]
     cells = [{(int(x), int(y)) for x, y in scene.objects} for scene in scenes]
     assert all(len(found) == 3 for found in cells)
     assert set().union(*cells) == set(OBJECT_CELLS)
@@ -40,7 +40,7 @@ def test_objects_and_starts_lie_on_the_published_cells() -> None:
 
 def test_every_walk_has_301_context_and_200_query_observations(walks: list[Trajectory]) -> None:
     assert {len(walk.poses) for walk in walks} == {501}
-    episode = RAY_TWO_ROOMS.generate(seed=0)
+    episode = RayTwoRooms().generate(seed=0)
     assert int(episode["context_length"]) == 301
     assert len(episode["image"]) - int(episode["context_length"]) == 200
 
@@ -76,7 +76,7 @@ def test_only_forward_and_turns_occur_in_the_measured_shares(walks: list[Traject
 
 
 def test_touching_an_object_gives_no_reward() -> None:
-    assert not RAY_TWO_ROOMS.generate(seed=1)["reward"].any()
+    assert not RayTwoRooms().generate(seed=1)["reward"].any()
 
 
 def test_a_failed_walk_is_drawn_again(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -90,7 +90,7 @@ def test_a_failed_walk_is_drawn_again(monkeypatch: pytest.MonkeyPatch) -> None:
         walk(script)
 
     monkeypatch.setattr(two_rooms._Script, "run", fail_twice)
-    assert len(RAY_TWO_ROOMS.walk(Draw(0), 501)) == 501
+    assert len(RayTwoRooms().walk(EpisodeSeed(0), 501)) == 501
     assert len(attempts) == 3
 
 
@@ -103,7 +103,7 @@ def test_a_walk_that_cannot_succeed_ends_with_an_error(
     monkeypatch.setattr(two_rooms, change, value)
     monkeypatch.setattr(two_rooms, "MAX_WALKS", 3)
     with pytest.raises(AssertionError, match="3 walks failed"):
-        RAY_TWO_ROOMS.walk(Draw(0), 501)
+        RayTwoRooms().walk(EpisodeSeed(0), 501)
 
 
 def test_a_side_is_near_only_when_headed_for() -> None:

@@ -1,23 +1,20 @@
 """Moving MNIST: what is drawn is what the ground truth says, and the truth obeys the physics."""
 
-import dataclasses
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 
-import wmkit_envs
-from wmkit_envs import MOVING_MNIST, MOVING_MNIST_FAST, MOVING_MNIST_SLOW, VIDEOS, find_world
+from wmkit_envs import MovingMnist
 from wmkit_envs.video.digits import load_digits
-from wmkit_envs.video.moving_mnist import moving_mnist
+from wmkit_envs.video.moving_mnist import FAST, SLOW
 
-ALL = [*VIDEOS, *(f"{name}_32px" for name in VIDEOS)]
+ALL = [MovingMnist(speed=speed, side=side) for side in (64, 32) for speed in (1.0, SLOW, FAST)]
 
 
 def test_an_episode_holds_every_key_in_shape_and_type():
-    episode = MOVING_MNIST.generate(seed=0, length=50)
+    episode = MovingMnist().generate(seed=0, length=50)
     assert {key: (value.shape, value.dtype.name) for key, value in episode.items()} == {
         "image": ((50, 64, 64, 1), "uint8"),
         "action": ((50, 0), "float32"),
@@ -34,9 +31,8 @@ def test_an_episode_holds_every_key_in_shape_and_type():
     assert episode["is_first"].tolist() == [True] + [False] * 49
 
 
-@pytest.mark.parametrize("name", ALL)
-def test_the_picture_is_the_digits_at_their_places_added_and_clipped(name):
-    world = find_world(name)
+@pytest.mark.parametrize("world", ALL, ids=lambda world: world.name)
+def test_the_picture_is_the_digits_at_their_places_added_and_clipped(world):
     side = world.digit_side
     known = load_digits(None, "test", side)
     for index in range(3):
@@ -60,9 +56,8 @@ def _digit_seen_at(known, label, corner, video):
     return image.astype(int)
 
 
-@pytest.mark.parametrize("name", ALL)
-def test_digits_stay_inside_and_bounce_without_losing_a_step(name):
-    world = find_world(name)
+@pytest.mark.parametrize("world", ALL, ids=lambda world: world.name)
+def test_digits_stay_inside_and_bounce_without_losing_a_step(world):
     half, side = world.digit_side / 2, world.image_shape[1]
     episode = world.generate(seed=2)
     place, velocity = episode["digit_pos"].astype(np.float64), episode["digit_velocity"].astype(np.float64)
@@ -80,7 +75,7 @@ def test_digits_stay_inside_and_bounce_without_losing_a_step(name):
 
 def test_speeds_are_the_published_ones_times_the_factor():
     speeds = []
-    for world in (MOVING_MNIST, MOVING_MNIST_SLOW, MOVING_MNIST_FAST, find_world("moving_mnist_32px")):
+    for world in (*ALL[:3], MovingMnist(side=32)):
         velocity = [world.generate(seed=0, index=i, length=1)["digit_velocity"] for i in range(200)]
         speeds.append(np.linalg.norm(velocity, axis=-1).ravel())
     np.testing.assert_allclose(np.unique(speeds[0].round(4)), [2, 3, 4, 5, 6])
@@ -89,7 +84,7 @@ def test_speeds_are_the_published_ones_times_the_factor():
 
 
 def test_every_size_and_speed_shows_the_same_digits_on_the_same_path():
-    one, slow, small = (find_world(name).generate(seed=4) for name in (ALL[0], "moving_mnist_slow", f"{ALL[0]}_32px"))
+    one, slow, small = (world.generate(seed=4) for world in (ALL[0], ALL[1], MovingMnist(side=32)))
     np.testing.assert_array_equal(one["digit_identity"], slow["digit_identity"])
     np.testing.assert_allclose(slow["digit_pos"][::3], one["digit_pos"][:334], atol=1e-3)
     np.testing.assert_allclose(small["digit_pos"] * 2, one["digit_pos"], atol=1e-4)
@@ -97,15 +92,15 @@ def test_every_size_and_speed_shows_the_same_digits_on_the_same_path():
 
 def test_the_same_seed_gives_the_same_episode_and_another_does_not():
     draw = {"seed": 5, "split": "valid", "index": 2, "length": 20}
-    one, same = (MOVING_MNIST.generate(**draw) for _ in range(2))
+    one, same = (MovingMnist().generate(**draw) for _ in range(2))
     for key, value in one.items():
         np.testing.assert_array_equal(value, same[key])
     for change in ({"seed": 6}, {"index": 3}, {"split": "train"}):
-        assert not np.array_equal(MOVING_MNIST.generate(**draw | change)["image"], one["image"])
+        assert not np.array_equal(MovingMnist().generate(**draw | change)["image"], one["image"])
 
 
 def test_a_shorter_episode_is_the_beginning_of_the_whole_one():
-    whole, short = MOVING_MNIST.generate(seed=3), MOVING_MNIST.generate(seed=3, length=30)
+    whole, short = MovingMnist().generate(seed=3), MovingMnist().generate(seed=3, length=30)
     for key in ("image", "digit_pos", "digit_velocity"):
         np.testing.assert_array_equal(short[key], whole[key][:30])
     assert int(short["context_length"]) == 30
@@ -113,52 +108,28 @@ def test_a_shorter_episode_is_the_beginning_of_the_whole_one():
 
 def test_one_digit_or_three_can_be_shown():
     for count in (1, 3):
-        episode = moving_mnist(digits=count).generate(seed=0, length=5)
+        episode = MovingMnist(digits=count).generate(seed=0, length=5)
         assert episode["digit_pos"].shape == (5, count, 2)
         assert episode["digit_identity"].shape == (count,)
 
 
 @pytest.mark.parametrize(
-    ("name", "full", "shape"),
+    ("setting", "value"),
     [
-        ("moving_mnist", "wmkit/MovingMNIST-v0", (1, 64, 64)),
-        ("moving_mnist_slow", "wmkit/MovingMNISTSlow-v0", (1, 64, 64)),
-        ("moving_mnist_fast_32px", "wmkit/MovingMNISTFast-32px-v0", (1, 32, 32)),
-        ("moving_mnist_32px", "wmkit/MovingMNIST-32px-v0", (1, 32, 32)),
+        ("side", 48),
+        ("digits", 0),
+        ("speed", -1),
+        ("speed", np.inf),
+        ("speed", "slow"),
+        ("speeds", ()),
+        ("speeds", (-1,)),
     ],
 )
-def test_names_and_ids_lead_to_the_same_world(name, full, shape):
-    world = find_world(name)
-    assert world == find_world(full)
-    assert (world.name, world.id, world.image_shape) == (name, full, shape)
+def test_settings_that_make_no_world_are_refused_by_name(setting, value):
+    with pytest.raises(ValueError, match=f"{setting}: expected"):
+        MovingMnist(**{setting: value})
 
 
-@pytest.mark.parametrize("name", ["moving_mnist_16px", "moving_mnist_quick", "wmkit/MovingMNIST-128px-v0"])
-def test_sizes_and_speeds_that_do_not_exist_are_refused(name):
-    with pytest.raises(ValueError, match="Unknown world"):
-        find_world(name)
-
-
-@pytest.mark.parametrize(
-    "wrong",
-    [{"image_shape": (3, 64, 64)}, {"image_shape": (1, 48, 48)}, {"digits": 0}, {"speed_factor": -1}, {"speeds": ()}],
-)
-def test_worlds_that_cannot_be_are_refused(wrong):
-    with pytest.raises(ValueError, match="xpected"):
-        dataclasses.replace(MOVING_MNIST, **wrong)
-
-
-def test_a_video_is_no_environment():
-    with pytest.raises(ValueError, match="moving_mnist is a video, in which nothing acts"):
-        wmkit_envs.register("moving_mnist")
-
-
-def test_finding_the_world_does_not_load_the_library_of_digits():
-    code = "import sys, wmkit_envs; wmkit_envs.find_world('moving_mnist_32px'); assert 'sklearn' not in sys.modules"
+def test_making_the_world_does_not_load_the_library_of_digits():
+    code = "import sys, wmkit_envs; wmkit_envs.MovingMnist(side=32); assert 'sklearn' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)
-
-
-def test_the_page_has_every_video():
-    page = (Path(__file__).parents[3] / "docs" / "worlds.md").read_text()
-    for world in VIDEOS.values():
-        assert f"| `{world.name}` | `{world.id}` | 1000 | 36, 964 |" in page

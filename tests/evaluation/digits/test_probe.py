@@ -9,11 +9,11 @@ from wmkit.evaluation.digits.features import fit_feature_probe
 from wmkit.evaluation.digits.frames import CLIP_LENGTH, FrameReader, _disturbed, fit_frame_probe
 from wmkit.evaluation.digits.truth import IDENTITY, KEYS, POSITION, Digits, judge
 from wmkit.networks import to_unit
-from wmkit_envs import find_world
+from wmkit_envs import MovingMnist
 
 
 def clips(split, count, length):
-    source = GeneratedEpisodes(find_world("moving_mnist_32px"), seed=0, split=split, length=length)
+    source = GeneratedEpisodes(MovingMnist(side=32), seed=0, split=split, length=length)
     return next(WholeEpisodes(source, count, keys=KEYS))
 
 
@@ -23,7 +23,7 @@ def means(probe, x, truth):
 
 @pytest.fixture(scope="module")
 def frame_probe():
-    return fit_frame_probe(GeneratedEpisodes(find_world("moving_mnist_32px"), seed=0, length=CLIP_LENGTH), steps=200)
+    return fit_frame_probe(GeneratedEpisodes(MovingMnist(side=32), seed=0, length=CLIP_LENGTH), steps=200)
 
 
 def test_a_frame_probe_finds_and_names_digits_it_has_not_seen(frame_probe):
@@ -47,7 +47,7 @@ def test_bytes_and_floats_and_frames_out_of_range_are_read_alike(frame_probe):
 
 
 def test_a_probe_is_the_same_for_the_same_seed_and_leaves_the_global_one_alone():
-    source = GeneratedEpisodes(find_world("moving_mnist_32px"), seed=0, length=CLIP_LENGTH)
+    source = GeneratedEpisodes(MovingMnist(side=32), seed=0, length=CLIP_LENGTH)
     before = torch.random.get_rng_state()
     one, same = (fit_frame_probe(source, steps=2, seed=3) for _ in range(2))
     assert torch.equal(torch.random.get_rng_state(), before)
@@ -104,7 +104,7 @@ def test_a_constant_feature_does_no_harm():
 
 
 def test_frames_of_another_size_are_averaged():
-    small = find_world("moving_mnist_32px").generate(seed=1, length=1)["image"]
+    small = MovingMnist(side=32).generate(seed=1, length=1)["image"]
     large = torch.from_numpy(small).repeat_interleave(2, 1).repeat_interleave(2, 2)
     reader = FrameReader(1).eval()
     images = [to_unit(torch.as_tensor(image)).permute(0, 3, 1, 2) for image in (small, large)]

@@ -25,13 +25,14 @@ from wmkit.evaluation.measures.doors import (
 )
 from wmkit.evaluation.predictors import IMAGINED, INITIAL_MAP, MAJORITY
 from wmkit.evaluation.record import Measurements, frame_of
+from wmkit_envs import MultiDoorsKeys
 
 CONTEXT = 48
 
 
 @pytest.fixture(scope="module")
 def source() -> GeneratedEpisodes:
-    return GeneratedEpisodes("multi_doors_keys_2_4px", seed=0, split="test")
+    return GeneratedEpisodes(MultiDoorsKeys(keys=2, tile=4), seed=0, split="test")
 
 
 @pytest.fixture(scope="module")

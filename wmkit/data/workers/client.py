@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
+import json
 import os
 import signal
 import socket
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any, cast
 
 from wmkit.data.episode import Episode
 from wmkit.data.source import GeneratedEpisodes
 from wmkit.data.workers import server as worker
-from wmkit.data.worlds import entry_point_of
+from wmkit.data.worlds import World
 
 
 class WorkerError(RuntimeError):
@@ -25,7 +28,7 @@ class RemoteEpisodes:
 
     def __init__(self, source: GeneratedEpisodes, number: int) -> None:
         self._source, self._number = source, number
-        world = entry_point_of(source.world)
+        world = _told(source.world)
         self._socket, theirs = socket.socketpair()
         one_thread = {"OMP_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1"}
         with theirs:
@@ -37,7 +40,7 @@ class RemoteEpisodes:
                 env={**os.environ, **one_thread},
             )
         arguments = {"seed": source.seed, "split": source.split, "length": source.length}
-        worker.send(self._socket, {"path": sys.path, "world": world, "name": source.world.name, "arguments": arguments})
+        worker.send(self._socket, {"path": sys.path, "world": world, "arguments": arguments})
 
     @property
     def pid(self) -> int:
@@ -76,3 +79,23 @@ class RemoteEpisodes:
         except subprocess.TimeoutExpired:
             return "connection lost"
         return f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+
+
+def _told(world: World) -> dict[str, Any]:
+    """The arguments with which `build_world` makes the same world elsewhere; raises `ValueError` where none do."""
+    kind, instance = type(world), cast(Any, world)
+    told = {"module": kind.__module__, "family": kind.__qualname__, "settings": dataclasses.asdict(instance)}
+    try:
+        same = kind.__module__ != "__main__" and worker.build_world(**json.loads(json.dumps(told))) == world
+    except (TypeError, ValueError, AttributeError) as error:
+        raise ValueError(f"{_unknown(world)}: {error}") from error
+    if not same:
+        raise ValueError(_unknown(world))
+    return told
+
+
+def _unknown(world: World) -> str:
+    return (
+        f"World {world!r}: a worker process cannot make the same from its class and fields. Use workers=0, or define "
+        "its dataclass at the top of a module that can be imported, with fields that JSON can hold"
+    )

@@ -92,18 +92,27 @@ def serve(connection: socket.socket) -> None:
     """Answer requests for episodes until the other end closes; what a world raises goes back as text."""
     setup, _ = receive(connection)
     sys.path[:] = setup["path"]
-    module, _, attribute = setup["world"].partition(":")
     while True:
         request, _ = receive(connection)
         try:
-            found = getattr(importlib.import_module(module), attribute)
-            world = found(setup["name"]) if callable(found) else found
-            episode = world.generate(**setup["arguments"], index=request["index"])
+            episode = build_world(**setup["world"]).generate(**setup["arguments"], index=request["index"])
             check_dtypes(episode)
         except Exception:
             send(connection, {"error": traceback.format_exc()})
         else:
             send(connection, {}, episode)
+
+
+def build_world(module: str, family: str, settings: dict[str, Any]) -> Any:
+    """The world of the class `family` in `module` with these settings, of which lists become tuples."""
+    return getattr(importlib.import_module(module), family)(**{key: as_tuples(settings[key]) for key in settings})
+
+
+def as_tuples(value: Any) -> Any:
+    """Lists, as configs and JSON hold them, as tuples, within each other too; everything else as it is."""
+    if isinstance(value, list):
+        return tuple(map(as_tuples, value))
+    return value
 
 
 def main() -> None:

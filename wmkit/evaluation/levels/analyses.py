@@ -15,7 +15,6 @@ from pathlib import Path
 from torch import Tensor
 
 from wmkit.batch import Batch
-from wmkit.data import find_world
 from wmkit.evaluation.digits.truth import Digits, judge
 from wmkit.evaluation.evaluate import measure_query
 from wmkit.evaluation.held_out import context_and_horizon
@@ -313,8 +312,8 @@ def _query(
 
 def _speed_of(run: Path) -> float:
     """How fast the run's world moves, relative to its usual speed; raises `ValueError` for one that has no speed."""
-    world = find_world(run_config(run).world)
-    speed = getattr(world, "speed_factor", None)
+    world = run_config(run).world
+    speed = getattr(world, "speed", None)
     if speed is None:
         raise ValueError(
             f"{run}: its world {world.name} has no speed; train on moving_mnist_slow, moving_mnist, moving_mnist_fast"

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from wmkit.batch import Batch
 from wmkit.config import RunConfig
-from wmkit.data import find_world, open_source
+from wmkit.data import open_source
 from wmkit.data.episode import Episode
 from wmkit.evaluation.digits.frames import fit_probe_of_run
 from wmkit.evaluation.digits.probe import Probe
@@ -45,7 +45,7 @@ class LoadedRun:
     @property
     def world(self) -> str:
         """The name of the run's world."""
-        return find_world(self.config.world).name
+        return self.config.world.name
 
     @property
     def title(self) -> str:
@@ -82,7 +82,7 @@ class LoadedRun:
         """Held-out clips with the truth about their digits; raises `ValueError` for a world without."""
         if missing := sorted(set(KEYS) - self.first_clip.keys()):
             raise ValueError(
-                f"{self.episodes_from or self.config.world} does not tell {', '.join(missing)}; which digits a level "
+                f"{self.episodes_from or self.world} does not tell {', '.join(missing)}; which digits a level "
                 "holds can only be measured in a world of moving digits"
             )
         return self.clips(count, length, KEYS)
@@ -96,4 +96,4 @@ def clip_length(config: RunConfig) -> int:
     """Frames of a clip in training."""
     data = config.data
     whole = data.sampler == "episodes"
-    return (data.episode_length or find_world(config.world).episode_length) if whole else data.length
+    return (data.episode_length or config.world.episode_length) if whole else data.length

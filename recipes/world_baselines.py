@@ -1,4 +1,4 @@
-"""Print the trivial baselines of docs/worlds.md: python docs/world_baselines.py [world]"""
+"""Print the trivial baselines of docs/worlds.md: python recipes/world_baselines.py [world]"""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from wmkit.evaluation.baselines import Clips, make_baselines, mean_image
 from wmkit.evaluation.measures.doors import KEYS, STATE, TileTruth, image_of, remembered_map
 from wmkit.evaluation.measures.frames import frame_error
 from wmkit.evaluation.predictors import COPY_LAST, RANDOM_FRAME
-from wmkit_envs import World, find_world
+from wmkit_envs import DistractingMemory, MultiDoorsKeys, RayMaze, RayTwoRooms, World
 from wmkit_envs.grid.actions import DONE
 from wmkit_envs.grid.world import GridWorld
-from wmkit_envs.world import Draw, Episode
+from wmkit_envs.world import Episode, EpisodeSeed
 
 SEED = 0
 TILE_EPISODES, RAY_EPISODES = 60, 20
@@ -38,12 +38,14 @@ Figures = Iterator[tuple[str, float]]
 def main() -> None:
     """Every figure of the named world, or of all."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("world", nargs="?", choices=CHECKS)
+    checks = {world.name: (world, found) for world, found in CHECKS.items()}
+    parser.add_argument("world", nargs="?", choices=checks)
     chosen = parser.parse_args().world
-    for name in CHECKS if chosen is None else [chosen]:
+    for name in checks if chosen is None else [chosen]:
         print(name)
-        for check in CHECKS[name]:
-            for what, figure in check(find_world(name)):
+        world, of_world = checks[name]
+        for check in of_world:
+            for what, figure in check(world):
                 print(f"  {what:<70} {figure:10,{'.4g' if figure < 10_000 else '.0f'}}", flush=True)
 
 
@@ -82,7 +84,7 @@ def doors(world: World) -> Figures:
 def walks(world: World) -> Figures:
     """The query's actions before it is filled up."""
     assert isinstance(world, GridWorld)
-    queries = [world.script(Draw(SEED, "test", index))[world.context_length - 1 :] for index in range(WALKS)]
+    queries = [world.script(EpisodeSeed(SEED, "test", index))[world.context_length - 1 :] for index in range(WALKS)]
     steps = [(query != DONE).sum() for query in queries]
     yield f"steps of the query before it is filled up, {WALKS} test episodes", float(np.mean(steps))
 
@@ -140,15 +142,15 @@ def fingerprints(part: Episode) -> list[bytes]:
     ]
 
 
-CHECKS: dict[str, tuple[Callable[[World], Figures], ...]] = {
-    "ray_maze_9x9": (frames,),
-    "ray_two_rooms": (frames,),
-    "distracting_memory_16": (rewards, repeats),
-    "distracting_memory_100": (frames,),
-    "multi_doors_keys_2": (repeats,),
-    "multi_doors_keys_3": (frames, doors, walks, repeats),
-    "multi_doors_keys_5": (frames, doors, walks),
-    "multi_doors_keys_7": (frames, doors, walks),
+CHECKS: dict[World, tuple[Callable[[World], Figures], ...]] = {
+    RayMaze(size=9): (frames,),
+    RayTwoRooms(): (frames,),
+    DistractingMemory(width=16): (rewards, repeats),
+    DistractingMemory(width=100): (frames,),
+    MultiDoorsKeys(keys=2): (repeats,),
+    MultiDoorsKeys(keys=3): (frames, doors, walks, repeats),
+    MultiDoorsKeys(keys=5): (frames, doors, walks),
+    MultiDoorsKeys(keys=7): (frames, doors, walks),
 }
 """What is printed of each world."""
 

@@ -1,8 +1,10 @@
-"""The wander policy, which collects maze episodes. Our own design: the original collector was never published.
+"""Who walks: the 10-degree rule by which every script steers, and the wander policy, which collects maze episodes.
 
-Walk to a uniformly drawn free cell along a shortest path (breadth-first search), steering by the 10-degree rule; then
-draw the next cell. At every step, with probability 0.02, a burst of 5 uniformly random actions starts instead. A walker
-that makes no way draws another cell.
+The 10-degree rule is that of the S4WM collectors: turn in place until the waypoint is ahead, then walk.
+
+Wandering is our own design, for the original collector was never published: walk to a uniformly drawn free cell along a
+shortest path (breadth-first search), then draw the next cell. At every step, with probability 0.02, a burst of 5
+uniformly random actions starts instead. A walker that is stuck draws another cell.
 """
 
 from __future__ import annotations
@@ -13,11 +15,12 @@ from collections import deque
 import numpy as np
 from numpy.typing import NDArray
 
-from wmkit_envs.maze3d.kinematics import FORWARD, NUM_ACTIONS
+from wmkit_envs.maze3d.kinematics import FORWARD, LEFT, NUM_ACTIONS, RIGHT
 from wmkit_envs.maze3d.scene import Pose
 from wmkit_envs.maze3d.simulation import Simulation
-from wmkit_envs.maze3d.steering import towards
 
+TOLERANCE = math.radians(10)
+"""Of the 10-degree rule."""
 BURST_PROBABILITY, BURST_LENGTH = 0.02, 5
 ARRIVED = 0.3
 """Distance to a cell's centre, in cells, at which it counts as reached."""
@@ -25,6 +28,19 @@ STALL_STEPS, STALL_DISTANCE = 4, 0.02
 """Steps forward in a row that each moved less than this many cells."""
 
 Cell = tuple[int, int]
+
+
+def bearing(pose: Pose, x: float, y: float) -> float:
+    """Angle from the heading to the point (x, y), in -pi..pi, positive to the left."""
+    return math.remainder(math.atan2(y - pose.y, x - pose.x) - pose.heading, 2 * math.pi)
+
+
+def towards(pose: Pose, x: float, y: float) -> int:
+    """The action of the 10-degree rule for the waypoint (x, y)."""
+    angle = bearing(pose, x, y)
+    if abs(angle) < TOLERANCE:
+        return FORWARD
+    return LEFT if angle > 0 else RIGHT
 
 
 def wander(simulation: Simulation, length: int, rng: np.random.Generator) -> None:
@@ -35,7 +51,7 @@ def wander(simulation: Simulation, length: int, rng: np.random.Generator) -> Non
 
 
 class Wander:
-    """The policy and its memory: the goal's distance map, the burst under way, the steps without way."""
+    """The policy and its memory: the goal's distance map, the burst under way, the steps without progress."""
 
     def __init__(self, layout: NDArray[np.uint8], rng: np.random.Generator) -> None:
         rows, columns = np.nonzero(layout)

@@ -5,15 +5,14 @@ import math
 import numpy as np
 import pytest
 
-from wmkit_envs import RAY_MAZE_9X9
+from wmkit_envs import RayMaze
 from wmkit_envs.maze3d.kinematics import FORWARD, NUM_ACTIONS
 from wmkit_envs.maze3d.mazes import MazeShape, draw_maze
 from wmkit_envs.maze3d.observation import step_truth
+from wmkit_envs.maze3d.policies import STALL_STEPS, Wander, distances, towards, wander
 from wmkit_envs.maze3d.scene import Pose
 from wmkit_envs.maze3d.simulation import Simulation
-from wmkit_envs.maze3d.steering import towards
-from wmkit_envs.maze3d.wander import STALL_STEPS, Wander, distances, wander
-from wmkit_envs.world import Draw
+from wmkit_envs.world import EpisodeSeed
 
 RING = np.array([[1, 1, 1], [1, 0, 1], [1, 1, 1]], np.uint8)
 
@@ -45,7 +44,7 @@ def test_objects_spread_around_the_walker_as_in_the_public_data() -> None:
     """The best constant guess of `targets_vec` errs by 23.9 cells^2 in Memory Maze 9x9; so it does here."""
     vectors = []
     for index in range(60):
-        simulation = RAY_MAZE_9X9.walk(Draw(0, "valid", index), 1001)
+        simulation = RayMaze().walk(EpisodeSeed(0, "valid", index), 1001)
         vectors.append(step_truth(simulation.scene, simulation.trajectory())["targets_vec"])
     assert np.concatenate(vectors).var(0).sum(-1).mean() == pytest.approx(23.9, abs=1.5)
 

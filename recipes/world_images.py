@@ -1,4 +1,4 @@
-"""Draw the pictures of docs/worlds.md into docs/pictures: python docs/draw_worlds.py"""
+"""Draw the images of docs/worlds.md into docs/pictures: python recipes/world_images.py"""
 
 from __future__ import annotations
 
@@ -6,28 +6,30 @@ from pathlib import Path
 
 import matplotlib as mpl
 import numpy as np
+from einops import rearrange
 from matplotlib import pyplot
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from wmkit_envs import DISTRACTING_MEMORY_100, MULTI_DOORS_KEYS_5, RAY_MAZE_9X9, RAY_TWO_ROOMS, VIDEOS, World
+from wmkit_envs import DistractingMemory, MovingMnist, MultiDoorsKeys, RayMaze, RayTwoRooms, World
 from wmkit_envs.grid.atlas import render_tiles
 from wmkit_envs.grid.scene import GridScene
 from wmkit_envs.grid.tiles import AGENT
 from wmkit_envs.grid.world import GridWorld
-from wmkit_envs.maze3d.observation import pictures
+from wmkit_envs.maze3d.observation import images as images_of
 from wmkit_envs.maze3d.scene import OPEN, Scene
 from wmkit_envs.maze3d.simulation import Trajectory
 from wmkit_envs.maze3d.textures import floor_textures, wall_textures
-from wmkit_envs.world import Draw
+from wmkit_envs.video.moving_mnist import FAST, SLOW
+from wmkit_envs.world import EpisodeSeed
 
-FOLDER = Path(__file__).parent / "pictures"
+FOLDER = Path(__file__).parents[1] / "docs" / "pictures"
 SEED, ZOOM, GAP = 3, 2, 4
 ASIDE = (2, 5)
 """Pixels from the corner of a tile to the context's and to the query's way."""
 # to the end, back at the start room, back at the start, the end again
 MEMORY_TIMES = (0, 12, 24, 36, 46, 49, 147, 150, 160, 198, 210, 222, 234, 244, 248, 249)
-VIDEO_ROWS = ("moving_mnist_slow", "moving_mnist", "moving_mnist_fast")
+VIDEO_ROWS = tuple(MovingMnist(speed=speed) for speed in (SLOW, 1.0, FAST))
 DOORS_TIMES = (0, 12, 22, 30, 60, 100, 140, 169, 181, 192, 210, 250, 300, 350, 420, 500)
 
 
@@ -35,28 +37,26 @@ def main() -> None:
     """One strip and one map for one world of each kind, the eight wall styles, and one video at three speeds."""
     mpl.use("Agg")
     FOLDER.mkdir(exist_ok=True)
-    for world, times in ((RAY_MAZE_9X9, range(0, 96, 8)), (RAY_TWO_ROOMS, range(276, 372, 8))):
-        simulation = world.walk(Draw(SEED), world.episode_length)
+    for world, times in ((RayMaze(), range(0, 96, 8)), (RayTwoRooms(), range(276, 372, 8))):
+        simulation = world.walk(EpisodeSeed(SEED), world.episode_length)
         trajectory = simulation.trajectory()
-        images = pictures(simulation.scene, trajectory, (64, 64))
+        images = images_of(simulation.scene, trajectory, (64, 64))
         save(f"{world.name}_strip", tile(images[list(times)], columns=6))
         draw_map(world, simulation.scene, trajectory)
     save("walls", tile(wall_textures()[:, 0], columns=8))
-    for grid_world, chosen in ((DISTRACTING_MEMORY_100, MEMORY_TIMES), (MULTI_DOORS_KEYS_5, DOORS_TIMES)):
+    for grid_world, chosen in ((DistractingMemory(width=100), MEMORY_TIMES), (MultiDoorsKeys(keys=5), DOORS_TIMES)):
         images = grid_world.generate(seed=SEED)["image"]
         save(f"{grid_world.name}_strip", tile(images[list(chosen)], columns=len(chosen) // 2))
         save(f"{grid_world.name}_map", draw_grid(grid_world))
-    videos = [VIDEOS[name].generate(seed=SEED, length=36)["image"] for name in VIDEO_ROWS]
+    videos = [world.generate(seed=SEED, length=36)["image"] for world in VIDEO_ROWS]
     frames = np.concatenate([video[::3] for video in videos]).repeat(3, axis=-1)
     save("moving_mnist_strip", tile(frames, columns=len(videos[0][::3])))
 
 
 def tile(images: NDArray[np.uint8], columns: int) -> NDArray[np.uint8]:
     """Images (n, h, w, 3) in rows of `columns`, white gaps between."""
-    count, height, width, _ = images.shape
     padded = np.pad(images, ((0, 0), (0, GAP // 2), (0, GAP // 2), (0, 0)), constant_values=255)
-    grid = padded.reshape(count // columns, columns, height + GAP // 2, width + GAP // 2, 3)
-    return grid.transpose(0, 2, 1, 3, 4).reshape(-1, columns * (width + GAP // 2), 3)
+    return rearrange(padded, "(row column) h w c -> (row h) (column w) c", column=columns)
 
 
 def save(name: str, picture: NDArray[np.uint8]) -> None:
@@ -88,9 +88,9 @@ def draw_map(world: World, scene: Scene, trajectory: Trajectory) -> None:
 
 def draw_grid(world: GridWorld) -> NDArray[np.uint8]:
     """The map of a tile world with the way walked and the exits, and on top of it the agent at its start."""
-    scene, positions = world.begin(Draw(SEED)), world.generate_batch(seed=SEED, indices=[0])["agent_pos"][0]
+    scene, positions = world.begin(EpisodeSeed(SEED)), world.generate_batch(seed=SEED, indices=[0])["agent_pos"][0]
     picture = Image.fromarray(render_tiles(scene.cells, world.atlas))
-    canvas, (x, y, heading), size = ImageDraw.Draw(picture), scene.start, world.tile_size
+    canvas, (x, y, heading), size = ImageDraw.Draw(picture), scene.start, world.tile
     draw_ways(canvas, size * positions[: world.context_length], size * positions[world.context_length - 1 :])
     draw_exits(canvas, scene, size)
     picture.paste(Image.fromarray(world.atlas[AGENT + heading]), (size * x, size * y))

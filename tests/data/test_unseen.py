@@ -1,0 +1,28 @@
+import pytest
+
+from wmkit.data import EpisodeSource, GeneratedEpisodes, unseen, unseen_episodes
+from wmkit_envs import DistractingMemory, MultiDoorsKeys
+
+
+def digest(episode):
+    return episode["tiles"].tobytes() + episode["action"].tobytes()
+
+
+def test_unseen_episodes_are_the_first_of_the_test_split_that_training_does_not_have():
+    world = DistractingMemory(width=8, tile=4)
+    source = unseen_episodes(world, 40, beyond=300)
+    assert isinstance(source, EpisodeSource)
+    assert (source.image_shape, source.action_dim, source.num_episodes) == ((3, 20, 20), 7, 40)
+    train, test = (GeneratedEpisodes(world, seed=0, split=split) for split in ("train", "test"))
+    trained = {digest(train.episode(index)) for index in range(300)}
+    tested = [digest(test.episode(index)) for index in range(100)]
+    new = [index for index, one in enumerate(tested) if one not in trained][:40]
+    assert [digest(source.episode(index)) for index in range(40)] == [tested[index] for index in new]
+    assert trained & set(tested[: new[-1]])  # it had something to leave out
+    assert source.episode_length(3) == world.episode_length
+
+
+def test_a_world_that_has_no_unseen_episodes_is_told(monkeypatch):
+    monkeypatch.setattr(unseen, "LOOKED_AT", 60)
+    with pytest.raises(ValueError, match="of the first 60 test episodes 0 are not among 5,000 of training"):
+        unseen_episodes(MultiDoorsKeys(keys=2, tile=4), 40, beyond=5000)
