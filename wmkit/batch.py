@@ -48,8 +48,6 @@ class Batch:
                     f"Batch.{name}: expected leading axes (B, T) = {tuple(lead)} as in image, got {tuple(value.shape)}"
                 )
 
-        check_inner_reset(self.inner_reset, self.is_first)
-
     @property
     def shape(self) -> tuple[int, int]:
         """(B, T)."""
@@ -75,12 +73,3 @@ class Batch:
     def window(self, start: int, stop: int) -> Batch:
         """Steps start..stop-1 of every row; `inner_reset` is kept, which is safe but may cost the parallel path."""
         return self.map(lambda x: x[:, start:stop])
-
-
-def check_inner_reset(inner_reset: bool, is_first: Tensor) -> None:
-    """Raise `ValueError` where `inner_reset=False` and a row of `is_first` (B, T) begins an episode at t >= 1.
-
-    Looked at on the CPU only: on a device the host would have to wait for the answer.
-    """
-    if not inner_reset and is_first.device.type == "cpu" and bool(is_first[:, 1:].any()):
-        raise ValueError("inner_reset=False, but is_first is True at some t >= 1: one of the two is wrong")

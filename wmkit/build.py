@@ -10,6 +10,7 @@ from typing import Any, cast
 
 from wmkit.backbones.base import Backbone, PosteriorName
 from wmkit.backbones.build import build_backbone
+from wmkit.checks import closest
 from wmkit.config import ModelConfig
 from wmkit.dynamics import Dynamics, LatentDynamics
 from wmkit.dynamics.latents import build_latent
@@ -57,10 +58,13 @@ def build_world_model(
     size = size or "small"
     config = _override(ModelConfig.for_size(size), overrides)
     make_dynamics = _dynamics_maker("s4" if backbone is None else backbone, size, config)
-    shape = _image_shape(image_shape)
+    if len(image_shape) != 3:
+        raise ValueError(f"image_shape: expected (C, H, W), got {image_shape}")
+    channels, height, width = (int(n) for n in image_shape)
     if action_dim < 0:
         raise ValueError(f"action_dim: expected 0 (action-free) or more, got {action_dim}")
     frame_encoder, frame_decoder = NETWORKS[config.networks]
+    shape = channels, height, width
     encoder = frame_encoder(shape, config.depth)
     dynamics = make_dynamics(embed_dim=encoder.embed_dim, action_dim=action_dim)
     decoder = frame_decoder(dynamics.feature_dim, shape, config.depth, config.image_output)
@@ -70,7 +74,7 @@ def build_world_model(
 def get_preset(name: str) -> Preset:
     """The preset called `name`; raises `ValueError` with the list."""
     if name not in PRESETS:
-        raise ValueError(f"Unknown preset {name!r}. Presets: {', '.join(sorted(PRESETS))}.")
+        raise ValueError(f"Unknown preset {name!r}.{closest(name, PRESETS)} Presets: {', '.join(sorted(PRESETS))}.")
     return PRESETS[name]
 
 
@@ -127,10 +131,11 @@ def _build_backbone(part: BackboneLike, size: str) -> Backbone:
 
 
 def _override(config: ModelConfig, overrides: dict[str, Any]) -> ModelConfig:
-    known = {field.name for field in dataclasses.fields(config)}
-    unknown = sorted(set(overrides) - known)
-    if unknown:
-        raise ValueError(f"build_world_model: unknown option {unknown[0]!r}. Options: {', '.join(sorted(known))}.")
+    known = sorted(field.name for field in dataclasses.fields(config))
+    for name in overrides:
+        if name not in known:
+            hint = closest(name, known)
+            raise ValueError(f"build_world_model: unknown option {name!r}.{hint} Options: {', '.join(known)}.")
     return dataclasses.replace(config, **overrides)
 
 
@@ -145,10 +150,3 @@ def _refuse_conflicts(
             raise ValueError(
                 f"preset {name!r} fixes {key}={value!r}, but {key}={given[key]!r} was given too; drop one of the two"
             )
-
-
-def _image_shape(shape: tuple[int, ...]) -> tuple[int, int, int]:
-    if len(shape) != 3:
-        raise ValueError(f"image_shape: expected (C, H, W), got {shape}")
-    channels, height, width = (int(n) for n in shape)
-    return channels, height, width

@@ -33,6 +33,7 @@ GRID = ("systems=gru", "world.width=8", "seeds=0", "lrs=1e-3", "minutes=1")
         ("world.width=9", "even"),
         ("world.widht=8", "Unknown config key 'world.widht'"),
         ("world.width=8,8", "worlds: expected at least one and none twice"),
+        ("worlds=distracting_memroy", "Did you mean 'distracting_memory'"),
         ("system.wide=backbone=gru", "system.wide=...: defined, but not among systems="),
         ("seeds", "Write key=value"),
         ("lrs=interval(1e-4,1e-3)", "expected values with commas between, or range(...)"),
@@ -171,7 +172,7 @@ def test_help_lists_the_words_of_a_comparison_and_of_a_run(tiny: RunConfig, caps
 def test_help_lists_no_key_that_a_comparison_sets_itself(tiny: RunConfig, capsys: pytest.CaptureFixture[str]) -> None:
     assert run_comparison(tiny, {"mine": ["backbone=gru"]}, GRID, ["--help"]) == 0
     listed = OmegaConf.create(capsys.readouterr().out.partition("\nbackbone choices: ")[2].partition("\n")[2])
-    assert not {"world", "seed", "run_dir", "resume"} & set(listed)
+    assert not {"seed", "run_dir", "resume"} & set(listed)
     assert not {"lr", "minutes", "steps"} & set(listed["train"])
     assert "warmup" in listed["train"]
 

@@ -1,11 +1,9 @@
-"""Encoders and decoders: shapes, sizes that are refused, pixels in and out."""
-
-import math
+"""Encoders and decoders: shapes, sizes that are refused, bytes and floats."""
 
 import pytest
 import torch
 
-from wmkit.networks.base import stretched_sigmoid, to_unit
+from wmkit.networks.base import to_unit
 from wmkit.networks.dreamer import ImageDecoder, ImageEncoder, stages_and_side
 
 
@@ -36,14 +34,6 @@ def test_bytes_and_unit_floats_of_the_same_picture_are_encoded_alike() -> None:
     encoder = ImageEncoder((3, 16, 16), 4)
     image = torch.randint(0, 256, (1, 2, 3, 16, 16), dtype=torch.uint8)
     torch.testing.assert_close(encoder(image), encoder(to_unit(image)))
-
-
-def test_a_stretched_sigmoid_is_bounded_and_has_a_slope_at_black_and_at_white() -> None:
-    x = torch.tensor([-50.0, 0.0, math.log(121), 50.0], dtype=torch.float64, requires_grad=True)
-    y = stretched_sigmoid(x)
-    torch.testing.assert_close(y, torch.tensor([-0.1, 0.0, 1.0, 1.1], dtype=torch.float64))
-    [slope] = torch.autograd.grad(y.sum(), [x])
-    torch.testing.assert_close(slope[1:3], torch.full((2,), 1.2 * 11 / 144, dtype=torch.float64))
 
 
 def test_memory_layout_of_the_images_changes_nothing() -> None:

@@ -25,7 +25,7 @@ from wmkit.comparison.plan import (
 )
 from wmkit.comparison.results import read_results
 from wmkit.comparison.runner import Display, run_cells
-from wmkit.config import RunConfig, import_plugins
+from wmkit.config import RunConfig
 from wmkit.training.compose import compose, describe, parse_overrides
 from wmkit.training.run_folder import RunFolder
 from wmkit.training.sweep import expand_sweep, swept
@@ -47,8 +47,8 @@ HELP = """usage: python {script} [key=value ...]
 
   systems=a,b        what to compare: {systems}, or any registered backbone
   "system.NAME=..."  one of your own: "system.wide=backbone=s4 backbone.layers=4"; with train.lr=... at that rate alone
-  worlds=a,b  seeds=0,1,2  lrs=3e-4,1e-3      the grid, the same for every system; worlds: default the recipe's
-  world.KEY=1,2      settings of the worlds; several values make several worlds: world.width=16,32
+  worlds=a,b  seeds=0,1,2  lrs=3e-4,1e-3      the grid, the same for every system
+  world.key=1,2      settings of each world; several make one world each: world.width=16,32
   minutes=7          the budget of a run in minutes of training, or steps=1000
   jobs=2             runs at a time, each in a process of its own
   out=FOLDER         where everything goes; the same command again goes on there
@@ -75,7 +75,7 @@ def run_comparison(
     typed = list(sys.argv[1:] if argv is None else argv)
     if {"-h", "--help"} & set(typed):
         print(HELP.format(script=sys.argv[0], systems=", ".join(systems), defaults=" ".join(arguments)), end="")
-        print(describe(defaults, without=set(INSTEAD) - {"backbone"}))  # whose keys a system may set
+        print(describe(defaults, without=set(INSTEAD) - {"backbone", "world"}))  # whose keys may be set
         return 0
     try:
         return _run(defaults, systems, [*arguments, *typed])
@@ -132,18 +132,16 @@ def _run(defaults: RunConfig, systems: Mapping[str, Sequence[str]], arguments: S
         else:
             parse_overrides([argument])
             shared.append(argument)
-    plugins = [override.value() for override in parse_overrides(shared) if override.key_or_group == "plugins"]
-    import_plugins([str(name) for value in plugins for name in (value if isinstance(value, list) else [value])])
-
+    plugins = [override for override in shared if parse_overrides([override])[0].key_or_group == "plugins"]
     if missing := [key for key in ("systems", "seeds", "lrs") if key not in own]:
         raise ValueError(f"{missing[0]}=...: a comparison needs it")
-    names = [[f"world={name}"] for name in own["worlds"]] if "worlds" in own else [[]]  # else the recipe's
-    said = [word for word in shared if word.startswith("plugins=")]
-    combinations = expand_sweep(list(settings.values()))
-    worlds = [compose(defaults, [*said, *name, *words]).world for name in names for words in combinations]
+    names = [[f"world={name}"] for name in own["worlds"]] if "worlds" in own else [[]]
+    choices = [[*name, *these] for name in names for these in expand_sweep([*settings.values()])]
+    # Before systems: composing imports the plugins.
+    worlds = [compose(defaults, [*plugins, *choice]).world for choice in choices]
     plan = Plan(
         systems=tuple(find_system(label, {**systems, **defined}) for label in own["systems"]),
-        worlds=tuple(PlannedWorld.of(world) for world in worlds),
+        worlds=tuple(map(PlannedWorld.of, worlds)),
         seeds=tuple(_read("seeds", value, int) for value in own["seeds"]),
         lrs=tuple(learning_rate("lrs", value) for value in own["lrs"]),
         steps=_one(own, "steps", int, None),

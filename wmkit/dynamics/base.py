@@ -9,7 +9,6 @@ import torch
 from torch import Tensor, nn
 
 from wmkit.backbones.base import ParameterGroup
-from wmkit.batch import check_inner_reset
 from wmkit.tree import State
 
 
@@ -18,7 +17,7 @@ class Inputs:
     """What dynamics read in one call of `observe`; shapes and types are checked when it is made.
 
     `WorldModel.encode` makes one of a batch. Raises `ValueError` for shapes or types other than these, and for
-    `inner_reset=False` beside an `is_first` that says otherwise, where the host can read that for nothing (on the CPU).
+    `inner_reset=False` beside an `is_first` that says otherwise, where the host can read that for nothing: on the CPU.
     """
 
     embed: Tensor
@@ -46,7 +45,9 @@ class Inputs:
             x = getattr(self, name)
             if x is not None and (x.shape != lead or x.dtype != torch.bool):
                 raise ValueError(f"{name}: expected (B, T) = {tuple(lead)} bool, got {tuple(x.shape)} of {x.dtype}")
-        check_inner_reset(self.inner_reset, self.is_first)
+        on_cpu = self.is_first.device.type == "cpu"  # elsewhere the host would have to wait for the answer
+        if not self.inner_reset and on_cpu and bool(self.is_first[:, 1:].any()):
+            raise ValueError("inner_reset=False, but is_first is True at some t >= 1: one of the two is wrong")
 
 
 @dataclasses.dataclass(frozen=True)
