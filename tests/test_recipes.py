@@ -16,6 +16,7 @@ from wmkit.backbones.s4 import S4Config
 from wmkit.build import get_preset
 from wmkit.comparison import Plan, PlannedWorld, System
 from wmkit.config import ModelConfig, load_config
+from wmkit.data import find_world
 from wmkit.training.compose import compose
 
 RECIPES = Path(__file__).parent.parent / "recipes"
@@ -132,12 +133,8 @@ def test_clockwork_figures_trains_and_draws(recipe: Recipe, capsys: pytest.Captu
 
 def test_runs_of_a_figure_have_names_of_their_own() -> None:
     label = part("clockwork_figures", "label")
-    runs = {
-        "systems": (System("k4", ()),),
-        "worlds": (PlannedWorld("moving_mnist", ()),),
-        "seeds": (0,),
-        "lrs": (1e-3,),
-    }
+    worlds = (PlannedWorld.of(find_world("moving_mnist")),)
+    runs = {"systems": (System("k4", ()),), "worlds": worlds, "seeds": (0,), "lrs": (1e-3,)}
     one = Plan(**runs, minutes=None, steps=3)
     grid = dataclasses.replace(one, seeds=(0, 1), lrs=(1e-3, 3e-4))
     assert [label(cell, one) for cell in one.cells()] == ["k4"]

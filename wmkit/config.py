@@ -299,7 +299,7 @@ class RunConfig:
     def to_dict(self) -> dict[str, Any]:
         """Plain dicts, lists and scalars; `backbone` and `world` gain a `name`, that of the world's family."""
         return dataclasses.asdict(self) | {
-            "world": describe_world(self.world),
+            "world": json.loads(json.dumps(describe_world(self.world))),  # its tuples become lists
             "backbone": {"name": self.backbone_name, **dataclasses.asdict(self.backbone)},
         }
 

@@ -65,7 +65,7 @@ def test_without_a_low_rank_part(rounded_system, single, compare, relative_error
     assert relative_error(ours, reference.dplr_kernel(**tensors, length=17)) <= FLOOR
 
 
-@settings(max_examples=6, phases=[Phase.generate], suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=3, phases=[Phase.generate], suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     channels=st.integers(1, 2),
     pairs=st.integers(1, 20),

@@ -61,7 +61,7 @@ def test_slow_decay_where_every_power_is_close_to_one(run, compare):
     compare(tensors)
 
 
-@settings(max_examples=6, phases=[Phase.generate], suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=3, phases=[Phase.generate], suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     batch=st.integers(1, 2),
     channels=st.integers(1, 9),
@@ -75,7 +75,7 @@ def test_any_shape_and_any_reset(run, compare, batch, channels, pairs, length, d
 
 
 def test_strided_inputs_and_poisoned_memory(run, gradients, poisoned):
-    tensors, mask = run(9, size=10), torch.rand(1, 18)[:, ::2] < 0.3
+    tensors, mask = run(5, channels=9, size=10), torch.rand(1, 10)[:, ::2] < 0.3  # two tiles of channels
     strided = {name: torch.stack([x, x], dim=-1)[..., 0] for name, x in tensors.items()}
 
     def triton(**xs):

@@ -25,7 +25,7 @@ from wmkit.comparison.plan import (
 )
 from wmkit.comparison.results import read_results
 from wmkit.comparison.runner import Display, run_cells
-from wmkit.config import RunConfig, import_plugins
+from wmkit.config import RunConfig
 from wmkit.training.compose import compose, parse_overrides
 from wmkit.training.help import recipe_help
 from wmkit.training.run_folder import RunFolder
@@ -48,8 +48,8 @@ HELP = """usage: python {script} [key=value ...]
 
   systems=a,b        what to compare: {systems}, or any registered backbone
   "system.NAME=..."  one of your own: "system.wide=backbone=s4 backbone.layers=4"; with train.lr=... at that rate alone
-  worlds=a,b  seeds=0,1,2  lrs=3e-4,1e-3      the grid, the same for every system; worlds: default the recipe's
-  world.KEY=1,2      settings of the worlds; several values make several worlds: world.width=16,32
+  worlds=a,b  seeds=0,1,2  lrs=3e-4,1e-3      the grid, the same for every system
+  world.key=1,2      settings of each world; several make one world each: world.width=16,32
   minutes=7          the budget of a run in minutes of training, or steps=1000
   jobs=2             runs at a time, each in a process of its own
   out=FOLDER         where everything goes; the same command again goes on there
@@ -57,7 +57,6 @@ HELP = """usage: python {script} [key=value ...]
   key=value          any key of a run that all systems share, such as data.batch_size=8
 
 defaults: {defaults}
-
 """
 
 
@@ -66,17 +65,18 @@ def run_comparison(
     systems: Mapping[str, Sequence[str]],
     arguments: Sequence[str],
     argv: Sequence[str] | None = None,
+    page: str | None = None,
 ) -> int:
     """Run the comparison that the command line asks for; returns the exit status.
 
     defaults: the config that every cell starts from. systems: overrides of the config by label. arguments: the
-    comparison's own defaults, before those of the command line. 0 all cells done, 1 some failed or unfinished, 2 not
-    possible, 130 or 143 stopped by a signal.
+    comparison's own defaults, before those of the command line. page: what `--help` opens with. 0 all cells done, 1
+    some failed or unfinished, 2 not possible, 130 or 143 stopped by a signal.
     """
     typed = list(sys.argv[1:] if argv is None else argv)
     if {"-h", "--help"} & set(typed):
         usage = HELP.format(script=sys.argv[0], systems=", ".join(systems), defaults=" ".join(arguments))
-        print(recipe_help(None, usage, defaults, without=set(INSTEAD) - {"backbone"}))  # whose keys a system may set
+        print(recipe_help(page, usage, defaults, without=set(INSTEAD) - {"backbone", "world"}))  # whose keys may be set
         return 0
     try:
         return _run(defaults, systems, [*arguments, *typed])
@@ -133,18 +133,16 @@ def _run(defaults: RunConfig, systems: Mapping[str, Sequence[str]], arguments: S
         else:
             parse_overrides([argument])
             shared.append(argument)
-    plugins = [override.value() for override in parse_overrides(shared) if override.key_or_group == "plugins"]
-    import_plugins([str(name) for value in plugins for name in (value if isinstance(value, list) else [value])])
-
+    plugins = [override for override in shared if parse_overrides([override])[0].key_or_group == "plugins"]
     if missing := [key for key in ("systems", "seeds", "lrs") if key not in own]:
         raise ValueError(f"{missing[0]}=...: a comparison needs it")
-    names = [[f"world={name}"] for name in own["worlds"]] if "worlds" in own else [[]]  # else the recipe's
-    said = [word for word in shared if word.startswith("plugins=")]
-    combinations = expand_sweep(list(settings.values()))
-    worlds = [compose(defaults, [*said, *name, *words]).world for name in names for words in combinations]
+    names = [[f"world={name}"] for name in own["worlds"]] if "worlds" in own else [[]]
+    choices = [[*name, *these] for name in names for these in expand_sweep([*settings.values()])]
+    # Before systems: composing imports the plugins.
+    worlds = [compose(defaults, [*plugins, *choice]).world for choice in choices]
     plan = Plan(
         systems=tuple(find_system(label, {**systems, **defined}) for label in own["systems"]),
-        worlds=tuple(PlannedWorld.of(world) for world in worlds),
+        worlds=tuple(map(PlannedWorld.of, worlds)),
         seeds=tuple(_read("seeds", value, int) for value in own["seeds"]),
         lrs=tuple(learning_rate("lrs", value) for value in own["lrs"]),
         steps=_one(own, "steps", int, None),

@@ -98,13 +98,12 @@ class PlannedWorld:
     overrides: tuple[str, ...]
     """Of the config, that choose it: `("world=distracting_memory", "world.width=16")`."""
     settings: Mapping[str, Any] = dataclasses.field(default_factory=dict, compare=False)
-    """All of its settings, as plain values."""
+    """Its family and all of its settings, as plain values; they say what differs between the worlds of a plan."""
 
     @classmethod
     def of(cls, world: World) -> PlannedWorld:
-        """That world, as the grid has it."""
-        settings = json.loads(json.dumps(describe_world(world)))
-        return cls(world.name, tuple(world_overrides(world)), {k: v for k, v in settings.items() if k != "name"})
+        """As `world` is."""
+        return cls(world.name, tuple(world_overrides(world)), describe_world(world))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -180,9 +179,9 @@ class Plan:
 
     def __post_init__(self) -> None:
         for name in ("systems", "worlds", "seeds", "lrs"):
-            values = getattr(self, name)
+            values = [getattr(value, "name", value) for value in getattr(self, name)]
             if not values or len(set(values)) < len(values):
-                raise ValueError(f"{name}: expected at least one and none twice, got {list(values)}")
+                raise ValueError(f"{name}: expected at least one and none twice, got {values}")
         if (self.minutes is None) == (self.steps is None):
             raise ValueError("The budget is either minutes=... or steps=..., one of the two")
         names = [cell.name for cell in self.cells()]
@@ -249,6 +248,11 @@ def load_plan(folder: Path) -> Plan:
     """What `save` wrote; raises `ValueError` for a folder that holds no comparison."""
     try:
         values: dict[str, Any] = json.loads((folder / PLAN).read_text(encoding="utf-8"))
+        if "words" in values:
+            raise ValueError(
+                f"{folder / PLAN} was written by an older wmkit, whose worlds were names alone: run its command again, "
+                f"with another out=: {values['command']}"
+            )
         systems = tuple(
             System(system["label"], tuple(system["overrides"]), system["lr"]) for system in values.pop("systems")
         )
