@@ -64,4 +64,4 @@ def config() -> RunConfig:
 
 
 if __name__ == "__main__":
-    sys.exit(run_comparison(config(), SYSTEMS, DEFAULTS))
+    sys.exit(run_comparison(config(), SYSTEMS, DEFAULTS, page=__doc__))

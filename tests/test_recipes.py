@@ -145,7 +145,7 @@ def test_clockwork_figures_names_its_figures(recipe: Recipe, capsys: pytest.Capt
     assert recipe("clockwork_figures", "steps=2") == 2
     assert "one of 1, 8, 10, 11, table1, tableD1" in capsys.readouterr().err
     assert recipe("clockwork_figures", "--help") == 0
-    assert "backbone choices" in capsys.readouterr().out
+    assert "backbone is one of" in capsys.readouterr().out
 
 
 def test_recipes_are_named_like_no_module_and_are_no_package() -> None:

@@ -34,9 +34,12 @@ class Rule(NamedTuple):
     compare: Literal["own", "same", "pace"]
     """`own`: a system may have its own. `same`: all have the same. `pace`: so too, because it decides how far a run
     comes in a budget of minutes; with a budget of steps it makes no difference."""
+    preset: bool = False
+    """Whether a key of the model may be given beside a preset: it is asked of the network, not part of what it is."""
 
 
 SYSTEM = Rule(resume=False, compare="own")._asdict()  # what is trained
+LOSS = Rule(resume=False, compare="own", preset=True)._asdict()  # what is asked of the model, whatever it is
 SHARED = Rule(resume=False, compare="same")._asdict()  # data, budget and validation
 TEST = Rule(resume=True, compare="same")._asdict()  # the evaluation at the end alone
 PACE = Rule(resume=True, compare="pace")._asdict()
@@ -77,20 +80,20 @@ class ModelConfig:
     """`condition`: an episode's first step enters no loss (S4WM, TSSM); `model`: it does (RSSM); None: by posterior."""
     networks: str = field(default="dreamerv3", metadata=SYSTEM)
     """Encoder and decoder: `dreamerv3` (normalised), or `planet` (plain convolutions; CW-VAE)."""
-    image_output: str = field(default="linear", metadata=SYSTEM)
+    image_output: str = field(default="linear", metadata=LOSS)
     """What makes pixels of the decoder's last layer: `linear`, `stretched_sigmoid` (-0.1 to 1.1), `tanh` (CW-VAE)."""
-    image_loss: str = field(default="nll", metadata=SYSTEM)
+    image_loss: str = field(default="nll", metadata=LOSS)
     """`nll`: 0.5 * squared error, the unit-variance Gaussian's (S4WM, eq. 5); `sse`: squared error (DreamerV3);
     `gaussian`: the whole -ln N(x; decoded, image_std) with its constant (CW-VAE)."""
-    image_std: float = field(default=1.0, metadata=SYSTEM)
+    image_std: float = field(default=1.0, metadata=LOSS)
     """Standard deviation of every pixel under `gaussian`."""
-    kl_balance: float | None = field(default=0.8, metadata=SYSTEM)
+    kl_balance: float | None = field(default=0.8, metadata=LOSS)
     """Share of the KL's gradient that moves the prior (S4WM: 0.8); None: the plain KL (CW-VAE)."""
-    kl_scale: float = field(default=1.0, metadata=SYSTEM)
+    kl_scale: float = field(default=1.0, metadata=LOSS)
     """Weight of the KL against the image loss (the papers: 1; `small` takes 0.3, for pictures within minutes)."""
-    free_bits: float = field(default=0.0, metadata=SYSTEM)
+    free_bits: float = field(default=0.0, metadata=LOSS)
     """Nats per step below which the KL is not pushed; 0 is off (S4WM), DreamerV3 uses 1."""
-    unimix: float = field(default=0.01, metadata=SYSTEM)
+    unimix: float = field(default=0.01, metadata=LOSS)
     """Share of the uniform distribution mixed into every categorical."""
     reward_head: bool = field(default=False, metadata=SYSTEM)
     """Predict the reward from concat[h, z]."""

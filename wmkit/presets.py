@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
+from wmkit.config import rule_of
+
 
 @dataclasses.dataclass(frozen=True)
 class Preset:
@@ -23,12 +25,9 @@ class Preset:
 
     @property
     def network(self) -> dict[str, Any]:
-        """What of `model` nothing else may be said of beside the preset: all but `FREE`."""
-        return {key: value for key, value in self.model.items() if key not in FREE}
+        """The keys of `model` that make the preset, beside which nothing else may be given for them."""
+        return {key: value for key, value in self.model.items() if not rule_of(f"model.{key}").preset}
 
-
-FREE = frozenset({"image_output", "image_loss", "image_std", "kl_balance", "kl_scale", "free_bits", "unimix"})
-"""Keys of the model that may be said otherwise beside a preset: what is asked of its network, not what it is."""
 
 _S4_TRAIN = {"lr": 1e-3, "weight_decay": 1e-2, "warmup": 1000, "schedule": "cosine", "clip": 1000.0}
 _TSSM_TRAIN = {"lr": 1e-4, "weight_decay": 1e-2, "warmup": 0, "schedule": "constant", "clip": 1000.0}

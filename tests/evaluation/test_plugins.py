@@ -107,6 +107,7 @@ def plug_in(monkeypatch, tmp_path):
 
 def everything_of(run, out, monkeypatch) -> tuple[Measurements, str, list[str]]:
     """Evaluate: what was measured, what was printed, and the labels and titles of the curves."""
+    monkeypatch.setattr("wmkit.evaluation.plots.strips.draw_strip", lambda *_: None)
     drawn: list[str] = []
     finish = curves.finish_panel
     monkeypatch.setattr(

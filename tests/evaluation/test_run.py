@@ -26,6 +26,12 @@ from wmkit.training.run_folder import RunFolder
 from wmkit_envs import DistractingMemory, MultiDoorsKeys
 
 
+def without_drawings(patch: pytest.MonkeyPatch) -> None:
+    """Matplotlib takes most of the time of a tiny evaluation, and is tested once."""
+    for name in ("strips.draw_strip", "curves.draw_curves"):
+        patch.setattr(f"wmkit.evaluation.plots.{name}", lambda *_: None)
+
+
 def quiet() -> Console:
     return Console(file=io.StringIO())
 
@@ -121,7 +127,9 @@ def tiny_run(folder, world, **model):
         seed=5,
     )
     train_in_folder(config, RunFolder(folder))
-    return folder, evaluate_run(folder, console=quiet())
+    with pytest.MonkeyPatch.context() as patch:
+        without_drawings(patch)
+        return folder, evaluate_run(folder, console=quiet())
 
 
 @pytest.fixture(scope="module")
@@ -203,7 +211,8 @@ def test_episodes_come_in_batches_that_bound_memory(monkeypatch):
     assert [batch.shape[0] for batch in in_batches(source, 2)] == [1, 1]
 
 
-def test_episodes_of_another_world_are_judged_beside_the_runs_own_evaluation(asked, tmp_path):
+def test_episodes_of_another_world_are_judged_beside_the_runs_own_evaluation(asked, tmp_path, monkeypatch):
+    without_drawings(monkeypatch)
     run, _ = asked
     own = (run / "evaluation.json").read_text()
     assert json.loads(own)["checkpoint"] == "step-00000001"
@@ -214,4 +223,4 @@ def test_episodes_of_another_world_are_judged_beside_the_runs_own_evaluation(ask
     assert (run / "evaluation.json").read_text() == own
     assert json.loads((run / "held_out" / other.name / "evaluation.json").read_text())["episodes_of"] == other.name
     evaluate_run(run, episodes_from=other, out=tmp_path / "there", console=quiet())
-    assert (tmp_path / "there" / "pictures" / "strip.png").exists()
+    assert Measurements.load(tmp_path / "there").frame.equals(measured.frame)

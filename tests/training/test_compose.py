@@ -8,7 +8,7 @@ from wmkit import Backbone, BackboneConfig, build_world_model, registry
 from wmkit.config import ModelConfig, RunConfig
 from wmkit.presets import CORRECTED
 from wmkit.registry import get_entry
-from wmkit.training.compose import compose, describe
+from wmkit.training.compose import compose
 
 DEFAULTS = RunConfig(backbone="gru", size="small")
 
@@ -135,12 +135,6 @@ def test_each_difference_of_the_corrected_hierarchy_is_a_key_beside_the_released
 def test_a_word_that_contradicts_the_preset_is_refused() -> None:
     with pytest.raises(ValueError, match="preset=rssm-tbtt-3d has size=3d, but size=tiny"):
         compose(DEFAULTS, ["preset=rssm-tbtt-3d", "size=tiny"])
-
-
-def test_help_lists_choices_and_every_key() -> None:
-    text = describe(DEFAULTS)
-    assert "backbone choices: clockwork, gru" in text
-    assert "matmul_precision: highest" in text
 
 
 def test_composing_writes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -26,7 +26,8 @@ from wmkit.comparison.plan import (
 from wmkit.comparison.results import read_results
 from wmkit.comparison.runner import Display, run_cells
 from wmkit.config import RunConfig
-from wmkit.training.compose import compose, describe, parse_overrides
+from wmkit.training.compose import compose, parse_overrides
+from wmkit.training.help import recipe_help
 from wmkit.training.run_folder import RunFolder
 from wmkit.training.sweep import expand_sweep, swept
 
@@ -56,7 +57,6 @@ HELP = """usage: python {script} [key=value ...]
   key=value          any key of a run that all systems share, such as data.batch_size=8
 
 defaults: {defaults}
-
 """
 
 
@@ -65,17 +65,18 @@ def run_comparison(
     systems: Mapping[str, Sequence[str]],
     arguments: Sequence[str],
     argv: Sequence[str] | None = None,
+    page: str | None = None,
 ) -> int:
     """Run the comparison that the command line asks for; returns the exit status.
 
     defaults: the config that every cell starts from. systems: overrides of the config by label. arguments: the
-    comparison's own defaults, before those of the command line. 0 all cells done, 1 some failed or unfinished, 2 not
-    possible, 130 or 143 stopped by a signal.
+    comparison's own defaults, before those of the command line. page: what `--help` opens with. 0 all cells done, 1
+    some failed or unfinished, 2 not possible, 130 or 143 stopped by a signal.
     """
     typed = list(sys.argv[1:] if argv is None else argv)
     if {"-h", "--help"} & set(typed):
-        print(HELP.format(script=sys.argv[0], systems=", ".join(systems), defaults=" ".join(arguments)), end="")
-        print(describe(defaults, without=set(INSTEAD) - {"backbone", "world"}))  # whose keys may be set
+        usage = HELP.format(script=sys.argv[0], systems=", ".join(systems), defaults=" ".join(arguments))
+        print(recipe_help(page, usage, defaults, without=set(INSTEAD) - {"backbone", "world"}))  # whose keys may be set
         return 0
     try:
         return _run(defaults, systems, [*arguments, *typed])

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import hydra
@@ -23,9 +23,9 @@ from omegaconf.errors import OmegaConfBaseException
 from wmkit.build import get_preset
 from wmkit.checks import closest
 from wmkit.config import ModelConfig, RunConfig, import_plugins
-from wmkit.data.worlds import World, describe_world, find_world, list_worlds
+from wmkit.data.worlds import World, describe_world, find_world
 from wmkit.presets import Preset
-from wmkit.registry import Entry, get_entry, list_backbones
+from wmkit.registry import Entry, get_entry
 
 NODE = "wmkit_run"
 GROUPS = ("backbone", "world")
@@ -118,17 +118,6 @@ def _sampler(preset: Preset) -> dict[str, Any]:
     if preset.tbtt:
         return {"sampler": "persistent", "length": preset.tbtt}
     return {"sampler": "windows", "length": preset.length} if preset.length else {"sampler": "episodes"}
-
-
-def describe(defaults: RunConfig, without: Iterable[str] = ()) -> str:
-    """Every key with its default, as YAML, but for those of `without`, and the choices of `backbone` and `world`."""
-    values = defaults.to_dict()
-    for key in without:
-        section, _, name = key.rpartition(".")
-        del (values[section] if section else values)[name]
-    choices = {"backbone": list_backbones(), "world": list_worlds()}
-    lines = "".join(f"{group} choices: {', '.join(names)}\n" for group, names in choices.items())
-    return f"{lines}\n{OmegaConf.to_yaml(OmegaConf.create(values))}"
 
 
 def _store(defaults: RunConfig, size: str, entry: Entry, world: World) -> None:

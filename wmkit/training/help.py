@@ -26,9 +26,10 @@ WIDTH = 120
 def recipe_help(page: str | None, usage: str, defaults: RunConfig, without: Collection[str] = ()) -> str:
     """The whole page: the recipe's docstring, its usage, what can be chosen by name, and every key but `without`."""
     choices = {"world": list_worlds(), "backbone": list_backbones(), "preset": sorted(PRESETS)}
-    lines = [f"{key} is one of {', '.join(names)}" for key, names in choices.items() if key not in without]
+    lines = [f"{key} is one of {', '.join(names)}" for key, names in choices.items()]
     wrapped = "\n".join(_wrap(line, indent="  ") for line in lines)
-    return f"{(page or '').strip()}\n\n{usage}\n{wrapped}\n\n{describe_keys(defaults, without)}"
+    whole = f"{(page or '').strip()}\n\n{usage}\n{wrapped}\n\n{describe_keys(defaults, without)}"
+    return whole.strip() + "\n"
 
 
 def describe_keys(defaults: RunConfig, without: Collection[str] = ()) -> str:
