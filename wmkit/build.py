@@ -8,8 +8,7 @@ import functools
 from collections.abc import Callable
 from typing import Any, cast
 
-from wmkit.backbones.base import Backbone, PosteriorName
-from wmkit.backbones.build import build_backbone
+from wmkit.backbones.base import Backbone, PosteriorName, build_backbone
 from wmkit.checks import closest
 from wmkit.config import ModelConfig
 from wmkit.dynamics import Dynamics, LatentDynamics

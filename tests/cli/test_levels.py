@@ -12,7 +12,7 @@ from wmkit.config import DataConfig, EvalConfig, ModelConfig, RunConfig, TrainCo
 from wmkit.data import open_source
 from wmkit.dynamics import ClockworkConfig
 from wmkit.evaluation import evaluate_run
-from wmkit.evaluation.digits.frames import fit_frame_probe
+from wmkit.evaluation.digits.probe import fit_frame_probe
 from wmkit.evaluation.levels import analyses
 from wmkit.evaluation.levels.trained import LoadedRun
 from wmkit.evaluation.measures.similarity import SIMILARITIES

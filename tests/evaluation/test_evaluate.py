@@ -10,7 +10,7 @@ from torch import nn
 from wmkit.build import build_world_model
 from wmkit.data import GeneratedEpisodes, WholeEpisodes
 from wmkit.evaluation import rollout
-from wmkit.evaluation.digits.frames import CLIP_LENGTH, fit_frame_probe
+from wmkit.evaluation.digits.probe import CLIP_LENGTH, fit_frame_probe
 from wmkit.evaluation.digits.truth import IDENTITY, KEYS, POSITION
 from wmkit.evaluation.evaluate import evaluate, make_video
 from wmkit.evaluation.measures.base import Measure

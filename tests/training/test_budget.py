@@ -8,11 +8,10 @@ from pathlib import Path
 import pytest
 
 from wmkit.config import RunConfig, TrainConfig
-from wmkit.training.budget import Budget
 from wmkit.training.log import read_lines
 from wmkit.training.loop import Summary, Trainer
-from wmkit.training.optimiser import schedule_factor
-from wmkit.training.signals import StopSignal
+from wmkit.training.optimiser import Budget, schedule_factor
+from wmkit.training.runtime import StopSignal
 
 MakeConfig = Callable[..., RunConfig]
 TrainIn = Callable[[RunConfig, Path], Summary]

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from wmkit.training.noise import TRAIN, VALID, draw_frames, step_generator
+from wmkit.training.runtime import TRAIN, VALID, draw_frames, step_generator
 
 
 def test_noise_is_a_function_of_seed_step_and_stream() -> None:

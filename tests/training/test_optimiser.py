@@ -10,8 +10,7 @@ from torch import nn
 
 from wmkit.backbones import ParameterGroup
 from wmkit.config import TrainConfig
-from wmkit.training.budget import Budget
-from wmkit.training.optimiser import StepGuard, build_optimiser, build_schedule, schedule_factor
+from wmkit.training.optimiser import Budget, StepGuard, build_optimiser, build_schedule, schedule_factor
 
 
 def hinted(twice: bool = False) -> Any:

@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from wmkit.training.signals import StopSignal
+from wmkit.training.runtime import StopSignal
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

@@ -6,12 +6,13 @@ import contextlib
 import dataclasses
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from typing import ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 import torch
 from torch import Tensor, nn
 
 from wmkit import tree
+from wmkit.registry import Entry
 from wmkit.tree import State
 
 PosteriorName = Literal["factorized", "filtering", "full"]
@@ -119,3 +120,11 @@ class Backbone(nn.Module, ABC):
     def parameter_groups(self) -> list[ParameterGroup]:
         """Parameters that want their own optimiser settings; all others follow the run's."""
         return []
+
+
+def build_backbone(entry: Entry, config: Any) -> Backbone:
+    """The entry's class at `config`; raises `ValueError` for a class that is no `Backbone`."""
+    core = entry.cls(config.input_dim, config)
+    if not isinstance(core, Backbone):
+        raise ValueError(f"{entry.origin} is registered as a backbone: make it a subclass of wmkit.Backbone")
+    return core

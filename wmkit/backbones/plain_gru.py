@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from wmkit.backbones.base import BackboneConfig
-from wmkit.backbones.gated import GatedUnit
+from wmkit.backbones.gru import GatedUnit
 from wmkit.registry import register_backbone
 from wmkit.tree import State
 

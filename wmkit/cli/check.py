@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from wmkit.backbones.build import build_backbone
+from wmkit.backbones.base import build_backbone
 from wmkit.build import build_world_model
 from wmkit.dynamics import Dynamics
 from wmkit.registry import Entry, entry_of, get_entry

@@ -10,8 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from wmkit import tree
-from wmkit.backbones.base import Backbone
-from wmkit.backbones.build import build_backbone
+from wmkit.backbones.base import Backbone, build_backbone
 from wmkit.build import build_world_model
 from wmkit.data import describe_world, find_world, list_worlds
 from wmkit.dynamics import Dynamics

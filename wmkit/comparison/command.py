@@ -26,10 +26,9 @@ from wmkit.comparison.plan import (
 from wmkit.comparison.results import read_results
 from wmkit.comparison.runner import Display, run_cells
 from wmkit.config import RunConfig
-from wmkit.training.compose import compose, parse_overrides
+from wmkit.training.compose import compose, expand_sweep, parse_overrides, swept
 from wmkit.training.help import recipe_help
 from wmkit.training.run_folder import RunFolder
-from wmkit.training.sweep import expand_sweep, swept
 
 OWN = ("systems", "worlds", "seeds", "lrs", "minutes", "steps", "jobs", "out", "retry")
 """Keys of a comparison."""

@@ -18,9 +18,9 @@ from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextC
 from wmkit.comparison.plan import Cell, CellFiles, Status
 from wmkit.config import RunConfig
 from wmkit.files import write_json
-from wmkit.training.budget import Budget
 from wmkit.training.log import read_lines
-from wmkit.training.signals import StopSignal
+from wmkit.training.optimiser import Budget
+from wmkit.training.runtime import StopSignal
 
 PAUSE = 0.2
 """Seconds between two looks at the processes."""

@@ -5,8 +5,8 @@ from wmkit.evaluation.claims import Beats as Beats
 from wmkit.evaluation.claims import Costs as Costs
 from wmkit.evaluation.claims import Reaches as Reaches
 from wmkit.evaluation.claims import ShareOf as ShareOf
-from wmkit.evaluation.digits.features import fit_feature_probe as fit_feature_probe
-from wmkit.evaluation.digits.frames import fit_frame_probe as fit_frame_probe
+from wmkit.evaluation.digits.probe import fit_feature_probe as fit_feature_probe
+from wmkit.evaluation.digits.probe import fit_frame_probe as fit_frame_probe
 from wmkit.evaluation.digits.truth import Digits as Digits
 from wmkit.evaluation.evaluate import evaluate as evaluate
 from wmkit.evaluation.evaluate import evaluate_episodes as evaluate_episodes

@@ -20,13 +20,11 @@ from rich.text import Text
 from wmkit.config import RunConfig
 from wmkit.data import WorkerError
 from wmkit.training.batches import check_query
-from wmkit.training.compose import compose
+from wmkit.training.compose import compose, expand_sweep
 from wmkit.training.help import recipe_help
 from wmkit.training.loop import Summary, Validate, train
 from wmkit.training.run_folder import RunFolder, choose_folder
-from wmkit.training.runtime import processes_of
-from wmkit.training.signals import StopSignal
-from wmkit.training.sweep import expand_sweep
+from wmkit.training.runtime import StopSignal, processes_of
 
 USAGE = """usage: python {script} [-m] [key=value ...]
 

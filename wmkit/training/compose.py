@@ -3,11 +3,14 @@
 `backbone` and `world` are config groups whose choices are the registered backbones and worlds, so that a user's own,
 named by `plugins=my_module`, are chosen like those that ship: `world=distracting_memory world.width=64`. Hydra only
 composes: it starts no job, changes no folder and writes nothing.
+
+Sweeps: `backbone=s4,gru seed=range(3)` becomes one list of plain overrides per combination.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 from collections.abc import Sequence
 from typing import Any
@@ -15,7 +18,7 @@ from typing import Any
 import hydra
 from hydra.core.config_store import ConfigStore
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override
+from hydra.core.override_parser.types import ChoiceSweep, Override, RangeSweep
 from hydra.errors import HydraException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -205,3 +208,22 @@ def _one_line(error: Exception) -> str:
     cause = error.__cause__ if isinstance(error.__cause__, OmegaConfBaseException) else error
     key = getattr(cause, "full_key", None)
     return (f"{key}: " if key else "") + str(cause).splitlines()[0]
+
+
+def expand_sweep(overrides: Sequence[str]) -> list[list[str]]:
+    """Every combination of the overrides' values in Hydra's grammar, the last override varying fastest."""
+    return [list(job) for job in itertools.product(*(_values(override) for override in overrides))]
+
+
+def _values(word: str) -> list[str]:
+    parsed = parse_overrides([word])[0]
+    if not parsed.is_sweep_override():
+        return [word]
+    return [f"{parsed.get_key_element()}={value}" for value in swept(parsed)]
+
+
+def swept(word: Override) -> list[str]:
+    """The values of `a,b`, `choice(a, b)` or `range(3)`; raises `ValueError` for what cannot be listed."""
+    if not isinstance(word.value(), ChoiceSweep | RangeSweep):
+        raise ValueError(f"{word.input_line}: expected values with commas between, or range(...)")
+    return list(word.sweep_string_iterator())

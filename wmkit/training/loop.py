@@ -26,15 +26,21 @@ from wmkit.training.batches import (
     validation_batches,
     validation_source,
 )
-from wmkit.training.budget import Budget
 from wmkit.training.checkpoints import Checkpoint, CheckpointFolder
 from wmkit.training.log import RunLog, RunningMean
 from wmkit.training.machine_data import check_local_data
-from wmkit.training.noise import TRAIN, VALID, draw_frames, step_generator
-from wmkit.training.optimiser import StepGuard, build_optimiser, build_schedule
+from wmkit.training.optimiser import Budget, StepGuard, build_optimiser, build_schedule
 from wmkit.training.run_folder import RunFolder
-from wmkit.training.runtime import build_accelerator, memory_advice, torch_settings
-from wmkit.training.signals import StopSignal
+from wmkit.training.runtime import (
+    TRAIN,
+    VALID,
+    StopSignal,
+    build_accelerator,
+    draw_frames,
+    memory_advice,
+    step_generator,
+    torch_settings,
+)
 from wmkit.training.stateful import (
     BestLoss,
     CarriedState,

@@ -1,13 +1,22 @@
-"""What a run sets and asks of its process and machine: threads, precision, devices, memory."""
+"""What a run sets and asks of its process and machine: threads, precision, devices, memory, random numbers, signals.
+
+The randomness of a step is a function of (seed, step) alone. After a signal the step is finished, a checkpoint written,
+and the exit status says which signal it was.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import ctypes
 import re
+import signal
 import sys
+import threading
 from collections.abc import Iterator
+from types import FrameType, TracebackType
+from typing import Any, Self
 
+import numpy as np
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState, PartialState
@@ -96,3 +105,52 @@ def memory_advice(where: str, batch: Batch) -> Iterator[None]:
         raise MemoryError(
             f"Out of memory in {where} with {rows} x {length} frames: lower data.batch_size or data.length."
         ) from error
+
+
+class StopSignal:
+    """Context: the first SIGTERM or SIGINT is remembered in `number`; a second one acts as it did before."""
+
+    WATCHED = (signal.SIGTERM, signal.SIGINT)
+
+    def __init__(self) -> None:
+        self.number: int | None = None
+        self._previous: dict[int, Any] = {}
+
+    def __enter__(self) -> Self:
+        # Python lets only the main thread set handlers; a run in another thread is stopped by its owner.
+        if threading.current_thread() is threading.main_thread():
+            self._previous = {number: signal.signal(number, self._remember) for number in self.WATCHED}
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._restore()
+
+    def _remember(self, number: int, frame: FrameType | None) -> None:
+        self.number = number
+        self._restore()
+
+    def _restore(self) -> None:
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
+
+
+TRAIN, VALID = 0, 1
+
+
+def step_generator(seed: int, step: int, stream: int = TRAIN) -> torch.Generator:
+    """A CPU generator for one step of one stream.
+
+    Neither the number of processes nor what ran before enters, so that a resumed run and a run on N processes (each
+    draws the noise of the global batch and takes its rows) see what the uninterrupted run on one process sees.
+    """
+    state = np.random.SeedSequence(entropy=seed, spawn_key=(stream, step)).generate_state(1, np.uint64)
+    return torch.Generator().manual_seed(int(state[0] >> np.uint64(1)))
+
+
+def draw_frames(length: int, share: float, generator: torch.Generator) -> torch.Tensor | None:
+    """Time steps to decode, sorted: a random `share` of `length`, at least one; None for all of them."""
+    if share == 1:
+        return None
+    return torch.randperm(length, generator=generator)[: max(1, round(share * length))].sort().values

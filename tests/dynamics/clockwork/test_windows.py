@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from wmkit.dynamics.clockwork.windows import repeat_to_ticks, sums_ahead, sums_behind
+from wmkit.dynamics.clockwork.clock import repeat_to_ticks, sums_ahead, sums_behind
 
 B, E = 2, 3
 TICKS = st.integers(1, 20).flatmap(

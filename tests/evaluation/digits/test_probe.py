@@ -5,8 +5,7 @@ import torch
 
 from wmkit.data import GeneratedEpisodes, WholeEpisodes
 from wmkit.evaluation.digits.beliefs import chart
-from wmkit.evaluation.digits.features import fit_feature_probe
-from wmkit.evaluation.digits.frames import CLIP_LENGTH, FrameReader, _disturbed, fit_frame_probe
+from wmkit.evaluation.digits.probe import CLIP_LENGTH, FrameReader, _disturbed, fit_feature_probe, fit_frame_probe
 from wmkit.evaluation.digits.truth import IDENTITY, KEYS, POSITION, Digits, judge
 from wmkit.networks import to_unit
 from wmkit_envs import MovingMnist

@@ -30,11 +30,9 @@ from wmkit import tree
 from wmkit.backbones.base import ParameterGroup
 from wmkit.config import ModelConfig
 from wmkit.dynamics.base import Dynamics, Inputs, Observed
-from wmkit.dynamics.clockwork.build import build_levels, level_mlp
-from wmkit.dynamics.clockwork.clock import Timing
-from wmkit.dynamics.clockwork.config import ClockworkConfig
+from wmkit.dynamics.clockwork.clock import Timing, sums_ahead, sums_behind
+from wmkit.dynamics.clockwork.config import ClockworkConfig, build_levels, level_mlp
 from wmkit.dynamics.clockwork.level import Level, LevelPass
-from wmkit.dynamics.clockwork.windows import sums_ahead, sums_behind
 from wmkit.dynamics.latents import balanced_kl
 from wmkit.networks.base import glorot
 from wmkit.registry import register_backbone

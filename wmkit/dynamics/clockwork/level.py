@@ -21,7 +21,7 @@ from torch.nn import functional as F
 
 from wmkit import tree
 from wmkit.backbones.base import Backbone
-from wmkit.dynamics.clockwork.windows import repeat_to_ticks
+from wmkit.dynamics.clockwork.clock import repeat_to_ticks
 from wmkit.dynamics.latents import Latent
 
 LevelState = dict[str, Any]

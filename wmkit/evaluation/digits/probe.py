@@ -1,16 +1,24 @@
-"""What reads digits from frames, or from features of a model: networks that give beliefs, and the fit."""
+"""Networks that read digits, from frames or from features of a model, and the fit that trains them.
+
+A probe of frames judges any model's predictions, for it knows nothing of models. A probe of features, such as [h, z] of
+one level of a hierarchy, says what that part of the state knows.
+"""
 
 from __future__ import annotations
 
 import dataclasses
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
-from wmkit.evaluation.digits.beliefs import read_chart
-from wmkit.evaluation.digits.truth import Digits
+from wmkit.config import RunConfig
+from wmkit.data import EpisodeSource, RandomWindows, open_source
+from wmkit.evaluation.digits.beliefs import CELLS, PLACES, chart, joint_chart, read_chart
+from wmkit.evaluation.digits.truth import CLASSES, KEYS, Digits
+from wmkit.networks import to_unit
 
 ROWS_AT_ONCE = 1024
 """Rows that a network reads at a time: bounds memory."""
@@ -63,3 +71,172 @@ def fit(reader: Reader, examples: Iterable[Example], side: int, *, steps: int, r
         schedule.step()
         number = truth.number
     return Probe(reader.eval(), number, side)
+
+
+STEPS, RATE, ROWS = 1500, 1e-2, 256
+
+
+class FeatureReader(Reader):
+    """Features (N, F), standardised -> beliefs about class and about place, linearly or through one hidden layer."""
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, features: Tensor, hidden: int | None) -> None:
+        super().__init__()
+        self.register_buffer("mean", features.mean(0))
+        self.register_buffer("std", features.std(0).clamp(min=1e-6))
+        width = features.shape[-1]
+        deep = [nn.Linear(width, hidden), nn.SiLU()] if hidden else []
+        self.layers = nn.Sequential(*deep, nn.Linear(hidden or width, CLASSES + PLACES))
+
+    def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
+        """Log-probabilities over classes (N, 10) and over places (N, 100)."""
+        logits = self.layers((features - self.mean) / self.std)
+        classes, places = logits.split((CLASSES, PLACES), dim=-1)
+        return classes.log_softmax(-1), places.log_softmax(-1)
+
+    def beliefs(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """See `Reader.beliefs`."""
+        classes, places = self(x)
+        return classes.exp(), places.exp()
+
+    def loss(self, x: Tensor, truth: Digits, side: int) -> Tensor:
+        """See `Reader.loss`."""
+        pairs = zip(chart(truth, side), self(x), strict=True)
+        return torch.stack([-(true.to(x.device) * log).sum(-1).mean() for true, log in pairs]).sum()
+
+
+def fit_feature_probe(
+    features: Tensor, truth: Digits, side: int, *, hidden: int | None = None, steps: int = STEPS, seed: int = 0
+) -> Probe:
+    """Fit a probe to features (B, T, F), of which B x T are the examples, on the device where they are.
+
+    truth: `Digits.of` the batch that the features were made from; side: of its pictures; hidden: width of a hidden
+    layer, None for a linear probe. A level's [h, z] between its ticks is that of its last tick, so positions at those
+    steps are harder to tell: look at the steps where it ticks to ask what it knows at a tick. Fit on some episodes and
+    `read` others; the probe itself keeps nothing held out.
+    """
+    flat = features.detach().flatten(0, 1).float()
+    known = Digits(truth.identity.flatten(0, 1), truth.position.flatten(0, 1))
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        reader = FeatureReader(flat.cpu(), hidden).to(flat.device)
+    return fit(reader, _examples(flat, known, torch.Generator().manual_seed(seed)), side, steps=steps, rate=RATE)
+
+
+def _examples(features: Tensor, truth: Digits, generator: torch.Generator) -> Iterator[Example]:
+    while True:
+        rows = torch.randint(len(features), (ROWS,), generator=generator)
+        yield features[rows.to(features.device)], Digits(truth.identity[rows], truth.position[rows])
+
+
+STEPS, RATE = 2000, 5e-3
+CLIPS, CLIP_LENGTH, EVERY = 8, 25, 8
+"""Of each training example: so many clips, of which every eighth frame is read."""
+TURN, STRETCH, SHEAR = 0.17, 0.12, 0.15
+"""Largest rotation in radians, relative change of size and shear of training frames."""
+NOISE = 0.1
+"""Largest standard deviation of the noise on training frames."""
+
+
+class FrameReader(Reader):
+    """Frames (N, C, H, W), averaged to 32x32 -> a belief about class and place together, (N, 10, 100).
+
+    Convolutions without padding over the 16x16 cells leave the inner 10x10: what is around a cell and nothing else
+    says what is in it, so that a digit is read alike wherever it is.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.PixelUnshuffle(2),
+            nn.Conv2d(4 * channels, 32, 5),
+            nn.ReLU(),
+            nn.Conv2d(32, 64, 3),
+            nn.ReLU(),
+            nn.Conv2d(64, 64, 1),
+            nn.ReLU(),
+            nn.Conv2d(64, CLASSES, 1),
+        )
+
+    def forward(self, frame: Tensor) -> Tensor:
+        """Log-probabilities (N, 1000) of class and place together, place by place within a class."""
+        small = F.adaptive_avg_pool2d(to_unit(frame).clamp(0, 1), 2 * CELLS)
+        small = small.contiguous(memory_format=torch.channels_last)  # a third of the time on a CPU
+        return self.layers(small).flatten(1).log_softmax(-1)
+
+    def beliefs(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """See `Reader.beliefs`."""
+        joint = self(x).exp().reshape(-1, CLASSES, PLACES)
+        return joint.sum(-1), joint.sum(-2)
+
+    def loss(self, x: Tensor, truth: Digits, side: int) -> Tensor:
+        """See `Reader.loss`."""
+        return -(joint_chart(truth, side).flatten(1).to(x.device) * self(x)).sum(-1).mean()
+
+
+def fit_frame_probe(
+    source: EpisodeSource, *, steps: int = STEPS, seed: int = 0, device: torch.device | str = "cpu"
+) -> Probe:
+    """Fit a probe to true frames of `source`, training episodes with `KEYS`, each turned, stretched, blurred and noisy.
+
+    A few frames of one clip, then of another: give generated episodes of `CLIP_LENGTH`, the rest would go unread. Half
+    a minute of one CPU core. How well it reads true frames of held-out episodes is the ceiling for any prediction, and
+    to be told with it.
+    """
+    channels, side, _ = source.image_shape
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        reader = FrameReader(channels)
+    examples = _frame_examples(source, torch.Generator().manual_seed(seed), seed, torch.device(device))
+    return fit(reader.to(device), examples, side, steps=steps, rate=RATE)
+
+
+def fit_probe_of_run(config: RunConfig, seed: int = 0) -> Probe:
+    """`fit_frame_probe` to the training split of a run's world."""
+    source = open_source(config.world, seed=config.data.seed, split="train", length=CLIP_LENGTH)
+    return fit_frame_probe(source, seed=seed)
+
+
+def _frame_examples(
+    source: EpisodeSource, generator: torch.Generator, seed: int, device: torch.device
+) -> Iterator[Example]:
+    source: EpisodeSource, generator: torch.Generator, seed: int, device: torch.device
+) -> Iterator[Example]:
+    length = min(CLIP_LENGTH, source.episode_length(0))
+    with RandomWindows(source, CLIPS, length, seed=seed, windows_per_episode=1, keys=KEYS) as clips:
+        for batch in clips:
+            frame = to_unit(batch.image[:, ::EVERY]).flatten(0, 1)
+            truth = Digits.of(batch)[:, ::EVERY]
+            flat = Digits(truth.identity.flatten(0, 1), truth.position.flatten(0, 1))
+            frame, flat = _disturbed(frame, flat, generator)
+            yield frame.to(device), flat
+
+
+def _disturbed(frame: Tensor, truth: Digits, generator: torch.Generator) -> Example:
+    """Frames turned, stretched and sheared about their middle, the truth with them; then blurred, faint and noisy."""
+    inward = _inward(len(frame), generator)
+    side = frame.shape[-1]
+    grid = F.affine_grid(F.pad(inward, (0, 1)), list(frame.shape), align_corners=False)
+    moved = F.grid_sample(frame, grid, align_corners=False)
+    middle = torch.einsum("nij,nkj->nki", torch.linalg.inv(inward), truth.position - side / 2) + side / 2
+    return _dimmed(moved, generator), Digits(truth.identity, middle)
+
+
+def _inward(number: int, generator: torch.Generator) -> Tensor:
+    """(number, 2, 2): where a pixel of the new frame comes from, both from the middle."""
+    turn, shear, *scale = torch.rand(4, number, generator=generator) * 2 - 1
+    cos, sin = (TURN * turn).cos(), (TURN * turn).sin()
+    rotation = torch.stack([cos, -sin, sin, cos], dim=-1).reshape(-1, 2, 2)
+    shape = torch.diag_embed(1 + STRETCH * torch.stack(scale, dim=-1))
+    shape[:, 0, 1] = SHEAR * shear
+    return rotation @ shape
+
+
+def _dimmed(frame: Tensor, generator: torch.Generator) -> Tensor:
+    """From none to all of a blur over 3x3 pixels (of 32x32), half to all of the brightness, none to all of `NOISE`."""
+    radius = frame.shape[-1] // 25
+    blur, gain, noise = torch.rand(3, len(frame), 1, 1, 1, generator=generator)
+    soft = frame + blur * (F.avg_pool2d(frame, 2 * radius + 1, stride=1, padding=radius) - frame)
+    return (1 + gain) / 2 * soft + NOISE * noise * torch.randn(frame.shape, generator=generator)

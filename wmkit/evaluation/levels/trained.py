@@ -13,8 +13,7 @@ from wmkit.batch import Batch
 from wmkit.config import RunConfig
 from wmkit.data import open_source
 from wmkit.data.episode import Episode
-from wmkit.evaluation.digits.frames import fit_probe_of_run
-from wmkit.evaluation.digits.probe import Probe
+from wmkit.evaluation.digits.probe import Probe, fit_probe_of_run
 from wmkit.evaluation.digits.truth import KEYS
 from wmkit.evaluation.held_out import whole_episodes
 from wmkit.evaluation.levels.reading import hierarchy_of

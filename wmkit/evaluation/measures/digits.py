@@ -11,8 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from wmkit.batch import Batch
-from wmkit.evaluation.digits.frames import CLIP_LENGTH, fit_frame_probe
-from wmkit.evaluation.digits.probe import Probe
+from wmkit.evaluation.digits.probe import CLIP_LENGTH, Probe, fit_frame_probe
 from wmkit.evaluation.digits.truth import IDENTITY, KEYS, POSITION, Digits, judge
 from wmkit.evaluation.measures.base import Measure, Prediction, Scores, Setting, register_measure
 from wmkit.evaluation.predictors import BEST_OF_N, BLACK, COPY_LAST, IMAGINED, MEAN_IMAGE, OTHER_CLIP, TRUE_FRAMES
