@@ -202,8 +202,6 @@ def fit_probe_of_run(config: RunConfig, seed: int = 0) -> Probe:
 def _frame_examples(
     source: EpisodeSource, generator: torch.Generator, seed: int, device: torch.device
 ) -> Iterator[Example]:
-    source: EpisodeSource, generator: torch.Generator, seed: int, device: torch.device
-) -> Iterator[Example]:
     length = min(CLIP_LENGTH, source.episode_length(0))
     with RandomWindows(source, CLIPS, length, seed=seed, windows_per_episode=1, keys=KEYS) as clips:
         for batch in clips:
