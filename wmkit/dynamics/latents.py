@@ -139,10 +139,11 @@ def _log(p: Tensor) -> Tensor:
     return p.clamp(min=torch.finfo(p.dtype).tiny).log()
 
 
-def build_latent(config: ModelConfig) -> Latent:
-    """The latent that a model's config asks for."""
+def build_latent(config: ModelConfig, min_std: float = 0.1) -> Latent:
+    """The latent that a model's config asks for; `min_std` is the smallest standard deviation of a Gaussian."""
     if config.latent == "gaussian":
-        return GaussianLatent(config.latent_size)
+        return GaussianLatent(config.latent_size, min_std)
+    assert config.latent == "categorical", f"no latent is called {config.latent!r}"
     return CategoricalLatent(config.groups, config.classes, config.unimix)
 
 

@@ -13,7 +13,7 @@ from wmkit.checks import check_between, check_choice, check_positive
 from wmkit.config import SIZES, ModelConfig
 from wmkit.dynamics.clockwork.clock import Clock
 from wmkit.dynamics.clockwork.level import Level
-from wmkit.dynamics.latents import CategoricalLatent, GaussianLatent, Latent
+from wmkit.dynamics.latents import build_latent
 from wmkit.registry import get_entry
 
 
@@ -97,10 +97,12 @@ def _check_core(core: object) -> None:
 
 def build_levels(config: ClockworkConfig, model: ModelConfig, embed_dim: int, action_dim: int) -> list[Level]:
     """Bottom first; built from the top, because each must know the width of the one above."""
+    if config.std_shift != "none" and model.latent != "gaussian":
+        raise ValueError(f"std_shift={config.std_shift!r} is for Gaussian latents; model.latent is {model.latent!r}")
     levels: list[Level] = []
     number = len(config.clock.strides)
     for i in reversed(range(number)):
-        core, latent = _build_core(config), _build_latent(config, model)
+        core, latent = _build_core(config), build_latent(model, config.min_std)
         own = core.feature_dim + latent.sample_dim
         level = Level(
             core,
@@ -128,14 +130,6 @@ def _build_core(config: ClockworkConfig) -> Backbone:
     except TypeError as error:
         raise ValueError(f"core: {entry.config.__name__} does not take {options}: {error}") from error
     return build_backbone(entry, numbers)
-
-
-def _build_latent(config: ClockworkConfig, model: ModelConfig) -> Latent:
-    if model.latent == "gaussian":
-        return GaussianLatent(model.latent_size, config.min_std)
-    if config.std_shift != "none":
-        raise ValueError(f"std_shift={config.std_shift!r} is for Gaussian latents; model.latent is {model.latent!r}")
-    return CategoricalLatent(model.groups, model.classes, model.unimix)
 
 
 def level_mlp(embed_dim: int, units: int, out_dim: int) -> nn.Sequential:

@@ -1,7 +1,7 @@
-"""The measures of wmkit: importing this registers them, in the order of tables."""
+"""The measures of wmkit: every module of this folder is one, and importing the folder registers them."""
 
-from wmkit.evaluation.measures import frames as frames  # isort: skip
-from wmkit.evaluation.measures import doors as doors  # isort: skip
-from wmkit.evaluation.measures import rewards as rewards  # isort: skip
-from wmkit.evaluation.measures import similarity as similarity  # isort: skip
-from wmkit.evaluation.measures import digits as digits  # isort: skip
+import importlib
+import pkgutil
+
+for _module in pkgutil.iter_modules(__path__):
+    importlib.import_module(f"{__name__}.{_module.name}")

@@ -110,6 +110,8 @@ class Measure(ABC):
 
     name: ClassVar[str]
     """By which it is asked for; given by `register_measure`."""
+    order: ClassVar[int] = 100
+    """Its place in tables: smaller ones come first, equal ones by name."""
     metrics: Sequence[Metric]
     """What it measures: one or more values for each step, or for each episode."""
     predictors: Sequence[str] = (OBSERVED, IMAGINED, SHUFFLED_ACTIONS, MEAN_IMAGE, COPY_LAST)
@@ -176,9 +178,9 @@ def register_measure(name: str) -> Callable[[MeasureClass], MeasureClass]:
 
 
 def all_measures() -> dict[str, type[Measure]]:
-    """Every measure by name: those of wmkit in the order of tables, then the others."""
+    """Every measure by name, in the order of tables."""
     _load_entry_points()
-    return dict(_measures)
+    return dict(sorted(_measures.items(), key=lambda item: (item[1].order, item[0])))
 
 
 def find_measures(names: Sequence[str]) -> list[type[Measure]]:

@@ -26,6 +26,7 @@ SOURCES = ("scikit-learn's", "MNIST's")
 class DigitAccuracy(Measure):
     """Share of the digits that are named right, and the distance to them in pixels."""
 
+    order = 40
     metrics: Sequence[Metric] = (
         Metric(IDENTITY, "share", "higher", "digits named right, read by a probe", VIDEO_RANGES),
         Metric(POSITION, "pixels", "lower", "distance to the digits, read by a probe", VIDEO_RANGES),

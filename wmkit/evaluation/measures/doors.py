@@ -63,6 +63,7 @@ MOVING = Metric(
 class Doors(Measure):
     """Shares of the tiles, and of the doors in view, that decoded frames show right."""
 
+    order = 10
     metrics = (TILES, STATE, BOTH)
     predictors = (OBSERVED, IMAGINED, SHUFFLED_ACTIONS, INITIAL_MAP)
     keys = KEYS

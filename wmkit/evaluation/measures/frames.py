@@ -41,6 +41,7 @@ ERROR = Metric(
 class FrameError(Measure):
     """Sum over C, H, W of (prediction - target)^2; see `frame_error`."""
 
+    order = 0
     metrics = (ERROR,)
     predictors = (OBSERVED, IMAGINED, SHUFFLED_ACTIONS, MEAN_IMAGE, RANDOM_FRAME, COPY_LAST, INITIAL_MAP)
     on_context = True

@@ -41,6 +41,7 @@ ACCURACY = Metric(
 class RewardAccuracy(Measure):
     """How often the last reward of an episode is predicted."""
 
+    order = 20
     metrics = (ACCURACY,)
     predictors = (OBSERVED, IMAGINED)
     needs = "features"

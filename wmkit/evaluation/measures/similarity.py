@@ -79,6 +79,7 @@ _LABELS = {
 class Similarity(Measure):
     """SSIM and PSNR of imagined frames, beside baselines that know nothing of motion."""
 
+    order = 30
     metrics = tuple(
         Metric(name, "dB" if name == "psnr" else "1 for equal frames", "higher", label, VIDEO_RANGES)
         for name, label in _LABELS.items()
