@@ -1,5 +1,6 @@
 # make demo   set everything up and run the main job: train, imagine, draw, print the table
 # make test   set everything up, check style and types, run the tests with coverage
+# make quick  the core of the tests in a minute: laws, ops, contracts, records, one tiny training
 # make lint   style and types only
 # make bench  speeds, as ratios measured in one run; make bench-gpu checks and times the Triton kernels on a GPU
 
@@ -9,13 +10,24 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test test-long lint bench bench-gpu clean
+QUICK := tests/backbones/test_contract.py tests/backbones/test_gru.py tests/backbones/ssm tests/kernels/test_dplr_kernel.py \
+	tests/kernels/test_fft_conv.py tests/kernels/test_series.py tests/kernels/test_dispatch.py tests/dynamics/test_latents.py \
+	tests/dynamics/test_latent_dynamics.py tests/dynamics/clockwork/test_clock.py tests/dynamics/clockwork/test_level.py \
+	tests/test_world_model.py tests/test_registry.py tests/test_config.py tests/data/test_samplers.py tests/data/test_gates.py \
+	tests/evaluation/test_record.py tests/evaluation/test_intervals.py tests/evaluation/test_tables.py \
+	tests/training/test_optimiser.py tests/training/test_budget.py \
+	tests/test_recipes.py::test_memory_maze_takes_two_steps
+
+.PHONY: demo test quick test-long lint bench bench-gpu clean
 
 demo: $(VENV)/base
 	$(BIN)/python recipes/memory_maze.py backbone=s4
 
 test: lint
 	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist worksteal --cov --cov-report=term:skip-covered --cov-fail-under=90
+
+quick: $(VENV)/dev
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist worksteal --durations=0 --durations-min=2 $(QUICK)
 
 test-long: $(VENV)/dev
 	HYPOTHESIS_PROFILE=long $(BIN)/python -m pytest
