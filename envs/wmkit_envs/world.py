@@ -6,12 +6,14 @@ import abc
 import dataclasses
 import hashlib
 import numbers
+from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-Episode = dict[str, NDArray[Any]]
+Arrays = dict[str, NDArray[Any]]
+"""By name."""
 
 METADATA: dict[str, Any] = {"render_modes": ["rgb_array"], "render_fps": 4}
 """What every environment tells Gymnasium: only what is tested without a screen."""
@@ -19,6 +21,30 @@ SPLITS = {"train": 0, "valid": 1, "test": 2}
 """Number of each split in the seed's spawn key."""
 LONGEST_LABEL = 120
 """Characters of a label; settings that take more are told by a digest."""
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Episode(Mapping[str, NDArray[Any]]):
+    """The arrays of an episode; `episode[key]` reads either group. Raises `ValueError` for a key that is in both."""
+
+    steps: Arrays
+    """What changes: leading axis T."""
+    constants: Arrays
+    """What holds for the whole episode: no time axis."""
+
+    def __post_init__(self) -> None:
+        if both := sorted(self.steps.keys() & self.constants.keys()):
+            raise ValueError(f"Episode: {both} are in steps and in constants, expected each key in one of them")
+
+    def __getitem__(self, key: str) -> NDArray[Any]:
+        return self.steps[key] if key in self.steps else self.constants[key]
+
+    def __iter__(self) -> Iterator[str]:
+        yield from self.steps
+        yield from self.constants
+
+    def __len__(self) -> int:
+        return len(self.steps) + len(self.constants)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -138,10 +164,10 @@ class World(abc.ABC):
     def generate(self, *, seed: int, split: str = "train", index: int = 0, length: int | None = None) -> Episode:
         """One episode of the world's own policy, a function of (seed, split, index) alone.
 
-        `image` (T, H, W, C) uint8; `action` (T, A) one-hot float32 that led to each image, zeros at the first; `reward`
-        (T,) float32; `is_first`, `is_terminal` (T,) bool; `context_length` () int64; and the world's ground truth. T is
-        `episode_length`, or `length` for the first `length` observations of the same episode (the context is then at
-        most that long).
+        Steps: `image` (T, H, W, C) uint8; `action` (T, A) one-hot float32 that led to each image, zeros at the first;
+        `reward` (T,) float32; `is_first`, `is_terminal` (T,) bool. Constants: `context_length` () int64. In both the
+        world's ground truth. T is `episode_length`, or `length` for the first `length` observations of the same episode
+        (the context is then at most that long).
 
         Raises `ValueError` for an unknown split, a negative seed or index, and a length outside 1..`episode_length`.
         """

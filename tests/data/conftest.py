@@ -7,8 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from wmkit.data import Episode
+
 MODULE = """
-import dataclasses, os, signal, time
+import dataclasses, os, signal, time, types
 import numpy as np
 
 @dataclasses.dataclass(frozen=True)
@@ -33,7 +35,7 @@ class Toy:
         key = (("train", "valid", "test").index(split), index)
         rng = np.random.default_rng(np.random.SeedSequence(entropy=seed, spawn_key=key))
         t = self.episode_length
-        episode = {
+        steps = {
             "image": rng.integers(0, 256, (t, 8, self.wide, 3), dtype=np.uint8),
             "action": np.eye(4, dtype=np.float32)[rng.integers(0, 4, t)],
             "reward": rng.normal(size=t).astype(np.float32),
@@ -41,12 +43,17 @@ class Toy:
             "is_terminal": np.zeros(t, bool),
             "agent_pos": np.stack([np.full(t, index), np.arange(t)], axis=1).astype(np.float32),
         }
-        episode["action"][0] = 0
+        steps["action"][0] = 0
         if self.fault == "nan" and index == 5:
-            episode["action"][7, 2] = np.nan
-        episode = {k: v[:length] for k, v in episode.items()}
+            steps["action"][7, 2] = np.nan
+        steps = {k: v[:length] for k, v in steps.items()}
         constants = {"context_length": np.int64(9), "maze_layout": rng.integers(0, 2, (7, 7), dtype=np.uint8)}
-        return episode | {k: np.asarray(v) for k, v in constants.items()}
+        if self.fault == "ungrouped":
+            return steps | constants
+        if self.fault == "timed":
+            steps["late"] = steps["reward"][1:]
+        constants["as_long"] = np.arange(len(steps["image"]), dtype=np.float32) + index
+        return types.SimpleNamespace(steps=steps, constants={k: np.asarray(v) for k, v in constants.items()})
 
     def break_down(self):
         if self.fault == "raises":
@@ -54,7 +61,8 @@ class Toy:
         if self.fault == "dies":
             os.kill(os.getpid(), signal.SIGKILL)
 
-WORLDS = {"toy": Toy, **{f"toy_{fault}": Toy(fault) for fault in ("raises", "dies", "nan")}, "no_world": object()}
+FAULTS = ("raises", "dies", "nan", "timed", "ungrouped")
+WORLDS = {"toy": Toy, **{f"toy_{fault}": Toy(fault) for fault in FAULTS}, "no_world": object()}
 """
 ENTRY_POINTS = """
 [wmkit.worlds]
@@ -99,15 +107,15 @@ class ListSource:
     def _episode(i, t):
         image = np.zeros((t, 4, 4, 3), np.uint8)
         image[:, 0, 0, 0], image[:, 0, 0, 1] = i, np.arange(t)
-        return {
+        steps = {
             "image": image,
             "action": np.ones((t, 2), np.float32) * (np.arange(t) > 0)[:, None],
             "reward": np.arange(t, dtype=np.float32),
             "is_first": np.arange(t) == 0,
             "is_terminal": np.arange(t) == t - 1,
             "agent_pos": np.stack([np.full(t, i), np.arange(t)], 1).astype(np.float32),
-            "context_length": np.asarray(i, np.int64),
         }
+        return Episode(steps, {"context_length": np.asarray(i, np.int64)})
 
 
 @pytest.fixture(scope="session")

@@ -1,8 +1,10 @@
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
 
-from wmkit.data import GeneratedEpisodes, WholeEpisodes, check_batch, check_episode
+from wmkit.data import Episode, GeneratedEpisodes, WholeEpisodes, check_batch, check_episode
 
 
 def with_value(array, index, value):
@@ -29,6 +31,8 @@ BAD = {
     "agent_pos": [
         (lambda x: with_value(x, (1, 0), np.nan), "agent_pos at t = 1 is nan"),
         (lambda x: x.astype(str), "agent_pos: expected a bool, integer or float array"),
+        (lambda x: x[1:], r"agent_pos: expected a leading axis of T = 4 steps, got \(3, 2\); put it into constants"),
+        (lambda x: x[0, 0], r"agent_pos: expected a leading axis of T = 4 steps, got \(\); put it into constants"),
     ],
     "context_length": [(lambda x: np.asarray(np.nan), "context_length is nan")],
 }
@@ -38,15 +42,25 @@ BAD = {
 def test_a_bad_episode_is_refused_with_its_key_and_place(list_source, key, change, message):
     episode = list_source([4]).episodes[0]
     check_episode(episode, "Episode 9", (3, 4, 4), 2)
+    group = "steps" if key in episode.steps else "constants"
+    changed = dataclasses.replace(episode, **{group: getattr(episode, group) | {key: change(episode[key])}})
     with pytest.raises(ValueError, match=rf"^Episode 9: .*{message}"):
-        check_episode({**episode, key: change(episode[key])}, "Episode 9", (3, 4, 4), 2)
+        check_episode(changed, "Episode 9", (3, 4, 4), 2)
 
 
 def test_a_missing_key_is_named(list_source):
     episode = list_source([4]).episodes[0]
-    del episode["reward"]
-    with pytest.raises(ValueError, match=r"missing \['reward'\]"):
-        check_episode(episode, "Episode 9")
+    constants = {"reward": episode.steps.pop("reward")}
+    for one in (episode, Episode(episode.steps, constants)):
+        with pytest.raises(ValueError, match=r"missing \['reward'\]"):
+            check_episode(one, "Episode 9")
+
+
+def test_a_dict_is_no_episode(list_source):
+    with pytest.raises(
+        ValueError, match=r"^Episode 9: expected a wmkit\.data\.Episode\(steps, constants\), got <class 'dict'>"
+    ):
+        check_episode(dict(list_source([4]).episodes[0]), "Episode 9")
 
 
 @pytest.mark.parametrize("key", ["action", "reward", "agent_pos"])

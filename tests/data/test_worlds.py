@@ -29,7 +29,7 @@ import dataclasses
 
 import numpy as np
 
-from wmkit.data import register_world
+from wmkit.data import Episode, register_world
 
 
 @register_world("fading")
@@ -60,7 +60,9 @@ class Fading:
         image = np.broadcast_to(grey[:, None, None, None], (len(steps), self.side, self.side, 1)).copy()
         action, reward = np.zeros((len(steps), 0), np.float32), np.zeros(len(steps), np.float32)
         first, terminal = steps == 0, np.zeros(len(steps), bool)
-        return {"image": image, "action": action, "reward": reward, "is_first": first, "is_terminal": terminal}
+        return Episode(
+            {"image": image, "action": action, "reward": reward, "is_first": first, "is_terminal": terminal}
+        )
 '''
 
 

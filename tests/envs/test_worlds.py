@@ -24,7 +24,7 @@ from wmkit_envs import (
     World,
     find_world,
 )
-from wmkit_envs.world import EpisodeSeed
+from wmkit_envs.world import Episode, EpisodeSeed
 
 SMALL = {
     world.name: world.with_settings(**{"image_size": 8} if hasattr(world, "image_size") else {"tile": 4})
@@ -92,10 +92,26 @@ def test_the_same_seed_gives_the_same_episode_and_another_does_not(name: str) ->
 @pytest.mark.parametrize("name", ["ray_maze_9x9", "ray_two_rooms"])
 def test_a_shorter_episode_is_the_beginning_of_the_whole_one(name: str) -> None:
     whole, short = SMALL[name].generate(seed=3), SMALL[name].generate(seed=3, length=150)
-    for key in set(whole) - {"context_length"}:
-        expected = whole[key][:150] if len(whole[key]) == len(whole["image"]) else whole[key]
-        np.testing.assert_array_equal(short[key], expected)
+    assert (short.steps.keys(), short.constants.keys()) == (whole.steps.keys(), whole.constants.keys())
+    for key, value in short.steps.items():
+        np.testing.assert_array_equal(value, whole.steps[key][:150])
+    for key in set(whole.constants) - {"context_length"}:
+        np.testing.assert_array_equal(short[key], whole[key])
     assert int(short["context_length"]) == 150
+
+
+@pytest.mark.parametrize("world", FAMILIES.values())
+def test_steps_have_the_length_that_was_asked_for_and_constants_do_not_depend_on_it(world: type[World]) -> None:
+    short, long = (world().generate(seed=0, length=length) for length in (3, 4))
+    assert {len(value) for value in short.steps.values()} == {3}
+    assert {len(value) for value in long.steps.values()} == {4}
+    for key, value in short.constants.items():
+        assert value.shape == long.constants[key].shape, key
+
+
+def test_a_key_in_both_groups_of_an_episode_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"\['answer'\] are in steps and in constants"):
+        Episode({"answer": np.zeros(3)}, {"answer": np.zeros(())})
 
 
 def test_no_two_indices_or_splits_draw_the_same_scene() -> None:

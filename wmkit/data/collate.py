@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from wmkit.batch import Batch
-from wmkit.data.episode import STEP_KEYS, Array, Episode, is_per_step
+from wmkit.data.episode import STEP_KEYS, Array, Episode
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,11 +43,11 @@ def collate(pieces: Sequence[Piece], episodes: Sequence[Episode], length: int, k
 
 def _stack(key: str, pieces: Sequence[Piece], episodes: Sequence[Episode], length: int) -> Array:
     """(B, length, ...), one row per piece."""
-    first = episodes[0][key]
+    first = episodes[0].steps[key]
     out = np.empty((len(pieces), length, *first.shape[1:]), first.dtype)
     for row, piece, episode in zip(out, pieces, episodes, strict=True):
         count = piece.stop - piece.start
-        row[:count] = episode[key][piece.start : piece.stop]
+        row[:count] = episode.steps[key][piece.start : piece.stop]
         row[count:] = 0
     return out
 
@@ -56,9 +56,9 @@ def _extra(key: str, pieces: Sequence[Piece], episodes: Sequence[Episode], lengt
     """Ground truth (B, length, ...); what an episode holds once is repeated along time without a copy."""
     if key not in episodes[0]:
         raise ValueError(f"keys: no {key!r} in these episodes; they hold {sorted(episodes[0])}")
-    if is_per_step(key, episodes[0][key], len(episodes[0]["image"])):
+    if key in episodes[0].steps:
         return torch.from_numpy(_stack(key, pieces, episodes, length))
-    constant = torch.from_numpy(np.stack([episode[key] for episode in episodes]))
+    constant = torch.from_numpy(np.stack([episode.constants[key] for episode in episodes]))
     return constant[:, None].expand(-1, length, *constant.shape[1:])
 
 

@@ -1,34 +1,50 @@
-"""An episode: a dict of named numpy arrays, and the gate that every episode passes before it is used.
-
-Per step (leading axis T): `image` (T, H, W, C) uint8, `action` (T, A) float32 (`action[t]` led to `image[t]`, zeros at
-t = 0), `reward` (T,) float32, `is_first` (T,) bool, `is_terminal` (T,) bool, and ground truth such as `agent_pos`.
-Per episode (no time axis): `context_length`, `maze_layout`, ...
-"""
+"""An episode: named numpy arrays in two groups, and the gate that every episode passes before it is used."""
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Iterator, Mapping
 from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 Array: TypeAlias = npt.NDArray[Any]
-Episode: TypeAlias = dict[str, Array]
 
 STEP_KEYS = ("image", "action", "reward", "is_first", "is_terminal")
-CONSTANT_KEYS = frozenset(
-    {
-        *("context_length", "maze_layout", "map_tiles", "atlas", "targets_pos", "target_colors"),
-        *("sample_pos", "sample_color", "answer", "doors_pos", "door_colors", "keys_pos", "key_colors"),
-        *("digit_identity", "digit_source"),
-    }
-)
-"""Keys that hold one value per episode even where their first axis happens to equal T."""
 
 
-def is_per_step(key: str, array: Array, length: int) -> bool:
-    """Has `key` a time axis? True iff its leading axis is `length` and its name is not a per-episode constant's."""
-    return key not in CONSTANT_KEYS and array.ndim > 0 and array.shape[0] == length
+@dataclasses.dataclass(frozen=True, eq=False)
+class Episode(Mapping[str, Array]):
+    """The arrays of one episode; `episode[key]` reads either group.
+
+    Raises `ValueError` for a key that is in both groups.
+    """
+
+    steps: dict[str, Array]
+    """Leading axis T: `image` (T, H, W, C) uint8, `action` (T, A) float32 (`action[t]` led to `image[t]`, zeros at
+    t = 0), `reward` (T,) float32, `is_first`, `is_terminal` (T,) bool, and ground truth of each step."""
+    constants: dict[str, Array] = dataclasses.field(default_factory=dict)
+    """What holds for the whole episode, of any shape: it has no time axis even where its first axis equals T."""
+
+    def __post_init__(self) -> None:
+        if both := sorted(self.steps.keys() & self.constants.keys()):
+            raise ValueError(f"Episode: {both} are in steps and in constants, expected each key in one of them")
+
+    @property
+    def length(self) -> int:
+        """Observations T."""
+        return len(self.steps["reward"])
+
+    def __getitem__(self, key: str) -> Array:
+        return self.steps[key] if key in self.steps else self.constants[key]
+
+    def __iter__(self) -> Iterator[str]:
+        yield from self.steps
+        yield from self.constants
+
+    def __len__(self) -> int:
+        return len(self.steps) + len(self.constants)
 
 
 def check_episode(
@@ -36,12 +52,17 @@ def check_episode(
 ) -> None:
     """Refuse an episode that training must not see.
 
-    Raises `ValueError`, opening with `where`, for a missing key, a wrong dtype, shape or action width, and for NaN or
-    infinity (with the time step). `image_shape` is (C, H, W).
+    Raises `ValueError`, opening with `where`, for what is no `Episode`, a missing key, a wrong dtype, shape or action
+    width, an array of `steps` that is not T long, and for NaN or infinity (with the time step). `image_shape` is
+    (C, H, W).
     """
-    missing = [key for key in STEP_KEYS if key not in episode]
+    if not isinstance(episode, Episode):
+        raise ValueError(f"{where}: expected a wmkit.data.Episode(steps, constants), got {type(episode)}")
+    missing = [key for key in STEP_KEYS if key not in episode.steps]
     if missing:
-        raise ValueError(f"{where}: missing {missing}; an episode needs {list(STEP_KEYS)}, got {sorted(episode)}")
+        raise ValueError(
+            f"{where}: missing {missing}; the steps of an episode need {list(STEP_KEYS)}, got {sorted(episode.steps)}"
+        )
     _check_image(episode["image"], where, image_shape)
     length = episode["image"].shape[0]
     for key, dtype, rest in (
@@ -53,8 +74,14 @@ def check_episode(
         _check_array(key, episode[key], where, np.dtype(dtype), (length, *rest))
     if not episode["is_first"][0]:
         raise ValueError(f"{where}: is_first[0] is False, expected True at an episode's first step")
+    for key, array in episode.steps.items():
+        if array.shape[:1] != (length,):
+            raise ValueError(
+                f"{where}: {key}: expected a leading axis of T = {length} steps, got {array.shape}; "
+                "put it into constants if it has no time axis"
+            )
     for key, array in episode.items():
-        _check_numbers(key, array, where, is_per_step(key, array, length))
+        _check_numbers(key, array, where, key in episode.steps)
 
 
 def _check_image(image: Array, where: str, image_shape: tuple[int, int, int] | None) -> None:

@@ -6,6 +6,7 @@ import json
 from typing import Any, Protocol, runtime_checkable
 
 from wmkit.data.episode import Episode
+from wmkit.data.workers.server import generate
 from wmkit.data.worlds import SPLITS, World, describe_world, find_world
 
 
@@ -88,4 +89,4 @@ class GeneratedEpisodes:
 
     def episode(self, index: int) -> Episode:
         """Episode `index`, generated now."""
-        return self.world.generate(seed=self.seed, split=self.split, index=index, length=self.length)
+        return Episode(*generate(self.world, seed=self.seed, split=self.split, index=index, length=self.length))

@@ -12,11 +12,23 @@ from importlib import metadata
 from typing import Any, Protocol, TypeVar, cast, runtime_checkable
 
 from wmkit.checks import closest
-from wmkit.data.episode import Episode
+from wmkit.data.episode import Array
 from wmkit.data.workers.server import as_tuples
 
 ENTRY_POINT_GROUP = "wmkit.worlds"
 SPLITS = ("train", "valid", "test")
+
+
+class StepsAndConstants(Protocol):
+    """What a world makes: a `wmkit.data.Episode`, or an object of its own, so that no worker needs wmkit's imports."""
+
+    @property
+    def steps(self) -> Mapping[str, Array]:
+        """Arrays with the leading axis T."""
+
+    @property
+    def constants(self) -> Mapping[str, Array]:
+        """Arrays without a time axis; none of the keys of `steps`."""
 
 
 @runtime_checkable
@@ -47,7 +59,9 @@ class World(Protocol):
     def context_length(self) -> int:
         """Observations of the scripted context; the rest of the episode is the query."""
 
-    def generate(self, *, seed: int, split: str = "train", index: int = 0, length: int | None = None) -> Episode:
+    def generate(
+        self, *, seed: int, split: str = "train", index: int = 0, length: int | None = None
+    ) -> StepsAndConstants:
         """Episode `index` of a split, or its first `length` observations only."""
 
 

@@ -28,7 +28,7 @@ from wmkit_envs.grid.actions import FORWARD, TURN_LEFT, TURN_RIGHT
 from wmkit_envs.grid.scene import GridScene, walled
 from wmkit_envs.grid.tiles import DOWN, EMPTY, RIGHT, SQUARE, UP, WALL, check_colors, color_number
 from wmkit_envs.grid.world import GridWorld
-from wmkit_envs.world import Episode, EpisodeSeed, check_integer
+from wmkit_envs.world import Arrays, EpisodeSeed, check_integer
 
 HEIGHT, HALL = 9, 4
 TARGET_ROWS, EXIT_ROWS = (2, 6), (3, 5)
@@ -95,7 +95,7 @@ class DistractingMemory(GridWorld):
         cells[sample[1], sample[0]] = SQUARE + (upper, lower)[answer]
         self._distract(cells, rng)
         exits = ((self.width - 2, EXIT_ROWS[answer]), (self.width - 2, EXIT_ROWS[1 - answer]))
-        facts: Episode = {
+        facts: Arrays = {
             "target_colors": np.array([upper, lower], np.uint8),
             "sample_color": np.array((upper, lower)[answer], np.uint8),
             "sample_pos": np.array(sample, np.float32),
@@ -109,7 +109,7 @@ class DistractingMemory(GridWorld):
         up = bool(seed.streams()[2].integers(2))
         return np.array(script(self.width, UP if up else DOWN), np.int64)
 
-    def step_truth(self, watched: NDArray[np.uint8], keys: NDArray[np.uint8]) -> Episode:
+    def step_truth(self, watched: NDArray[np.uint8], keys: NDArray[np.uint8]) -> Arrays:
         """Nothing changes but the pose."""
         return {}
 

@@ -39,7 +39,7 @@ from wmkit_envs.grid.tiles import (
     color_number,
 )
 from wmkit_envs.grid.world import GridWorld
-from wmkit_envs.world import Episode, EpisodeSeed, check_integer
+from wmkit_envs.world import Arrays, EpisodeSeed, check_integer
 
 MAX_DRAWS = 10_000
 
@@ -121,7 +121,7 @@ class MultiDoorsKeys(GridWorld):
             cells[y, x] = LOCKED + color
         for (x, y), color in zip(self._key_cells, keys, strict=True):
             cells[y, x] = KEY + color
-        facts: Episode = {
+        facts: Arrays = {
             "door_colors": doors.astype(np.uint8),
             "key_colors": keys.astype(np.uint8),
             "doors_pos": np.array(self._door_cells, np.float32),
@@ -142,7 +142,7 @@ class MultiDoorsKeys(GridWorld):
                 return np.array(walk.actions + idle, np.int64)
         raise AssertionError(f"{MAX_DRAWS} queries of {self.keys} keys were longer than {steps} steps")
 
-    def step_truth(self, watched: NDArray[np.uint8], keys: NDArray[np.uint8]) -> Episode:
+    def step_truth(self, watched: NDArray[np.uint8], keys: NDArray[np.uint8]) -> Arrays:
         """`key_taken`, `door_open` (..., N) bool and `keys_held` (..., 6) uint8 by colour."""
         key_cells, door_cells = watched[..., : self.keys], watched[..., self.keys :]
         return {"key_taken": key_cells == EMPTY, "door_open": door_cells >= OPEN, "keys_held": keys}

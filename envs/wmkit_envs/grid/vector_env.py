@@ -15,7 +15,7 @@ from wmkit_envs.grid import engine
 from wmkit_envs.grid.atlas import render_tiles
 from wmkit_envs.grid.tiles import VIEW
 from wmkit_envs.grid.world import GridWorld, info_facts, pose_truth
-from wmkit_envs.world import Episode, EpisodeSeed, check_integer, checked_options, next_seed
+from wmkit_envs.world import Arrays, EpisodeSeed, check_integer, checked_options, next_seed
 
 Images = NDArray[np.uint8]
 Rows = NDArray[np.bool_]
@@ -179,7 +179,7 @@ class GridVectorEnv(VectorEnv[Images, NDArray[np.int64], NDArray[Any]]):
         """Ground truth of `rows`, zeros in others; `_key` says which rows have `key`, as everywhere in Gymnasium."""
         x, y = self._watched.T + engine.MARGIN
         truth = self.world.step_truth(self._state.cells[:, y, x], self._state.keys)
-        values: Episode = {"is_first": is_first, **pose_truth(self._state.pose), **truth, **self._facts}
+        values: Arrays = {"is_first": is_first, **pose_truth(self._state.pose), **truth, **self._facts}
         info: dict[str, Any] = {}
         for key, value in values.items():
             info[key], info[f"_{key}"] = value.copy(), rows.copy()

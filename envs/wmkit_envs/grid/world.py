@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from wmkit_envs.grid.actions import NUM_ACTIONS
 from wmkit_envs.grid.tiles import MAX_TILE, MIN_TILE, VIEW
-from wmkit_envs.world import Episode, EpisodeSeed, World, check_integer
+from wmkit_envs.world import Arrays, Episode, EpisodeSeed, World, check_integer
 
 if TYPE_CHECKING:
     from wmkit_envs.grid.scene import GridScene
@@ -61,7 +61,7 @@ class GridWorld(World):
         """(episode_length - 1,) the actions of the world's own policy."""
 
     @abc.abstractmethod
-    def step_truth(self, watched: NDArray[np.uint8], keys: NDArray[np.uint8]) -> Episode:
+    def step_truth(self, watched: NDArray[np.uint8], keys: NDArray[np.uint8]) -> Arrays:
         """Ground truth (..., n) besides the pose, from the watched cells (..., K) and the keys held (..., 6)."""
 
     def generate(self, *, seed: int, split: str = "train", index: int = 0, length: int | None = None) -> Episode:
@@ -69,15 +69,17 @@ class GridWorld(World):
         from wmkit_envs.grid.atlas import render_tiles
 
         batch = self.generate_batch(seed=seed, split=split, indices=[index], length=length)
-        episode = {key: value[0] for key, value in batch.items()}
-        return {"image": render_tiles(episode["tiles"], self.atlas), **episode, "atlas": self.atlas.copy()}
+        steps, constants = ({key: value[0] for key, value in group.items()} for group in (batch.steps, batch.constants))
+        image = render_tiles(steps["tiles"], self.atlas)
+        return Episode({"image": image, **steps}, {**constants, "atlas": self.atlas.copy()})
 
     def generate_batch(
         self, *, seed: int, split: str = "train", indices: Iterable[int], length: int | None = None
     ) -> Episode:
-        """The episodes `indices` at once, each array with a leading axis B; no pictures, see `render_tiles`.
+        """The episodes `indices` at once, each array, constants too, with a leading axis B; no pictures.
 
-        Row b is what `generate(index=indices[b])` gives, less `image` and `atlas`. Raises as `generate` does.
+        Row b is what `generate(index=indices[b])` gives, less `image` and `atlas` (see `render_tiles`). Raises as
+        `generate` does.
         """
         from wmkit_envs.grid.engine import play
 
@@ -91,26 +93,26 @@ class GridWorld(World):
         batch = len(seeds)
         one_hot = np.zeros((batch, length, self.action_dim), np.float32)
         one_hot[:, 1:] = actions[..., None] == np.arange(self.action_dim)
-        context = np.full(batch, min(self.context_length, length), np.int64)
-        return {
+        steps: Arrays = {
             "tiles": record.tiles,
             "action": one_hot,
             "reward": record.reward,
             "is_first": np.broadcast_to(np.arange(length) == 0, (batch, length)).copy(),
             "is_terminal": record.terminal,
-            "context_length": context,
             **pose_truth(record.pose),
             **self.step_truth(record.watched, record.keys),
-            **{key: np.stack([scene.facts[key] for scene in scenes]) for key in scenes[0].facts},
         }
+        context = np.full(batch, min(self.context_length, length), np.int64)
+        facts = {key: np.stack([scene.facts[key] for scene in scenes]) for key in scenes[0].facts}
+        return Episode(steps, {"context_length": context, **facts})
 
 
-def pose_truth(pose: NDArray[np.int64]) -> Episode:
+def pose_truth(pose: NDArray[np.int64]) -> Arrays:
     """`agent_pos` in cells and `agent_dir` as a unit vector, (..., 2) float32 each, of poses (..., 3)."""
     vectors = np.array([(1, 0), (0, 1), (-1, 0), (0, -1)], np.float32)
     return {"agent_pos": pose[..., :2].astype(np.float32), "agent_dir": vectors[pose[..., 2]]}
 
 
-def info_facts(scene: GridScene) -> Episode:
+def info_facts(scene: GridScene) -> Arrays:
     """Copies of the scene's facts for an environment's `info`: all but the map, which is as large as the world."""
     return {key: value.copy() for key, value in scene.facts.items() if key != "map_tiles"}

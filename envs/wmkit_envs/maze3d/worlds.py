@@ -63,16 +63,16 @@ class RayWorld(World):
         length = self.checked_length(length)
         simulation = self.walk(EpisodeSeed(seed, split, index), length)
         scene, trajectory = simulation.scene, simulation.trajectory().first(length)
-        return {
+        steps = {
             "image": images(scene, trajectory, self.image_shape[1:]),
             "action": (trajectory.actions[:, None] == np.arange(self.action_dim)).astype(np.float32),
             "reward": trajectory.rewards,
             "is_first": np.arange(length) == 0,
             "is_terminal": np.zeros(length, np.bool_),
-            "context_length": np.array(min(self.context_length, length), np.int64),
             **step_truth(scene, trajectory),
-            **constant_truth(scene),
         }
+        context = np.array(min(self.context_length, length), np.int64)
+        return Episode(steps, {"context_length": context, **constant_truth(scene)})
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -103,18 +103,21 @@ class MovingMnist(World):
         known = load_digits(self.mnist, split, self.digit_side)
         chosen = look.integers(len(known.label), size=self.digits)
         left, velocity = self._move(motion, length)
-        return {
+        steps = {
             "image": self._picture(known, chosen, left),
             "action": np.zeros((length, 0), np.float32),
             "reward": np.zeros(length, np.float32),
             "is_first": np.arange(length) == 0,
             "is_terminal": np.zeros(length, np.bool_),
-            "context_length": np.array(min(self.context_length, length), np.int64),
             "digit_pos": (left + self.digit_side / 2).astype(np.float32),
             "digit_velocity": velocity.astype(np.float32),
+        }
+        constants = {
+            "context_length": np.array(min(self.context_length, length), np.int64),
             "digit_identity": known.label[chosen],
             "digit_source": np.array(known.source, np.int64),
         }
+        return Episode(steps, constants)
 
     def _move(self, rng: np.random.Generator, length: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Upper left corners and velocities, (T, K, 2) each."""

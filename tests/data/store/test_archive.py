@@ -14,14 +14,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from wmkit.data import CorruptArchive, EpisodeStore, EpisodeWriter, GeneratedEpisodes, write_archive
+from wmkit.data import CorruptArchive, Episode, EpisodeStore, EpisodeWriter, GeneratedEpisodes, write_archive
 from wmkit.data.store.archive import read_index
 
 DTYPES = ["u1", "i4", "i8", "f2", "f4", "f8", "?"]
 
 
 def same(a, b):
-    assert a.keys() == b.keys()
+    assert (a.steps.keys(), a.constants.keys()) == (b.steps.keys(), b.constants.keys())
     for key, value in a.items():
         assert b[key].dtype == value.dtype, key
         np.testing.assert_array_equal(b[key], value)
@@ -52,8 +52,8 @@ def test_what_was_written_is_read(list_source, tmp_path_factory, data, lengths, 
     elements = {"allow_nan": False, "allow_infinity": False} if "f" in dtype else {}
     shape = data.draw(st.sampled_from([(), (1,), (2, 3)]))
     for episode, length in zip(source.episodes, lengths, strict=True):
-        episode["measured"] = data.draw(hnp.arrays(dtype, (length, *shape), elements=elements, fill=st.just(0)))
-        episode["maze_layout"] = data.draw(hnp.arrays(dtype, (2, 2), elements=elements, fill=st.just(1)))
+        episode.steps["measured"] = data.draw(hnp.arrays(dtype, (length, *shape), elements=elements, fill=st.just(0)))
+        episode.constants["maze_layout"] = data.draw(hnp.arrays(dtype, (2, 2), elements=elements, fill=st.just(1)))
     store = write_archive(source, path)
     for i, episode in enumerate(source.episodes):
         same(episode, store.episode(i))
@@ -201,12 +201,14 @@ def test_an_episode_of_another_schema_is_refused_and_changes_nothing(list_source
         before = tree(tmp_path / "a")
         for change, message in (
             ({"extra": np.zeros(4)}, "expected keys"),
+            ({"context_length": np.zeros(4)}, "expected keys .*'context_length': 'constants'.* got .*'steps'"),
             ({"agent_pos": other["agent_pos"].astype("f8")}, r"agent_pos: expected \(4, 2\) <f4"),
             ({"action": np.zeros((4, 3), "f4")}, r"action: expected \(4, 2\)"),
             ({"reward": np.full(4, np.nan, "f4")}, r"reward at t = 0 is nan"),
         ):
+            constants = {key: value for key, value in other.constants.items() if key not in change}
             with pytest.raises(ValueError, match=message):
-                writer.append({**other, **change})
+                writer.append(Episode(other.steps | change, constants))
         assert tree(tmp_path / "a") == before
         writer.append(other)
     assert len(EpisodeStore(tmp_path / "a")) == 2
@@ -214,7 +216,7 @@ def test_an_episode_of_another_schema_is_refused_and_changes_nothing(list_source
 
 def test_a_key_that_cannot_name_a_folder_is_refused(list_source, tmp_path):
     with EpisodeWriter(tmp_path / "a") as writer, pytest.raises(ValueError, match="identifiers"):
-        writer.append({**list_source([3]).episodes[0], "../x": np.zeros(3)})
+        writer.append(Episode(list_source([3]).episodes[0].steps | {"../x": np.zeros(3)}))
     assert read_index(tmp_path / "a")["lengths"] == []
 
 

@@ -44,7 +44,7 @@ def test_a_worker_gives_the_same_episode_as_the_world_and_never_imports_torch():
         libraries = maps.read_text() if maps.exists() else ""
     finally:
         remote.close()
-    assert got.keys() == expected.keys()
+    assert (got.steps.keys(), got.constants.keys()) == (expected.steps.keys(), expected.constants.keys())
     for key, value in expected.items():
         assert got[key].dtype == value.dtype
         np.testing.assert_array_equal(got[key], value)
@@ -140,7 +140,8 @@ def test_a_worker_answers_requests_until_the_other_end_closes():
         assert arrays == {}
         worker.send(ours, {"index": 0})
         message, arrays = worker.receive(ours)
-        assert message == {}
+        assert message["constants"] == ["context_length", "maze_layout", "as_long"]
+        assert sorted([*message["steps"], *message["constants"]]) == sorted(arrays)
         assert arrays["image"].shape == (3, 8, 12, 3)
         assert not arrays["image"].flags.writeable
     thread.join()

@@ -98,7 +98,10 @@ class EpisodeStore:
         """Episode `index`; every chunk's checksum is checked."""
         if not 0 <= index < len(self):
             raise IndexError(f"{self.path} holds episodes 0 to {len(self) - 1}, got {index}")
-        return with_pictures({key: self._read(key, index) for key in self._arrays})
+        schema = self.index["schema"]
+        steps = {key: self._read(key, index) for key in self._arrays if schema[key]["per_step"]}
+        constants = {key: self._read(key, index) for key in self._arrays if not schema[key]["per_step"]}
+        return with_pictures(Episode(steps, constants))
 
     def verify(self) -> list[str]:
         """Read everything; one line for each damaged array of each episode, none when all is well."""

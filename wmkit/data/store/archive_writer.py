@@ -12,7 +12,7 @@ from typing import Any, Self
 import filelock
 import numpy as np
 
-from wmkit.data.episode import Array, Episode, check_episode, is_per_step
+from wmkit.data.episode import Array, Episode, check_episode
 from wmkit.data.loader import read_in_order
 from wmkit.data.source import EpisodeSource, GeneratedEpisodes
 from wmkit.data.store.archive import (
@@ -89,16 +89,21 @@ class EpisodeWriter:
 
     def _grown(self, episode: Episode) -> Index:
         """The index with `episode` in it; creates the arrays before the first one."""
-        length = len(episode["reward"])
         index = self._index
         if not len(self):
-            block = min(LONGEST_BLOCK, padded(length, FRAMES_PER_CHUNK))
-            index = {**index, "schema": {key: _column(key, value, length) for key, value in episode.items()}}
-            index = {**index, "block": block}
+            schema = {
+                key: Column(
+                    per_step=key in episode.steps,
+                    dtype=value.dtype.str,
+                    shape=list(value.shape[1:] if key in episode.steps else value.shape),
+                )
+                for key, value in episode.items()
+            }
+            index = {**index, "schema": schema, "block": min(LONGEST_BLOCK, padded(episode.length, FRAMES_PER_CHUNK))}
             _create_arrays(self.path, index)
         _check_schema(index, episode, f"{self.path}: episode {len(self)}")
         place = sum(index["offsets"][-1:]) + padded(sum(index["lengths"][-1:]), index["block"])
-        return {**index, "offsets": [*index["offsets"], place], "lengths": [*index["lengths"], length]}
+        return {**index, "offsets": [*index["offsets"], place], "lengths": [*index["lengths"], episode.length]}
 
     def _write(self, index: Index, key: str, value: Array) -> list[Path]:
         """Write one array of the newest episode, whole files only; returns what must reach the disk."""
@@ -175,11 +180,6 @@ def _write_index(path: Path, index: Index) -> None:
     sync([path])
 
 
-def _column(key: str, value: Array, length: int) -> Column:
-    per_step = is_per_step(key, value, length)
-    return Column(per_step=per_step, dtype=value.dtype.str, shape=list(value.shape[1:] if per_step else value.shape))
-
-
 def _create_arrays(path: Path, index: Index) -> None:
     import zarr
     from zarr.codecs import Crc32cCodec, ZstdCodec
@@ -199,9 +199,11 @@ def _create_arrays(path: Path, index: Index) -> None:
 
 
 def _check_schema(index: Index, episode: Episode, where: str) -> None:
-    if index["schema"].keys() != episode.keys():
-        raise ValueError(f"{where}: expected keys {sorted(index['schema'])}, got {sorted(episode)}")
+    expected = {key: "steps" if column["per_step"] else "constants" for key, column in index["schema"].items()}
+    got = {key: "steps" if key in episode.steps else "constants" for key in episode}
+    if expected != got:
+        raise ValueError(f"{where}: expected keys {dict(sorted(expected.items()))}, got {dict(sorted(got.items()))}")
     for key, column in index["schema"].items():
-        shape = (len(episode["reward"]),) * column["per_step"] + tuple(column["shape"])
+        shape = (episode.length,) * column["per_step"] + tuple(column["shape"])
         if (value := episode[key]).shape != shape or value.dtype.str != column["dtype"]:
             raise ValueError(f"{where}: {key}: expected {shape} {column['dtype']}, got {value.shape} {value.dtype.str}")

@@ -108,12 +108,14 @@ class CachedEpisodes:
         if not 0 <= index < len(self):
             raise IndexError(f"{self.path} holds episodes 0 to {len(self) - 1}, got {index}")
         self._check_sizes()
-        episode = {key: self._part(key, index) for key in self._files}
+        arrays = {key: self._part(key, index) for key in self._files}
         if index not in self._checked:
-            for key, value in episode.items():
+            for key, value in arrays.items():
                 self._check_sum(key, index, value)
             self._checked.add(index)
-        return with_pictures(episode)
+        steps = {key: value for key, value in arrays.items() if self._files[key]["per_step"]}
+        constants = {key: value for key, value in arrays.items() if not self._files[key]["per_step"]}
+        return with_pictures(Episode(steps, constants))
 
     def verify(self) -> None:
         """Check every checksum; raises `CorruptCache` at the first that is wrong."""

@@ -1,11 +1,13 @@
 """Episodes whose pictures are made of tiles: stored as tile numbers, drawn when they are loaded.
 
-Such an episode holds `tiles` (T, h, w) uint8 and, once, `atlas` (n, ts, ts, C) uint8, the picture of each tile. Its
-`image` (T, h ts, w ts, C) follows from them: 25 bytes a frame on disk instead of 4800 for 5x5 tiles of 8 pixels.
+Such an episode's steps hold `tiles` (T, h, w) uint8, its constants `atlas` (n, ts, ts, C) uint8, the picture of each
+tile. Its `image` (T, h ts, w ts, C) follows from them: 25 bytes a frame on disk instead of 4800 for 5x5 tiles of 8
+pixels.
 """
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any, TypeVar
 
 import numpy as np
@@ -39,17 +41,20 @@ def without_pictures(episode: Episode, where: str) -> Episode:
 
     Raises `ValueError`, opening with `where`, when `image` is not what its tiles and atlas make.
     """
-    if not set(TILE_KEYS) <= episode.keys():
+    if "tiles" not in episode.steps or "atlas" not in episode.constants:
         return episode
-    tiles, atlas = (episode[key] for key in TILE_KEYS)
+    tiles, atlas = episode.steps["tiles"], episode.constants["atlas"]
     if tiles.max(initial=0) >= len(atlas) or not np.array_equal(render_tiles(tiles, atlas), episode["image"]):
         raise ValueError(f"{where}: image is not what tiles {tiles.shape} and atlas {atlas.shape} make")
-    return {key: value for key, value in episode.items() if key != "image"}
+    return dataclasses.replace(episode, steps={key: value for key, value in episode.steps.items() if key != "image"})
 
 
 def with_pictures(episode: Episode) -> Episode:
     """A stored episode as it was: with its `image`."""
-    return episode if "image" in episode else {"image": render_tiles(episode["tiles"], episode["atlas"]), **episode}
+    if "image" in episode.steps:
+        return episode
+    image = render_tiles(episode.steps["tiles"], episode.constants["atlas"])
+    return dataclasses.replace(episode, steps={"image": image, **episode.steps})
 
 
 def picture_shape(steps: dict[str, tuple[int, ...]]) -> tuple[int, int, int]:

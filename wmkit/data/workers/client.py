@@ -51,12 +51,12 @@ class RemoteEpisodes:
         """Episode `index`; raises `WorkerError` when the worker is gone or its world raised."""
         try:
             worker.send(self._socket, {"index": index})
-            message, episode = worker.receive(self._socket)
+            message, arrays = worker.receive(self._socket)
         except (EOFError, OSError) as error:
             raise WorkerError(f"{self._place(index)} ended unexpectedly ({self._how_it_ended()})") from error
         if "error" in message:
             raise WorkerError(f"{self._place(index)} raised:\n{message['error']}")
-        return episode
+        return Episode(*({key: arrays[key] for key in message[group]} for group in ("steps", "constants")))
 
     def close(self) -> None:
         """End the worker at once."""

@@ -95,12 +95,24 @@ def serve(connection: socket.socket) -> None:
     while True:
         request, _ = receive(connection)
         try:
-            episode = build_world(**setup["world"]).generate(**setup["arguments"], index=request["index"])
-            check_dtypes(episode)
+            steps, constants = generate(build_world(**setup["world"]), **setup["arguments"], index=request["index"])
+            arrays = {**steps, **constants}
+            check_dtypes(arrays)
         except Exception:
             send(connection, {"error": traceback.format_exc()})
         else:
-            send(connection, {}, episode)
+            send(connection, {"steps": [*steps], "constants": [*constants]}, arrays)
+
+
+def generate(world: Any, **arguments: Any) -> tuple[dict[str, Array], dict[str, Array]]:
+    """Steps and constants of the episode that `world` generates; raises `ValueError` when it makes something else."""
+    episode = world.generate(**arguments)
+    if not (hasattr(episode, "steps") and hasattr(episode, "constants")):
+        raise ValueError(
+            f"World {world.name!r}: generate returned a {type(episode).__name__}, expected an object with the dicts of "
+            "arrays steps (leading axis T) and constants (no time axis), such as wmkit.data.Episode"
+        )
+    return dict(episode.steps), dict(episode.constants)
 
 
 def build_world(module: str, family: str, settings: dict[str, Any]) -> Any:
