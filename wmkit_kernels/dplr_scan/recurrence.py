@@ -12,14 +12,7 @@ from wmkit_kernels.common.dispatch import run_outside_autograd, vector_jacobian
 from wmkit_kernels.common.pairs import channels_first, inner, rows_to_state, state_to_rows
 from wmkit_kernels.dplr.chunks import CHUNK, chunk_of
 from wmkit_kernels.dplr.system import Discrete, discretise, discretise_input
-
-KEPT_EVERY = 32
-"""Steps between two states that a forward pass in Triton keeps for the backward pass."""
-
-
-def kept_count(length: int) -> int:
-    """How many states a forward pass in Triton keeps."""
-    return (length + KEPT_EVERY - 1) // KEPT_EVERY
+from wmkit_kernels.dplr_scan.kept import kept_count
 
 
 def table_of(Lambda: Tensor, P: Tensor, B: Tensor, C: Tensor, dt: Tensor) -> Tensor:
