@@ -111,6 +111,19 @@ def test_a_config_file_with_a_mistake_is_refused(change: dict[str, object], word
         RunConfig.from_dict(RunConfig(backbone="gru").to_dict() | change)
 
 
+def test_a_config_that_names_a_published_world_alone_loads() -> None:
+    config = RunConfig(backbone="gru", world="distracting_memory_100")
+    assert RunConfig.from_dict(config.to_dict() | {"world": "distracting_memory_100"}) == config
+
+
+def test_a_config_with_settings_in_the_name_of_its_world_says_what_to_write_where(tmp_path: Path) -> None:
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps(RunConfig(backbone="gru").to_dict() | {"world": "distracting_memory_16_4px"}))
+    words = r"""config.json: "world": .*Replace it by .*"name": "distracting_memory", "tile": 8.*name \(16_4px\)"""
+    with pytest.raises(ValueError, match=words):
+        load_config(path)
+
+
 @pytest.mark.parametrize("text", [None, "", "{", "\x00", "[]", "{}", '{"backbone": "s4"}', '{"backbone": {}}'])
 def test_a_file_that_is_no_config_is_refused(tmp_path: Path, text: str | None) -> None:
     path = tmp_path / "config.json"

@@ -323,7 +323,10 @@ def load_config(path: Path) -> RunConfig:
     backbone = values.get("backbone") if isinstance(values, dict) else None
     if not (isinstance(backbone, dict) and "name" in backbone):
         raise ValueError(f"{path} is not the config of a run: it names no backbone")
-    return RunConfig.from_dict(values)
+    try:
+        return RunConfig.from_dict(values)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
 
 
 def _world_of(value: Any) -> World:
@@ -335,9 +338,11 @@ def _world_of(value: Any) -> World:
     family = max((name for name in list_worlds() if value.startswith(name)), key=len, default=None)
     if family is None:
         return find_world(value)  # which says what there is
+    settings = describe_world(find_world(family))
     raise ValueError(
-        f'"world": "{value}" is written as by an older version, which put all settings in the name: write '
-        f'"world": {json.dumps(describe_world(find_world(family)))} with its own settings in place of these'
+        f'"world": "{value}" is written as by an older version, which put all settings in the name. Replace it by the '
+        f"family and its settings, {json.dumps(settings)}, with the numbers of the old name "
+        f"({value.removeprefix(family).strip('_')}) in place of these"
     )
 
 

@@ -14,10 +14,10 @@ import torch
 from wmkit import tree
 from wmkit.batch import Batch
 from wmkit.config import RunConfig
-from wmkit.training.checkpoints import CheckpointFolder, load_checkpoint
+from wmkit.training.checkpoints import Checkpoint, CheckpointFolder, load_checkpoint
 from wmkit.training.command import train_in_folder
 from wmkit.training.log import read_lines
-from wmkit.training.loop import Summary, Trainer, build_model, train
+from wmkit.training.loop import Summary, Trainer, build_model, check_same_run, train
 from wmkit.training.run_folder import RunFolder
 
 MakeConfig = Callable[..., RunConfig]
@@ -188,6 +188,20 @@ def test_a_checkpoint_in_the_layout_of_the_first_versions_goes_on(
     rewrite(copy, 4, as_then)
     train_in(make_config(), copy, lambda model: {"mine": 0.0})
     assert (copy / "metrics.jsonl").read_text() == (finished[0] / "metrics.jsonl").read_text()
+
+
+def test_a_checkpoint_whose_world_is_written_by_its_name_is_of_the_same_run() -> None:
+    config = RunConfig(world="ray_maze_9x9", backbone="gru")
+    check_same_run(Checkpoint(4, config.to_dict() | {"world": "ray_maze_9x9"}, {}, {}), config)
+    with pytest.raises(ValueError, match=r"world.size: 11 in the checkpoint, 9 now"):
+        check_same_run(Checkpoint(4, config.to_dict() | {"world": "ray_maze_11x11"}, {}, {}), config)
+
+
+def test_a_checkpoint_whose_world_has_no_such_name_any_more_is_refused_with_advice() -> None:
+    config = RunConfig(backbone="gru")
+    old = Checkpoint(4, config.to_dict() | {"world": "distracting_memory_16_4px"}, {}, {})
+    with pytest.raises(ValueError, match=r"checkpoint of step 4 .* finish the run with the version that began it"):
+        check_same_run(old, config)
 
 
 def test_a_checkpoint_that_lacks_a_part_is_refused_with_advice(

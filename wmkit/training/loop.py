@@ -266,7 +266,14 @@ def check_same_run(checkpoint: Checkpoint, config: RunConfig) -> None:
     """Refuse to continue a checkpoint under another config; `ValueError` shows the fields that differ."""
     # A constant schedule is the same for any budget.
     free = {"train.steps", "train.minutes"} if config.train.schedule == "constant" else set()
-    changed = differences(checkpoint.config, config.to_dict())
+    try:
+        began = RunConfig.from_dict(checkpoint.config).to_dict()  # older versions wrote some keys differently
+    except ValueError as error:
+        raise ValueError(
+            f"The checkpoint of step {checkpoint.step} has a config that this version does not read; finish the run "
+            f"with the version that began it, or train anew under another run_dir. {error}"
+        ) from error
+    changed = differences(began, config.to_dict())
     lines = [
         f"  {key}: {old} in the checkpoint, {new} now"
         for key, (old, new) in changed.items()
