@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks import structure
+
 ROOT = Path(__file__).parents[1]
 OURS = {"wmkit", "wmkit_envs", "wmkit_kernels", "recipes"}
 MAY_IMPORT = {
@@ -151,3 +153,16 @@ def test_importing_wmkit_loads_no_world_no_simulator_and_no_compiler() -> None:
     code = f"import sys, wmkit, wmkit.backbones; print([name for name in {heavy} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("package", structure.PACKAGES)
+def test_neither_files_nor_rooms_import_each_other_in_circles(package: str) -> None:
+    files = structure.file_graph(ROOT, package)
+    assert structure.circles(files) == []
+    assert structure.arrows_up(structure.room_graph(files)) == 0
+
+
+def test_circles_are_found() -> None:
+    graph = {"a": {"b"}, "b": {"c"}, "c": {"b"}, "d": {"a"}}
+    assert structure.circles(graph) == [{"b", "c"}]
+    assert structure.arrows_up(graph) == 1
