@@ -91,7 +91,7 @@ def test_a_run_without_a_checkpoint_is_refused(run):
 
 def test_a_run_that_was_not_validated_has_only_a_last_checkpoint(run, models):
     os.unlink(run / "checkpoints" / "best")
-    with pytest.raises(ValueError, match="checkpoint='last' is step 20"):
+    with pytest.raises(ValueError, match=r"--checkpoint last \(in Python checkpoint='last'\) is step 20"):
         wmkit.load(run)
     assert same_weights(wmkit.load(run, "last"), models[20])
 

@@ -58,7 +58,8 @@ def find_checkpoint(run: Path, checkpoint: str | Path = BEST) -> Path:
     best = checkpoints.best()
     if checkpoint == BEST and best is None:
         raise ValueError(
-            f"{run} has no best checkpoint, it was not validated yet; checkpoint='last' is step {steps[-1]}"
+            f"{run} has no best checkpoint, it was not validated yet; "
+            f"--checkpoint last (in Python checkpoint='last') is step {steps[-1]}"
         )
     return best if checkpoint == BEST and best is not None else checkpoints.folder(steps[-1])
 

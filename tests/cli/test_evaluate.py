@@ -1,6 +1,7 @@
 """`wmkit evaluate` and `wmkit imagine` on a trained run of a tiny model."""
 
 import json
+import sys
 from functools import partial
 
 import pytest
@@ -59,7 +60,9 @@ def test_evaluate_measures_what_it_is_asked_for(run, tmp_path, monkeypatch, caps
         (["--horizon", "2000"], "an episode of moving_mnist_side32 has 1000"),
         (["--episodes-from", "moving_mnist"], "images (1, 64, 64)"),
         (["--measures", "digit"], "Unknown measure 'digit'. Did you mean 'digits'?"),
-        (["--measures", "frames,rewards"], "'rewards' does not apply"),
+        (["--measures", "frames, rewards"], "'rewards' does not apply"),
+        (["--measures", " ,"], "--measures: expected names separated by commas, or all, got none"),
+        (["--plugins", "no_such_module"], "plugins=no_such_module: No module named"),
     ],
 )
 def test_evaluate_refuses_what_cannot_be(run, words, message, capsys):
@@ -111,5 +114,25 @@ def test_imagine_refuses_what_cannot_be(run, tmp_path, words, message, capsys):
 
 def test_a_place_that_cannot_be_written_to_is_named(run, tmp_path, capsys):
     (tmp_path / "file").touch()
-    assert imagine(run, "--out", tmp_path / "file" / "video.gif", "--episodes", 1) == 2
-    assert "--out: cannot write" in capsys.readouterr().err
+    assert imagine(run, "--out", tmp_path / "file" / "video.gif", "--episodes", 1) == 1
+    printed = capsys.readouterr().err
+    assert printed.startswith("wmkit imagine: ")
+    assert str(tmp_path / "file") in printed
+    assert printed.count("\n") == 1
+
+
+def test_evaluate_refuses_a_place_that_cannot_be_written_to_before_it_measures(run, tmp_path, monkeypatch, capsys):
+    (tmp_path / "file").touch()
+    monkeypatch.setattr("wmkit.evaluation.run.measure_query", lambda *_, **__: pytest.fail("measured"))
+    assert main(["evaluate", str(run), "--out", str(tmp_path / "file" / "out")]) == 1
+    assert str(tmp_path / "file") in capsys.readouterr().err
+
+
+def test_evaluate_imports_plugins_before_it_looks_for_measures(run, tmp_path, monkeypatch, capsys):
+    for name in ("first_plugin", "second_plugin"):
+        (tmp_path / f"{name}.py").touch()
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    monkeypatch.syspath_prepend(tmp_path)
+    assert main(["evaluate", str(run), "--plugins", "first_plugin, second_plugin", "--measures", "mine"]) == 2
+    assert "Unknown measure 'mine'" in capsys.readouterr().err
+    assert {"first_plugin", "second_plugin"} <= sys.modules.keys()

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from wmkit.cli.__main__ import main
-from wmkit.cli.levels import ANALYSES, labelled
+from wmkit.cli.levels import ANALYSES, HELP, labelled
 from wmkit.config import DataConfig, EvalConfig, ModelConfig, RunConfig, TrainConfig
 from wmkit.data import open_source
 from wmkit.dynamics import ClockworkConfig
@@ -188,5 +188,6 @@ def test_every_analysis_has_a_sentence_and_labels_come_from_folders(capsys) -> N
     printed = " ".join(capsys.readouterr().out.split())
     for name, analysis in ANALYSES.items():
         assert analysis.help in printed
+        assert name in HELP
         assert callable(getattr(analyses, name))
     assert list(labelled(["runs/a", "B=runs/b"])) == ["a", "B"]

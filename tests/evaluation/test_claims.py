@@ -58,6 +58,27 @@ def test_each_claim_is_read_at_its_own_steps(name, first, last, value, broken):
         assert str(found[broken]).startswith("NO")
 
 
+def similarity(claim, imagined, shuffled):
+    metric = Metric("similarity", "", "higher", claims=(claim,))
+    parts = {IMAGINED: imagined, SHUFFLED_ACTIONS: shuffled}
+    frame = pl.concat([frame_of("similarity", name, np.full((4, 50), x), 1) for name, x in parts.items()])
+    return Measurements(frame, {"similarity": metric}, 6, 50).judged().verdicts[0]
+
+
+def test_where_higher_is_better_a_handicap_costs_when_it_lowers_the_value():
+    claim = Costs(SHUFFLED_ACTIONS, IMAGINED, 1.15, (6, 20))
+    assert similarity(claim, 0.9, 0.7).holds
+    assert not similarity(claim, 0.9, 0.8).holds
+    assert not similarity(claim, 0.7, 0.9).holds
+    assert "is at least 15% above" in similarity(claim, 0.9, 0.7).claim
+    assert similarity(claim, 0.9, 0.6).values == "+50.0%"
+
+
+def test_a_share_is_refused_where_higher_is_better():
+    with pytest.raises(ValueError, match="of similarity higher is: claim Beats or Reaches"):
+        similarity(ShareOf(IMAGINED, SHUFFLED_ACTIONS, 0.4), 0.9, 0.6)
+
+
 @pytest.mark.parametrize(("right", "surely", "solved"), [(8, False, False), (19, True, True), (20, True, True)])
 def test_shares_are_compared_by_their_intervals(right, surely, solved):
     claims = (Beats(IMAGINED, "majority", surely=True), Reaches(IMAGINED, 0.95), Beats("nobody", "majority"))

@@ -11,9 +11,10 @@ import torch
 from rich.console import Console
 
 from wmkit.config import DataConfig, EvalConfig, RunConfig, TrainConfig
-from wmkit.evaluation import HeldOutValidation, Measurements, evaluate_run
+from wmkit.evaluation import HeldOutValidation, Measurements, evaluate_run, validation
 from wmkit.evaluation.measures import base
 from wmkit.evaluation.plots import curves
+from wmkit.evaluation.rollout import joined
 from wmkit.loading import load
 from wmkit.training.command import train_in_folder
 from wmkit.training.run_folder import RunFolder
@@ -143,12 +144,17 @@ def test_a_probe_in_one_file_appears_with_its_baseline_and_its_curve(plug_in, ru
 
 
 @torch.no_grad()
-def test_a_probe_that_says_so_is_measured_at_validations(plug_in, config, run):
+def test_a_probe_that_says_so_is_measured_at_validations(plug_in, config, run, monkeypatch):
+    lengths = []
+    monkeypatch.setattr(
+        validation, "joined", lambda parts: lengths.extend(part.shape[1] for part in parts) or joined(parts)
+    )
     plug_in("agent_plugin", PROBE)
     values = HeldOutValidation(
         dataclasses.replace(config, eval=EvalConfig(context=5, horizon=7, valid_reward_episodes=3))
     )
     assert values(load(run)).keys() == {"agent_distance_observed", "agent_distance_imagined"}
+    assert set(lengths) == {12}  # context and query: the rest of an episode is not kept
 
 
 def test_names_that_are_taken_are_refused(plug_in):

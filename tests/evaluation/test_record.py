@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 
 from wmkit.evaluation.claims import Beats
-from wmkit.evaluation.predictors import COPY_LAST, IMAGINED, MEAN_IMAGE, OBSERVED
+from wmkit.evaluation.predictors import BEST_OF_N, COPY_LAST, IMAGINED, MEAN_IMAGE, OBSERVED
 from wmkit.evaluation.record import RECORDS, SCHEMA, Measurements, Metric, frame_of
 
 ERROR = Metric("error", "grey levels", "lower", claims=(Beats(IMAGINED, COPY_LAST, (2, 3)),))
@@ -120,6 +120,35 @@ def test_what_is_measured_later_joins_what_there_is_of_the_same_checkpoint_and_s
     ):
         assert other.with_older(tmp_path) is other
     assert later.with_older(tmp_path / "nothing") is later
+
+
+def test_another_number_of_samples_parts_with_best_of_n_alone(measured, tmp_path):
+    best = frame_of("error", BEST_OF_N, np.zeros((2, 4)), 1)
+    older = dataclasses.replace(
+        measured, frame=pl.concat([measured.frame, best]), about={**measured.about, "samples": 5}
+    )
+    older.save(tmp_path)
+    metric = Metric("distance", "cells", "lower")
+    frame = frame_of("distance", IMAGINED, np.zeros((2, 4)), 1)
+    later = Measurements(frame, {"distance": metric}, 3, 4, {**measured.about, "samples": 1})
+    both = later.with_older(tmp_path)
+    assert both.frame.filter(measure="error").equals(measured.frame.filter(measure="error"))
+    assert both.replaces(tmp_path) == "Records of an earlier evaluation are replaced (samples 5, now 1): error"
+    same = dataclasses.replace(later, about=older.about)
+    assert same.with_older(tmp_path).predictors("error") == older.predictors("error")
+
+
+def test_it_is_said_which_older_records_are_replaced(measured, tmp_path):
+    assert measured.replaces(tmp_path) == ""
+    measured.save(tmp_path)
+    assert measured.replaces(tmp_path) == ""
+    other = dataclasses.replace(measured, about={**measured.about, "checkpoint": "step-6"}, horizon=3)
+    changed = dataclasses.replace(other, frame=measured.frame.with_columns(pl.col("value") + 1))
+    assert changed.replaces(tmp_path) == (
+        "Records of an earlier evaluation are replaced (horizon 4, now 3, checkpoint step-5, now step-6): error, right"
+    )
+    fewer = dataclasses.replace(measured, frame=measured.frame.filter(measure="error"))
+    assert fewer.replaces(tmp_path) == "Records of an earlier evaluation are replaced: right"
 
 
 def test_a_folder_without_measurements_says_what_to_do(tmp_path):

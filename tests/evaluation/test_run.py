@@ -1,5 +1,6 @@
 """A trained run, evaluated from its folder."""
 
+import argparse
 import dataclasses
 import io
 import json
@@ -11,6 +12,7 @@ import torch
 from PIL import Image
 from rich.console import Console
 
+from wmkit.cli import imagine
 from wmkit.config import DataConfig, EvalConfig, ModelConfig, RunConfig, TrainConfig
 from wmkit.data import GeneratedEpisodes, find_world
 from wmkit.data.collate import Piece, collate
@@ -18,7 +20,7 @@ from wmkit.evaluation.evaluate import evaluate, evaluate_episodes, make_video
 from wmkit.evaluation.held_out import context_and_horizon, in_batches, whole_episodes
 from wmkit.evaluation.measures.doors import KEYS
 from wmkit.evaluation.plots.video import write_video
-from wmkit.evaluation.record import Measurements
+from wmkit.evaluation.record import CONSTANTS, Measurements
 from wmkit.evaluation.run import device_for, evaluate_run
 from wmkit.loading import load, run_config
 from wmkit.training.command import train_in_folder
@@ -57,8 +59,9 @@ def test_evaluation_leaves_tables_records_and_pictures(run):
     assert measured.about["mean_image_of"] == "training frames"
     assert Measurements.load(run).summary() == measured.summary()
     records = pl.read_parquet(run / "records.parquet")
-    assert {name: records[name].unique().to_list() for name in ("run", "world", "seed", "checkpoint")} == {
+    assert {name: records[name].unique().to_list() for name in CONSTANTS} == {
         "run": ["tiny"], "world": ["ray_maze_9x9"], "seed": [0], "checkpoint": ["step-00000002"],
+        "episodes_of": ["ray_maze_9x9"],
     }  # fmt: skip
     assert "| imagined |" in (run / "evaluation.md").read_text()
     text = console.export_text()
@@ -224,3 +227,28 @@ def test_episodes_of_another_world_are_judged_beside_the_runs_own_evaluation(ask
     assert json.loads((run / "held_out" / other.name / "evaluation.json").read_text())["episodes_of"] == other.name
     evaluate_run(run, episodes_from=other, out=tmp_path / "there", console=quiet())
     assert Measurements.load(tmp_path / "there").frame.equals(measured.frame)
+
+
+def test_the_video_of_another_world_has_its_context_and_lies_beside_its_evaluation(asked, capsys):
+    run, _ = asked
+    own = (run / "pictures" / "imagined.gif").read_bytes()
+    other = DistractingMemory(width=12, tile=4)
+    parser = argparse.ArgumentParser()
+    imagine.add_arguments(parser)
+    arguments = parser.parse_args([str(run), "--episodes", "1"])
+    arguments.episodes_from = other  # which has no name of its own
+    assert imagine.run(arguments) == 0
+    assert f"{other.context_length} steps observed" in capsys.readouterr().out
+    assert other.context_length != find_world(run_config(run).world).context_length
+    assert (run / "held_out" / other.name / "pictures" / "imagined.gif").is_file()
+    assert (run / "pictures" / "imagined.gif").read_bytes() == own
+
+
+def test_as_many_whole_episodes_are_measured_as_asked_for(asked, tmp_path, monkeypatch):
+    without_drawings(monkeypatch)
+    run, _ = asked
+    console = Console(file=io.StringIO(), width=200, record=True)
+    for count in (43, 42):  # more than eval.reward_episodes
+        found = evaluate_run(run, episodes=count, measures=["rewards"], out=tmp_path, console=console)
+        assert found.estimate("reward_accuracy", "imagined").episodes == count
+    assert console.export_text().count("Records of an earlier evaluation are replaced: reward_accuracy") == 1

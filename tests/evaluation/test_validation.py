@@ -14,7 +14,7 @@ from wmkit.training.command import train_in_folder
 from wmkit.training.log import read_lines
 from wmkit.training.loop import build_model
 from wmkit.training.run_folder import RunFolder
-from wmkit_envs import DistractingMemory
+from wmkit_envs import DistractingMemory, MultiDoorsKeys
 
 BOTH = {"reward_accuracy_observed", "reward_accuracy_imagined"}
 
@@ -69,6 +69,13 @@ def test_they_are_of_the_first_held_out_episodes() -> None:
     }
     assert model.training
     assert torch.is_grad_enabled()
+
+
+def test_ground_truth_of_other_measures_is_not_read() -> None:
+    config = dataclasses.replace(config_of(), world=MultiDoorsKeys(keys=2, tile=4))
+    validation = HeldOutValidation(config)
+    assert "agent_pos" in validation.first
+    assert validation.keys == []
 
 
 @pytest.mark.parametrize("config", [config_of(head=False), config_of(length=12)])

@@ -1,8 +1,9 @@
 """The `wmkit` command: every module of this folder is a verb.
 
 A verb has `HELP`, its line in `wmkit --help`; `add_arguments(parser)`; and `run(arguments)`, which does it and returns
-the exit status. A `ValueError` of `run` is the user's: printed without a trace, status 2. What takes long to import is
-imported by `run`, so that the other verbs and their pages of help do not wait for it.
+the exit status. A `ValueError` of `run` is the user's: printed without a trace, status 2; an `OSError` is the disk's,
+printed so too, status 1. What takes long to import is imported by `run`, so that the other verbs and their pages of
+help do not wait for it.
 """
 
 from __future__ import annotations
@@ -32,6 +33,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except ValueError as error:
         print(f"wmkit {arguments.verb}: {error}", file=sys.stderr)
         return 2
+    except OSError as error:
+        print(f"wmkit {arguments.verb}: {error}", file=sys.stderr)
+        return 1
 
 
 def verbs() -> dict[str, ModuleType]:

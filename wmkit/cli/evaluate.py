@@ -15,6 +15,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--measures", help="what to measure, separated by commas, or all (default: what applies and is quick)"
     )
+    parser.add_argument(
+        "--plugins", default="", help="modules to import first, separated by commas, for measures of your own"
+    )
     parser.add_argument("--episodes", type=int, help="how many held-out episodes (default: as the run says)")
     parser.add_argument(
         "--episodes-from", metavar="SOURCE", help="a world or an archive of split test (default: the run's world)"
@@ -30,6 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Print the tables and fill the folder; raises `ValueError` for what cannot be."""
+    from wmkit.config import import_plugins
     from wmkit.evaluation import evaluate_run
 
     wanted = vars(arguments)
@@ -37,6 +41,13 @@ def run(arguments: argparse.Namespace) -> int:
         if wanted[name] is not None and wanted[name] < least:
             raise ValueError(f"--{name}: expected at least {least}, got {wanted[name]}")
     names = ("checkpoint", "episodes", "episodes_from", "context", "horizon", "samples", "seed", "out")
-    measures = arguments.measures and arguments.measures.split(",")
+    measures = None if arguments.measures is None else _words(arguments.measures)
+    if measures == []:
+        raise ValueError("--measures: expected names separated by commas, or all, got none")
+    import_plugins(_words(arguments.plugins))
     evaluate_run(arguments.run, measures=measures, **{name: wanted[name] for name in names})
     return 0
+
+
+def _words(text: str) -> list[str]:
+    return [word for part in text.split(",") if (word := part.strip())]

@@ -11,7 +11,9 @@ HELP = "Truth beside imagination, for some held-out episodes of a run, as a GIF 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The verb's arguments."""
     parser.add_argument("run", type=Path, help="the run folder")
-    parser.add_argument("--out", type=Path, help="the .gif or .mp4 to write (default: RUN/pictures/imagined.gif)")
+    parser.add_argument(
+        "--out", type=Path, help="the .gif or .mp4 to write (default: pictures/imagined.gif where `evaluate` writes it)"
+    )
     parser.add_argument("--episodes", type=int, default=4, help="how many episodes to show (default: %(default)s)")
     parser.add_argument("--context", type=int, help="observed steps (default: as the run or its world says)")
     parser.add_argument("--horizon", type=int, help="imagined steps (default: as the run says)")
@@ -25,6 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Write the video and say where; raises `ValueError` for what cannot be."""
     from wmkit.evaluation import context_and_horizon, device_for, make_video, whole_episodes, write_video
+    from wmkit.evaluation.held_out import other_episodes
     from wmkit.evaluation.plots.video import check_path
     from wmkit.loading import load, run_config
     from wmkit.training.machine_data import check_local_data
@@ -34,18 +37,16 @@ def run(arguments: argparse.Namespace) -> int:
         if value is not None and value < 1:
             raise ValueError(f"--{name}: expected at least 1, got {value}")
     config = run_config(arguments.run)
-    out: Path = arguments.out or arguments.run / "pictures" / "imagined.gif"
+    _, world, place = other_episodes(arguments.run, config, arguments.episodes_from)
+    out: Path = arguments.out or place / "pictures" / "imagined.gif"
     check_path(out)
     if arguments.episodes_from is None:
         check_local_data(arguments.run, config.world)
     model = load(arguments.run, arguments.checkpoint, device=device_for(config))
-    context, horizon = context_and_horizon(config, arguments.context, arguments.horizon)
+    context, horizon = context_and_horizon(config, arguments.context, arguments.horizon, world=world)
     batch = whole_episodes(config, model, "test", arguments.episodes, context + horizon, arguments.episodes_from)
+    out.parent.mkdir(parents=True, exist_ok=True)
     video = make_video(model, batch, context=context, horizon=horizon, seed=arguments.seed)
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        write_video(video, out)
-    except OSError as error:
-        raise ValueError(f"--out: cannot write {out}: {error.strerror}") from error
+    write_video(video, out)
     print(f"{out}: {video.episodes} held-out episodes, {context} steps observed, {horizon} imagined")
     return 0

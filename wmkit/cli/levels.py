@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from wmkit.loading import LAST, run_config
 
-HELP = "What the levels of a trained clockwork hierarchy hold: KL, entropy, resets, samples, speeds, times."
+HELP = "What the levels of a clockwork hierarchy hold and cost: kl, entropy, reset, samples, speeds, horizon, times."
 FOLDER = "levels"
 LEAST = {"clips": 2, "length": 3, "context": 2, "horizon": 1, "draws": 2, "steps": 1, "clip": 0}
 """The smallest value of every number that can be asked for."""
@@ -48,7 +48,7 @@ def run(arguments: argparse.Namespace) -> int:
     for run in arguments.runs.values():
         run_config(run)  # refuses what is no run, before a folder is made
     out: Path = arguments.out or next(iter(arguments.runs.values())) / FOLDER
-    _make(out)
+    out.mkdir(parents=True, exist_ok=True)
     console = Console()
     own = {"verb", "analysis", "runs", "out"}
     options = {name: value for name, value in vars(arguments).items() if name not in own}
@@ -74,13 +74,6 @@ def _check(arguments: argparse.Namespace) -> None:
         value = getattr(arguments, name, None)
         if value is not None and value < least:
             raise ValueError(f"--{name}: expected at least {least}, got {value}")
-
-
-def _make(out: Path) -> None:
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ValueError(f"--out: cannot make {out}: {error.strerror}") from error
 
 
 def _reading(parser: argparse.ArgumentParser) -> None:

@@ -38,16 +38,21 @@ class Beats:
 
 @dataclasses.dataclass(frozen=True)
 class ShareOf:
-    """`ours` is at most a share of `theirs`, in every column of the table."""
+    """`ours` is at most a share of `theirs`, in every column of the table; for metrics of which lower is better."""
 
     ours: str
     theirs: str
     most: float
 
     def judge(self, measurements: Measurements, measure: str) -> Verdict | None:
-        """See `Claim`."""
+        """See `Claim`. Raises `ValueError` for a metric of which higher is better."""
         if not {self.ours, self.theirs} <= set(measurements.predictors(measure)):
             return None
+        metric = measurements.metrics[measure]
+        if metric.better == "higher":
+            raise ValueError(
+                f"ShareOf expects a metric of which lower is better, of {metric.name} higher is: claim Beats or Reaches"
+            )
         shares = {
             heading: _ratio(
                 measurements.estimate(measure, self.ours, steps).mean,
@@ -58,12 +63,15 @@ class ShareOf:
         names = f"{predictor(self.ours).label} is at most {self.most:.0%} of {predictor(self.theirs).label}"
         values = ", ".join(f"{share:.1%} ({heading})" for heading, share in shares.items())
         holds = all(share <= self.most for share in shares.values())
-        return Verdict(measure, f"{measurements.metrics[measure].title}: {names}", holds, values)
+        return Verdict(measure, f"{metric.title}: {names}", holds, values)
 
 
 @dataclasses.dataclass(frozen=True)
 class Costs:
-    """`ours`, a handicapped `theirs`, is worse than it by a factor: whatever the handicap withholds is used."""
+    """`ours`, a handicapped `theirs`, is worse than it by a factor: whatever the handicap withholds is used.
+
+    Worse is `factor` times as much, and of a metric of which higher is better one `factor`th.
+    """
 
     ours: str
     theirs: str
@@ -77,10 +85,14 @@ class Costs:
         steps = cut(self.steps, measurements.horizon)
         ours, theirs = (measurements.estimate(measure, name, steps).mean for name in (self.ours, self.theirs))
         metric = measurements.metrics[measure]
-        names = f"{predictor(self.ours).label} costs at least {self.factor - 1:.0%} at {label(steps)}"
-        return Verdict(
-            measure, f"{metric.title}: {names}", ours >= self.factor * theirs, f"{_ratio(ours, theirs) - 1:+.1%}"
-        )
+        first, second = predictor(self.ours).label, predictor(self.theirs).label
+        if metric.better == "lower":
+            holds, more = ours >= self.factor * theirs, _ratio(ours, theirs) - 1
+            names = f"{first} costs at least {self.factor - 1:.0%} at {label(steps)}"
+        else:
+            holds, more = theirs >= self.factor * ours, _ratio(theirs, ours) - 1
+            names = f"{second} is at least {self.factor - 1:.0%} above {first} at {label(steps)}"
+        return Verdict(measure, f"{metric.title}: {names}", holds, f"{more:+.1%}")
 
 
 @dataclasses.dataclass(frozen=True)

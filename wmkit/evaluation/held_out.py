@@ -27,6 +27,23 @@ def context_and_horizon(
     return context, horizon or config.eval.horizon or find_world(world or config.world).episode_length - context
 
 
+def other_episodes(
+    run: Path, config: RunConfig, episodes_from: str | Path | World | None
+) -> tuple[str, World | None, Path]:
+    """Of episodes that a run is measured or shown on: their name, their world, and the folder for what is found.
+
+    episodes_from: a world or its name, or an archive, which has no world here; None: the run's world, and its folder.
+    Raises `ValueError` for an unknown world.
+    """
+    if isinstance(episodes_from, str | Path):
+        label = str(episodes_from)
+        world = None if Path(label).is_dir() else find_world(label)
+    else:
+        world = episodes_from
+        label = (world or config.world).name
+    return label, world, run if episodes_from is None else run / "held_out" / Path(label).name
+
+
 def whole_episodes(
     config: RunConfig,
     model: WorldModel,

@@ -20,15 +20,15 @@ import numpy as np
 import polars as pl
 
 from wmkit.evaluation.intervals import Bools, Estimate, Floats, binomial, normal, normal_curve
-from wmkit.evaluation.predictors import in_order
+from wmkit.evaluation.predictors import BEST_OF_N, in_order
 from wmkit.evaluation.ranges import RANGES, Range, cut, label
 from wmkit.files import write_json
 
 RECORDS, SUMMARY = "records.parquet", "evaluation.json"
 SCHEMA = {"measure": pl.String, "predictor": pl.String, "episode": pl.Int32, "step": pl.Int32, "value": pl.Float64}
-CONSTANTS = ("run", "world", "seed", "checkpoint")
+CONSTANTS = ("run", "world", "seed", "checkpoint", "episodes_of")
 """Entries of `Measurements.about` that the file repeats in columns of their own, so that runs can be joined."""
-_SAME = ("checkpoint", "episodes_of", "evaluation_seed", "samples")
+_SAME = ("checkpoint", "episodes_of", "evaluation_seed")
 """Entries of `about` that must be alike for two evaluations to stand in one file."""
 
 
@@ -199,14 +199,42 @@ class Measurements:
         )
 
     def with_older(self, folder: Path) -> Measurements:
-        """With the other measures that `folder` has of the same checkpoint, episodes, lengths and seed."""
+        """With the other measures that `folder` has of the same checkpoint, episodes, lengths and seed.
+
+        Those of another number of samples come without `best_of_n`.
+        """
         try:
             older = Measurements.load(folder)
         except ValueError:
             return self
         lengths = (older.context, older.horizon) == (self.context, self.horizon)
         same = all(older.about.get(key) == self.about.get(key) for key in _SAME)
-        return self.joined(older) if lengths and same else self
+        if not (lengths and same):
+            return self
+        if older.about.get("samples") != self.about.get("samples"):
+            older = dataclasses.replace(older, frame=older.frame.filter(pl.col("predictor") != BEST_OF_N))
+        return self.joined(older)
+
+    def replaces(self, folder: Path) -> str:
+        """A sentence on the records in `folder` that would be gone or changed after `save`; empty where none are."""
+        try:
+            older = Measurements.load(folder)
+        except ValueError:
+            return ""
+        lost = {
+            measure
+            for (measure, predictor), rows in older._parts.items()
+            if not rows.equals(self._parts.get((measure, predictor), pl.DataFrame()))
+        }
+        if not lost:
+            return ""
+        before, now = (
+            {"context": one.context, "horizon": one.horizon} | {key: one.about.get(key) for key in (*_SAME, "samples")}
+            for one in (older, self)
+        )
+        changed = ", ".join(f"{key} {value}, now {now[key]}" for key, value in before.items() if value != now[key])
+        names = ", ".join(name for name in older.measures if name in lost)
+        return f"Records of an earlier evaluation are replaced{changed and f' ({changed})'}: {names}"
 
     def summary(self) -> dict[str, Any]:
         """Plain values: of each measure what it means and, per predictor, estimates by range and the curve."""

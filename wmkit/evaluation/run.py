@@ -11,9 +11,9 @@ import torch
 from rich.console import Console
 
 from wmkit.config import RunConfig
-from wmkit.data import World, find_world, open_source
+from wmkit.data import World, open_source
 from wmkit.evaluation.evaluate import choose, make_video, measure_episodes, measure_query
-from wmkit.evaluation.held_out import context_and_horizon, in_batches, whole_episodes
+from wmkit.evaluation.held_out import context_and_horizon, in_batches, other_episodes, whole_episodes
 from wmkit.evaluation.measures.base import Measure, Setting, find_measures
 from wmkit.evaluation.plots.video import write_video
 from wmkit.evaluation.record import Measurements
@@ -52,10 +52,11 @@ def evaluate_run(
 
     Writes `records.parquet`, `evaluation.json`, `evaluation.md` and `pictures/{strip.png, imagined.gif, curves.png}`
     into the folder `out`; None: into the run folder, or its `held_out/NAME` for episodes from elsewhere. Measures that
-    were asked for by name join those that the folder has of the same checkpoint and episodes.
+    were asked for by name join those that the folder has of the same checkpoint and episodes; a sentence on the console
+    says which earlier records are replaced.
 
     Raises `ValueError` as `wmkit.load` does, for episodes that are too few, too short or of other shapes, and for
-    measures that are unknown or do not apply.
+    measures that are unknown or do not apply; `OSError` where `out` cannot be written to.
     """
     folder = Path(run)
     config = run_config(folder)
@@ -65,12 +66,8 @@ def evaluate_run(
         check_local_data(folder, config.world)
     path = find_checkpoint(folder, checkpoint)
     model = load(folder, path, device=device_for(config))
-    if isinstance(episodes_from, str | Path):
-        label = str(episodes_from)
-        world = None if Path(label).is_dir() else find_world(label)
-    else:
-        world = episodes_from
-        label = (world or config.world).name
+    label, world, usual = other_episodes(folder, config, episodes_from)
+    place = usual if out is None else Path(out)
     context, horizon = context_and_horizon(config, context, horizon, world=world)
     seed = config.seed if seed is None else seed
 
@@ -85,9 +82,11 @@ def evaluate_run(
     keys = sorted({key for measure in chosen for key in measure.keys})
     batch = whole_episodes(config, model, "test", number, length, episodes_from, keys)
     frames = None if episodes_from else whole_episodes(config, model, "train", TRAINING_EPISODES, length).image
+    (place / "pictures").mkdir(parents=True, exist_ok=True)  # a place that refuses says so before the long part
     measurements = measure_query(setting, chosen, batch, samples=samples, training_frames=frames)
     if on_episodes:
-        count = min(episodes or config.eval.reward_episodes, source.num_episodes or config.eval.reward_episodes)
+        wanted = episodes or config.eval.reward_episodes
+        count = min(wanted, source.num_episodes or wanted)
         keys = sorted({key for measure in on_episodes for key in measure.keys})
         measurements = measurements.joined(measure_episodes(setting, on_episodes, in_batches(source, count, keys)))
     about = {
@@ -99,14 +98,13 @@ def evaluate_run(
         "evaluation_seed": seed,
     }
     measurements = dataclasses.replace(measurements, about=about | dict(measurements.about))
-    usual = folder if episodes_from is None else folder / "held_out" / Path(label).name
-    place = usual if out is None else Path(out)
     video = make_video(model, rows_of(batch, slice(0, SHOWN)), context=context, horizon=horizon, seed=seed)
-    (place / "pictures").mkdir(parents=True, exist_ok=True)
     write_video(video, place / "pictures" / "imagined.gif")
     whole = measurements if measures is None else measurements.with_older(place)
-    _write(whole, video, place, f"{config.backbone_name} ({config.size}) on {label}")
     console = console or Console()
+    if replaced := whole.replaces(place):
+        console.print(replaced, highlight=False)
+    _write(whole, video, place, f"{config.backbone_name} ({config.size}) on {label}")
     for table in measure_tables(measurements):
         console.print(table.rich())
     for verdict in measurements.verdicts:

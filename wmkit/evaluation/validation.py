@@ -26,7 +26,7 @@ class HeldOutValidation:
         self.source = validation_source(config, like=training_source(config), episodes=number)
         self.count = min(number, self.source.num_episodes or 0)
         self.first = self.source.episode(0)
-        wanted = {key for cls in all_measures().values() for key in cls.keys}
+        wanted = {key for cls in all_measures().values() if _validated(cls) for key in cls.keys}
         self.keys = sorted(wanted & self.first.keys())
 
     def __call__(self, model: WorldModel) -> dict[str, float]:
@@ -40,8 +40,9 @@ class HeldOutValidation:
         if whole:
             found.append(measure_episodes(setting, whole, in_batches(self.source, self.count, self.keys)))
         if query:
-            batch = joined(list(in_batches(self.source, self.count, self.keys)))
-            found.append(measure_query(setting, query, batch.window(0, context + horizon)))
+            batches = in_batches(self.source, self.count, self.keys)
+            batch = joined([part.window(0, context + horizon) for part in batches])
+            found.append(measure_query(setting, query, batch))
         return {
             f"{measure}_{name}": part.estimate(measure, name).mean
             for part in found
@@ -54,5 +55,5 @@ class HeldOutValidation:
         return open_source(self.config.world, seed=self.config.data.seed, split="train", length=length)
 
 
-def _validated(measure: Measure) -> bool:
+def _validated(measure: Measure | type[Measure]) -> bool:
     return any(metric.validated for metric in measure.metrics)

@@ -24,7 +24,7 @@ def test_entropies_in_the_context_are_those_that_training_logs(either, clips) ->
     noise = either.draw_noise(5, 12, torch.Generator().manual_seed(0))
     found = level_entropy(either, clips, context=8, horizon=4)
     with evaluating(either):
-        seen, _ = observe_levels(either, clips.window(0, 8), noise[:, :8], is_context=True)
+        seen, _ = observe_levels(either, clips.window(0, 8), noise[:, :8], context=8)
         want = either.dynamics.entropies(seen)
     for level, (curves, part) in enumerate(zip(found.levels, seen.levels, strict=True), 1):
         ticks = list(part.ticks)
@@ -46,7 +46,7 @@ def test_the_tops_first_open_loop_tick_is_what_a_reader_expects_and_nothing_late
 def test_going_on_draws_what_imagining_draws(either, clips) -> None:
     noise = either.draw_noise(5, 12)
     with evaluating(either):
-        _, state = observe_levels(either, clips.window(0, 7), noise[:, :7], is_context=True)
+        _, state = observe_levels(either, clips.window(0, 7), noise[:, :7], context=7)
         seen = imagine_levels(either, clips.action[:, 7:], noise[:, 7:], state)
         imagined = either.imagine(clips.action[:, 7:], state, noise=noise[:, 7:])
     torch.testing.assert_close(seen.features, imagined.features)

@@ -32,7 +32,7 @@ class Digits:
 
     @property
     def number(self) -> int:
-        """K."""
+        """The number of digits of a step, K."""
         return self.identity.shape[-1]
 
     def __getitem__(self, place: tuple[slice, ...] | slice) -> Digits:

@@ -31,7 +31,7 @@ class LevelKL:
 
     @property
     def levels(self) -> int:
-        """L."""
+        """The number of levels, L."""
         return self.per_clip.shape[1]
 
     def nats(self, level: int) -> Estimate:

@@ -58,16 +58,16 @@ def observe_levels(
     *,
     prior_levels: Collection[int] = (),
     state: State | None = None,
-    is_context: bool = False,
+    context: int | None = None,
 ) -> tuple[HierarchyObserved, State]:
     """Read all frames of `batch` (B, T) on noise (B, T, noise_dim), from `state` or from an episode's beginning.
 
-    `is_context`: they are what is known when imagination goes on.
+    context: the number of frames after which imagination goes on; then they are read from the initial state whose
+    clock stands right at that frame.
     """
     dynamics = hierarchy_of(model)
-    if is_context:
-        rows, context = batch.shape
-        state = dynamics.initial_state(rows, context)
+    if context is not None:
+        state = dynamics.initial_state(batch.shape[0], context)
     return dynamics.observe(model.encode(batch, noise), state, prior_levels=prior_levels)
 
 

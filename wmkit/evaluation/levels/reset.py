@@ -44,7 +44,7 @@ class LevelReset:
 
     @property
     def horizon(self) -> int:
-        """H."""
+        """The number of imagined steps, H."""
         return next(iter(self.measures[()].values())).shape[1] - self.seen
 
     @property
@@ -125,7 +125,7 @@ def decoded_frames(
 ) -> Tensor:
     """Frames (B, seen + H, C, H, W) in [0, 1]: the last of a context that some levels did not see, then imagined."""
     passed, state = observe_levels(
-        model, group.window(0, context), noise[:, :context], prior_levels=prior_levels, is_context=True
+        model, group.window(0, context), noise[:, :context], prior_levels=prior_levels, context=context
     )
     future = model.imagine(group.action[:, context:], state, noise=noise[:, context:]).features
     features = torch.cat([passed.features[:, context - seen :], future], dim=1)

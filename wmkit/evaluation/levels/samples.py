@@ -78,7 +78,7 @@ def level_samples(
         noise = model.draw_noise(*group.shape, generator)
         for name, prior_levels in conditions(len(hierarchy_of(model).levels)).items():
             seen, state = observe_levels(
-                model, group.window(0, context), noise[:, :context], prior_levels=prior_levels, is_context=True
+                model, group.window(0, context), noise[:, :context], prior_levels=prior_levels, context=context
             )
             future = model.imagine(group.action[:, context:], state, noise=noise[:, context:]).features
             decoded = model.decode(torch.cat([seen.features, future], dim=1))

@@ -42,7 +42,7 @@ class SpeedAdaptation:
 
     @property
     def levels(self) -> int:
-        """L."""
+        """The number of levels, the same in every run."""
         return self.runs[0].kl.levels
 
     def at(self, speed: float, level: int) -> list[float]:

@@ -7,7 +7,6 @@ Tables, curves, verdicts, files and comparisons read the values by name and know
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import functools
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
@@ -18,6 +17,7 @@ import torch
 from torch import Tensor
 
 from wmkit.batch import Batch
+from wmkit.checks import closest
 from wmkit.data import EpisodeSource
 from wmkit.evaluation.held_out import read_episodes
 from wmkit.evaluation.predictors import COPY_LAST, IMAGINED, MEAN_IMAGE, OBSERVED, SHUFFLED_ACTIONS
@@ -92,7 +92,7 @@ class Prediction:
 
     @property
     def steps(self) -> int:
-        """T."""
+        """The number of predicted steps, T."""
         known = self._frames if self._features is None else self._features
         assert known is not None, "a prediction has features or frames"
         return known.shape[1]
@@ -188,9 +188,7 @@ def find_measures(names: Sequence[str]) -> list[type[Measure]]:
     known = all_measures()
     for name in names:
         if name not in known:
-            close = difflib.get_close_matches(name, known, n=1)
-            hint = f" Did you mean {close[0]!r}?" if close else ""
-            raise ValueError(f"Unknown measure {name!r}.{hint} There are {', '.join(known)}.")
+            raise ValueError(f"Unknown measure {name!r}.{closest(name, known)} There are {', '.join(known)}.")
     return [known[name] for name in names]
 
 

@@ -89,6 +89,7 @@ class Doors(Measure):
 class MovingFrameError(FrameError):
     """The frame error of worlds with doors until the walk is over."""
 
+    order = 10
     metrics = (MOVING,)
     keys = KEYS
     on_context = False

@@ -56,7 +56,7 @@ class Video:
 
     @property
     def episodes(self) -> int:
-        """E."""
+        """The number of episodes, E."""
         return self.truth.shape[0]
 
     @property
@@ -115,7 +115,7 @@ def _write_mp4(pages: list[Image.Image], path: Path) -> None:
         for image in [*pages, *pages[-1:] * (LAST_MILLISECONDS // MILLISECONDS)]:
             whole = Image.new("RGB", (width, height), (BACKGROUND,) * 3)
             whole.paste(image.convert("RGB"))
-            container.mux(stream.encode(av.VideoFrame.from_image(whole)))
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(np.asarray(whole), format="rgb24")))
         container.mux(stream.encode())
 
 
