@@ -54,13 +54,13 @@ def module_in_cwd(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
 
 
 @pytest.mark.usefixtures("own_registry")
-def test_check_sends_other_kinds_to_their_own_checker(capsys: pytest.CaptureFixture[str]) -> None:
+def test_check_says_that_a_kind_has_no_laws(capsys: pytest.CaptureFixture[str]) -> None:
     class VideoConfig(BackboneConfig):
         pass
 
     register_backbone("video", VideoConfig, kind="video_model")(nn.Identity)
     assert main(["check", "video"]) == 2
-    assert "'video' is a video_model, which has laws of its own" in capsys.readouterr().err
+    assert "'video' is a video_model, a kind without laws to check" in capsys.readouterr().err
 
 
 @pytest.mark.usefixtures("own_registry")

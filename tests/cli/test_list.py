@@ -9,13 +9,13 @@ from wmkit.registry import all_entries
 
 
 def test_list_names_every_registered_part(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setenv("COLUMNS", "80")
     assert main(["list"]) == 0
     printed = capsys.readouterr().out
     for name, entry in all_entries().items():
         row = next(line for line in printed.splitlines() if f" {name} " in line)
         assert entry.kind in row
-        assert entry.origin in row
+        assert entry.origin in printed
     gru = next(line for line in printed.splitlines() if " gru " in line)
     assert "1,183,232" in gru
     assert "2,048" in gru
@@ -26,6 +26,19 @@ def test_list_names_every_registered_part(capsys: pytest.CaptureFixture[str], mo
     s5 = next(line for line in printed.splitlines() if " s5 " in line)
     assert "4,096" in s5
     assert "no" in gru.split()
+
+
+def test_list_has_one_row_per_family_of_worlds(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    assert main(["list"]) == 0
+    lines = [line.strip() for line in capsys.readouterr().out.splitlines()]
+    assert [line.split()[0] for line in lines if "image 3x64x64" in line] == ["ray_maze", "ray_two_rooms"]
+    first = next(number for number, line in enumerate(lines) if line.startswith("ray_maze "))
+    assert "observations 1,001, context 501" in lines[first]
+    assert lines[first + 1] == "settings: image_size, size"
+    assert lines[first + 2] == "also: ray_maze_11x11, ray_maze_13x13, ray_maze_15x15,"
 
 
 @pytest.mark.usefixtures("own_registry")

@@ -16,6 +16,7 @@ from wmkit.comparison.plan import Cell, CellFiles, Plan, PlannedWorld, Status, S
 from wmkit.config import DataConfig, EvalConfig, RunConfig, TrainConfig
 from wmkit.evaluation.predictors import IMAGINED, MAJORITY, MEAN_IMAGE, OBSERVED
 from wmkit.evaluation.record import Measurements, Metric, frame_of
+from wmkit.files import write_json
 from wmkit_envs import DistractingMemory, World
 
 WORLD = DistractingMemory(width=8, tile=4)
@@ -61,6 +62,8 @@ def build_folder(
     plan.save(folder)
     for number, cell in enumerate(plan.cells()[:ended]):
         write_cell(CellFiles.of(folder, cell), cell, failed=number in failed, right=right)
+        config = RunConfig(seed=cell.seed, eval=EvalConfig(context=15, horizon=2, episodes=EPISODES))
+        write_json(CellFiles.of(folder, cell).config, config.to_dict())
     return folder
 
 
@@ -80,7 +83,7 @@ def built_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def rewrite_records() -> Callable[..., None]:
     """Changes what the records of a run are about."""
 
-    def rewrite(run: Path, **about: str) -> None:
+    def rewrite(run: Path, **about: Any) -> None:
         found = Measurements.load(run)
         dataclasses.replace(found, about={**found.about, **about}).save(run)
 
@@ -106,7 +109,6 @@ def write_cell(files: CellFiles, cell: Cell, *, failed: bool, right: bool) -> No
     (files.run / "finished.json").write_text(json.dumps({"step": 20, "seconds": 60.0, "skipped": cell.seed}))
     measurements(good, right).save(files.run)
     (files.run / "versions.json").write_text(json.dumps({"starts": [{"torch": "2", "processor": "Some CPU, 2 cores"}]}))
-    files.config.write_text("{}")
     (files.run / "pictures").mkdir()
     Image.new("RGB", (4, 4)).save(files.run / "pictures" / "strip.png")
 

@@ -267,11 +267,13 @@ def test_training_curves_begin_where_every_seed_has_been_validated() -> None:
     assert (low, high) == ([7.0, 5.0, 4.0], [8.0, 6.0, 5.0])
 
 
-def test_the_report_verb_makes_it_again_without_training(
+def test_the_report_verb_prints_the_tables_and_makes_the_page_again_without_training(
     make_folder: MakeFolder, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     folder = make_folder(ended=1)
     assert cli.main(["report", str(folder)]) == 0
-    assert capsys.readouterr().out.strip() == str(folder / "report.html")
+    printed = capsys.readouterr().out
+    assert "answers <right>, imagined" in printed
+    assert printed.splitlines()[-1] == str(folder / "report.html")
     assert cli.main(["report", str(tmp_path / "nothing")]) == 2
-    assert "not the folder of a comparison" in capsys.readouterr().err
+    assert "has no plan.json" in capsys.readouterr().err

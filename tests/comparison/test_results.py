@@ -43,6 +43,12 @@ def test_a_loss_that_is_no_number_is_the_worst() -> None:
     assert lr_of(choose(cells((0.1, 0, math.nan), (0.2, 0, 9.0)), [])) == 0.2
 
 
+@pytest.mark.parametrize(("metric", "good"), [(SHARE, 0.1), (ERROR, 90.0)])
+def test_a_validated_measure_that_is_no_number_is_the_worst(metric: Metric, good: float) -> None:
+    rows = ((0.1, 0, 1.0), (0.2, 0, 9.0))
+    assert lr_of(choose(cells(*rows, **{f"{metric.name}_imagined": [math.nan, good]}), [metric])) == 0.2
+
+
 def test_a_validated_measure_is_chosen_by_before_the_loss_which_breaks_ties() -> None:
     losses = ((0.1, 0, 9.0), (0.2, 0, 1.0), (0.3, 0, 8.0))
     assert lr_of(choose(cells(*losses[:2], right_imagined=[0.9, 0.8]), [SHARE])) == 0.1
@@ -132,6 +138,29 @@ def test_records_of_another_checkpoint_are_refused(make_folder, rewrite_records)
     rewrite_records(run, checkpoint="step-00000010")
     message = r"are of checkpoint step-00000010, .* the last one, step-00000020.*wmkit evaluate .* --checkpoint last"
     with pytest.raises(ValueError, match=message):
+        read_results(folder)
+
+
+@pytest.mark.parametrize(
+    ("group", "key", "message"),
+    [
+        ("eval", "context", "of context 15, its config says 30"),
+        ("eval", "horizon", "of horizon 2, its config says 30"),
+        ("eval", "episodes", "of episodes 20, its config says 30"),
+        (None, "seed", "of evaluation seed 7, its config says 30"),
+    ],
+)
+def test_records_of_another_test_than_the_config_says_are_refused(
+    make_folder, rewrite_records, group: str | None, key: str, message: str
+) -> None:
+    folder = make_folder(ended=1)
+    [path] = folder.glob("cells/*.json")
+    config = json.loads(path.read_text())
+    (config[group] if group else config)[key] = 30
+    path.write_text(json.dumps(config))
+    if key == "seed":
+        rewrite_records(path.with_suffix(""), evaluation_seed=7)
+    with pytest.raises(ValueError, match=rf"{message}.*wmkit evaluate .* --checkpoint last"):
         read_results(folder)
 
 

@@ -24,6 +24,15 @@ def test_terminal_shows_title_cells_and_caption(table):
     assert all(part in text for part in ("Two <systems>", "1 .. 2", "x|y", "What it says."))
 
 
+def test_names_of_rows_stay_whole_in_a_narrow_terminal_and_no_value_is_cut_off():
+    console = Console(file=io.StringIO(), width=80)
+    rows = [[name, *["0.0123 ± 0.0011"] * 5] for name in ("imagined", "shuffled actions")]
+    console.print(Table("error", ["predictor", *"abcde"], rows).rich())
+    text = console.file.getvalue()
+    assert "shuffled actions" in text
+    assert text.count("0.0123") == text.count("0.0011") == 10
+
+
 def test_markdown_keeps_a_row_on_one_line(table):
     lines = table.markdown().splitlines()
     assert lines[:3] == ["**Two <systems>**", "", "|  | a | b |"]

@@ -23,30 +23,42 @@ CAPTION = (
     "bytes that a training scan keeps per row and step; parallel: does it observe without a loop?"
 )
 
+WORLDS_CAPTION = "world.KEY=VALUE sets one of the settings; sizes are those of the defaults"
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The verb takes none."""
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Print two tables; raises `ValueError` for a backbone whose code fails and a world that cannot be loaded."""
+    """Print three tables; raises `ValueError` for a backbone whose code fails and a world that cannot be loaded."""
     table = Table(box=box.SIMPLE, pad_edge=False, padding=0, caption=CAPTION)
     for heading in ("name", "kind", "parameters", "state", "training", "parallel"):
         table.add_column(heading, no_wrap=True)
-    table.add_column("origin", overflow="fold")
+    origins = Table(box=box.SIMPLE, pad_edge=False, padding=0)  # beside the numbers they have no room in 80 columns
+    origins.add_column("name", no_wrap=True)
+    origins.add_column("origin", overflow="fold")
     for entry in sorted(all_entries().values(), key=lambda entry: entry.name):
-        table.add_row(entry.name, entry.kind, *_cost(entry), entry.origin)
-    worlds = Table(box=box.SIMPLE, pad_edge=False, padding=(0, 1), caption="world.KEY=VALUE sets one of the settings")
-    for heading in ("world", "image", "actions", "observations", "context"):
-        worlds.add_column(heading, no_wrap=True)
-    worlds.add_column("settings", overflow="fold")
+        table.add_row(entry.name, entry.kind, *_cost(entry))
+        origins.add_row(entry.name, entry.origin)
+    families: dict[str, list[str]] = {}
     for name in list_worlds():
-        world = find_world(name)
+        families.setdefault(describe_world(find_world(name))["name"], []).append(name)
+    worlds = Table(box=box.SIMPLE, pad_edge=False, padding=0, show_lines=True, caption=WORLDS_CAPTION)
+    worlds.add_column("world", no_wrap=True)
+    worlds.add_column("sizes, settings, names of worlds with other settings", overflow="fold")
+    for family, names in families.items():
+        world = find_world(family)
         shape = "x".join(map(str, world.image_shape))
-        settings = ", ".join(key for key in describe_world(world) if key != "name")
-        lengths = (f"{world.episode_length:,}", f"{world.context_length:,}")
-        worlds.add_row(name, shape, str(world.action_dim), *lengths, settings)
-    Console().print(table, worlds)
+        lines = [
+            f"image {shape}, actions {world.action_dim}, observations {world.episode_length:,}, "
+            f"context {world.context_length:,}",
+            "settings: " + (", ".join(key for key in describe_world(world) if key != "name") or "none"),
+        ]
+        if others := [name for name in names if name != family]:
+            lines.append(f"also: {', '.join(others)}")
+        worlds.add_row(family, "\n".join(lines))
+    Console().print(table, origins, worlds)
     return 0
 
 

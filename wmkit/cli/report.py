@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from rich.console import Console
+
 HELP = "The tables and the page of a comparison, from its folder."
 
 
@@ -14,8 +16,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Write the report and print where it is; trains nothing. Raises `ValueError` where no comparison is."""
-    from wmkit.comparison.report import write_report
+    """Write the report, print tables and where it is; trains nothing. Raises `ValueError` where no comparison is."""
+    from wmkit.comparison.report import tables, write_report
+    from wmkit.comparison.results import read_results
 
-    print(write_report(arguments.folder))
+    report = write_report(arguments.folder)
+    results = read_results(arguments.folder)
+    for world in results.plan.worlds:
+        Console().print(*(table.rich() for table in tables(results, world.name)))
+    print(report)
     return 0

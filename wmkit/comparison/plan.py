@@ -246,12 +246,16 @@ class Plan:
 
 def load_plan(folder: Path) -> Plan:
     """What `save` wrote; raises `ValueError` for a folder that holds no comparison."""
+    if not (folder / PLAN).is_file():
+        raise ValueError(f"{folder} has no {PLAN}: expected the out= folder of a comparison")
     try:
         values: dict[str, Any] = json.loads((folder / PLAN).read_text(encoding="utf-8"))
         if "words" in values:
             raise ValueError(
                 f"{folder / PLAN} was written by an older wmkit, whose worlds were names alone: run its command again, "
-                f"with another out=: {values['command']}"
+                "with another out= and with the settings of a world beside its name, "
+                "as in worlds=distracting_memory world.width=16 world.tile=4. "
+                f"The command was: {values['command']}"
             )
         systems = tuple(
             System(system["label"], tuple(system["overrides"]), system["lr"]) for system in values.pop("systems")

@@ -20,6 +20,8 @@ from typing import Any
 import polars as pl
 
 from wmkit.comparison.plan import Cell, CellFiles, Plan, Status, load_plan
+from wmkit.config import load_config
+from wmkit.evaluation.held_out import context_and_horizon
 from wmkit.evaluation.predictors import IMAGINED, OBSERVED, predictor
 from wmkit.evaluation.record import RECORDS, Measurements, Metric
 from wmkit.files import write_json
@@ -119,8 +121,9 @@ def choose(cells: pl.DataFrame, validated: Sequence[Metric]) -> Choice | None:
     compared = sound.filter(pl.col("seed").is_in(seeds.to_list()))
     names = {f"{metric.name}_{IMAGINED}": metric.better for metric in validated}
     by = next((n for n in names if n in compared.columns and not compared[n].null_count()), LOSS)
-    worst_loss = pl.col("loss").fill_nan(math.inf)  # a loss that is no number is the worst
-    means = compared.with_columns(worst_loss).group_by("lr").agg(pl.col(*{by, "loss"}).mean())
+    worst = {by: -math.inf if names.get(by) == "higher" else math.inf, LOSS: math.inf}  # stands for what is no number
+    numbers = compared.with_columns(pl.col(name).fill_nan(value) for name, value in worst.items())
+    means = numbers.group_by("lr").agg(pl.col(*{by, "loss"}).mean())
     means = means.sort(by, "loss", "lr", descending=[names.get(by) == "higher", False, False])
     return Choice(means["lr"][0], tuple(seeds), by, dict(sorted(means.select("lr", by).iter_rows())))
 
@@ -220,8 +223,8 @@ class Results:
 def read_results(folder: Path) -> Results:
     """The results in `folder`, as far as they are there.
 
-    Raises `ValueError` where there is no comparison, and for cells that are done but whose records are missing or of
-    another checkpoint than the last one, with the command that makes them.
+    Raises `ValueError` where there is no comparison, and for cells that are done but whose records are missing, of
+    another checkpoint than the last one, or of another test than the config says, with the command that makes them.
     """
     plan = load_plan(folder)
     rows = _Rows()
@@ -294,7 +297,7 @@ class _Rows:
 
         if status is not Status.DONE:
             return
-        measured = _measured(files.run, finished["step"])
+        measured = _measured(files, finished["step"])
         self.queries[cell.world] = (measured.context, measured.horizon)
         self.metrics.setdefault(cell.world, {}).update(measured.metrics)
         for metric in measured.measures:
@@ -305,8 +308,9 @@ class _Rows:
                 self.curves += [{**by, "step": s, "value": v} for s, v in zip(curve.steps, curve.mean, strict=True)]
 
 
-def _measured(run: Path, steps: int) -> Measurements:
-    """The records of a cell that is done; they must be there and of its last checkpoint."""
+def _measured(files: CellFiles, steps: int) -> Measurements:
+    """The records of a cell that is done; they must be there, of its last checkpoint, and as its config says."""
+    run = files.run
     again = f"Evaluate it again: wmkit evaluate {shlex.quote(str(run))} --checkpoint last"
     if not (run / RECORDS).exists():
         older = (run / "evaluation.json").exists()
@@ -318,6 +322,18 @@ def _measured(run: Path, steps: int) -> Measurements:
         raise ValueError(
             f"{run}: its records are of checkpoint {checkpoint}, a comparison is of the last one, {last}. {again}"
         )
+    config = load_config(files.config)
+    context, horizon = context_and_horizon(config)
+    by_step = [name for name in measured.measures if measured.has_steps(name)]
+    counts = [measured.estimate(name, of).episodes for name in by_step for of in measured.predictors(name)]
+    for what, found, expected in (
+        ("context", measured.context, context),
+        ("horizon", measured.horizon, horizon),
+        ("episodes", max(counts, default=config.eval.episodes), config.eval.episodes),
+        ("evaluation seed", measured.about.get("evaluation_seed", config.seed), config.seed),
+    ):
+        if found != expected:
+            raise ValueError(f"{run}: its records are of {what} {found}, its config says {expected}. {again}")
     return measured
 
 

@@ -43,10 +43,10 @@ class Table:
         assert all(len(row) == len(self.headings) for row in self.rows), f"{self.title}: rows of different lengths"
 
     def rich(self) -> RichTable:
-        """For the terminal."""
-        table = RichTable(title=self.title, caption=self.caption or None, box=box.SIMPLE, padding=(0, 1, 0, 0))
+        """For the terminal; where it is narrow, values are broken at their spaces and names of rows stay whole."""
+        table = RichTable(title=self.title, caption=self.caption or None, box=box.SIMPLE, padding=0)
         for number, heading in enumerate(self.headings):
-            table.add_column(heading, justify="right" if number else "left", overflow="fold", no_wrap=number > 0)
+            table.add_column(heading, justify="right" if number else "left", overflow="fold", no_wrap=number == 0)
         for row in self.rows:
             table.add_row(*row)
         return table

@@ -15,7 +15,6 @@ from wmkit.testing.trial import Trial, clone, placement, scan
 
 Law = Callable[[Trial], Iterator[str]]
 
-CHECKERS = {"dynamics": "wmkit.testing.check_dynamics", "video_model": "wmkit.testing.check_video_model"}
 SHOWN = 4
 """Breaches of one law that are spelled out; the rest are counted."""
 
@@ -148,7 +147,8 @@ def refuse_other_kinds(part: object) -> None:
     """Raise `ValueError` for what is registered as something else than a backbone, or is an instance of it."""
     entry = entry_of(part)
     if entry is not None and entry.kind != "backbone":
-        raise ValueError(f"{entry.name!r} is a {entry.kind}, which has laws of its own: use {CHECKERS[entry.kind]}")
+        laws = {"dynamics": "which has laws of its own: use wmkit.testing.check_dynamics"}
+        raise ValueError(f"{entry.name!r} is a {entry.kind}, {laws.get(entry.kind, 'a kind without laws to check')}")
 
 
 def _check_arguments(backbone: Backbone, length: int, batch_size: int, longest: int) -> None:
