@@ -246,7 +246,7 @@ def walk(root: Path, backbone: str) -> Way:
             status = run_recipe(config, lambda path: None, overrides=overrides)
         finally:
             sys.setprofile(None)
-            threading.setprofile(None)  # type: ignore[arg-type]
+            threading.setprofile(None)  # type: ignore[arg-type]  # typeshed knows no None here
     assert status == 0, f"the recipe ended with {status}"
     assert way.done, "no optimiser step was seen"
     return way

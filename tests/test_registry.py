@@ -104,7 +104,7 @@ def test_entry_points_of_installed_packages_are_imported_once(monkeypatch: pytes
         return [SimpleNamespace(load=lambda: loaded.append(register_backbone("theirs", MineConfig)(nn.Identity)))]
 
     monkeypatch.setattr(metadata, "entry_points", entry_points)
-    registry._load_entry_points.cache_clear()
+    registry.load_entry_points.cache_clear()
     assert get_entry("theirs").cls is nn.Identity
     assert "theirs" in list_backbones()
     assert groups == ["wmkit.backbones"]
@@ -116,7 +116,7 @@ def test_an_entry_point_that_does_not_load_is_named(monkeypatch: pytest.MonkeyPa
         return [metadata.EntryPoint("theirs", "wmkit_no_such_module", group)]
 
     monkeypatch.setattr(metadata, "entry_points", entry_points)
-    registry._load_entry_points.cache_clear()
+    registry.load_entry_points.cache_clear()
     with pytest.raises(
         ValueError, match=r"theirs = wmkit_no_such_module of group wmkit.backbones does not load: Module"
     ):

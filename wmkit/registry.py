@@ -79,22 +79,22 @@ def list_backbones(kind: Kind | None = None) -> list[str]:
 
 def all_entries() -> dict[str, Entry]:
     """Every entry by name, entry points of installed packages included."""
-    _load_entry_points()
+    load_entry_points(ENTRY_POINT_GROUP)
     return dict(_entries)
 
 
 @functools.cache
-def _load_entry_points() -> None:
-    """Import what installed packages offer in the group; importing runs their decorators.
+def load_entry_points(group: str) -> None:
+    """Import, once, what installed packages offer in the group; importing runs their decorators.
 
     Raises `ValueError` that names the one that cannot be imported.
     """
-    for point in metadata.entry_points(group=ENTRY_POINT_GROUP):
+    for point in metadata.entry_points(group=group):
         try:
             point.load()
         except Exception as error:  # importing runs another package's code
             raise ValueError(
-                f"the installed entry point {point.name} = {point.value} of group {ENTRY_POINT_GROUP} does not load: "
+                f"the installed entry point {point.name} = {point.value} of group {group} does not load: "
                 f"{type(error).__name__}: {error}. Repair or uninstall the package that brings it."
             ) from error
 

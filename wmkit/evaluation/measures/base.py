@@ -10,7 +10,6 @@ import dataclasses
 import functools
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from importlib import metadata
 from typing import Any, ClassVar, Literal, TypeVar
 
 import torch
@@ -24,6 +23,7 @@ from wmkit.evaluation.predictors import COPY_LAST, IMAGINED, MEAN_IMAGE, OBSERVE
 from wmkit.evaluation.record import Metric
 from wmkit.evaluation.rollout import evaluating, groups_of_rows, observe, rows_of
 from wmkit.networks import to_unit
+from wmkit.registry import load_entry_points
 from wmkit.world_model import WorldModel
 
 GROUP = "wmkit.measures"
@@ -131,7 +131,7 @@ class Measure(ABC):
         """Whether there is something to measure: here, whether the episodes have its `keys`."""
         return setting.episode.keys() >= set(self.keys)
 
-    def prepare(self, setting: Setting, truth: Batch | None) -> None:  # noqa: B027
+    def prepare(self, setting: Setting, truth: Batch | None) -> None:  # noqa: B027  most have nothing to prepare
         """Called once before the first score. truth: the query of all rows; None where rows are read as they come."""
 
     @abstractmethod
@@ -179,7 +179,9 @@ def register_measure(name: str) -> Callable[[MeasureClass], MeasureClass]:
 
 def all_measures() -> dict[str, type[Measure]]:
     """Every measure by name, in the order of tables."""
-    _load_entry_points()
+    import wmkit.evaluation.measures  # noqa: F401  registers those of wmkit, which import this module
+
+    load_entry_points(GROUP)
     return dict(sorted(_measures.items(), key=lambda item: (item[1].order, item[0])))
 
 
@@ -190,18 +192,3 @@ def find_measures(names: Sequence[str]) -> list[type[Measure]]:
         if name not in known:
             raise ValueError(f"Unknown measure {name!r}.{closest(name, known)} There are {', '.join(known)}.")
     return [known[name] for name in names]
-
-
-@functools.cache
-def _load_entry_points() -> None:
-    """Import those of wmkit, then what installed packages offer; importing runs their decorators."""
-    import wmkit.evaluation.measures  # noqa: F401
-
-    for point in metadata.entry_points(group=GROUP):
-        try:
-            point.load()
-        except Exception as error:  # importing runs another package's code
-            raise ValueError(
-                f"the installed entry point {point.name} = {point.value} of group {GROUP} does not load: "
-                f"{type(error).__name__}: {error}. Repair or uninstall the package that brings it."
-            ) from error
