@@ -24,9 +24,21 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from wmkit_envs.grid.actions import FORWARD, TURN_LEFT, TURN_RIGHT
-from wmkit_envs.grid.scene import GridScene, walled
-from wmkit_envs.grid.tiles import DOWN, EMPTY, RIGHT, SQUARE, UP, WALL, check_colors, color_number
+from wmkit_envs.grid.scene import (
+    DOWN,
+    EMPTY,
+    FORWARD,
+    RIGHT,
+    SQUARE,
+    TURN_LEFT,
+    TURN_RIGHT,
+    UP,
+    WALL,
+    GridScene,
+    check_colors,
+    color_number,
+    walled,
+)
 from wmkit_envs.grid.world import GridWorld
 from wmkit_envs.world import Arrays, EpisodeSeed, check_integer
 
@@ -85,7 +97,7 @@ class DistractingMemory(GridWorld):
         return 2 * self.width - 1
 
     def begin(self, seed: EpisodeSeed) -> GridScene:
-        """The map of width W and height 9; `facts` of `wmkit_envs.grid.world`."""
+        """The map, W cells wide and 9 high, and what is true of the episode."""
         rng = seed.streams()[0]
         upper, lower = rng.permutation([color_number(name) for name in self.target_colors])[:2]
         answer = int(rng.integers(2))
@@ -93,7 +105,10 @@ class DistractingMemory(GridWorld):
         cells = self._rooms()
         cells[TARGET_ROWS, self.width - 2] = SQUARE + upper, SQUARE + lower
         cells[sample[1], sample[0]] = SQUARE + (upper, lower)[answer]
-        self._distract(cells, rng)
+        hall = cells[HALL, 4 : self.width - self.last_distractor + 1]
+        palette = np.array([color_number(name) for name in self.distractor_colors])
+        squares = SQUARE + palette[rng.integers(len(palette), size=len(hall))]
+        hall[:] = np.where(rng.random(len(hall)) < self.distractor_rate, squares, EMPTY)
         exits = ((self.width - 2, EXIT_ROWS[answer]), (self.width - 2, EXIT_ROWS[1 - answer]))
         facts: Arrays = {
             "target_colors": np.array([upper, lower], np.uint8),
@@ -123,12 +138,6 @@ class DistractingMemory(GridWorld):
         cells[1:-1, width - 3] = WALL
         cells[HALL, width - 3] = EMPTY
         return cells
-
-    def _distract(self, cells: NDArray[np.uint8], rng: np.random.Generator) -> None:
-        hall = cells[HALL, 4 : self.width - self.last_distractor + 1]
-        colors = np.array([color_number(name) for name in self.distractor_colors])
-        squares = SQUARE + colors[rng.integers(len(colors), size=len(hall))]
-        hall[:] = np.where(rng.random(len(hall)) < self.distractor_rate, squares, EMPTY)
 
 
 def script(width: int, turn: int) -> list[int]:

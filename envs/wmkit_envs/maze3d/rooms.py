@@ -14,8 +14,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from wmkit_envs.maze3d.kinematics import FORWARD, LEFT, RIGHT
-from wmkit_envs.maze3d.policies import towards
+from wmkit_envs.maze3d.kinematics import FORWARD, LEFT, RIGHT, towards
 from wmkit_envs.maze3d.scene import Pose, Scene, dress_walls
 from wmkit_envs.maze3d.simulation import Simulation
 
