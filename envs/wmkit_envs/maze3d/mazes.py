@@ -132,6 +132,7 @@ class Wander:
         return _centre(ahead[0] if ahead else self._goal)
 
     def _draw_goal(self) -> None:
+        """Another cell to walk to, and how far each cell is from it."""
         self._goal = self._cells[int(self._rng.integers(len(self._cells)))]
         self._distance = distances(set(self._cells), self._goal)
         self._stalled = 0

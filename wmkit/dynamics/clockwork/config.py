@@ -58,13 +58,18 @@ class ClockworkConfig:
         check_between("ClockworkConfig.level_units", self.level_units, 1)
         if self.width is not None:
             check_between("ClockworkConfig.width", self.width, 1)
-        _check_core(self.core)
+        name = self.core.get("name") if isinstance(self.core, Mapping) else self.core
+        if not isinstance(name, str):
+            raise ValueError(
+                "ClockworkConfig.core: expected a backbone's name, or a mapping with one such as "
+                f"{{name: s4, layers: 2}}, got {self.core!r}"
+            )
         if self.strides is not None and self.levels not in (type(self).levels, len(self.strides)):
             raise ValueError(
                 f"ClockworkConfig: levels={self.levels}, but strides={list(self.strides)} are those of "
                 f"{len(self.strides)} levels; drop one of the two"
             )
-        _ = self.clock
+        _ = self.clock  # raises for strides that make no clock
 
     @property
     def clock(self) -> Clock:
@@ -83,16 +88,6 @@ class ClockworkConfig:
             "3d": {},
         }
         return cls(core_size=size, **sizes[size])
-
-
-def _check_core(core: object) -> None:
-    """A backbone's name, or a mapping that has one."""
-    name = core.get("name") if isinstance(core, Mapping) else core
-    if not isinstance(name, str):
-        raise ValueError(
-            f"ClockworkConfig.core: expected a backbone's name, or a mapping with one such as {{name: s4, layers: 2}}, "
-            f"got {core!r}"
-        )
 
 
 def build_levels(config: ClockworkConfig, model: ModelConfig, embed_dim: int, action_dim: int) -> list[Level]:
