@@ -71,17 +71,16 @@ def _tint(mask: Mask, dark: tuple[int, int, int], light: tuple[int, int, int]) -
 
 
 def _blur_levels(image: NDArray[np.float64]) -> NDArray[np.uint8]:
-    """The image at every blur level, (LEVELS, H, W, 3)."""
-    return np.stack([np.rint(_box_blur(image, 2**level)) for level in range(LEVELS)]).astype(np.uint8)
-
-
-def _box_blur(image: NDArray[np.float64], width: int) -> NDArray[np.float64]:
-    """Mean over a box of `width` texels (at most the image), wrapping around at the borders."""
-    for axis in (0, 1):
-        reach = min(width, image.shape[axis])
-        shifts = range(-(reach // 2), reach - reach // 2)
-        image = np.mean([np.roll(image, shift, axis) for shift in shifts], axis=0)
-    return image
+    """The image at every blur level, (LEVELS, H, W, 3): means over boxes, wrapping around at the borders."""
+    levels = []
+    for level in range(LEVELS):
+        blurred = image
+        for axis in (0, 1):
+            width = min(2**level, image.shape[axis])
+            shifts = range(-(width // 2), width - width // 2)
+            blurred = np.mean([np.roll(blurred, shift, axis) for shift in shifts], axis=0)
+        levels.append(np.rint(blurred).astype(np.uint8))
+    return np.stack(levels)
 
 
 def _soft(distance: Mask, edge: float = 0.03) -> Mask:

@@ -19,7 +19,11 @@ from wmkit.registry import get_entry
 
 @dataclasses.dataclass(kw_only=True)
 class ClockworkConfig:
-    """Numbers and variants of a `ClockworkDynamics`; latents and the cells' hidden layers follow the model's config."""
+    """Numbers and variants of a `ClockworkDynamics`; latents and the cells' hidden layers follow the model's config.
+
+    The switches from `windows` to `sharp_start` start as in the corrected model; the presets of CW-VAE set all of them,
+    and what belongs to them in the model's config (docs/clockwork.md#as-released-and-corrected).
+    """
 
     levels: int = 3
     """L: levels of latents, the fastest at the bottom."""
