@@ -25,14 +25,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wmkit_envs.grid.scene import (
-    DOWN,
     EMPTY,
     FORWARD,
     RIGHT,
     SQUARE,
     TURN_LEFT,
     TURN_RIGHT,
-    UP,
     WALL,
     GridScene,
     check_colors,
@@ -122,7 +120,10 @@ class DistractingMemory(GridWorld):
     def script(self, seed: EpisodeSeed) -> NDArray[np.int64]:
         """To the hall's end, to the room, back to the start (2W - 2 actions); to the end, up or down (W/2 + 1)."""
         up = bool(seed.streams()[2].integers(2))
-        return np.array(script(self.width, UP if up else DOWN), np.int64)
+        start, end = self.width // 2 - 1, self.width - 2
+        to_the_end, to_the_room, to_the_start = ([FORWARD] * steps for steps in (end - start, end - 1, start - 1))
+        context = [*to_the_end, TURN_RIGHT, TURN_RIGHT, *to_the_room, TURN_LEFT, TURN_LEFT, *to_the_start]
+        return np.array([*context, *to_the_end, TURN_LEFT if up else TURN_RIGHT, FORWARD], np.int64)
 
     def step_truth(self, watched: NDArray[np.uint8], keys: NDArray[np.uint8]) -> Arrays:
         """Nothing changes but the pose."""
@@ -138,11 +139,3 @@ class DistractingMemory(GridWorld):
         cells[1:-1, width - 3] = WALL
         cells[HALL, width - 3] = EMPTY
         return cells
-
-
-def script(width: int, turn: int) -> list[int]:
-    """Actions of a whole episode; `turn` is the heading, up or down, at the end of the hall."""
-    start, end = width // 2 - 1, width - 2
-    to_the_end = [FORWARD] * (end - start)
-    context = [*to_the_end, *[TURN_RIGHT] * 2, *[FORWARD] * (end - 1), *[TURN_LEFT] * 2, *[FORWARD] * (start - 1)]
-    return [*context, *to_the_end, TURN_LEFT if turn == UP else TURN_RIGHT, FORWARD]

@@ -6,8 +6,6 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any, Self
 
-from torch import nn
-
 from wmkit.backbones.base import Backbone, build_backbone
 from wmkit.checks import check_between, check_choice, check_positive
 from wmkit.config import SIZES, ModelConfig
@@ -129,9 +127,3 @@ def _build_core(config: ClockworkConfig) -> Backbone:
     except TypeError as error:
         raise ValueError(f"core: {entry.config.__name__} does not take {options}: {error}") from error
     return build_backbone(entry, numbers)
-
-
-def level_mlp(embed_dim: int, units: int, out_dim: int) -> nn.Sequential:
-    """Frame embeddings -> what a level sums: two hidden layers."""
-    first, second, third = nn.Linear(embed_dim, units), nn.Linear(units, units), nn.Linear(units, out_dim)
-    return nn.Sequential(first, nn.ReLU(), second, nn.ReLU(), third)

@@ -31,7 +31,7 @@ from wmkit.backbones.base import ParameterGroup
 from wmkit.config import ModelConfig
 from wmkit.dynamics.base import Dynamics, Inputs, Observed
 from wmkit.dynamics.clockwork.clock import Timing, sums_ahead, sums_behind
-from wmkit.dynamics.clockwork.config import ClockworkConfig, build_levels, level_mlp
+from wmkit.dynamics.clockwork.config import ClockworkConfig, build_levels
 from wmkit.dynamics.clockwork.level import Level, LevelPass
 from wmkit.dynamics.latents import balanced_kl
 from wmkit.networks.base import glorot
@@ -69,8 +69,13 @@ class ClockworkDynamics(Dynamics):
         self.embed_dim, self.action_dim = embed_dim, action_dim
         self.period, self.causal = self.clock.period, config.windows == "causal" or self.clock.period == 1
         self.cells = nn.ModuleList(build_levels(config, model, embed_dim, action_dim))
-        widths = (embed_dim, config.level_units, embed_dim)
-        self.embedders = nn.ModuleList(level_mlp(*widths) for _ in self.uppers)
+        units = config.level_units
+        self.embedders = nn.ModuleList(
+            nn.Sequential(
+                nn.Linear(embed_dim, units), nn.ReLU(), nn.Linear(units, units), nn.ReLU(), nn.Linear(units, embed_dim)
+            )
+            for _ in self.uppers
+        )
         strides = self.clock.strides
         pairs = enumerate(itertools.pairwise(strides), start=1)
         # by the number of a level: what the state carries of it between its ticks
