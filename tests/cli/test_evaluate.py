@@ -59,7 +59,7 @@ def test_evaluate_measures_what_it_is_asked_for(run, tmp_path, monkeypatch, caps
         (["--samples", "0"], "--samples: expected at least 1, got 0"),
         (["--horizon", "2000"], "an episode of moving_mnist_side32 has 1000"),
         (["--episodes-from", "moving_mnist"], "images (1, 64, 64)"),
-        (["--episodes-from", "moving_mnist world.side=16"], "images (1, 16, 16)"),
+        (["--episodes-from", "moving_mnist world.side=16"], "side: expected 64 or 32 pixels, got 16"),
         (["--episodes-from", "moving_mnist world.sides=32"], "Unknown config key 'world.sides'. Did you mean"),
         (["--episodes-from", "moving_mnist side=32"], "side=32: expected a world and settings of it"),
         (["--measures", "digit"], "Unknown measure 'digit'. Did you mean 'digits'?"),

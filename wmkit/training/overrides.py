@@ -87,9 +87,9 @@ def chosen_source(text: str, defaults: RunConfig) -> str | World:
     The words are those of a recipe's command line, where `world=` may stand before the name; settings alone change the
     world of `defaults`. Raises `ValueError` as `compose` does, and for keys that are not the world's.
     """
-    words = shlex.split(text)
-    if Path(text).is_dir() or not any("=" in word for word in words):
+    if "=" not in text or Path(text).is_dir():
         return text
+    words = shlex.split(text)
     if "=" not in words[0]:
         words[0] = f"world={words[0]}"
     for word in parse_overrides(words):
