@@ -1,4 +1,4 @@
-"""One batch of sequences, and the legend of letters used in every shape of this project.
+"""One batch of sequences, its check before training, and the legend of letters in every shape of this project.
 
 Legend: `B` batch, `T` time, `D` feature width, `A` action size, `S` stochastic size, `L` levels,
 `H` channels of an SSM (image height beside `C W`), `N` SSM state size, `C H W` image.

@@ -147,14 +147,14 @@ def test_composing_writes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 @pytest.mark.parametrize("words", ["ray_maze world.size=11", "world=ray_maze world.size=11", "world.size=11"])
 def test_a_source_is_a_world_with_settings(words: str) -> None:
-    assert chosen_source(words, RunConfig(world="ray_maze_9x9")) == find_world("ray_maze", size=11)
+    assert chosen_source(words, find_world("ray_maze_9x9")) == find_world("ray_maze", size=11)
 
 
 def test_a_source_without_settings_is_left_to_whoever_opens_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     Path("speed=3").mkdir()
     for text in ("ray_maze_9x9", "no_such_world", "speed=3", str(tmp_path)):
-        assert chosen_source(text, RunConfig()) == text
+        assert chosen_source(text, find_world("ray_two_rooms")) == text
 
 
 @pytest.mark.parametrize(
@@ -169,4 +169,4 @@ def test_a_source_without_settings_is_left_to_whoever_opens_it(tmp_path: Path, m
 )
 def test_a_source_that_cannot_be_is_refused(text: str, message: str) -> None:
     with pytest.raises(ValueError, match=re.escape(message)):
-        chosen_source(text, RunConfig())
+        chosen_source(text, find_world("ray_two_rooms"))

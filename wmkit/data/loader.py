@@ -35,7 +35,7 @@ class Reader(Protocol):
 
 
 class Loader:
-    """Episodes of `source` that somebody announced (`need`) and will use (`get`) and let go (`release`).
+    """Episodes of `source`: announced (`need`), loaded meanwhile, used (`get`) and let go (`release`).
 
     What comes back depends on the index alone, never on `workers`. With `workers=0` an episode is loaded in `get`.
     Every episode passes `check_episode`. Any failure is raised by the next `get`.

@@ -81,11 +81,11 @@ def parse_overrides(overrides: Sequence[str]) -> list[Override]:
     return words
 
 
-def chosen_source(text: str, defaults: RunConfig) -> str | World:
+def chosen_source(text: str, own: World) -> str | World:
     """What `--episodes-from` names: a folder, a world's name, or a world with settings, `ray_maze world.size=11`.
 
-    The words are those of a recipe's command line, where `world=` may stand before the name; settings alone change the
-    world of `defaults`. Raises `ValueError` as `compose` does, and for keys that are not the world's.
+    The words are those of a recipe's command line, where `world=` may stand before the name; settings alone change
+    `own`, the run's world. Raises `ValueError` as `compose` does, and for keys that are not the world's.
     """
     if "=" not in text or Path(text).is_dir():
         return text
@@ -95,7 +95,7 @@ def chosen_source(text: str, defaults: RunConfig) -> str | World:
     for word in parse_overrides(words):
         if word.key_or_group.partition(".")[0] != "world":
             raise ValueError(f"{word.input_line}: expected a world and settings of it, as in ray_maze world.size=11")
-    world: World = compose(defaults, words).world
+    world: World = compose(RunConfig(world=own), words).world
     return world
 
 
