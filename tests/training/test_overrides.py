@@ -155,6 +155,8 @@ def test_a_source_without_settings_is_left_to_whoever_opens_it(tmp_path: Path, m
     Path("speed=3").mkdir()
     for text in ("ray_maze_9x9", "no_such_world", "speed=3", str(tmp_path)):
         assert chosen_source(text, find_world("ray_two_rooms")) == text
+    for given in (None, find_world("ray_maze_11x11")):
+        assert chosen_source(given, find_world("ray_two_rooms")) is given
 
 
 @pytest.mark.parametrize(

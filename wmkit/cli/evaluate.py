@@ -50,8 +50,7 @@ def run(arguments: argparse.Namespace) -> int:
     if measures == []:
         raise ValueError("--measures: expected names separated by commas, or all, got none")
     import_plugins(_words(arguments.plugins))
-    if arguments.episodes_from is not None:
-        arguments.episodes_from = chosen_source(arguments.episodes_from, run_config(arguments.run).world)
+    arguments.episodes_from = chosen_source(arguments.episodes_from, run_config(arguments.run).world)
     evaluate_run(arguments.run, measures=measures, **{name: wanted[name] for name in names})
     return 0
 

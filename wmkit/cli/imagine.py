@@ -41,7 +41,7 @@ def run(arguments: argparse.Namespace) -> int:
         if value is not None and value < 1:
             raise ValueError(f"--{name}: expected at least 1, got {value}")
     config = run_config(arguments.run)
-    source = None if arguments.episodes_from is None else chosen_source(arguments.episodes_from, config.world)
+    source = chosen_source(arguments.episodes_from, config.world)
     _, world, place = other_episodes(arguments.run, config, source)
     out: Path = arguments.out or place / "pictures" / "imagined.gif"
     check_path(out)

@@ -47,7 +47,7 @@ def run(arguments: argparse.Namespace) -> int:
     arguments.runs = labelled(arguments.runs)
     _check(arguments)
     configs = [run_config(run) for run in arguments.runs.values()]  # refuses what is no run, before a folder is made
-    if getattr(arguments, "episodes_from", None) is not None:
+    if "episodes_from" in arguments:
         arguments.episodes_from = chosen_source(arguments.episodes_from, configs[0].world)
     out: Path = arguments.out or next(iter(arguments.runs.values())) / FOLDER
     out.mkdir(parents=True, exist_ok=True)

@@ -81,15 +81,16 @@ def parse_overrides(overrides: Sequence[str]) -> list[Override]:
     return words
 
 
-def chosen_source(text: str, own: World) -> str | World:
-    """What `--episodes-from` names: a folder, a world's name, or a world with settings, `ray_maze world.size=11`.
+def chosen_source(what: str | World | None, own: World) -> str | World | None:
+    """What `--episodes-from` stands for: words such as `ray_maze world.size=11` become that world.
 
     The words are those of a recipe's command line, where `world=` may stand before the name; settings alone change
-    `own`, the run's world. Raises `ValueError` as `compose` does, and for keys that are not the world's.
+    `own`, the run's world. A folder, a mere name, a world and None stay what they are. Raises `ValueError` as `compose`
+    does, and for keys that are not the world's.
     """
-    if "=" not in text or Path(text).is_dir():
-        return text
-    words = shlex.split(text)
+    if not isinstance(what, str) or "=" not in what or Path(what).is_dir():
+        return what
+    words = shlex.split(what)
     if "=" not in words[0]:
         words[0] = f"world={words[0]}"
     for word in parse_overrides(words):
