@@ -112,11 +112,10 @@ def open_source(
     `seed`, `split`, `length` and `num_episodes` are for worlds; stored episodes are taken as they are, but another
     split than `split` is refused, so that a held-out set is never trained on by a slip.
     """
-    if not isinstance(what, str | Path):
-        return GeneratedEpisodes(what, seed=seed, split=split, length=length, num_episodes=num_episodes)
-    path = Path(what)
-    if not path.is_dir():
-        return GeneratedEpisodes(str(what), seed=seed, split=split, length=length, num_episodes=num_episodes)
+    path = Path(what) if isinstance(what, str | Path) else None
+    if path is None or not path.is_dir():
+        world = str(what) if isinstance(what, Path) else what
+        return GeneratedEpisodes(world, seed=seed, split=split, length=length, num_episodes=num_episodes)
     stored = CachedEpisodes(path) if is_cache(path) else EpisodeStore(path)
     if not len(stored):
         raise ValueError(f"{path}: holds no episodes yet; its writer was stopped before the first one")
