@@ -34,7 +34,7 @@ from wmkit.comparison import Cell, CellFiles, Plan, Status, load_plan, run_compa
 from wmkit.config import DataConfig, EvalConfig, RunConfig, TrainConfig
 from wmkit.evaluation.levels import analyses
 from wmkit.evaluation.tables import Table
-from wmkit.training.compose import compose
+from wmkit.training import compose
 from wmkit_envs import MovingMnist
 
 OUT = "figures/clockwork"

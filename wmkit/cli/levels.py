@@ -42,11 +42,13 @@ def run(arguments: argparse.Namespace) -> int:
     from rich.console import Console
 
     from wmkit.evaluation.levels import analyses
+    from wmkit.training.overrides import chosen_source
 
     arguments.runs = labelled(arguments.runs)
     _check(arguments)
-    for run in arguments.runs.values():
-        run_config(run)  # refuses what is no run, before a folder is made
+    configs = [run_config(run) for run in arguments.runs.values()]  # refuses what is no run, before a folder is made
+    if "episodes_from" in arguments:
+        arguments.episodes_from = chosen_source(arguments.episodes_from, configs[0].world)
     out: Path = arguments.out or next(iter(arguments.runs.values())) / FOLDER
     out.mkdir(parents=True, exist_ok=True)
     console = Console()
@@ -80,7 +82,10 @@ def _reading(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, default=0, help="seed of the latents (default: 0)")
     parser.add_argument("--checkpoint", default=LAST, help="best, last, or a checkpoint's folder (default: last)")
     parser.add_argument(
-        "--episodes-from", metavar="SOURCE", help="a world or an archive of split test (default: the run's world)"
+        "--episodes-from",
+        metavar="SOURCE",
+        help="an archive of split test, a world, or in quotes a world with settings, as in 'ray_maze world.size=11' "
+        "(default: the run's world)",
     )
 
 

@@ -22,7 +22,7 @@ from wmkit.evaluation.tables import measure_tables
 from wmkit.files import write_text
 from wmkit.loading import find_checkpoint, load, run_config
 from wmkit.training.checkpoints import BEST
-from wmkit.training.machine_data import check_local_data
+from wmkit.training.run_folder import check_local_data
 
 TRAINING_EPISODES = 16
 """Episodes of the training split that the mean image is taken over."""

@@ -19,7 +19,7 @@ from wmkit.evaluation.held_out import whole_episodes
 from wmkit.evaluation.levels.reading import hierarchy_of
 from wmkit.evaluation.run import TRAINING_EPISODES, device_for
 from wmkit.loading import load, run_config
-from wmkit.training.machine_data import check_local_data
+from wmkit.training.run_folder import check_local_data
 from wmkit.world_model import WorldModel
 
 
