@@ -69,6 +69,11 @@ class Backbone(nn.Module, ABC):
     default_posterior: ClassVar[PosteriorName] = "factorized"
     """The posterior a world model uses with this backbone unless told otherwise."""
 
+    not_differentiable: ClassVar[tuple[str, ...]] = ()
+    """Paths of state leaves through which no gradient is wanted, as `torch.utils._pytree.keystr` writes them:
+    `"['count']"`, `"[1]"`. For float leaves that count, or keep a running maximum that cancels out of the features (a
+    stabiliser): laws 6 and 10 leave them out, as they do integer and bool leaves."""
+
     input_dim: int
     feature_dim: int
 
@@ -116,6 +121,14 @@ class Backbone(nn.Module, ABC):
         of a block, as it does through any shared intermediate result. By default nothing is kept.
         """
         yield
+
+    def comparable_state(self, state: State) -> State:
+        """The state as the laws compare it, entry by entry; the state itself unless overridden.
+
+        For a state that can be written in more than one way: slots that a mask hides are set to zero, a ring buffer is
+        rolled into the order of time. `state` is not changed.
+        """
+        return state
 
     def parameter_groups(self) -> list[ParameterGroup]:
         """Parameters that want their own optimiser settings; all others follow the run's."""
