@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import math
+import numbers
 from collections.abc import Collection
 from typing import Any
 
@@ -33,3 +34,19 @@ def check_positive(name: str, value: float) -> None:
     """Raise `ValueError` unless `value` is positive and finite."""
     if not (0 < value < math.inf):
         raise ValueError(f"{name}: expected a positive number, got {value}")
+
+
+def check_number(name: str, value: Any, low: float = 0.0) -> None:
+    """Raise `ValueError` unless `value` is a finite number of at least `low`: no bool, no text."""
+    if isinstance(value, bool) or not isinstance(value, numbers.Real):
+        raise ValueError(f"{name}: expected a number, got {value!r} ({type(value).__name__})")
+    check_between(name, float(value), low)
+
+
+def check_integer(name: str, value: Any, low: int) -> int:
+    """`value` as an int; raises `ValueError` unless it is a whole number, of type int, of at least `low`: no bool."""
+    if isinstance(value, bool) or not isinstance(value, numbers.Integral):
+        raise ValueError(f"{name}: expected a whole number of at least {low}, got {value!r} ({type(value).__name__})")
+    if value < low:
+        raise ValueError(f"{name}: expected at least {low}, got {value}")
+    return int(value)

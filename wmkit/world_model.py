@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from wmkit.backbones.base import Backbone, ParameterGroup
+from wmkit.backbones.base import Backbone, ParameterGroup, collected_losses
 from wmkit.batch import Batch
 from wmkit.config import ModelConfig
 from wmkit.dynamics import Dynamics, Inputs, Observed
@@ -25,7 +25,8 @@ class LossOutput:
     """What one pass over a batch gives to the training loop."""
 
     total: Tensor
-    """() the training loss: the mean of the summed terms over the steps that count, nats per observation."""
+    """() the training loss: the mean of the summed terms over the steps that count, nats per observation, and what
+    backbones add (`Backbone.add_loss`)."""
     terms: dict[str, Tensor]
     """Each loss term (B, T), already weighted, zero where the step does not count."""
     state: State
@@ -83,6 +84,13 @@ class WorldModel(nn.Module):
     def parameter_groups(self) -> list[ParameterGroup]:
         """Parameters with optimiser settings of their own, as the backbone asks."""
         return self.dynamics.parameter_groups()
+
+    @torch.no_grad()
+    def after_update(self) -> None:
+        """Tell every backbone that the optimiser made a step: `Backbone.after_update`. The trainer calls it."""
+        for module in self.modules():
+            if isinstance(module, Backbone):
+                module.after_update()
 
     @property
     def device(self) -> torch.device:
@@ -203,8 +211,11 @@ class WorldModel(nn.Module):
         Steps that count: `batch.mask`, less the first step of an episode where `first_step` is `condition`.
         `frames` (K,) int64: time steps to decode, None for all. With a random choice the image term, scaled by T / K,
         stays an unbiased estimate at K / T of the decoder's cost, which is half of a step's on small models.
+        What backbones add by `Backbone.add_loss` enters the total and the metrics, but no term: it has no steps.
         """
-        seen, after = self.dynamics.observe(self.encode(batch, noise), state, return_state=return_state)
+        inputs = self.encode(batch, noise)
+        with collected_losses() as of_backbones:
+            seen, after = self.dynamics.observe(inputs, state, return_state=return_state)
         counts = batch.mask & ~batch.is_first if self.first_step == "condition" else batch.mask
         features = seen.features  # (B, T, F)
         squared_error = self._squared_error(features, batch.image, frames)  # (B, T)
@@ -220,6 +231,11 @@ class WorldModel(nn.Module):
         metrics = {name: (term.sum() / number).detach() for name, term in terms.items()}
         metrics["kl"] = torch.stack([metrics[name] for name in kl]).sum()
         metrics |= self._diagnostics(seen, squared_error, counts, number)
+        added = of_backbones()
+        for name, value in added.items():
+            if name in (*metrics, "loss", "grad_norm"):
+                raise ValueError(f"add_loss({name!r}, ...): the log has a figure of that name; choose another")
+            total, metrics[name] = total + value, value.detach()
         return LossOutput(total, terms, after, metrics)
 
     def _squared_error(self, features: Tensor, image: Tensor, frames: Tensor | None) -> Tensor:

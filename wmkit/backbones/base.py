@@ -5,13 +5,15 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextvars import ContextVar
 from typing import Any, ClassVar, Literal, Self
 
 import torch
 from torch import Tensor, nn
 
 from wmkit import tree
+from wmkit.checks import check_number
 from wmkit.registry import Entry
 from wmkit.tree import State
 
@@ -33,13 +35,62 @@ class BackboneConfig:
 
 @dataclasses.dataclass(frozen=True)
 class ParameterGroup:
-    """Parameters that want their own optimiser settings; None means as the run says."""
+    """Parameters that want their own optimiser settings; None means as the run says.
+
+    Raises `ValueError` for a group without parameters, for anything in it that is no `nn.Parameter`, and for rates that
+    are no finite numbers of at least 0.
+    """
 
     name: str
     parameters: tuple[nn.Parameter, ...]
+    """Given as any iterable, `module.parameters()` too; kept as a tuple, since a generator can be read only once."""
     lr: float | None = None
     """Learning rate, absolute (not a factor); it follows the run's schedule."""
     weight_decay: float | None = None
+
+    def __post_init__(self) -> None:
+        where = f"ParameterGroup {self.name!r}"
+        if isinstance(self.parameters, Tensor) or not isinstance(self.parameters, Iterable):
+            given = type(self.parameters).__name__
+            raise ValueError(
+                f"{where}: expected several parameters, got a {given}; write (parameter,) for a single one"
+            )
+        object.__setattr__(self, "parameters", tuple(self.parameters))
+        for parameter in self.parameters:
+            if not isinstance(parameter, nn.Parameter):
+                raise ValueError(f"{where}: expected parameters only, got a {type(parameter).__name__} among them")
+        if not self.parameters:
+            raise ValueError(f"{where}: it has no parameters; leave the group out")
+        for setting in ("lr", "weight_decay"):
+            value = getattr(self, setting)
+            if value is not None:
+                check_number(f"{where}: {setting}", value)
+
+
+_collector: ContextVar[dict[tuple[int, str], list[Tensor]] | None] = ContextVar("losses of backbones", default=None)
+"""Who listens to `Backbone.add_loss` here: losses by backbone and name. None: nobody."""
+
+
+@contextlib.contextmanager
+def collected_losses() -> Iterator[Callable[[], dict[str, Tensor]]]:
+    """A block that listens to `Backbone.add_loss`; what it gives returns the losses so far: name -> scalar.
+
+    The mean over the calls of a backbone, the sum over backbones. Of this thread only, and of no block around it.
+    """
+    found: dict[tuple[int, str], list[Tensor]] = {}
+
+    def losses() -> dict[str, Tensor]:
+        by_name: dict[str, Tensor] = {}
+        for (_, name), values in found.items():
+            mean = torch.stack(values).mean()
+            by_name[name] = by_name[name] + mean if name in by_name else mean
+        return by_name
+
+    token = _collector.set(found)
+    try:
+        yield losses
+    finally:
+        _collector.reset(token)
 
 
 class Backbone(nn.Module, ABC):
@@ -129,6 +180,36 @@ class Backbone(nn.Module, ABC):
         rolled into the order of time. `state` is not changed.
         """
         return state
+
+    def add_loss(self, name: str, value: Tensor) -> None:
+        """Add `value`, a scalar in nats per observation and already weighted, to the loss that is being worked out.
+
+            self.add_loss("balance", 0.01 * imbalance)              # inside `step` or `scan`
+
+        For what a backbone wants of training beside the model's own loss: experts in equal use, codes near their codes.
+        `WorldModel.loss` adds it to its total and to its metrics under `name`, in `train()` and `eval()`; anywhere else
+        (`observe`, `imagine`, a scan on its own) nobody listens and nothing happens. Several values of one name from
+        one backbone count as their mean, so that what every `step` adds does not grow with the sequence; those of
+        several backbones (the full posterior's, a clockwork's levels) are added up. Nothing is kept on the module.
+
+        Raises `ValueError` for what is no scalar of floating point.
+        """
+        collector = _collector.get()
+        if collector is None:
+            return
+        if not isinstance(value, Tensor) or value.ndim or not value.is_floating_point():
+            given = f"shape {tuple(value.shape)} of {value.dtype}" if isinstance(value, Tensor) else repr(value)
+            raise ValueError(f"add_loss({name!r}, ...): expected a scalar tensor of floating point, got {given}")
+        collector.setdefault((id(self), name), []).append(value)
+
+    def after_update(self) -> None:
+        """Called after every step of the optimiser, without gradients, in every process; not after a skipped step.
+
+        For what follows the weights by a rule of its own: a slow copy of them, weights that stay on a sphere. It may
+        write parameters and buffers in place. With several processes it must do the same in all of them. Outside of
+        wmkit's trainer, call `WorldModel.after_update()` after `optimiser.step()`. By default nothing happens.
+        """
+        return None
 
     def parameter_groups(self) -> list[ParameterGroup]:
         """Parameters that want their own optimiser settings; all others follow the run's."""
