@@ -106,6 +106,13 @@ class LatentDynamics(Dynamics):
             state["posterior"] = self.posterior_backbone.initial_state(batch_size)
         return state
 
+    def comparable_state(self, state: DynamicsState) -> DynamicsState:
+        """Of both backbones as they say."""
+        seen = {**state, "backbone": self.backbone.comparable_state(state["backbone"])}
+        if self.posterior_backbone is not None:
+            seen["posterior"] = self.posterior_backbone.comparable_state(state["posterior"])
+        return seen
+
     def observe(
         self, inputs: Inputs, state: DynamicsState | None = None, *, return_state: bool = True
     ) -> tuple[Observed, DynamicsState | None]:
@@ -114,9 +121,10 @@ class LatentDynamics(Dynamics):
         if state is not None:  # column 0 goes into the state: nobody reads tensor values to choose a path
             state = tree.where(is_first[:, 0], self.initial_state(is_first.shape[0]), state)
         resets = is_first if inputs.inner_reset else None
-        action = inputs.action * ~is_first.unsqueeze(-1)  # (B, T, A)
+        action = inputs.action.masked_fill(is_first.unsqueeze(-1), 0)  # (B, T, A); NaN times 0 would be NaN
         if not self.parallel:
-            return self._observe_step_by_step(inputs, action, resets, state)
+            seen, after = self._observe_step_by_step(inputs, action, resets, state)
+            return seen, after if return_state else None
         incoming = {} if state is None else state
         read, own = inputs.embed, {}  # (B, T, E)
         if self.posterior_backbone is not None and self.posterior_input is not None:
@@ -125,7 +133,7 @@ class LatentDynamics(Dynamics):
         posterior = self.posterior(read)  # (B, T, P)
         z = self.latent.sample(posterior, inputs.noise)  # (B, T, S)
         before = torch.zeros_like(z[:, :1]) if state is None else state["z"].unsqueeze(1).to(z.dtype)
-        previous = torch.cat([before, z[:, :-1]], dim=1) * ~is_first.unsqueeze(-1)  # (B, T, S): z_{t-1}
+        previous = torch.cat([before, z[:, :-1]], dim=1).masked_fill(is_first.unsqueeze(-1), 0)  # (B, T, S): z_{t-1}
         g = self.input(torch.cat([previous, action], -1))
         h, last = self.backbone.scan(g, incoming.get("backbone"), resets, return_state)  # (B, T, D)
         after = {"backbone": last, "z": z[:, -1], **own} if return_state else None

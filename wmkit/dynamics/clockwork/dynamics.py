@@ -111,6 +111,12 @@ class ClockworkDynamics(Dynamics):
         """Noise of all levels, bottom first; a level reads its own at the steps where it ticks."""
         return torch.cat([level.latent.draw_noise(lead, generator) for level in self.levels], dim=-1)
 
+    def comparable_state(self, state: ClockworkState) -> ClockworkState:
+        """Of every level's backbone as it says."""
+        pairs = zip(self.levels, state["levels"], strict=True)
+        levels = [{**own, "core": level.core.comparable_state(own["core"])} for level, own in pairs]
+        return {**state, "levels": levels}
+
     def initial_state(self, batch_size: int, context: int | None = None) -> ClockworkState:
         """Every level at its initial state, nothing waiting.
 
