@@ -116,7 +116,8 @@ class LatentDynamics(Dynamics):
         resets = is_first if inputs.inner_reset else None
         action = inputs.action * ~is_first.unsqueeze(-1)  # (B, T, A)
         if not self.parallel:
-            return self._observe_step_by_step(inputs, action, resets, state)
+            seen, after_steps = self._observe_step_by_step(inputs, action, resets, state)
+            return seen, tree.compact(after_steps) if return_state else None
         incoming = {} if state is None else state
         read, own = inputs.embed, {}  # (B, T, E)
         if self.posterior_backbone is not None and self.posterior_input is not None:
@@ -128,7 +129,7 @@ class LatentDynamics(Dynamics):
         previous = torch.cat([before, z[:, :-1]], dim=1) * ~is_first.unsqueeze(-1)  # (B, T, S): z_{t-1}
         g = self.input(torch.cat([previous, action], -1))
         h, last = self.backbone.scan(g, incoming.get("backbone"), resets, return_state)  # (B, T, D)
-        after = {"backbone": last, "z": z[:, -1], **own} if return_state else None
+        after = tree.compact({"backbone": last, "z": z[:, -1], **own}) if return_state else None
         return Observed(h, z, posterior, self.prior(h)), after
 
     def _observe_step_by_step(
@@ -168,4 +169,5 @@ class LatentDynamics(Dynamics):
             z = self.latent.sample(self.prior(h), None if noise is None else noise[:, t]).to(z.dtype)  # (B, S)
             hs.append(h)
             zs.append(z)
-        return torch.stack(hs, 1), torch.stack(zs, 1), {**state, "backbone": backbone_state, "z": z}
+        after = tree.compact({**state, "backbone": backbone_state, "z": z})
+        return torch.stack(hs, 1), torch.stack(zs, 1), after

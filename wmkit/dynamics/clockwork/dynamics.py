@@ -281,12 +281,13 @@ class ClockworkDynamics(Dynamics):
         waiting: dict[str, dict[str, Tensor]],
     ) -> ClockworkState:
         """The state after a call: of outputs the last ones, of sums those that some later tick will read."""
-        return {
+        after = {
             "phase": torch.full_like(state["phase"], (timing.phase + timing.length) % self.period),
             "levels": levels,
             "above": {name: outputs[name][:, -1] for name in self._repeated},
             **{key: {name: sums[name] for name in self._summing} for key, sums in waiting.items()},
         }
+        return tree.compact(after)
 
     def _split_noise(self, noise: Tensor | None, timing: Timing) -> list[list[Tensor | None]]:
         """Noise (B, T, noise_dim) -> for each level one (B, its noise_dim) per tick."""
