@@ -125,10 +125,11 @@ class ClockworkDynamics(Dynamics):
                 name: weight.new_zeros(batch_size, self.levels[i].output_dim) for name, i in self._repeated.items()
             },
         }
+        sums = weight.new_zeros(batch_size, 0, dtype=torch.promote_types(weight.dtype, torch.float32))
         if self.config.windows == "causal":
-            state["frames"] = {name: weight.new_zeros(batch_size, self.embed_dim) for name in self._summing}
+            state["frames"] = {name: sums.new_zeros(batch_size, self.embed_dim) for name in self._summing}
         if self.config.actions_above:
-            state["actions"] = {name: weight.new_zeros(batch_size, self.action_dim) for name in self._summing}
+            state["actions"] = {name: sums.new_zeros(batch_size, self.action_dim) for name in self._summing}
         return state
 
     def observe(
