@@ -12,12 +12,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from wmkit import tree
 from wmkit.backbones.base import Backbone, ParameterGroup, collected_losses
 from wmkit.batch import Batch
 from wmkit.config import ModelConfig
 from wmkit.dynamics import Dynamics, Inputs, Observed
 from wmkit.networks.base import FrameDecoder, FrameEncoder, Head, initialise, to_unit
 from wmkit.tree import State
+
+UNIT_SLACK = 0.01
+"""How far a float image may leave [0, 1]: resampled pictures overshoot, and rounding in bf16 does."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -144,16 +148,18 @@ class WorldModel(nn.Module):
         `noise` (B, T, noise_dim) from `draw_noise`; None takes the mode of every latent.
         Raises `ValueError` for shapes or types other than these.
         """
+        self._check_image(image)
         inner_reset = is_first is not None
         if is_first is None:
             is_first = torch.zeros(image.shape[:2], dtype=torch.bool, device=image.device)
             is_first[:, 0] = state is None
+        self._check_state(state, image.shape[0])
         inputs = self._inputs(image, action, is_first, noise, None, inner_reset)
         with self.prepared():
             return self.dynamics.observe(inputs, state, return_state=return_state)
 
     def encode(self, batch: Batch, noise: Tensor | None = None) -> Inputs:
-        """What `dynamics.observe` reads of a batch: its images embedded, everything checked.
+        """What `dynamics.observe` reads of a batch: its images embedded, everything but a state checked.
 
         `noise` (B, T, noise_dim) from `draw_noise`; None takes the mode of every latent.
         Raises `ValueError` for shapes or types other than the model's.
@@ -164,8 +170,13 @@ class WorldModel(nn.Module):
         """Follow action (B, H, A) from `state` (as `observe` returns it) on prior samples; nothing is decoded.
 
         `noise` (B, H, noise_dim) from `draw_noise`; None takes the mode of every latent.
-        Raises `ValueError` for shapes other than these.
+        Raises `ValueError` for shapes other than these, and for a `state` that is not this model's.
         """
+        if action.ndim != 3 or 0 in action.shape[:2]:
+            raise ValueError(f"action: expected (B, H, A) with a row and a step at least, got {tuple(action.shape)}")
+        if state is None:
+            raise ValueError("state: imagination needs one; give what observe returned, or initial_state(batch_size)")
+        self._check_state(state, action.shape[0])
         action = self._checked(action, noise, action.shape[:2])
         with self.prepared():
             h, z, state = self.dynamics.imagine(action, noise=noise, state=state)  # (B, H, ...) each
@@ -213,6 +224,7 @@ class WorldModel(nn.Module):
         stays an unbiased estimate at K / T of the decoder's cost, which is half of a step's on small models.
         What backbones add by `Backbone.add_loss` enters the total and the metrics, but no term: it has no steps.
         """
+        self._check_state(state, batch.shape[0])
         inputs = self.encode(batch, noise)
         with collected_losses() as of_backbones:
             seen, after = self.dynamics.observe(inputs, state, return_state=return_state)
@@ -288,12 +300,7 @@ class WorldModel(nn.Module):
         mask: Tensor | None,
         inner_reset: bool,
     ) -> Inputs:
-        if image.ndim != 5 or tuple(image.shape[2:]) != tuple(self.image_shape):
-            raise ValueError(
-                f"image: expected (B, T, C, H, W) with (C, H, W) = {tuple(self.image_shape)}, got {tuple(image.shape)}"
-            )
-        if not image.is_floating_point() and image.dtype != torch.uint8:
-            raise ValueError(f"image: expected uint8 in 0..255 or floats in [0, 1], got {image.dtype}")
+        self._check_image(image)
         action = self._checked(action, noise, image.shape[:2])
         return Inputs(
             embed=self.encoder(image),
@@ -303,6 +310,32 @@ class WorldModel(nn.Module):
             mask=mask,
             inner_reset=inner_reset,
         )
+
+    def _check_image(self, image: Tensor) -> None:
+        if image.ndim != 5 or tuple(image.shape[2:]) != tuple(self.image_shape):
+            raise ValueError(
+                f"image: expected (B, T, C, H, W) with (C, H, W) = {tuple(self.image_shape)}, got {tuple(image.shape)}"
+            )
+        if not image.is_floating_point() and image.dtype != torch.uint8:
+            raise ValueError(f"image: expected uint8 in 0..255 or floats in [0, 1], got {image.dtype}")
+        if 0 in image.shape[:2]:
+            raise ValueError(f"image: expected a row and a step at least, got (B, T) = {tuple(image.shape[:2])}")
+        # Elsewhere than on the CPU the host would have to wait for the answer; a graph cannot branch on it.
+        if image.is_floating_point() and image.device.type == "cpu" and not torch.compiler.is_compiling():
+            low, high = (x.item() for x in image.detach().aminmax())
+            if not (low >= -UNIT_SLACK and high <= 1 + UNIT_SLACK):  # so put that NaN does not pass
+                raise ValueError(
+                    f"image: expected floats in [0, 1], got values from {low:.4g} to {high:.4g}; give uint8 in 0..255, "
+                    "or scale and clip them"
+                )
+
+    def _check_state(self, state: State, rows: int) -> None:
+        """Raise `ValueError` unless `state` (None: there is none) is one of this model's, for `rows` rows."""
+        if state is None or torch.compiler.is_compiling():
+            return
+        with torch.no_grad():
+            expected = self.initial_state(1)
+        tree.check_like(state, expected, rows)
 
     def _checked(self, action: Tensor, noise: Tensor | None, lead: torch.Size) -> Tensor:
         """The action in the model's precision, whether it came as integers, float32 or NumPy's float64.

@@ -24,11 +24,11 @@ def test_a_parameter_group_reads_a_generator_once_and_keeps_a_tuple() -> None:
         (["weight"], {}, "expected parameters only, got a str"),
         (nn.Parameter(torch.ones(2)), {}, "expected several parameters, got a Parameter; write"),
         (None, {}, "expected several parameters, got a NoneType"),
-        ([nn.Parameter(torch.ones(2))], {"lr": -1e-3}, "lr: expected at least 0.0, got -0.001"),
+        ([nn.Parameter(torch.ones(2))], {"lr": -1e-3}, "lr: expected at least 0, got -0.001"),
         ([nn.Parameter(torch.ones(2))], {"lr": "1e-3"}, "lr: expected a number, got '1e-3'"),
         ([nn.Parameter(torch.ones(2))], {"lr": True}, "lr: expected a number, got True"),
-        ([nn.Parameter(torch.ones(2))], {"lr": float("nan")}, "lr: expected at least 0.0, got nan"),
-        ([nn.Parameter(torch.ones(2))], {"weight_decay": -0.1}, "weight_decay: expected at least 0.0"),
+        ([nn.Parameter(torch.ones(2))], {"lr": float("nan")}, "lr: expected at least 0, got nan"),
+        ([nn.Parameter(torch.ones(2))], {"weight_decay": -0.1}, "weight_decay: expected at least 0"),
     ],
 )
 def test_a_parameter_group_refuses_what_would_not_train(

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from wmkit import tree
-from wmkit.checks import check_number
+from wmkit.checks import check_between
 from wmkit.registry import Entry
 from wmkit.tree import State
 
@@ -64,7 +64,7 @@ class ParameterGroup:
         for setting in ("lr", "weight_decay"):
             value = getattr(self, setting)
             if value is not None:
-                check_number(f"{where}: {setting}", value)
+                check_between(f"{where}: {setting}", value, 0)
 
 
 _collector: ContextVar[dict[tuple[int, str], list[Tensor]] | None] = ContextVar("losses of backbones", default=None)
@@ -222,3 +222,16 @@ def build_backbone(entry: Entry, config: Any) -> Backbone:
     if not isinstance(core, Backbone):
         raise ValueError(f"{entry.origin} is registered as a backbone: make it a subclass of wmkit.Backbone")
     return core
+
+
+def check_features(backbone: Backbone, features: Tensor, weight: Tensor) -> Tensor:
+    """`features` of a backbone; raises `ValueError` where their precision is not that of the model's `weight`.
+
+    Under autocast they may have another.
+    """
+    if features.dtype != weight.dtype and not torch.is_autocast_enabled(features.device.type):
+        raise ValueError(
+            f"{type(backbone).__name__}: its features are {features.dtype}, the model is {weight.dtype}; return them "
+            "in the precision of the inputs, features.to(x.dtype)"
+        )
+    return features

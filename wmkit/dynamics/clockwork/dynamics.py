@@ -131,10 +131,11 @@ class ClockworkDynamics(Dynamics):
                 name: weight.new_zeros(batch_size, self.levels[i].output_dim) for name, i in self._repeated.items()
             },
         }
+        sums = weight.new_zeros(batch_size, 0, dtype=torch.promote_types(weight.dtype, torch.float32))
         if self.config.windows == "causal":
-            state["frames"] = {name: weight.new_zeros(batch_size, self.embed_dim) for name in self._summing}
+            state["frames"] = {name: sums.new_zeros(batch_size, self.embed_dim) for name in self._summing}
         if self.config.actions_above:
-            state["actions"] = {name: weight.new_zeros(batch_size, self.action_dim) for name in self._summing}
+            state["actions"] = {name: sums.new_zeros(batch_size, self.action_dim) for name in self._summing}
         return state
 
     def observe(
@@ -287,12 +288,13 @@ class ClockworkDynamics(Dynamics):
         waiting: dict[str, dict[str, Tensor]],
     ) -> ClockworkState:
         """The state after a call: of outputs the last ones, of sums those that some later tick will read."""
-        return {
+        after = {
             "phase": torch.full_like(state["phase"], (timing.phase + timing.length) % self.period),
             "levels": levels,
             "above": {name: outputs[name][:, -1] for name in self._repeated},
             **{key: {name: sums[name] for name in self._summing} for key, sums in waiting.items()},
         }
+        return tree.compact(after)
 
     def _split_noise(self, noise: Tensor | None, timing: Timing) -> list[list[Tensor | None]]:
         """Noise (B, T, noise_dim) -> for each level one (B, its noise_dim) per tick."""
