@@ -192,7 +192,7 @@ def _run_and_report(folder: Path, configs: Mapping[Cell, RunConfig], *, jobs: in
     report = write_report(folder)
     results = read_results(folder)
     for world in results.plan.worlds:
-        console.print(*(table.rich() for table in tables(results, world.name)))
+        console.print(*(table.rich() for table in tables(results, world.name, console.width)))
     count = results.count()
     counts = ", ".join(f"{number} {status}" for status, number in sorted(count.items()))
     console.print(

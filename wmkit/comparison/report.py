@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import dataclasses
 import json
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -27,8 +28,8 @@ from wmkit.training.run_folder import CONFIG
 REPORT = "report.html"
 UNEVEN = 1.25
 """Times as many steps a minute in one run as in another of the same system, above which the page says so."""
-ABREAST = 4
-"""Systems that 80 columns of a terminal have room for."""
+NAMES = 28
+"""Width of the names of rows in a terminal: longer ones are broken at their spaces."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,15 +79,28 @@ def render(results: Results) -> str:
     )
 
 
-def tables(results: Results, world: str) -> list[Table]:
-    """`system_table` for the terminal: as many systems beside each other as have room."""
-    labels = [system.label for system in results.plan.systems]
-    parts = [labels[first : first + ABREAST] for first in range(0, len(labels), ABREAST)]
-    return [system_table(results, world, part).table for part in parts]
+def tables(results: Results, world: str, width: int) -> list[Table]:
+    """`system_table` for a terminal `width` columns wide: as many systems beside each other as have room, then more."""
+    whole = system_table(results, world).table
+    lines = [list(whole.headings), *([textwrap.fill(row[0], NAMES), *row[1:]] for row in whole.rows)]
+    names, *systems = (
+        max(len(part) for cell in column for part in cell.split("\n")) for column in zip(*lines, strict=True)
+    )
+    parts: list[list[int]] = []
+    room = 0
+    for number, taken in enumerate(systems, start=1):
+        if not parts or taken > room:
+            parts.append([0])
+            room = width - names - 3  # of the next system: there is a space on either side, and one before each
+        parts[-1].append(number)
+        room -= taken + 1
+    cut = ([[line[number] for number in part] for line in lines] for part in parts)
+    return [Table(whole.title, headings, rows) for headings, *rows in cut]
 
 
-def system_table(results: Results, world: str, labels: Sequence[str]) -> Marked:
+def system_table(results: Results, world: str) -> Marked:
     """A column per system at its chosen learning rate, a row per quantity: mean over seeds, their range below it."""
+    labels = [system.label for system in results.plan.systems]
     found = {
         (row["system"], row["metric"], row["predictor"]): row
         for row in results.means.filter("chosen", world=world).iter_rows(named=True)
@@ -302,7 +316,7 @@ def _world(results: Results, world: str) -> dict[str, Any]:
     return {
         "name": world,
         "headline": headline_plot(results, world),
-        "systems": system_table(results, world, [system.label for system in results.plan.systems]),
+        "systems": system_table(results, world),
         "uneven": _uneven(results, world),
         "learning": learning_curve(results, world),
         "by_loss": results.criterion(world).metric == LOSS,

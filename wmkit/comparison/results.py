@@ -272,7 +272,8 @@ class _Rows:
     def read(self, cell: Cell, files: CellFiles) -> None:
         """Add what the files of a cell say."""
         of, record, status = dataclasses.asdict(cell), files.record(), files.status()
-        finished = _json(files.run / "finished.json")
+        path = files.run / "finished.json"
+        finished = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
         timing = list(read_lines(files.run / "timing.jsonl"))
         skipped = finished.get("skipped")
         self.cells.append({**of, "status": str(status), "error": record.get("error"), "skipped": skipped})
@@ -388,7 +389,3 @@ def _curves(rows: pl.DataFrame) -> dict[str, dict[str, list[float | None]]]:
         shown = None if math.isnan(value) else float(f"{value:.4g}")
         found.setdefault(metric, {}).setdefault(name, []).append(shown)
     return found
-
-
-def _json(path: Path) -> dict[str, Any]:
-    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
