@@ -30,8 +30,8 @@ from wmkit_envs import DistractingMemory, MultiDoorsKeys
 
 def without_drawings(patch: pytest.MonkeyPatch) -> None:
     """Matplotlib takes most of the time of a tiny evaluation, and is tested once."""
-    for name in ("strips.draw_strip", "curves.draw_curves"):
-        patch.setattr(f"wmkit.evaluation.plots.{name}", lambda *_: None)
+    for name in ("draw_strip", "draw_curves"):
+        patch.setattr(f"wmkit.evaluation.plots.figures.{name}", lambda *_: None)
 
 
 def quiet() -> Console:

@@ -8,7 +8,7 @@ import torch
 
 from wmkit.config import DataConfig, EvalConfig, ModelConfig, RunConfig, TrainConfig
 from wmkit.evaluation import evaluate_episodes, in_batches
-from wmkit.evaluation.validation import HeldOutValidation
+from wmkit.evaluation.run import HeldOutValidation
 from wmkit.training.batches import training_source, validation_source
 from wmkit.training.command import train_in_folder
 from wmkit.training.log import read_lines

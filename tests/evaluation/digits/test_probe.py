@@ -4,9 +4,9 @@ import pytest
 import torch
 
 from wmkit.data import GeneratedEpisodes, WholeEpisodes
-from wmkit.evaluation.digits.beliefs import chart
+from wmkit.evaluation.digits import probe as probes
 from wmkit.evaluation.digits.probe import CLIP_LENGTH, FrameReader, _disturbed, fit_feature_probe, fit_frame_probe
-from wmkit.evaluation.digits.truth import IDENTITY, KEYS, POSITION, Digits, judge
+from wmkit.evaluation.digits.truth import IDENTITY, KEYS, POSITION, Digits, chart, judge
 from wmkit.networks import to_unit
 from wmkit_envs import MovingMnist
 
@@ -52,6 +52,14 @@ def test_a_probe_is_the_same_for_the_same_seed_and_leaves_the_global_one_alone()
     assert torch.equal(torch.random.get_rng_state(), before)
     for a, b in zip(one.reader.parameters(), same.reader.parameters(), strict=True):
         assert torch.equal(a, b)
+
+
+def test_each_kind_of_probe_has_its_own_rate_and_number_of_steps(monkeypatch):
+    fits = []
+    monkeypatch.setattr(probes, "fit", lambda *_, steps, rate: fits.append((steps, rate)))
+    fit_frame_probe(GeneratedEpisodes(MovingMnist(side=32), seed=0, length=CLIP_LENGTH))
+    fit_feature_probe(torch.ones(4, 4, 3), Digits(torch.zeros(4, 4, 2).long(), torch.zeros(4, 4, 2, 2)), 32)
+    assert fits == [(2000, 5e-3), (1500, 1e-2)]
 
 
 def test_a_digit_is_read_alike_wherever_it_is():

@@ -14,14 +14,22 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from wmkit.config import RunConfig
-from wmkit.data import EpisodeSource, RandomWindows, open_source
-from wmkit.evaluation.digits.beliefs import CELLS, PLACES, chart, joint_chart, read_chart
-from wmkit.evaluation.digits.truth import CLASSES, KEYS, Digits
+from wmkit.data import EpisodeSource, RandomWindows
+from wmkit.evaluation.digits.truth import CELLS, CLASSES, KEYS, PLACES, Digits, chart, joint_chart, read_chart
 from wmkit.networks import to_unit
 
 ROWS_AT_ONCE = 1024
 """Rows that a network reads at a time: bounds memory."""
+FEATURE_STEPS, FEATURE_RATE, FEATURE_ROWS = 1500, 1e-2, 256
+"""Steps of the fit to features, its learning rate, rows of an example."""
+FRAME_STEPS, FRAME_RATE = 2000, 5e-3
+"""Of the fit to frames."""
+CLIPS, CLIP_LENGTH, EVERY = 8, 25, 8
+"""Of each example of frames: so many clips of so many frames, of which every eighth is read."""
+TURN, STRETCH, SHEAR = 0.17, 0.12, 0.15
+"""Largest rotation in radians, relative change of size and shear of the frames of an example."""
+NOISE = 0.1
+"""Largest standard deviation of the noise on them."""
 
 Example = tuple[Tensor, Digits]
 """What is read (N, ...), and the truth of each row."""
@@ -73,9 +81,6 @@ def fit(reader: Reader, examples: Iterable[Example], side: int, *, steps: int, r
     return Probe(reader.eval(), number, side)
 
 
-STEPS, RATE, ROWS = 1500, 1e-2, 256
-
-
 class FeatureReader(Reader):
     """Features (N, F), standardised -> beliefs about class and about place, linearly or through one hidden layer."""
 
@@ -108,7 +113,7 @@ class FeatureReader(Reader):
 
 
 def fit_feature_probe(
-    features: Tensor, truth: Digits, side: int, *, hidden: int | None = None, steps: int = STEPS, seed: int = 0
+    features: Tensor, truth: Digits, side: int, *, hidden: int | None = None, steps: int = FEATURE_STEPS, seed: int = 0
 ) -> Probe:
     """Fit a probe to features (B, T, F), of which B x T are the examples, on the device where they are.
 
@@ -118,26 +123,18 @@ def fit_feature_probe(
     `read` others; the probe itself keeps nothing held out.
     """
     flat = features.detach().flatten(0, 1).float()
-    known = Digits(truth.identity.flatten(0, 1), truth.position.flatten(0, 1))
+    known = truth.flat()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         reader = FeatureReader(flat.cpu(), hidden).to(flat.device)
-    return fit(reader, _examples(flat, known, torch.Generator().manual_seed(seed)), side, steps=steps, rate=RATE)
 
+    def examples() -> Iterator[Example]:
+        generator = torch.Generator().manual_seed(seed)
+        while True:
+            rows = torch.randint(len(flat), (FEATURE_ROWS,), generator=generator)
+            yield flat[rows.to(flat.device)], known[rows]
 
-def _examples(features: Tensor, truth: Digits, generator: torch.Generator) -> Iterator[Example]:
-    while True:
-        rows = torch.randint(len(features), (ROWS,), generator=generator)
-        yield features[rows.to(features.device)], Digits(truth.identity[rows], truth.position[rows])
-
-
-STEPS, RATE = 2000, 5e-3
-CLIPS, CLIP_LENGTH, EVERY = 8, 25, 8
-"""Of each training example: so many clips, of which every eighth frame is read."""
-TURN, STRETCH, SHEAR = 0.17, 0.12, 0.15
-"""Largest rotation in radians, relative change of size and shear of training frames."""
-NOISE = 0.1
-"""Largest standard deviation of the noise on training frames."""
+    return fit(reader, examples(), side, steps=steps, rate=FEATURE_RATE)
 
 
 class FrameReader(Reader):
@@ -177,7 +174,7 @@ class FrameReader(Reader):
 
 
 def fit_frame_probe(
-    source: EpisodeSource, *, steps: int = STEPS, seed: int = 0, device: torch.device | str = "cpu"
+    source: EpisodeSource, *, steps: int = FRAME_STEPS, seed: int = 0, device: torch.device | str = "cpu"
 ) -> Probe:
     """Fit a probe to true frames of `source`, training episodes with `KEYS`, each turned, stretched, blurred and noisy.
 
@@ -190,13 +187,7 @@ def fit_frame_probe(
         torch.manual_seed(seed)
         reader = FrameReader(channels)
     examples = _frame_examples(source, torch.Generator().manual_seed(seed), seed, torch.device(device))
-    return fit(reader.to(device), examples, side, steps=steps, rate=RATE)
-
-
-def fit_probe_of_run(config: RunConfig, seed: int = 0) -> Probe:
-    """`fit_frame_probe` to the training split of a run's world."""
-    source = open_source(config.world, seed=config.data.seed, split="train", length=CLIP_LENGTH)
-    return fit_frame_probe(source, seed=seed)
+    return fit(reader.to(device), examples, side, steps=steps, rate=FRAME_RATE)
 
 
 def _frame_examples(
@@ -206,10 +197,8 @@ def _frame_examples(
     with RandomWindows(source, CLIPS, length, seed=seed, windows_per_episode=1, keys=KEYS) as clips:
         for batch in clips:
             frame = to_unit(batch.image[:, ::EVERY]).flatten(0, 1)
-            truth = Digits.of(batch)[:, ::EVERY]
-            flat = Digits(truth.identity.flatten(0, 1), truth.position.flatten(0, 1))
-            frame, flat = _disturbed(frame, flat, generator)
-            yield frame.to(device), flat
+            frame, truth = _disturbed(frame, Digits.of(batch)[:, ::EVERY].flat(), generator)
+            yield frame.to(device), truth
 
 
 def _disturbed(frame: Tensor, truth: Digits, generator: torch.Generator) -> Example:

@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 
 from wmkit.batch import Batch
+from wmkit.evaluation.estimates import VIDEO_RANGES
 from wmkit.evaluation.measures.base import Measure, Prediction, Scores, Setting, register_measure
 from wmkit.evaluation.predictors import BEST_OF_N, BLACK, COPY_LAST, IMAGINED, MEAN_IMAGE, OTHER_CLIP
-from wmkit.evaluation.ranges import VIDEO_RANGES
 from wmkit.evaluation.record import Metric
 from wmkit.networks import to_unit
 
