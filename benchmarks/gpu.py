@@ -22,11 +22,7 @@ from torch import Tensor
 
 from wmkit.backbones import S4, S4Config
 from wmkit.backbones.ssm.hippo import legs_dplr
-from wmkit_kernels import diagonal_scan, dplr_kernel, dplr_scan, vandermonde
-from wmkit_kernels.diagonal_scan import reference as diagonal_reference
-from wmkit_kernels.dplr_kernel import reference as kernel_reference
-from wmkit_kernels.dplr_scan import reference as scan_reference
-from wmkit_kernels.vandermonde import reference as vandermonde_reference
+from wmkit_kernels import diagonal_scan, dplr_kernel, dplr_scan, reference, vandermonde
 
 SECONDS = 480
 """What is not begun by then is left out, and said so."""
@@ -365,25 +361,25 @@ CASES = (
     Case(
         "dplr_kernel", _system,
         lambda xs, length, backend: dplr_kernel(**xs, length=length, backend=backend),
-        lambda xs, length: kernel_reference.dplr_kernel(**xs, length=length),
+        lambda xs, length: reference.dplr_kernel(**xs, length=length),
         kernel_cost, naive_kernel,
     ),
     Case(
         "dplr_scan", _sequence,
         lambda xs, length, backend: dplr_scan(**xs, backend=backend),
-        lambda xs, length: scan_reference.dplr_scan(**xs),
+        lambda xs, length: reference.dplr_scan(**xs),
         scan_cost,
     ),
     Case(
         "vandermonde", _exponentials,
         lambda xs, length, backend: vandermonde(**xs, length=length, backend=backend),
-        lambda xs, length: vandermonde_reference.vandermonde(**xs, length=length),
-        vandermonde_cost, lambda xs, length: vandermonde_reference.vandermonde(**xs, length=length),
+        lambda xs, length: reference.vandermonde(**xs, length=length),
+        vandermonde_cost, lambda xs, length: reference.vandermonde(**xs, length=length),
     ),
     Case(
         "diagonal_scan", _diagonal,
         lambda xs, length, backend: diagonal_scan(**xs, backend=backend),
-        lambda xs, length: diagonal_reference.diagonal_scan(**xs),
+        lambda xs, length: reference.diagonal_scan(**xs),
         diagonal_cost,
     ),
 )  # fmt: skip

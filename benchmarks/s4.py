@@ -17,9 +17,7 @@ import torch
 from wmkit.backbones import S4, Backbone, S4Config
 from wmkit.backbones.s4 import StateSpace
 from wmkit.machine import processor_name
-from wmkit_kernels import dplr_kernel, dplr_scan, fft_conv
-from wmkit_kernels.dplr_kernel import reference as kernel_reference
-from wmkit_kernels.dplr_scan import reference as scan_reference
+from wmkit_kernels import dplr_kernel, dplr_scan, fft_conv, reference
 
 
 def main() -> None:
@@ -47,8 +45,8 @@ def check() -> None:
     Lambda, P, B, C, dt = (x.detach() for x in StateSpace(3, S4Config()).system())
     u = torch.randn(2, 40, 3)
     kernel, (y, state) = dplr_kernel(Lambda, P, B, C, dt, 40), dplr_scan(Lambda, P, B, C, dt, u)
-    dense_y, dense_state = scan_reference.dplr_scan(Lambda, P, B, C, dt, u)
-    dense = kernel_reference.dplr_kernel(Lambda, P, B, C, dt, 40)
+    dense_y, dense_state = reference.dplr_scan(Lambda, P, B, C, dt, u)
+    dense = reference.dplr_kernel(Lambda, P, B, C, dt, 40)
     for name, ours, theirs in (
         ("kernel", kernel, dense),
         ("scan", y, dense_y),

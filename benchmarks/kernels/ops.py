@@ -18,8 +18,7 @@ import torch
 from benchmarks import gpu
 from benchmarks.gpu import Case, Size, Tensors
 from benchmarks.kernels.clock import Machine, Run, interleaved, peak_mib
-from wmkit_kernels import fft_conv
-from wmkit_kernels.fft_conv import reference as conv_reference
+from wmkit_kernels import fft_conv, reference
 
 FULL, QUICK = Size(8, 512, 32, 1000), Size(2, 32, 16, 128)
 
@@ -130,7 +129,7 @@ CASES = (
     Case(
         "fft_conv", convolution,
         lambda xs, length, backend: fft_conv(**xs),
-        lambda xs, length: conv_reference.fft_conv(**xs),
+        lambda xs, length: reference.fft_conv(**xs),
         convolution_cost,
     ),
 )  # fmt: skip

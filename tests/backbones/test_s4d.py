@@ -90,7 +90,7 @@ def test_zero_order_hold_is_the_exact_answer_to_constant_inputs():
 
 
 def test_the_bilinear_kernel_is_that_of_s4_without_its_low_rank_part():
-    from wmkit_kernels.dplr_kernel import reference
+    from wmkit_kernels import reference
 
     ssm = build(torch.float64, discretisation="bilinear", state_size=6).layers[0].ssm
     A = torch.complex(-torch.exp(ssm.log_decay), ssm.frequency)[0]

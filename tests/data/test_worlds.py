@@ -154,6 +154,20 @@ def test_a_world_that_a_worker_cannot_make_is_refused_before_one_starts():
         WholeEpisodes(GeneratedEpisodes(Local(), seed=0), batch_size=2, workers=1)
 
 
+TRAIN_AND_LIST = """
+import runpy, sys
+if __name__ == "__main__":
+    sys.argv = sys.argv[1:]
+    try:
+        runpy.run_path(sys.argv[0], run_name="__main__")
+    except SystemExit as end:
+        assert not end.code, end.code
+    print("WORLDS")
+    import wmkit.cli.__main__ as cli
+    cli.main(["list"])
+"""
+
+
 @pytest.mark.parametrize(
     ("text", "overrides", "label"),
     [
@@ -169,9 +183,8 @@ def test_one_file_of_forty_lines_adds_a_world_that_is_listed_and_trained_on(tmp_
     small = ["size=tiny", "backbone=gru", "train.steps=2", "train.device=cpu", "train.threads=1", "data.batch_size=2"]
     few = ["data.length=8", "eval.episodes=2", "eval.context=5", "eval.horizon=5"]
     words = ["plugins=my_worlds", *overrides, *small, *few]
-    done = subprocess.run([sys.executable, str(recipe), *words], cwd=tmp_path, capture_output=True, text=True)
+    command = [sys.executable, "-c", TRAIN_AND_LIST, str(recipe), *words]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     assert (tmp_path / "runs" / f"memory_maze-{label}-gru-0" / "evaluation.md").exists()
-    code = "import my_worlds, wmkit.cli.__main__ as cli; cli.main(['list'])"
-    listed = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
-    assert overrides[0].removeprefix("world=") in listed.stdout
+    assert overrides[0].removeprefix("world=") in done.stdout.partition("WORLDS")[2]

@@ -1,5 +1,6 @@
 """Context, query, and what the model is asked for."""
 
+import contextlib
 import dataclasses
 
 import numpy as np
@@ -42,6 +43,9 @@ class ClockWorld(nn.Module):
     """A perfect model of a world whose frame is the running sum of its first action: its state is that sum."""
 
     device = torch.device("cpu")
+
+    def prepared(self):
+        return contextlib.nullcontext()
 
     def draw_noise(self, batch_size, length, generator):
         return torch.zeros(batch_size, length, 1)
@@ -270,6 +274,9 @@ class Repeater(nn.Module):
     def __init__(self, loudness: float) -> None:
         super().__init__()
         self.loudness = loudness
+
+    def prepared(self):
+        return contextlib.nullcontext()
 
     def draw_noise(self, batch_size, length, generator):
         return torch.randn(batch_size, length, 32 * 32, generator=generator)

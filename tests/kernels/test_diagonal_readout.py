@@ -3,8 +3,7 @@
 import pytest
 import torch
 
-from wmkit_kernels import diagonal_readout, diagonal_readout_step, prepare_readout, prepare_readout_step
-from wmkit_kernels.diagonal_scan import reference
+from wmkit_kernels import diagonal_readout, diagonal_readout_step, prepare_readout, prepare_readout_step, reference
 
 
 def system(channels=3, pairs=4):

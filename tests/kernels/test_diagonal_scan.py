@@ -5,8 +5,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wmkit_kernels import diagonal_scan
-from wmkit_kernels.diagonal_scan import op, reference, two_level
+from wmkit_kernels import diagonal_scan, reference
+from wmkit_kernels.diagonal_scan import op, two_level
 
 FLOOR = 2e-6
 """Relative error in single precision allowed beside twice the reference's own."""

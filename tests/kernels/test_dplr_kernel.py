@@ -3,8 +3,7 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from wmkit_kernels import dplr_kernel
-from wmkit_kernels.dplr_kernel import reference
+from wmkit_kernels import dplr_kernel, reference
 
 LENGTHS = (1, 2, 7, 63, 64, 1000, 1024)
 FLOOR = 1e-6

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from wmkit_kernels import dplr_kernel
-from wmkit_kernels.dplr_kernel import reference, why_not_triton
+from wmkit_kernels import dplr_kernel, reference
+from wmkit_kernels.dplr_kernel import why_not_triton
 
 FLOOR, GRADIENT_FLOOR = 1e-5, 2e-5
 

@@ -3,8 +3,7 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from wmkit_kernels import dplr_prepared_scan, dplr_scan, prepare_scan
-from wmkit_kernels.dplr_scan import reference
+from wmkit_kernels import dplr_prepared_scan, dplr_scan, prepare_scan, reference
 
 
 @pytest.fixture

@@ -8,8 +8,7 @@ import torch
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from wmkit_kernels import dplr_prepared_scan, dplr_scan, dplr_step, prepare_scan, prepare_step
-from wmkit_kernels.dplr_scan import reference
+from wmkit_kernels import dplr_prepared_scan, dplr_scan, dplr_step, prepare_scan, prepare_step, reference
 
 FLOOR, GRADIENT_FLOOR = 2e-6, 1e-5
 

@@ -14,9 +14,9 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.autograd import forward_ad
 from torch.fx.experimental.proxy_tensor import make_fx
 
-from wmkit_kernels import dplr_step, prepare_step
-from wmkit_kernels.dplr_scan import reference, why_not_compiled_step
-from wmkit_kernels.dplr_scan.cpu import compiled_step, openmp, why_never
+from wmkit_kernels import dplr_step, prepare_step, reference
+from wmkit_kernels.dplr_scan import cpu, why_not_compiled_step
+from wmkit_kernels.dplr_scan.cpu import openmp, why_never
 from wmkit_kernels.dplr_scan.cpu.numba_impl import one_pass
 
 needs_openmp = pytest.mark.skipif(why_never() is not None, reason=str(why_never()))
@@ -281,9 +281,9 @@ def test_compiled_code_without_openmp_is_refused_with_the_reason(ready, monkeypa
 def test_a_switch_turns_the_compiled_step_off(ready, monkeypatch):
     tables, u, state = ready()
     monkeypatch.setenv("WMKIT_NUMBA_STEP", "0")
-    compiled_step._compiled.cache_clear()
+    cpu._compiled.cache_clear()
     try:
         assert "WMKIT_NUMBA_STEP" in str(why_not_compiled_step(tables, u, state))
         assert torch.equal(dplr_step(tables, u, state)[0], dplr_step(tables, u, state, backend="torch")[0])
     finally:
-        compiled_step._compiled.cache_clear()
+        cpu._compiled.cache_clear()

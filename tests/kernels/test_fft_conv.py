@@ -3,8 +3,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wmkit_kernels import fft_conv
-from wmkit_kernels.fft_conv import op, reference
+from wmkit_kernels import fft_conv, reference
+from wmkit_kernels.fft_conv import op
 
 
 @given(batch=st.integers(1, 3), length=st.integers(1, 70), channels=st.integers(1, 4), longer=st.integers(0, 5))

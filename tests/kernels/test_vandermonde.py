@@ -7,8 +7,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wmkit_kernels import vandermonde
-from wmkit_kernels.vandermonde import op, reference
+from wmkit_kernels import reference, vandermonde
+from wmkit_kernels.vandermonde import op
 
 FLOOR = 2e-6
 """Relative error in single precision allowed beside twice the reference's own."""

@@ -84,11 +84,11 @@ def groups_of_rows(batch: Batch) -> Iterator[slice]:
 
 @contextlib.contextmanager
 def evaluating(model: WorldModel) -> Iterator[None]:
-    """eval() and inference mode inside; the model's own mode is restored afterwards."""
+    """eval(), inference mode and `model.prepared()` inside; the model's own mode is restored afterwards."""
     training = model.training
     model.eval()
     try:
-        with torch.inference_mode():
+        with torch.inference_mode(), model.prepared():
             yield
     finally:
         model.train(training)

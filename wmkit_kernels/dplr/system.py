@@ -21,7 +21,6 @@ import torch
 from torch import Tensor
 
 from wmkit_kernels.common.pairs import inner
-from wmkit_kernels.common.series import divide, geometric_sums, multiply, shift
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,37 +75,3 @@ def check(Lambda: Tensor, P: Tensor, dt: Tensor, B: Tensor, C: Tensor, D: Tensor
         raise ValueError(f"expected C (H, N) with H = {dt.shape[0]} as in dt, got {tuple(C.shape)}")
     if D is not None and (D.shape != dt.shape or D.is_complex()):
         raise ValueError(f"expected D (H,) = {tuple(dt.shape)} real, got {tuple(D.shape)} of {D.dtype}")
-
-
-def dense_system(Lambda: Tensor, P: Tensor, dt: Tensor, dtype: torch.dtype = torch.complex128) -> tuple[Tensor, Tensor]:
-    """(1 - dt A / 2)^{-1} and Abar over the full state, (2N, 2N) complex, for one channel's scalar dt."""
-    full_P = full(P, dtype)
-    A = torch.diag(full(Lambda, dtype)) - full_P[:, None] * full_P.conj()
-    eye = torch.eye(A.shape[0], dtype=dtype, device=A.device)
-    half = dt.to(dtype.to_real()) / 2
-    inverse = torch.linalg.inv(eye - half * A)
-    return inverse, inverse @ (eye + half * A)
-
-
-def full(half: Tensor, dtype: torch.dtype = torch.complex128) -> Tensor:
-    """The state closed under conjugation: (..., N) -> (..., 2N) complex."""
-    half = half.to(dtype)
-    return torch.cat([half, half.conj()], dim=-1)
-
-
-def krylov_series(discrete: Discrete, rows: Tensor, starts: Tensor, length: int) -> Tensor:
-    """2 Re(r Abar^l x) for l < length: rows r (H, K, N), starts x (H, Y, N) -> (H, K, Y, length).
-
-    The first row must be `discrete.q`. With Abar = diag(a) - g q and alpha_l = q Abar^l x, unrolling the recurrence
-    gives equations between power series in z,
-
-        alpha = f - z m alpha,        r Abar^l x = e - z n alpha,
-
-    where e, f, n, m are the geometric sums of r a^l x, q a^l x, r a^l g, q a^l g. Hence alpha = f / (1 + z m): one
-    quotient for all columns, one product for each further row.
-    """
-    sums = geometric_sums(rows, torch.cat([starts, discrete.g.unsqueeze(1)], dim=1), discrete.a, length)
-    m, n = sums[:, :1, -1:], sums[:, 1:, -1:]
-    unit = torch.nn.functional.pad(torch.ones_like(m[..., :1]), (0, length - 1))
-    alpha = divide(sums[:, :1, :-1], unit + shift(m))
-    return torch.cat([alpha, sums[:, 1:, :-1] - shift(multiply(n, alpha))], dim=1)

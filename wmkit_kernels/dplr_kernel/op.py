@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from wmkit_kernels.common.dispatch import run_outside_autograd, use_triton, vector_jacobian, why_not_here, why_not_pairs
-from wmkit_kernels.dplr.system import check, discretise, discretise_input, krylov_series
+from wmkit_kernels.common.series import divide, geometric_sums, multiply, shift
+from wmkit_kernels.dplr.system import check, discretise, discretise_input
 
 
 def dplr_kernel(
@@ -40,11 +41,24 @@ def why_not_triton(Lambda: Tensor, P: Tensor, B: Tensor, C: Tensor, dt: Tensor) 
 
 
 def _kernel(Lambda: Tensor, P: Tensor, B: Tensor, C: Tensor, dt: Tensor, length: int) -> Tensor:
-    """`dplr_kernel` of checked arguments in PyTorch."""
+    """`dplr_kernel` of checked arguments in PyTorch.
+
+    With Abar = diag(a) - g q and alpha_l = q Abar^l Bbar, unrolling the recurrence gives equations between power series
+    in z,
+
+        alpha = f - z m alpha,        k = e - z n alpha,
+
+    where f, e, m, n are the geometric sums of q a^l Bbar, C a^l Bbar, q a^l g, C a^l g. Hence alpha = f / (1 + z m):
+    one quotient and one product.
+    """
     discrete, Bbar = discretise(Lambda, P, dt), discretise_input(Lambda, P, B, dt)
     starts = Bbar.reshape(-1, *C.shape).transpose(0, 1)  # (H, M, N)
     rows = torch.stack([discrete.q, C.to(torch.complex128)], dim=1)  # (H, 2, N)
-    kernels = krylov_series(discrete, rows, starts, length)[:, 1]  # (H, M, L)
+    sums = geometric_sums(rows, torch.cat([starts, discrete.g.unsqueeze(1)], dim=1), discrete.a, length)
+    m, n = sums[:, :1, -1:], sums[:, 1:, -1:]  # (H, 1, 1, L)
+    unit = torch.nn.functional.pad(torch.ones_like(m[..., :1]), (0, length - 1))
+    alpha = divide(sums[:, :1, :-1], unit + shift(m))  # (H, 1, M, L)
+    kernels = (sums[:, 1:, :-1] - shift(multiply(n, alpha))).squeeze(1)  # (H, M, L)
     return kernels.transpose(0, 1).reshape(*Bbar.shape[:-1], length).to(C.real.dtype)
 
 

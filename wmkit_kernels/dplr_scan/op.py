@@ -9,7 +9,7 @@ from torch import Tensor
 
 from wmkit_kernels.common.dispatch import use_triton, why_not_here, why_not_pairs
 from wmkit_kernels.common.pairs import channels_first, check_sequence, inner, rows_to_state, state_to_rows
-from wmkit_kernels.dplr.chunks import CHUNK, Chunk, chunk_of
+from wmkit_kernels.dplr.chunks import PREPARED_CHUNK, Chunk, chunk_of
 from wmkit_kernels.dplr.system import check, discretise, discretise_input
 from wmkit_kernels.dplr_scan.recurrence import in_chunks, recurrence, table_of
 
@@ -74,7 +74,7 @@ def prepare_scan(
     """
     check(Lambda, P, dt, B, C, D)
     discrete, Bbar = discretise(Lambda, P, dt), discretise_input(Lambda, P, B, dt)
-    chunk = chunk_of(discrete, Bbar, C, CHUNK, dtype)
+    chunk = chunk_of(discrete, Bbar, C, PREPARED_CHUNK, dtype)
     feedthrough = inner(C.to(Bbar.dtype), Bbar)[:, 0] + D
     return ScanTables(chunk, feedthrough.to(dtype), table_of(Lambda, P, B, C, dt).to(dtype), D.to(dtype))
 

@@ -10,9 +10,8 @@ from torch import Tensor
 
 from wmkit_kernels.common.dispatch import run_outside_autograd, vector_jacobian
 from wmkit_kernels.common.pairs import channels_first, inner, rows_to_state, state_to_rows
-from wmkit_kernels.dplr.chunks import CHUNK, chunk_of
+from wmkit_kernels.dplr.chunks import CHUNK, chunk_of, kept_count
 from wmkit_kernels.dplr.system import Discrete, discretise, discretise_input
-from wmkit_kernels.dplr_scan.kept import kept_count
 
 
 def table_of(Lambda: Tensor, P: Tensor, B: Tensor, C: Tensor, dt: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from wmkit_kernels.dplr_scan.kept import KEPT_EVERY, kept_count
+from wmkit_kernels.dplr.chunks import KEPT_EVERY, kept_count
 from wmkit_kernels.triton_common.ahead_of_time import OPTIONS, Build
 from wmkit_kernels.triton_common.complex_pairs import pair_sum, times
 

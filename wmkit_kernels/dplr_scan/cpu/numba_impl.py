@@ -10,10 +10,12 @@ from __future__ import annotations
 
 import numpy as np
 import torch
+from llvmlite import ir
 from numba import carray, cfunc, njit, types
+from numba.core import cgutils
+from numba.extending import intrinsic
 from torch import Tensor
 
-from wmkit_kernels.dplr_scan.cpu.intrinsics import pointer, prefetch
 from wmkit_kernels.dplr_scan.cpu.openmp import run_parallel
 
 CHANNELS = 16
@@ -30,6 +32,9 @@ LINE = 8
 ALONE = 1 << 15
 """Real numbers of state up to which other threads are left asleep, as PyTorch does."""
 
+READ, NEAREST, DATA = 0, 3, 1
+"""Of LLVM's `prefetch`: to be read, into the nearest cache; data, not instructions."""
+
 ROUNDING = {"reassoc", "contract", "nsz", "arcp"}
 """Sums may be taken in any order; NaN and infinity stay what they are."""
 
@@ -41,6 +46,32 @@ def one_pass(packed: Tensor, u: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
     addresses = map(Tensor.data_ptr, (packed, u, state, y, after))
     run_parallel(_step.address, (*addresses, *state.shape[:3]), alone=state.numel() <= ALONE)
     return y, after
+
+
+@intrinsic
+def _pointer(typing, address):
+    """An int64 as `void *`, for `numba.carray`."""
+
+    def generate(context, builder, signature, arguments):
+        return builder.inttoptr(arguments[0], context.get_value_type(types.voidptr))
+
+    return types.voidptr(types.int64), generate
+
+
+@intrinsic
+def _prefetch(typing, array, index):
+    """Ask for the cache line that holds element `index` of a contiguous array; one outside of it does no harm."""
+
+    def generate(context, builder, signature, arguments):
+        number, byte = ir.IntType(32), ir.IntType(8).as_pointer()
+        data = context.make_array(signature.args[0])(context, builder, arguments[0]).data
+        address = builder.bitcast(builder.gep(data, [arguments[1]]), byte)
+        hint = ir.FunctionType(ir.VoidType(), [byte, number, number, number])
+        function = cgutils.get_or_insert_function(builder.module, hint, "llvm.prefetch.p0")
+        builder.call(function, [address, number(READ), number(NEAREST), number(DATA)])
+        return context.get_dummy_value()
+
+    return types.void(array, types.intp), generate
 
 
 _thread = types.ExternalFunction("omp_get_thread_num", types.int32())
@@ -59,8 +90,8 @@ def _rows(ratio, readout, gain, inputs, gain_through, input_through, u, state, p
         for h in range(CHANNELS * block, min(channels, CHANNELS * (block + 1))):
             ahead = ((row + AHEAD) * channels + h) * pairs
             for n in range(0, pairs, LINE):
-                prefetch(state, ahead + n)
-                prefetch(after, ahead + n)
+                _prefetch(state, ahead + n)
+                _prefetch(after, ahead + n)
             alpha, kept = np.float32(0), np.float32(0)
             for n in range(2 * pairs):
                 alpha += readout[h, 0, n] * parts[row, h, n]
@@ -77,17 +108,17 @@ def _step(arguments):
     given = carray(arguments, 8)
     rows, channels, pairs = given[5], given[6], given[7]
     tables, a_table = given[0], 4 * 2 * channels * pairs
-    ratio = carray(pointer(tables), (channels, pairs), np.complex64)
-    readout = carray(pointer(tables + a_table), (channels, 2, 2 * pairs), np.float32)
-    gain = carray(pointer(tables + 3 * a_table), (channels, pairs), np.complex64)
-    inputs = carray(pointer(tables + 4 * a_table), (channels, pairs), np.complex64)
-    gain_through = carray(pointer(tables + 5 * a_table), (channels,), np.float32)
-    input_through = carray(pointer(tables + 5 * a_table + 4 * channels), (channels,), np.float32)
-    u = carray(pointer(given[1]), (rows, channels), np.float32)
-    state = carray(pointer(given[2]), (rows, channels, pairs), np.complex64)
-    parts = carray(pointer(given[2]), (rows, channels, 2 * pairs), np.float32)
-    y = carray(pointer(given[3]), (rows, channels), np.float32)
-    after = carray(pointer(given[4]), (rows, channels, pairs), np.complex64)
+    ratio = carray(_pointer(tables), (channels, pairs), np.complex64)
+    readout = carray(_pointer(tables + a_table), (channels, 2, 2 * pairs), np.float32)
+    gain = carray(_pointer(tables + 3 * a_table), (channels, pairs), np.complex64)
+    inputs = carray(_pointer(tables + 4 * a_table), (channels, pairs), np.complex64)
+    gain_through = carray(_pointer(tables + 5 * a_table), (channels,), np.float32)
+    input_through = carray(_pointer(tables + 5 * a_table + 4 * channels), (channels,), np.float32)
+    u = carray(_pointer(given[1]), (rows, channels), np.float32)
+    state = carray(_pointer(given[2]), (rows, channels, pairs), np.complex64)
+    parts = carray(_pointer(given[2]), (rows, channels, 2 * pairs), np.float32)
+    y = carray(_pointer(given[3]), (rows, channels), np.float32)
+    after = carray(_pointer(given[4]), (rows, channels, pairs), np.complex64)
     shares, me, threads = rows * ((channels + CHANNELS - 1) // CHANNELS), _thread(), _threads()
     start, stop = shares * me // threads, shares * (me + 1) // threads
     _rows(ratio, readout, gain, inputs, gain_through, input_through, u, state, parts, y, after, start, stop)
