@@ -1,6 +1,5 @@
 """How good is what a model imagines? The context|query protocol, measures, baselines, tables and pictures."""
 
-from wmkit.evaluation.baselines import register_baseline as register_baseline
 from wmkit.evaluation.claims import Beats as Beats
 from wmkit.evaluation.claims import Costs as Costs
 from wmkit.evaluation.claims import Reaches as Reaches
@@ -24,6 +23,7 @@ from wmkit.evaluation.plots.video import Video as Video
 from wmkit.evaluation.plots.video import write_video as write_video
 from wmkit.evaluation.predictors import PREDICTORS as PREDICTORS
 from wmkit.evaluation.predictors import predictor as predictor
+from wmkit.evaluation.predictors import register_baseline as register_baseline
 from wmkit.evaluation.record import Measurements as Measurements
 from wmkit.evaluation.record import Metric as Metric
 from wmkit.evaluation.record import Verdict as Verdict

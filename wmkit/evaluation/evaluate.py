@@ -21,11 +21,19 @@ from torch import Tensor
 
 from wmkit.batch import Batch
 from wmkit.data import EpisodeSource
-from wmkit.evaluation.baselines import Clips, Frames, make_baselines, mean_image
 from wmkit.evaluation.estimates import MIDDLE, cut
 from wmkit.evaluation.measures.base import Measure, Prediction, Setting, all_measures, find_measures
 from wmkit.evaluation.plots.video import Video
-from wmkit.evaluation.predictors import BEST_OF_N, IMAGINED, OBSERVED, SHUFFLED_ACTIONS
+from wmkit.evaluation.predictors import (
+    BEST_OF_N,
+    IMAGINED,
+    OBSERVED,
+    SHUFFLED_ACTIONS,
+    Clips,
+    Frames,
+    make_baselines,
+    mean_image,
+)
 from wmkit.evaluation.record import SCHEMA, Measurements, frame_of
 from wmkit.evaluation.rollout import (
     check_lengths,

@@ -5,7 +5,7 @@ import torch
 
 from wmkit.data import GeneratedEpisodes, WholeEpisodes
 from wmkit.evaluation.digits import probe as probes
-from wmkit.evaluation.digits.probe import CLIP_LENGTH, FrameReader, _disturbed, fit_feature_probe, fit_frame_probe
+from wmkit.evaluation.digits.probe import CLIP_LENGTH, FrameReader, disturbed, fit_feature_probe, fit_frame_probe
 from wmkit.evaluation.digits.truth import IDENTITY, KEYS, POSITION, Digits, chart, judge
 from wmkit.networks import to_unit
 from wmkit_envs import MovingMnist
@@ -76,7 +76,7 @@ def test_a_disturbed_frame_shows_its_digits_where_the_truth_then_says():
     frame = torch.zeros(40, 1, 32, 32)
     rows, columns = torch.meshgrid(torch.arange(32) + 0.5, torch.arange(32) + 0.5, indexing="ij")
     frame[:, 0] = torch.exp(-((rows - position[:, :, 1:]) ** 2 + (columns - position[:, :, :1]) ** 2) / 4)
-    moved, truth = _disturbed(frame, Digits(torch.zeros(40, 1).long(), position), torch.Generator().manual_seed(0))
+    moved, truth = disturbed(frame, Digits(torch.zeros(40, 1).long(), position), torch.Generator().manual_seed(0))
     bright = moved[:, 0].clamp(min=0.25) - 0.25
     seen = torch.stack([(bright * axis).sum((1, 2)) / bright.sum((1, 2)) for axis in (columns, rows)], dim=-1)
     assert float((seen - truth.position[:, 0]).norm(dim=-1).max()) < 1

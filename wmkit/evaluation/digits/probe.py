@@ -11,6 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
 
 import torch
+from einops import rearrange
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -186,44 +187,34 @@ def fit_frame_probe(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         reader = FrameReader(channels)
-    examples = _frame_examples(source, torch.Generator().manual_seed(seed), seed, torch.device(device))
-    return fit(reader.to(device), examples, side, steps=steps, rate=FRAME_RATE)
+
+    def examples() -> Iterator[Example]:
+        generator = torch.Generator().manual_seed(seed)
+        length = min(CLIP_LENGTH, source.episode_length(0))
+        with RandomWindows(source, CLIPS, length, seed=seed, windows_per_episode=1, keys=KEYS) as clips:
+            for batch in clips:
+                frame = to_unit(batch.image[:, ::EVERY]).flatten(0, 1)
+                frame, truth = disturbed(frame, Digits.of(batch)[:, ::EVERY].flat(), generator)
+                yield frame.to(device), truth
+
+    return fit(reader.to(device), examples(), side, steps=steps, rate=FRAME_RATE)
 
 
-def _frame_examples(
-    source: EpisodeSource, generator: torch.Generator, seed: int, device: torch.device
-) -> Iterator[Example]:
-    length = min(CLIP_LENGTH, source.episode_length(0))
-    with RandomWindows(source, CLIPS, length, seed=seed, windows_per_episode=1, keys=KEYS) as clips:
-        for batch in clips:
-            frame = to_unit(batch.image[:, ::EVERY]).flatten(0, 1)
-            frame, truth = _disturbed(frame, Digits.of(batch)[:, ::EVERY].flat(), generator)
-            yield frame.to(device), truth
-
-
-def _disturbed(frame: Tensor, truth: Digits, generator: torch.Generator) -> Example:
+def disturbed(frame: Tensor, truth: Digits, generator: torch.Generator) -> Example:
     """Frames turned, stretched and sheared about their middle, the truth with them; then blurred, faint and noisy."""
-    inward = _inward(len(frame), generator)
-    side = frame.shape[-1]
+    number, side = len(frame), frame.shape[-1]
+    turn, shear, *scale = torch.rand(4, number, generator=generator) * 2 - 1
+    cos, sin = (TURN * turn).cos(), (TURN * turn).sin()
+    rotation = rearrange(torch.stack([cos, -sin, sin, cos], dim=-1), "n (row column) -> n row column", row=2)
+    shape = torch.diag_embed(1 + STRETCH * torch.stack(scale, dim=-1))
+    shape[:, 0, 1] = SHEAR * shear
+    inward = rotation @ shape  # (N, 2, 2): where a pixel of the new frame comes from, both from the middle
     grid = F.affine_grid(F.pad(inward, (0, 1)), list(frame.shape), align_corners=False)
     moved = F.grid_sample(frame, grid, align_corners=False)
     middle = torch.einsum("nij,nkj->nki", torch.linalg.inv(inward), truth.position - side / 2) + side / 2
-    return _dimmed(moved, generator), Digits(truth.identity, middle)
-
-
-def _inward(number: int, generator: torch.Generator) -> Tensor:
-    """(number, 2, 2): where a pixel of the new frame comes from, both from the middle."""
-    turn, shear, *scale = torch.rand(4, number, generator=generator) * 2 - 1
-    cos, sin = (TURN * turn).cos(), (TURN * turn).sin()
-    rotation = torch.stack([cos, -sin, sin, cos], dim=-1).reshape(-1, 2, 2)
-    shape = torch.diag_embed(1 + STRETCH * torch.stack(scale, dim=-1))
-    shape[:, 0, 1] = SHEAR * shear
-    return rotation @ shape
-
-
-def _dimmed(frame: Tensor, generator: torch.Generator) -> Tensor:
-    """From none to all of a blur over 3x3 pixels (of 32x32), half to all of the brightness, none to all of `NOISE`."""
-    radius = frame.shape[-1] // 25
-    blur, gain, noise = torch.rand(3, len(frame), 1, 1, 1, generator=generator)
-    soft = frame + blur * (F.avg_pool2d(frame, 2 * radius + 1, stride=1, padding=radius) - frame)
-    return (1 + gain) / 2 * soft + NOISE * noise * torch.randn(frame.shape, generator=generator)
+    # From none to all of a blur over 3x3 pixels (of 32x32), half to all of the brightness, none to all of `NOISE`.
+    blur, gain, noise = torch.rand(3, number, 1, 1, 1, generator=generator)
+    around = F.avg_pool2d(moved, 2 * (side // 25) + 1, stride=1, padding=side // 25)
+    soft = moved + blur * (around - moved)
+    faint = (1 + gain) / 2 * soft + NOISE * noise * torch.randn(frame.shape, generator=generator)
+    return faint, Digits(truth.identity, middle)

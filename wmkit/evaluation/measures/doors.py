@@ -15,11 +15,19 @@ from torch import Tensor
 
 from wmkit.batch import Batch
 from wmkit.data import render_tiles
-from wmkit.evaluation.baselines import Clips, Frames, register_baseline
 from wmkit.evaluation.claims import Beats
 from wmkit.evaluation.measures.base import Measure, Prediction, Scores, Setting, register_measure
 from wmkit.evaluation.measures.frames import FrameError, frame_error
-from wmkit.evaluation.predictors import IMAGINED, INITIAL_MAP, MAJORITY, OBSERVED, SHUFFLED_ACTIONS
+from wmkit.evaluation.predictors import (
+    IMAGINED,
+    INITIAL_MAP,
+    MAJORITY,
+    OBSERVED,
+    SHUFFLED_ACTIONS,
+    Clips,
+    Frames,
+    register_baseline,
+)
 from wmkit.evaluation.record import Metric
 from wmkit.networks import to_unit
 

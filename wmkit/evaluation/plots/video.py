@@ -142,24 +142,19 @@ def _write_mp4(pages: list[Image.Image], path: Path) -> None:
 
 def _grid(video: Video, time: int, colour: Colour) -> Picture:
     """All pairs at their own size, a border of one pixel around each frame."""
-    pairs = [
-        np.concatenate(
-            [_framed(video.frame(source, episode, time), colour) for source in (video.truth, video.model)], axis=1
-        )
-        for episode in range(video.episodes)
-    ]
+    pairs = []
+    for episode in range(video.episodes):
+        pair = []
+        for source in (video.truth, video.model):
+            image = video.frame(source, episode, time)
+            framed = np.full((image.shape[0] + 2, image.shape[1] + 2, 3), colour, np.uint8)
+            framed[1:-1, 1:-1] = image
+            pair.append(framed)
+        pairs.append(np.concatenate(pair, axis=1))
     if len(pairs) > 1 and len(pairs) % 2:
         pairs.append(np.full_like(pairs[0], BACKGROUND))
     lines = [_join(pairs[i : i + 2], axis=1) for i in range(0, len(pairs), 2)]
     return _join(lines, axis=0)
-
-
-def _framed(image: Picture, colour: Colour) -> Picture:
-    height, width, _ = image.shape
-    framed = np.empty((height + 2, width + 2, 3), np.uint8)
-    framed[:] = colour
-    framed[1:-1, 1:-1] = image
-    return framed
 
 
 def _join(tiles: list[Picture], axis: int) -> Picture:
