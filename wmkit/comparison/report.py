@@ -28,8 +28,8 @@ from wmkit.training.run_folder import CONFIG
 REPORT = "report.html"
 UNEVEN = 1.25
 """Times as many steps a minute in one run as in another of the same system, above which the page says so."""
-NAMES = 28
-"""Width of the names of rows in a terminal: longer ones are broken at their spaces."""
+NAMES = 24
+"""Width of the names of rows where a terminal has little room: longer ones are broken at their spaces."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,22 +80,27 @@ def render(results: Results) -> str:
 
 
 def tables(results: Results, world: str, width: int) -> list[Table]:
-    """`system_table` for a terminal `width` columns wide: as many systems beside each other as have room, then more."""
+    """`system_table` for a terminal `width` columns wide: as many systems beside each other as have room, then more.
+
+    A range takes two lines, and so do long names of rows where room is short; no other value is broken.
+    """
     whole = system_table(results, world).table
-    lines = [list(whole.headings), *([textwrap.fill(row[0], NAMES), *row[1:]] for row in whole.rows)]
-    names, *systems = (
-        max(len(part) for cell in column for part in cell.split("\n")) for column in zip(*lines, strict=True)
-    )
+    rows = [[cell.replace(" – ", " –\n") for cell in row] for row in whole.rows]
+    columns = zip(whole.headings, *rows, strict=True)
+    names, *taken = (max(len(line) for cell in column for line in cell.split("\n")) for column in columns)
+    room = width - 2 - sum(taken) - len(taken)  # a space on either side, and one before each system
+    names = min(names, max(NAMES, room))
     parts: list[list[int]] = []
     room = 0
-    for number, taken in enumerate(systems, start=1):
-        if not parts or taken > room:
+    for number, needed in enumerate(taken, start=1):
+        if needed + 1 > room:
             parts.append([0])
-            room = width - names - 3  # of the next system: there is a space on either side, and one before each
+            room = width - 2 - names
         parts[-1].append(number)
-        room -= taken + 1
+        room -= needed + 1
+    lines = [[*whole.headings], *([textwrap.fill(name, names), *values] for name, *values in rows)]
     cut = ([[line[number] for number in part] for line in lines] for part in parts)
-    return [Table(whole.title, headings, rows) for headings, *rows in cut]
+    return [Table(whole.title, headings, cells) for headings, *cells in cut]
 
 
 def system_table(results: Results, world: str) -> Marked:
