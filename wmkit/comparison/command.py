@@ -110,6 +110,7 @@ def split_overrides(text: str) -> list[str]:
 
 
 def _run(defaults: RunConfig, systems: Mapping[str, Sequence[str]], arguments: Sequence[str]) -> int:
+    """Read the command line into a plan, check that it makes sense and fits what the folder holds, and run it."""
     own: dict[str, list[str]] = {}
     shared: list[str] = []
     settings: dict[str, str] = {}

@@ -102,7 +102,7 @@ class PlannedWorld:
 
     @classmethod
     def of(cls, world: World) -> PlannedWorld:
-        """As `world` is."""
+        """The entry of the grid for `world`."""
         return cls(world.name, tuple(world_overrides(world)), describe_world(world))
 
 

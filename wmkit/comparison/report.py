@@ -55,7 +55,7 @@ def write_report(folder: Path) -> Path:
 
 
 def render(results: Results) -> str:
-    """The page."""
+    """The page as HTML."""
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("wmkit.comparison", "."),
         autoescape=True,

@@ -153,7 +153,7 @@ class Results:
     """By world: observed and imagined steps of the test."""
 
     def count(self) -> Counter[Status]:
-        """Cells by status."""
+        """How many cells have each status."""
         return Counter(map(Status, self.cells["status"]))
 
     @property
@@ -341,7 +341,7 @@ def _measured(files: CellFiles, steps: int) -> Measurements:
 def _choices(
     cells: pl.DataFrame, validations: pl.DataFrame, metrics: Mapping[str, Mapping[str, Metric]]
 ) -> dict[tuple[str, str], Choice]:
-    """Of each world and system with a cell that is done."""
+    """The choice for each world and system with a cell that is done."""
     done = cells.filter(pl.col("status") == Status.DONE).select(*KEY)
     ends = validations.join(done, on=KEY, how="semi").filter(pl.col("step") == pl.col("step").max().over(*KEY))
     if ends.is_empty():

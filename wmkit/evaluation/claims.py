@@ -115,7 +115,7 @@ class Reaches:
 
 
 def _ratio(ours: float, theirs: float) -> float:
-    """inf where nothing is divided by nothing, as it is where something is."""
+    """Infinite where `theirs` is 0, whatever `ours` is."""
     return ours / theirs if theirs else math.inf
 
 

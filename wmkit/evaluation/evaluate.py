@@ -224,7 +224,7 @@ class _Scores:
                 self._score("frames", name, Prediction(model, frames=image), one)
 
     def _score(self, kind: str, name: str, prediction: Prediction, truth: Batch) -> None:
-        """By every measure that reads this kind of prediction of this predictor."""
+        """Let every measure that reads this kind of prediction score it, if it scores this predictor."""
         for measure in self.measures:
             sampled = name.startswith(_SAMPLE) and BEST_OF_N in measure.predictors
             if measure.needs != kind or not (sampled or name in measure.predictors):

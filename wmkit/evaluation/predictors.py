@@ -184,5 +184,5 @@ def other_clip(clips: Clips) -> Frames:
 
 @register_baseline(TRUE_FRAMES)
 def true_frames(clips: Clips) -> Frames:
-    """What happened."""
+    """The query as it happened."""
     return lambda row: clips.image[row, clips.context :]

@@ -138,7 +138,7 @@ class Measurements:
         return max((self._rows[measure] for measure in self.measures), default=0)
 
     def predictors(self, measure: str) -> list[str]:
-        """Whoever has values of `measure`, in the order of tables."""
+        """The predictors that have values of `measure`, in the order of tables."""
         return in_order({predictor for name, predictor in self._parts if name == measure})
 
     def values(self, measure: str, predictor: str, steps: Range | None = None) -> Floats:
@@ -354,5 +354,5 @@ def _plain(estimate: Estimate) -> dict[str, float | int | None]:
 
 
 def _number(value: float) -> float | None:
-    """JSON has no NaN."""
+    """None for NaN, which JSON does not have."""
     return None if math.isnan(value) else value

@@ -127,6 +127,7 @@ def training_of(config: RunConfig) -> Callable[[int], EpisodeSource]:
 
 
 def _write(measurements: Measurements, video: Video, folder: Path, title: str) -> None:
+    """Write records, tables and pictures into the folder."""
     from wmkit.evaluation.plots.figures import draw_curves, draw_strip  # brings matplotlib
 
     measurements.save(folder)

@@ -55,7 +55,7 @@ class Probe:
     reader: Reader
     number: int
     side: int
-    """Of the pictures in which positions are told, in pixels."""
+    """Pixels on a side of the pictures that positions are told in."""
 
     @torch.inference_mode()
     def read(self, x: Tensor) -> Digits:

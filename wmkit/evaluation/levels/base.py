@@ -23,7 +23,7 @@ from wmkit.loading import LAST
 Runs = Mapping[str, Path]
 """Run folders by label."""
 COLOURS = ("tab:blue", "tab:orange", "tab:green", "tab:red", "tab:purple", "tab:brown")
-"""Of levels, bottom first."""
+"""Colours of levels, bottom first."""
 
 
 class Findings(NamedTuple):
@@ -65,7 +65,7 @@ class Analysis(ABC):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ModelAnalysis(Analysis):
-    """Of trained models, on clips that they were not trained on."""
+    """An analysis of trained models, on held-out clips."""
 
     seed: int = option(0, "seed of the latents (default: 0)")
     checkpoint: str = option(LAST, "best, last, or a checkpoint's folder (default: last)", str)
@@ -80,14 +80,14 @@ class ModelAnalysis(Analysis):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ClipsAnalysis(ModelAnalysis):
-    """Of means over clips."""
+    """An analysis whose values are means over clips."""
 
     clips: int = option(100, "held-out clips (default: 100, as published)", least=2)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class QueryAnalysis(ModelAnalysis):
-    """Of what is imagined after a context."""
+    """An analysis of what is imagined after a context."""
 
     context: int | None = option(None, "observed frames (default: as the run or its world says)", least=2)
     horizon: int | None = option(None, "imagined frames (default: as the run says)", least=1)
@@ -129,5 +129,5 @@ def all_analyses() -> dict[str, type[Analysis]]:
 
 
 def colour_of(level: int) -> str:
-    """Of a level, counted from 1."""
+    """The colour of a level, counted from 1."""
     return COLOURS[(level - 1) % len(COLOURS)]

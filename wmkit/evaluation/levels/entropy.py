@@ -87,7 +87,7 @@ def level_entropy(model: WorldModel, batch: Batch, *, context: int, horizon: int
 
 
 def _curves(model: WorldModel, group: Batch, context: int, noise: Tensor) -> list[dict[str, Ticks]]:
-    """Of one group of clips, level by level."""
+    """The curves of one group of clips, level by level."""
     query, later = group.window(context, group.shape[1]), noise[:, context:]
     seen, state = observe_levels(model, group.window(0, context), noise[:, :context], context=context)
     rest, _ = observe_levels(model, query, later, state=state)

@@ -57,7 +57,7 @@ class LoadedRun:
 
     @property
     def title(self) -> str:
-        """What it is, for a figure."""
+        """What a figure calls it."""
         strides = ", ".join(map(str, hierarchy_of(self.model).clock.strides))
         return f"{self.world}, levels that tick every {strides} frames"
 

@@ -70,12 +70,12 @@ class LevelReset:
 
     @property
     def none_sees(self) -> PriorLevels:
-        """All levels."""
+        """The levels on their priors where none sees: all of them."""
         return tuple(range(1, self.levels + 1))
 
     @property
     def names(self) -> list[str]:
-        """Of the measures."""
+        """Names of the measures."""
         return list(self.measures[()])
 
     def over(self, prior_levels: PriorLevels, name: str, last: int) -> dict[str, Estimate]:

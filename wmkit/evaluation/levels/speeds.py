@@ -43,7 +43,7 @@ class SpeedAdaptation:
 
     @property
     def speeds(self) -> list[float]:
-        """From slow to fast."""
+        """The speeds, from slow to fast."""
         return sorted({run.speed for run in self.runs})
 
     @property

@@ -33,7 +33,7 @@ class TrainingTime:
 
     @property
     def milliseconds(self) -> float:
-        """Of one optimiser step."""
+        """Time of one optimiser step."""
         return 1000 * self.frames / self.frames_per_second
 
     def relative_to(self, base: TrainingTime) -> float:
@@ -51,7 +51,7 @@ class TrainingTime:
 
 
 def training_times(runs: Mapping[str, Path]) -> list[TrainingTime]:
-    """Of every run, by label; raises `ValueError` for one that has logged no step."""
+    """Training times of the runs, in their order; raises `ValueError` for one that has logged no step."""
     found = []
     for label, run in runs.items():
         data = run_config(run).data
