@@ -191,7 +191,7 @@ class TileTruth:
 
 def first_alike(atlas: Tensor) -> Tensor:
     """(K,): for each tile the first one that looks the same."""
-    return nearest_tiles(atlas.movedim(-1, -3), atlas).flatten()
+    return nearest_tiles(rearrange(atlas, "k row column c -> k c row column"), atlas).flatten()
 
 
 def nearest_tiles(images: Tensor, atlas: Tensor) -> Tensor:
@@ -230,4 +230,4 @@ def remembered_map(batch: Batch) -> Tensor:
 
 def image_of(tiles: Tensor, atlas: Tensor) -> Tensor:
     """Images (..., C, H, W) uint8 of tile numbers (..., h, w)."""
-    return render_tiles(tiles, atlas).movedim(-1, -3)
+    return rearrange(render_tiles(tiles, atlas), "... row column c -> ... c row column")
