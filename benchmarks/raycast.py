@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 from wmkit.machine import processor_name
 from wmkit_envs import RayMaze
-from wmkit_envs.maze3d.observation import images
+from wmkit_envs.maze3d.simulation import images
 from wmkit_envs.world import EpisodeSeed
 
 EPISODES = 10

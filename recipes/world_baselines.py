@@ -16,7 +16,7 @@ from wmkit.evaluation.measures.doors import KEYS, STATE, TileTruth, image_of, re
 from wmkit.evaluation.measures.frames import frame_error
 from wmkit.evaluation.predictors import COPY_LAST, RANDOM_FRAME, Clips, make_baselines, mean_image
 from wmkit_envs import DistractingMemory, MultiDoorsKeys, RayMaze, RayTwoRooms, World
-from wmkit_envs.grid.actions import DONE
+from wmkit_envs.grid.scene import DONE
 from wmkit_envs.grid.world import GridWorld
 from wmkit_envs.world import Episode, EpisodeSeed
 

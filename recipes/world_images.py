@@ -13,12 +13,11 @@ from PIL import Image, ImageDraw
 
 from wmkit_envs import DistractingMemory, MovingMnist, MultiDoorsKeys, RayMaze, RayTwoRooms, World
 from wmkit_envs.grid.atlas import render_tiles
-from wmkit_envs.grid.scene import GridScene
-from wmkit_envs.grid.tiles import AGENT
+from wmkit_envs.grid.scene import AGENT, GridScene
 from wmkit_envs.grid.world import GridWorld
-from wmkit_envs.maze3d.observation import images as images_of
 from wmkit_envs.maze3d.scene import OPEN, Scene
 from wmkit_envs.maze3d.simulation import Trajectory
+from wmkit_envs.maze3d.simulation import images as images_of
 from wmkit_envs.maze3d.textures import floor_textures, wall_textures
 from wmkit_envs.video.moving_mnist import FAST, SLOW
 from wmkit_envs.world import EpisodeSeed

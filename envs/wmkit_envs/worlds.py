@@ -1,16 +1,18 @@
-"""All worlds by name, and those that are Gymnasium environments by id."""
+"""All worlds by name, and by id those that are Gymnasium environments, which are registered here."""
 
 from __future__ import annotations
 
 import difflib
 from typing import Any
 
+import gymnasium
+
 from wmkit_envs.grid.distracting_memory import DistractingMemory
 from wmkit_envs.grid.multi_doors_keys import MultiDoorsKeys
 from wmkit_envs.grid.world import GridWorld
 from wmkit_envs.maze3d.worlds import RayMaze, RayTwoRooms, RayWorld
 from wmkit_envs.video.moving_mnist import FAST, SLOW, MovingMnist
-from wmkit_envs.world import World
+from wmkit_envs.world import Episode, World
 
 FAMILIES: dict[str, type[World]] = {
     "ray_maze": RayMaze,
@@ -55,3 +57,14 @@ def find_world(name: str, **settings: Any) -> World:
         raise ValueError(f"Unknown world {name!r}.{hint} Known: {', '.join(sorted(WORLDS))}")
     found = WORLDS[name]
     return (found() if isinstance(found, type) else found).with_settings(**settings)
+
+
+def generate(
+    world: str, *, seed: int, split: str = "train", index: int = 0, length: int | None = None, **settings: Any
+) -> Episode:
+    """One episode of `find_world(world, **settings)`; see `World.generate`."""
+    return find_world(world, **settings).generate(seed=seed, split=split, index=index, length=length)
+
+
+for _id, _world in ENVIRONMENTS.items():
+    gymnasium.register(_id, kwargs={"world": _world}, **_world.registration)

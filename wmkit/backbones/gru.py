@@ -69,8 +69,9 @@ class GRU(GatedUnit):
         [r, c, u] = LN(W_x x_t + W_h h_{t-1})                    (3 * hidden), no bias, eps 1e-3
         h_t = sigmoid(u - 1) tanh(sigmoid(r) c) + (1 - sigmoid(u - 1)) h_{t-1}
 
-    The -1 starts the cell with a long memory. The initial h is learned: tanh(initial), zero at first. The features are
-    h, so that the state is {"h": (B, hidden)}.
+    The -1 starts the cell with a long memory. The initial h is learned: tanh(initial), zero at first. Weights start
+    normal, cut at two deviations, with variance 1 / mean(fan in, fan out) of [W_x, W_h]. The features are h, so that
+    the state is {"h": (B, hidden)}.
 
     Source: Hafner et al., Mastering Diverse Domains through World Models, 2023 (the cell of its released code).
     """
@@ -83,12 +84,8 @@ class GRU(GatedUnit):
         self.from_state = nn.Linear(config.hidden, 3 * config.hidden, bias=False)
         self.norm = nn.LayerNorm(3 * config.hidden, eps=1e-3)
         self.initial = nn.Parameter(torch.zeros(config.hidden))
-        self._reset_parameters()
-
-    def _reset_parameters(self) -> None:
-        """Normal, cut at two deviations, with variance 1 / mean(fan in, fan out) of the joint matrix [W_x, W_h]."""
-        fan_in, fan_out = self.input_dim + self.feature_dim, 3 * self.feature_dim
-        std = math.sqrt(2 / (fan_in + fan_out)) / 0.87962566  # the deviation that cutting takes away
+        fan_in, fan_out = input_dim + config.hidden, 3 * config.hidden  # of the joint matrix [W_x, W_h]
+        std = math.sqrt(2 / (fan_in + fan_out)) / 0.87962566  # of a unit normal that is cut at two of its own
         for layer in (self.from_input, self.from_state):
             nn.init.trunc_normal_(layer.weight, std=std, a=-2 * std, b=2 * std)
 

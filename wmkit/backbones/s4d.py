@@ -73,7 +73,7 @@ class DiagonalStateSpace(ChannelRecurrence):
     def __init__(self, channels: int, config: S4DConfig) -> None:
         super().__init__()
         self.discretisation = config.discretisation
-        A = eigenvalues(config.init, config.state_size).expand(channels, -1)
+        A = eigenvalues(config.init, config.state_size).expand(channels, -1)  # (H, N)
         default, span = torch.get_default_dtype(), math.log(config.dt_max / config.dt_min)
         self.log_decay = nn.Parameter(torch.log(-A.real).to(default))
         self.frequency = nn.Parameter(A.imag.to(default).clone())

@@ -71,11 +71,11 @@ class S5StateSpace(MimoStateSpace):
     def __init__(self, channels: int, config: S5Config) -> None:
         super().__init__()
         self.discretisation = config.discretisation
-        Lambda, basis = legs_normal(config.state_size // config.blocks)
-        Lambda, default = Lambda.repeat(config.blocks), torch.get_default_dtype()
+        Lambda, basis = legs_normal(config.state_size // config.blocks)  # of one block
+        Lambda, default = Lambda.repeat(config.blocks), torch.get_default_dtype()  # (N,)
         B = torch.randn(config.blocks, basis.shape[1], channels) / math.sqrt(channels)
         C = torch.randn(channels, config.blocks, basis.shape[1]) / math.sqrt(config.state_size)
-        B, C = (basis @ B.to(basis.dtype)).flatten(0, 1), (C.to(basis.dtype) @ basis.mH).flatten(1)
+        B, C = (basis @ B.to(basis.dtype)).flatten(0, 1), (C.to(basis.dtype) @ basis.mH).flatten(1)  # (N, H), (H, N)
         span = math.log(config.dt_max / config.dt_min)
         self.log_decay = nn.Parameter(torch.log(-Lambda.real).to(default))
         self.frequency = nn.Parameter(Lambda.imag.to(default))

@@ -95,7 +95,7 @@ class TransformerXL(Backbone):
     ) -> tuple[Tensor, State | None]:
         """All steps at once; resets are episode numbers compared inside the attention mask."""
         state = self.initial_state(x.shape[0]) if state is None else state
-        mask, age = self._visibility(state["age"], x, is_first)
+        mask, age = self._visibility(state["age"], x, is_first)  # (B, 1, blocks, C, M + C), (B,)
         keys, values = [], []
         for layer, old_keys, old_values in zip(self.layers, state["keys"], state["values"], strict=True):
             x, k, v = layer(x, old_keys, old_values, mask, self.position, self.content_bias, self.position_bias)
@@ -104,7 +104,7 @@ class TransformerXL(Backbone):
         if not return_state:
             return self.norm(x), None
         if is_first is not None:
-            filled = _filled(age, self.config.memory)[:, None, :, None]
+            filled = _filled(age, self.config.memory)[:, None, :, None]  # (B, 1, M, 1)
             keys, values = [k * filled for k in keys], [v * filled for v in values]
         return self.norm(x), {"keys": keys, "values": values, "age": age}
 
@@ -116,11 +116,11 @@ class TransformerXL(Backbone):
         batch_size, length, _ = x.shape
         memory = self.config.memory
         resets = torch.zeros(batch_size, length, device=x.device) if is_first is None else is_first
-        episode = resets.long().cumsum(dim=1)
-        remembered = _filled(age, memory).long() - 1
-        queries = _query_blocks(episode[..., None], memory)
-        keys = _key_blocks(torch.cat([remembered, episode], dim=1)[..., None], length, memory)
-        last = episode[:, -1:]
+        episode = resets.long().cumsum(dim=1)  # (B, T)
+        remembered = _filled(age, memory).long() - 1  # (B, M)
+        queries = _query_blocks(episode[..., None], memory)  # (B, blocks, C, 1)
+        keys = _key_blocks(torch.cat([remembered, episode], dim=1)[..., None], length, memory)  # (B, blocks, M + C, 1)
+        last = episode[:, -1:]  # (B, 1)
         age = (age * (last[:, 0] == 0) + (episode == last).sum(dim=1)).clamp(max=memory)
         return (queries == keys.mT).unsqueeze(1), age
 
@@ -145,11 +145,11 @@ class _Layer(nn.Module):
     ) -> tuple[Tensor, Tensor, Tensor]:
         """One layer: x (B, T, D), the memory's keys and values -> new x, keys, values."""
         packed = self.queries_keys_values(self.attention_norm(x)).reshape(*x.shape[:2], 3, self.heads, -1)
-        query, key, value = packed.permute(2, 0, 3, 1, 4)
-        keys = torch.cat([keys, key.to(keys.dtype)], dim=2)
+        query, key, value = packed.permute(2, 0, 3, 1, 4)  # (B, heads, T, d) each
+        keys = torch.cat([keys, key.to(keys.dtype)], dim=2)  # (B, heads, M + T, d)
         values = torch.cat([values, value.to(values.dtype)], dim=2)
-        attended = self._attend(query, keys, values, mask, position, u, v)
-        x = x + self.out(attended.transpose(1, 2).flatten(2))
+        attended = self._attend(query, keys, values, mask, position, u, v)  # (B, heads, T, d)
+        x = x + self.out(attended.transpose(1, 2).flatten(2))  # (B, T, D)
         return x + self.ff(x), self._recent(keys), self._recent(values)
 
     def _attend(
@@ -162,12 +162,12 @@ class _Layer(nn.Module):
         """
         length, scale = query.shape[2], 1 / math.sqrt(query.shape[-1])
         # three operands: einsum takes the cheaper order, W_r R^T first for sequences and (q + v) W_r first for steps
-        weight = self.positions.weight.view(self.heads, -1, position.shape[-1])
+        weight = self.positions.weight.view(self.heads, -1, position.shape[-1])  # (heads, d, D)
         distance = torch.einsum("bhtd,hde,me->bhtm", (query + v[:, None]) * scale, weight, position)
-        bias = _skew(_query_blocks(distance, self.memory))
-        query = _query_blocks((query + u[:, None]) * scale, self.memory)
-        keys, values = (_key_blocks(tensor, length, self.memory) for tensor in (keys, values))
-        scores = query @ keys.mT  # the largest tensor here: the rest is done in place
+        bias = _skew(_query_blocks(distance, self.memory))  # (B, heads, blocks, C, M + C)
+        query = _query_blocks((query + u[:, None]) * scale, self.memory)  # (B, heads, blocks, C, d)
+        keys, values = (_key_blocks(x, length, self.memory) for x in (keys, values))  # (B, heads, blocks, M + C, d)
+        scores = query @ keys.mT  # (B, heads, blocks, C, M + C): the largest tensor here, the rest is done in place
         scores = scores.add_(bias).masked_fill_(~mask, -math.inf)
         return (scores.softmax(dim=-1) @ values.to(scores.dtype)).flatten(2, 3)[:, :, :length]
 

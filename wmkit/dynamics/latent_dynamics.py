@@ -163,8 +163,9 @@ class LatentDynamics(Dynamics):
         backbone_state, z = state["backbone"], state["z"]
         hs, zs = [], []
         for t in range(action.shape[1]):
-            h, backbone_state = self.backbone.step(self.input(torch.cat([z, action[:, t]], -1)), backbone_state)
-            z = self.latent.sample(self.prior(h), None if noise is None else noise[:, t]).to(z.dtype)
+            g = self.input(torch.cat([z, action[:, t]], -1))
+            h, backbone_state = self.backbone.step(g, backbone_state)  # (B, D)
+            z = self.latent.sample(self.prior(h), None if noise is None else noise[:, t]).to(z.dtype)  # (B, S)
             hs.append(h)
             zs.append(z)
         return torch.stack(hs, 1), torch.stack(zs, 1), {**state, "backbone": backbone_state, "z": z}

@@ -135,7 +135,7 @@ class GaussianLatent(Latent):
 
 
 def _log(p: Tensor) -> Tensor:
-    """Ln p, finite at 0: without unimix a softmax can underflow, and 0 ln 0 is 0, not NaN."""
+    """The logarithm of p, finite at 0: without unimix a softmax can underflow, and 0 ln 0 is 0, not NaN."""
     return p.clamp(min=torch.finfo(p.dtype).tiny).log()
 
 

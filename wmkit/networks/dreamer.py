@@ -9,6 +9,7 @@ import itertools
 import math
 
 import torch
+from einops import rearrange
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -64,10 +65,10 @@ class ImageEncoder(FrameEncoder):
 
     def forward(self, image: Tensor) -> Tensor:
         """The embedding of every image; pixels enter as x - 0.5."""
-        flat = image.reshape(-1, *self.image_shape)
+        flat = image.reshape(-1, *self.image_shape)  # (N, C, H, W)
         x = to_unit(flat, next(self.stages.parameters()).dtype) - 0.5
-        x = self.stages(x.contiguous(memory_format=torch.channels_last))
-        return x.permute(0, 2, 3, 1).reshape(*image.shape[:-3], self.embed_dim)
+        x = self.stages(x.contiguous(memory_format=torch.channels_last))  # (N, depth << stages - 1, side, side)
+        return rearrange(x, "n c h w -> n (h w c)").reshape(*image.shape[:-3], self.embed_dim)
 
 
 class ImageDecoder(FrameDecoder):
@@ -103,8 +104,8 @@ class ImageDecoder(FrameDecoder):
 
     def forward(self, features: Tensor) -> Tensor:
         """The mean image of every feature vector."""
-        x = self.project(features).reshape(-1, self.side, self.side, self.first_width).permute(0, 3, 1, 2)
-        return self.output(self.stages(x)).reshape(*features.shape[:-1], *self.image_shape)
+        x = rearrange(self.project(features), "... (h w c) -> (...) c h w", h=self.side, w=self.side)
+        return self.output(self.stages(x)).reshape(*features.shape[:-1], *self.image_shape)  # (..., C, H, W)
 
 
 def _channels_last(stages: nn.Sequential) -> None:

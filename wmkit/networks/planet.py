@@ -50,8 +50,8 @@ class PlanetEncoder(FrameEncoder):
 
     def forward(self, image: Tensor) -> Tensor:
         """The embedding of every image."""
-        flat = image.reshape(-1, *self.image_shape)
-        x = self.stages(to_unit(flat, next(self.stages.parameters()).dtype))
+        flat = image.reshape(-1, *self.image_shape)  # (N, C, H, W)
+        x = self.stages(to_unit(flat, next(self.stages.parameters()).dtype))  # (N, depth << stages - 1, 2, 2)
         return x.reshape(*image.shape[:-3], self.embed_dim)
 
 
@@ -78,5 +78,5 @@ class PlanetDecoder(FrameDecoder):
 
     def forward(self, features: Tensor) -> Tensor:
         """The mean image of every feature vector."""
-        x = self.project(features).reshape(-1, self.project.out_features, 1, 1)
-        return self.output(self.stages(x)).reshape(*features.shape[:-1], *self.image_shape)
+        x = self.project(features).reshape(-1, self.project.out_features, 1, 1)  # (N, code, 1, 1)
+        return self.output(self.stages(x)).reshape(*features.shape[:-1], *self.image_shape)  # (..., C, H, W)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from wmkit_envs.grid.tiles import AGENT, COLORS, KEY, LOCKED, MAX_TILE, MIN_TILE, NUM_TILES, OPEN, SQUARE, WALL
+from wmkit_envs.grid.scene import AGENT, COLORS, KEY, LOCKED, MAX_TILE, MIN_TILE, NUM_TILES, OPEN, SQUARE, WALL
 from wmkit_envs.world import check_integer
 
 if TYPE_CHECKING:

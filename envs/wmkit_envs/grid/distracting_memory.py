@@ -24,9 +24,19 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from wmkit_envs.grid.actions import FORWARD, TURN_LEFT, TURN_RIGHT
-from wmkit_envs.grid.scene import GridScene, walled
-from wmkit_envs.grid.tiles import DOWN, EMPTY, RIGHT, SQUARE, UP, WALL, check_colors, color_number
+from wmkit_envs.grid.scene import (
+    EMPTY,
+    FORWARD,
+    RIGHT,
+    SQUARE,
+    TURN_LEFT,
+    TURN_RIGHT,
+    WALL,
+    GridScene,
+    check_colors,
+    color_number,
+    walled,
+)
 from wmkit_envs.grid.world import GridWorld
 from wmkit_envs.world import Arrays, EpisodeSeed, check_integer
 
@@ -85,7 +95,7 @@ class DistractingMemory(GridWorld):
         return 2 * self.width - 1
 
     def begin(self, seed: EpisodeSeed) -> GridScene:
-        """The map of width W and height 9; `facts` of `wmkit_envs.grid.world`."""
+        """The map, W cells wide and 9 high, and what is true of the episode."""
         rng = seed.streams()[0]
         upper, lower = rng.permutation([color_number(name) for name in self.target_colors])[:2]
         answer = int(rng.integers(2))
@@ -93,7 +103,10 @@ class DistractingMemory(GridWorld):
         cells = self._rooms()
         cells[TARGET_ROWS, self.width - 2] = SQUARE + upper, SQUARE + lower
         cells[sample[1], sample[0]] = SQUARE + (upper, lower)[answer]
-        self._distract(cells, rng)
+        hall = cells[HALL, 4 : self.width - self.last_distractor + 1]
+        palette = np.array([color_number(name) for name in self.distractor_colors])
+        squares = SQUARE + palette[rng.integers(len(palette), size=len(hall))]
+        hall[:] = np.where(rng.random(len(hall)) < self.distractor_rate, squares, EMPTY)
         exits = ((self.width - 2, EXIT_ROWS[answer]), (self.width - 2, EXIT_ROWS[1 - answer]))
         facts: Arrays = {
             "target_colors": np.array([upper, lower], np.uint8),
@@ -107,7 +120,10 @@ class DistractingMemory(GridWorld):
     def script(self, seed: EpisodeSeed) -> NDArray[np.int64]:
         """To the hall's end, to the room, back to the start (2W - 2 actions); to the end, up or down (W/2 + 1)."""
         up = bool(seed.streams()[2].integers(2))
-        return np.array(script(self.width, UP if up else DOWN), np.int64)
+        start, end = self.width // 2 - 1, self.width - 2
+        to_the_end, to_the_room, to_the_start = ([FORWARD] * steps for steps in (end - start, end - 1, start - 1))
+        context = [*to_the_end, TURN_RIGHT, TURN_RIGHT, *to_the_room, TURN_LEFT, TURN_LEFT, *to_the_start]
+        return np.array([*context, *to_the_end, TURN_LEFT if up else TURN_RIGHT, FORWARD], np.int64)
 
     def step_truth(self, watched: NDArray[np.uint8], keys: NDArray[np.uint8]) -> Arrays:
         """Nothing changes but the pose."""
@@ -123,17 +139,3 @@ class DistractingMemory(GridWorld):
         cells[1:-1, width - 3] = WALL
         cells[HALL, width - 3] = EMPTY
         return cells
-
-    def _distract(self, cells: NDArray[np.uint8], rng: np.random.Generator) -> None:
-        hall = cells[HALL, 4 : self.width - self.last_distractor + 1]
-        colors = np.array([color_number(name) for name in self.distractor_colors])
-        squares = SQUARE + colors[rng.integers(len(colors), size=len(hall))]
-        hall[:] = np.where(rng.random(len(hall)) < self.distractor_rate, squares, EMPTY)
-
-
-def script(width: int, turn: int) -> list[int]:
-    """Actions of a whole episode; `turn` is the heading, up or down, at the end of the hall."""
-    start, end = width // 2 - 1, width - 2
-    to_the_end = [FORWARD] * (end - start)
-    context = [*to_the_end, *[TURN_RIGHT] * 2, *[FORWARD] * (end - 1), *[TURN_LEFT] * 2, *[FORWARD] * (start - 1)]
-    return [*context, *to_the_end, TURN_LEFT if turn == UP else TURN_RIGHT, FORWARD]

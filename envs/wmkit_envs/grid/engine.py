@@ -9,15 +9,29 @@ episode is over when the agent enters one of its two exits: reward 1 in the firs
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from wmkit_envs.compiled import compiled
-from wmkit_envs.grid.actions import FORWARD, PICK_UP, TOGGLE, TURN_LEFT, TURN_RIGHT
-from wmkit_envs.grid.scene import GridScene
-from wmkit_envs.grid.tiles import AGENT, EMPTY, KEY, LOCKED, NUM_COLORS, OPEN, SQUARE, VIEW, WALL
+from wmkit_envs.grid.scene import (
+    AGENT,
+    EMPTY,
+    FORWARD,
+    KEY,
+    LOCKED,
+    NUM_COLORS,
+    OPEN,
+    PICK_UP,
+    SQUARE,
+    TOGGLE,
+    TURN_LEFT,
+    TURN_RIGHT,
+    VIEW,
+    WALL,
+    GridScene,
+)
 
 MARGIN = VIEW // 2
 """Cells of wall around the map: what lies outside looks like one."""
@@ -70,24 +84,18 @@ def begin(scenes: Sequence[GridScene]) -> State:
 
 def play(scenes: Sequence[GridScene], actions: NDArray[np.int64]) -> Record:
     """Take the actions (B, T - 1) in the scenes, whose watched cells are the same."""
-    state, (batch, steps) = begin(scenes), actions.shape
-    cells = np.array(scenes[0].watched, np.int64).reshape(-1, 2)
-    record = empty_record(batch, steps + 1, len(cells))
-    _play(state, np.ascontiguousarray(actions), cells, record)
+    watched = np.array(scenes[0].watched, np.int64).reshape(-1, 2)  # (K, 2)
+    lead = actions.shape[0], actions.shape[1] + 1  # (B, T)
+    record = Record(
+        tiles=np.empty((*lead, VIEW, VIEW), np.uint8),
+        pose=np.empty((*lead, 3), np.int64),
+        reward=np.empty(lead, np.float32),
+        terminal=np.empty(lead, np.bool_),
+        watched=np.empty((*lead, len(watched)), np.uint8),
+        keys=np.empty((*lead, NUM_COLORS), np.uint8),
+    )
+    _play(begin(scenes), np.ascontiguousarray(actions), watched, record)
     return record
-
-
-def empty_record(batch: int, length: int, watched: int) -> Record:
-    """Room for `length` observations of `batch` episodes."""
-    shapes: dict[str, tuple[tuple[int, ...], Any]] = {
-        "tiles": ((VIEW, VIEW), np.uint8),
-        "pose": ((3,), np.int64),
-        "reward": ((), np.float32),
-        "terminal": ((), np.bool_),
-        "watched": ((watched,), np.uint8),
-        "keys": ((NUM_COLORS,), np.uint8),
-    }
-    return Record(**{key: np.empty((batch, length, *shape), dtype) for key, (shape, dtype) in shapes.items()})
 
 
 @compiled
@@ -151,6 +159,7 @@ def look_all(state: State, views: NDArray[np.uint8]) -> None:
 
 @compiled
 def _play(state: State, actions: NDArray[np.int64], watched: NDArray[np.int64], record: Record) -> None:
+    """Take the actions (B, T - 1), and write what there is at every observation, the first one too, to `record`."""
     for row in range(actions.shape[0]):
         for time in range(actions.shape[1] + 1):
             record.reward[row, time] = advance(state, row, actions[row, time - 1]) if time else 0.0

@@ -16,7 +16,7 @@ from minigrid.core.world_object import Door, Key, Wall, WorldObj
 from minigrid.minigrid_env import MiniGridEnv
 from numpy.typing import NDArray
 
-from wmkit_envs.grid.tiles import COLOR_NAMES, EMPTY, KEY, LOCKED, NUM_COLORS, OPEN, SQUARE, VIEW, WALL
+from wmkit_envs.grid.scene import COLOR_NAMES, EMPTY, KEY, LOCKED, NUM_COLORS, OPEN, SQUARE, VIEW, WALL
 from wmkit_envs.grid.world import GridWorld, info_facts, pose_truth
 from wmkit_envs.world import METADATA, EpisodeSeed, check_render_mode, checked_options, next_seed
 

@@ -24,19 +24,26 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from wmkit_envs.grid.actions import DONE, FORWARD, NUM_ACTIONS, PICK_UP, TOGGLE, TURN_LEFT, TURN_RIGHT
-from wmkit_envs.grid.scene import GridScene, walled
-from wmkit_envs.grid.tiles import (
+from wmkit_envs.grid.scene import (
+    DONE,
     DOWN,
     EMPTY,
+    FORWARD,
     KEY,
     LEFT,
     LOCKED,
+    NUM_ACTIONS,
     OPEN,
+    PICK_UP,
     RIGHT,
+    TOGGLE,
+    TURN_LEFT,
+    TURN_RIGHT,
     UP,
+    GridScene,
     check_colors,
     color_number,
+    walled,
 )
 from wmkit_envs.grid.world import GridWorld
 from wmkit_envs.world import Arrays, EpisodeSeed, check_integer
@@ -111,7 +118,7 @@ class MultiDoorsKeys(GridWorld):
         return [(4 * i + 2, self._corridor - 2) for i in range(self.keys)]
 
     def begin(self, seed: EpisodeSeed) -> GridScene:
-        """The map; `facts` of `wmkit_envs.grid.world`."""
+        """The map, and what is true of the episode."""
         rng = seed.streams()[0]
         palette = np.array([color_number(name) for name in self.colors])
         colors = palette[rng.integers(len(palette), size=self.keys)]

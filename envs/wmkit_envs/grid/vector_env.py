@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from wmkit_envs.grid import engine
 from wmkit_envs.grid.atlas import render_tiles
-from wmkit_envs.grid.tiles import VIEW
+from wmkit_envs.grid.scene import VIEW
 from wmkit_envs.grid.world import GridWorld, info_facts, pose_truth
 from wmkit_envs.world import Arrays, EpisodeSeed, check_integer, checked_options, next_seed
 
@@ -81,7 +81,15 @@ class GridVectorEnv(VectorEnv[Images, NDArray[np.int64], NDArray[Any]]):
 
     def step(self, actions: NDArray[np.int64]) -> tuple[Images, NDArray[np.float64], Rows, Rows, dict[str, Any]]:
         """One step of every row: images (B, H, W, 3), rewards, terminated, truncated (B,), info."""
-        restarted = self._begin_step(actions)
+        if not self._seeds:
+            raise ValueError("call reset() before step()")
+        whole = np.asarray(actions).dtype.kind in "iu"
+        if not whole or not self.action_space.contains(np.asarray(actions, np.int64)):
+            raise ValueError(f"actions: expected {self.num_envs} of 0..{self.world.action_dim - 1}, got {actions}")
+        if self._mode == AutoresetMode.DISABLED and self._ended.any():
+            raise ValueError(f"rows {np.flatnonzero(self._ended).tolist()} have ended: reset them with a reset_mask")
+        restarted = self._ended & (self._mode == AutoresetMode.NEXT_STEP)
+        self._restart(restarted, [None] * self.num_envs, {})
         rewards = np.empty(self.num_envs)
         engine.advance_all(self._state, np.asarray(actions, np.int64), ~restarted, rewards)
         self._steps += ~restarted
@@ -94,19 +102,6 @@ class GridVectorEnv(VectorEnv[Images, NDArray[np.int64], NDArray[Any]]):
     @property
     def _all(self) -> Rows:
         return np.ones(self.num_envs, np.bool_)
-
-    def _begin_step(self, actions: NDArray[np.int64]) -> Rows:
-        """Check the call; restart the rows whose turn it is, and return them."""
-        if not self._seeds:
-            raise ValueError("call reset() before step()")
-        whole = np.asarray(actions).dtype.kind in "iu"
-        if not whole or not self.action_space.contains(np.asarray(actions, np.int64)):
-            raise ValueError(f"actions: expected {self.num_envs} of 0..{self.world.action_dim - 1}, got {actions}")
-        if self._mode == AutoresetMode.DISABLED and self._ended.any():
-            raise ValueError(f"rows {np.flatnonzero(self._ended).tolist()} have ended: reset them with a reset_mask")
-        restarted = self._ended & (self._mode == AutoresetMode.NEXT_STEP)
-        self._restart(restarted, [None] * self.num_envs, {})
-        return restarted
 
     def _end_and_restart(
         self, rewards: NDArray[np.float64], terminated: Rows, truncated: Rows
@@ -123,8 +118,13 @@ class GridVectorEnv(VectorEnv[Images, NDArray[np.int64], NDArray[Any]]):
         return self._look(), rewards, terminated, truncated, info
 
     def _restart(self, rows: Rows, seeds: Sequence[int | None], options: dict[str, Any]) -> None:
+        """Begin the next episodes of `rows`, in place of the rows' old ones."""
         if rows.any():
-            self._seeds = self._next_seeds(rows, seeds, options)
+            last: Sequence[EpisodeSeed | None] = self._seeds or [None] * self.num_envs
+            self._seeds = [
+                next_seed(old, seed, options, self.np_random) if chosen or old is None else old
+                for old, seed, chosen in zip(last, seeds, rows, strict=True)
+            ]
         state: tuple[NDArray[Any], ...] = self._state
         for row in np.flatnonzero(rows):
             scene = self.world.begin(self._seeds[row])
@@ -136,14 +136,8 @@ class GridVectorEnv(VectorEnv[Images, NDArray[np.int64], NDArray[Any]]):
         self._steps[rows] = 0
         self._ended[rows] = False
 
-    def _next_seeds(self, rows: Rows, seeds: Sequence[int | None], options: dict[str, Any]) -> list[EpisodeSeed]:
-        last: Sequence[EpisodeSeed | None] = self._seeds or [None] * self.num_envs
-        return [
-            next_seed(old, seed, options, self.np_random) if chosen or old is None else old
-            for old, seed, chosen in zip(last, seeds, rows, strict=True)
-        ]
-
     def _checked_seeds(self, seed: int | Sequence[int | None] | None) -> Sequence[int | None]:
+        """One seed, or none, per row."""
         if seed is None:
             return [None] * self.num_envs
         if isinstance(seed, int | np.integer):
@@ -171,6 +165,7 @@ class GridVectorEnv(VectorEnv[Images, NDArray[np.int64], NDArray[Any]]):
         return mask
 
     def _look(self) -> Images:
+        """What is seen in every row, (B, H, W, 3)."""
         tiles = np.empty((self.num_envs, VIEW, VIEW), np.uint8)
         engine.look_all(self._state, tiles)
         return render_tiles(tiles, self.world.atlas)

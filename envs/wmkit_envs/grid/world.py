@@ -5,17 +5,13 @@ from __future__ import annotations
 import abc
 import dataclasses
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from wmkit_envs.grid.actions import NUM_ACTIONS
-from wmkit_envs.grid.tiles import MAX_TILE, MIN_TILE, VIEW
+from wmkit_envs.grid.scene import MAX_TILE, MIN_TILE, NUM_ACTIONS, VIEW, GridScene
 from wmkit_envs.world import Arrays, Episode, EpisodeSeed, World, check_integer
-
-if TYPE_CHECKING:
-    from wmkit_envs.grid.scene import GridScene
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -1,1 +1,1 @@
-"""Mazes and rooms in 3D: scenes, walkers, policies, ground truth and the ray caster."""
+"""Mazes and rooms in 3D: scenes and who walks in them, ground truth, and the ray caster."""

@@ -8,8 +8,7 @@ import gymnasium
 import numpy as np
 from numpy.typing import NDArray
 
-from wmkit_envs.maze3d.observation import constant_truth, images, step_truth
-from wmkit_envs.maze3d.simulation import Simulation
+from wmkit_envs.maze3d.simulation import Simulation, constant_truth, images, step_truth
 from wmkit_envs.maze3d.worlds import RayWorld
 from wmkit_envs.world import METADATA, EpisodeSeed, check_render_mode, checked_options, next_seed
 
@@ -21,7 +20,7 @@ class RayEnv(gymnasium.Env[Image, np.int64]):
 
     `reset(seed=s)` begins the episode that `world.generate(seed=s)` makes; `options={"split": "test", "index": 7}`
     picks another of that seed. A `reset()` without a seed goes on to the next index. `info` holds the ground truth of
-    `wmkit_envs.maze3d.observation`. Episodes never terminate and are truncated at the world's length.
+    `wmkit_envs.maze3d.simulation`. Episodes never terminate and are truncated at the world's length.
 
     `settings` are other ones of the world, such as `image_size=128`. Raises `ValueError` for settings that make no
     world, an unknown split, option or render mode, and a negative seed.

@@ -1,4 +1,4 @@
-"""How the walker moves: a first-order lag fitted to the published motion of Memory Maze's rolling ball, and walls.
+"""How the walker moves and steers: a first-order lag fitted to the published motion of Memory Maze's rolling ball.
 
 Per step (0.25 s) a commanded speed u moves the walker by
 
@@ -7,6 +7,8 @@ Per step (0.25 s) a commanded speed u moves the walker by
 where s is the lagging speed, c how much of the old speed a step still shows and r how much of it is left afterwards.
 From rest that gives d_k = u (1 - c r^(k-1)): 0.111, 0.219, 0.243, 0.248 -> 0.250 cells. Turning forgets within one step
 (r = 0): 14.1 degrees, then 18.4 per step, and 2.9 more in the step after release.
+
+Every script steers by the 10-degree rule of the S4WM collectors: turn in place until the waypoint is ahead, then walk.
 """
 
 from __future__ import annotations
@@ -28,9 +30,13 @@ FORWARD_LAG, FORWARD_KEPT = 0.556, 0.224
 TURN_LAG, TURN_RELEASE_LAG = 1 - 14.1 / 18.4, 2.9 / 18.4
 RADIUS = 0.2
 """Half the side of the square that must not overlap a wall, in cells."""
+TOLERANCE = math.radians(10)
+"""Of the 10-degree rule."""
 
 _FORWARD_COMMAND = (0, 1, 0, 0, 1, 1)
 _TURN_COMMAND = (0, 0, 1, -1, 1, -1)
+_GAP = 1e-9
+"""Keeps a walker that touches a wall strictly outside of it, whatever the rounding."""
 
 
 class Walker:
@@ -49,20 +55,13 @@ class Walker:
 
     def step(self, action: int) -> None:
         """Move by one step of 0.25 s under one of the six actions; straight along the heading at mid-step."""
-        turn = self._turn(TURN_SPEED * _TURN_COMMAND[action])
-        self._advance(FORWARD_SPEED * _FORWARD_COMMAND[action], self.heading + turn / 2)
+        spin, speed = TURN_SPEED * _TURN_COMMAND[action], FORWARD_SPEED * _FORWARD_COMMAND[action]
+        turn = spin + (TURN_LAG if spin else TURN_RELEASE_LAG) * (self._spin - spin)
+        distance = speed + FORWARD_LAG * (self._speed - speed)
+        self._spin, self._speed = spin, speed + FORWARD_KEPT * (self._speed - speed)
+        direction = self.heading + turn / 2
+        self._slide(distance * math.cos(direction), distance * math.sin(direction))
         self.heading = math.remainder(self.heading + turn, 2 * math.pi)
-
-    def _turn(self, command: float) -> float:
-        lag = TURN_LAG if command else TURN_RELEASE_LAG
-        turn = command + lag * (self._spin - command)
-        self._spin = command
-        return turn
-
-    def _advance(self, command: float, direction: float) -> None:
-        intended = command + FORWARD_LAG * (self._speed - command)
-        self._speed = command + FORWARD_KEPT * (self._speed - command)
-        self._slide(intended * math.cos(direction), intended * math.sin(direction))
 
     def _slide(self, dx: float, dy: float) -> None:
         """Move along x, then along y; a blocked component ends at the wall."""
@@ -84,8 +83,12 @@ class Walker:
         return 0 <= row < len(self._free) and 0 <= column < len(self._free[0]) and self._free[row][column]
 
 
-_GAP = 1e-9
-"""Keeps a walker that touches a wall strictly outside of it, whatever the rounding."""
+def towards(pose: Pose, x: float, y: float) -> int:
+    """The action of the 10-degree rule for the waypoint (x, y)."""
+    angle = math.remainder(math.atan2(y - pose.y, x - pose.x) - pose.heading, 2 * math.pi)  # positive to the left
+    if abs(angle) < TOLERANCE:
+        return FORWARD
+    return LEFT if angle > 0 else RIGHT
 
 
 def _at_wall(position: float, step: float) -> float:

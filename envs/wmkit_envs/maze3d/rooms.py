@@ -14,8 +14,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from wmkit_envs.maze3d.kinematics import FORWARD, LEFT, RIGHT
-from wmkit_envs.maze3d.policies import towards
+from wmkit_envs.maze3d.kinematics import FORWARD, LEFT, RIGHT, towards
 from wmkit_envs.maze3d.scene import Pose, Scene, dress_walls
 from wmkit_envs.maze3d.simulation import Simulation
 
@@ -63,6 +62,8 @@ def walk_two_rooms(begin: Callable[[], Simulation], rng: np.random.Generator) ->
 
 
 class _Script:
+    """One try at the walk; raises `ScriptFailed` where it must be drawn again."""
+
     def __init__(self, simulation: Simulation, rng: np.random.Generator) -> None:
         self._simulation = simulation
         self._rng = rng
@@ -102,6 +103,7 @@ class _Script:
             turning = not turning
 
     def _near_sides(self) -> list[str]:
+        """Of the room that the walker is in."""
         return near_sides(self._simulation.pose, ROOMS[self._room()])
 
     def _turn_burst(self, until: int) -> None:
@@ -142,6 +144,7 @@ class _Script:
             raise ScriptFailed
 
     def _face(self, x: float, y: float) -> None:
+        """Turn in place until the waypoint is ahead, at most 15 times."""
         for _ in range(MAX_TURNS):
             action = towards(self._simulation.pose, x, y)
             if action == FORWARD:

@@ -1,4 +1,7 @@
-"""One episode in motion, without images: the walker, the current target, and the record of where they have been."""
+"""One episode in motion: the walker and the current target, the record of where they have been, and what is seen there.
+
+Names and conventions of the ground truth are those of Memory Maze's ExtraObs and its public data set.
+"""
 
 from __future__ import annotations
 
@@ -9,10 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wmkit_envs.maze3d.kinematics import NUM_ACTIONS, RADIUS, Walker
+from wmkit_envs.maze3d.raycast import render
 from wmkit_envs.maze3d.scene import Pose, Scene
 
 TOUCH_DISTANCE = 0.3 + RADIUS
 """Centre to centre, in cells: the object's radius and the walker's."""
+BORDER_BRIGHTNESS = 0.7
+"""The image's border has this share of the current target's colour."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,7 +28,7 @@ class Trajectory:
     actions: NDArray[np.int64]
     """(T,) the action that led to each observation; -1 at the first."""
     poses: NDArray[np.float64]
-    """(T, 3)"""
+    """(T, 3) x, y, heading."""
     rewards: NDArray[np.float32]
     """(T,) received with each observation; 0 at the first."""
     goals: NDArray[np.int64] | None
@@ -64,7 +70,11 @@ class Simulation:
         if not 0 <= action < NUM_ACTIONS:
             raise ValueError(f"action: expected 0..{NUM_ACTIONS - 1}, got {action}")
         self._walker.step(action)
-        reward = self._collect()
+        reward = 0.0
+        if self._goal_rng is not None and self.goal is not None and self._touches(self.goal):
+            reward = 1.0
+            others = [index for index in range(len(self._objects)) if not self._touches(index)]
+            self.goal = int(self._goal_rng.choice(others))
         self._actions.append(action)
         self._rewards.append(reward)
         self._poses.append(self._walker.pose)
@@ -85,14 +95,44 @@ class Simulation:
             np.array(self._actions[-1:]), np.array([self.pose]), np.array(self._rewards[-1:], np.float32), goals
         )
 
-    def _collect(self) -> float:
-        """Reward for touching the current target, which then changes."""
-        if self._goal_rng is None or self.goal is None or not self._touches(self.goal):
-            return 0.0
-        others = [index for index in range(len(self._objects)) if not self._touches(index)]
-        self.goal = int(self._goal_rng.choice(others))
-        return 1.0
-
     def _touches(self, index: int) -> bool:
         x, y = self._objects[index]
         return math.hypot(x - self._walker.x, y - self._walker.y) < TOUCH_DISTANCE
+
+
+def images(scene: Scene, trajectory: Trajectory, size: tuple[int, int]) -> NDArray[np.uint8]:
+    """(T, H, W, 3) uint8; where there is a current target, in a border of its colour, 2 pixels wide per 64."""
+    images = render(scene, trajectory.poses, size)
+    if trajectory.goals is not None:
+        borders = np.rint(255 * BORDER_BRIGHTNESS * scene.colors).astype(np.uint8)[trajectory.goals]  # (T, 3)
+        width = max(1, round(2 * size[0] / 64))
+        for edge in (slice(None, width), slice(-width, None)):
+            images[:, edge] = borders[:, None, None]
+            images[:, width:-width, edge] = borders[:, None, None]
+    return images
+
+
+def constant_truth(scene: Scene) -> dict[str, NDArray[np.generic]]:
+    """What holds for the whole episode: `maze_layout` (h, w), 1 free, row 0 at the bottom; `targets_pos` (k, 2)."""
+    return {"maze_layout": scene.layout, "targets_pos": scene.objects.astype(np.float32)}
+
+
+def step_truth(scene: Scene, trajectory: Trajectory) -> dict[str, NDArray[np.generic]]:
+    """What changes, leading axis T.
+
+    `agent_pos` (T, 2) in cells, `agent_dir` (T, 2) unit vector, `targets_vec` (T, k, 2) from the agent in its own frame
+    as [right, forward]; with a current target also `target_pos`, `target_vec` (T, 2), `target_color` (T, 3) in [0, 1].
+    """
+    position, heading = trajectory.poses[:, :2], trajectory.poses[:, 2]
+    direction = np.stack([np.cos(heading), np.sin(heading)], axis=1)  # (T, 2)
+    forward = direction[:, None]  # (T, 1, 2)
+    right = np.stack([forward[..., 1], -forward[..., 0]], axis=-1)
+    offsets = scene.objects - position[:, None]  # (T, k, 2)
+    vectors = np.stack([(offsets * right).sum(-1), (offsets * forward).sum(-1)], axis=-1)
+    truth = {"agent_pos": position, "agent_dir": direction, "targets_vec": vectors}
+    if trajectory.goals is not None:
+        rows = np.arange(len(position))
+        truth["target_pos"] = scene.objects[trajectory.goals]
+        truth["target_vec"] = vectors[rows, trajectory.goals]
+        truth["target_color"] = scene.colors[trajectory.goals]
+    return {key: value.astype(np.float32) for key, value in truth.items()}

@@ -6,7 +6,6 @@ A texture is sampled at `TEXELS` samples per cell. Every texture comes in `LEVEL
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
 
 import numpy as np
@@ -42,12 +41,15 @@ SKY_TONES = ((96, 150, 214), (206, 222, 236))
 
 def wall_textures() -> NDArray[np.uint8]:
     """All wall textures, (8, LEVELS, TEXELS * WALL_HEIGHT, TEXELS, 3): style, blur, up the wall, along the wall."""
-    return _all_walls().copy()
+    along, up = np.meshgrid(_centres(1.0), _centres(WALL_HEIGHT))
+    images = [_tint(_PATTERNS[name](along, up), dark, light) for name, dark, light in WALL_TONES]
+    return np.stack([_blur_levels(image) for image in images])
 
 
 def floor_textures() -> NDArray[np.uint8]:
     """All floor textures, (2, LEVELS, TEXELS, TEXELS, 3): kind (corridor, room), blur, y, x within the cell."""
-    return _all_floors().copy()
+    x, y = np.meshgrid(_centres(1.0), _centres(1.0))
+    return np.stack([_blur_levels(_tint(_tiles(x, y), dark, light)) for dark, light in FLOOR_TONES])
 
 
 def sky_rows(height: int, slopes: NDArray[np.float64]) -> NDArray[np.uint8]:
@@ -57,20 +59,8 @@ def sky_rows(height: int, slopes: NDArray[np.float64]) -> NDArray[np.uint8]:
     return np.rint(low + (high - low) * elevation).astype(np.uint8)
 
 
-@functools.cache
-def _all_walls() -> NDArray[np.uint8]:
-    along, up = np.meshgrid(_centres(1.0), _centres(WALL_HEIGHT))
-    images = [_tint(_PATTERNS[name](along, up), dark, light) for name, dark, light in WALL_TONES]
-    return np.stack([_blur_levels(image) for image in images])
-
-
-@functools.cache
-def _all_floors() -> NDArray[np.uint8]:
-    x, y = np.meshgrid(_centres(1.0), _centres(1.0))
-    return np.stack([_blur_levels(_tint(_tiles(x, y), dark, light)) for dark, light in FLOOR_TONES])
-
-
 def _centres(extent: float) -> NDArray[np.float64]:
+    """Centres of the texels along `extent` cells."""
     return (np.arange(round(TEXELS * extent)) + 0.5) / TEXELS
 
 
@@ -81,17 +71,16 @@ def _tint(mask: Mask, dark: tuple[int, int, int], light: tuple[int, int, int]) -
 
 
 def _blur_levels(image: NDArray[np.float64]) -> NDArray[np.uint8]:
-    """The image at every blur level, (LEVELS, H, W, 3)."""
-    return np.stack([np.rint(_box_blur(image, 2**level)) for level in range(LEVELS)]).astype(np.uint8)
-
-
-def _box_blur(image: NDArray[np.float64], width: int) -> NDArray[np.float64]:
-    """Mean over a box of `width` texels (at most the image), wrapping around at the borders."""
-    for axis in (0, 1):
-        reach = min(width, image.shape[axis])
-        shifts = range(-(reach // 2), reach - reach // 2)
-        image = np.mean([np.roll(image, shift, axis) for shift in shifts], axis=0)
-    return image
+    """The image at every blur level, (LEVELS, H, W, 3): means over boxes, wrapping around at the borders."""
+    levels = []
+    for level in range(LEVELS):
+        blurred = image
+        for axis in (0, 1):
+            width = min(2**level, image.shape[axis])
+            shifts = range(-(width // 2), width - width // 2)
+            blurred = np.mean([np.roll(blurred, shift, axis) for shift in shifts], axis=0)
+        levels.append(np.rint(blurred).astype(np.uint8))
+    return np.stack(levels)
 
 
 def _soft(distance: Mask, edge: float = 0.03) -> Mask:

@@ -1,6 +1,6 @@
 """The ray-cast worlds: their settings, how long their episodes are, and how one is made from (seed, split, index).
 
-Importing this module is cheap: the ray caster, the maze generator and the policies are imported when first used.
+Importing this module is cheap: the ray caster and the maze generator are imported when first used.
 """
 
 from __future__ import annotations
@@ -57,8 +57,8 @@ class RayWorld(World):
         """The episode as the world's own policy walks it, at least `length` observations long."""
 
     def generate(self, *, seed: int, split: str = "train", index: int = 0, length: int | None = None) -> Episode:
-        """One episode, see `World.generate`, with the truth of `maze3d.observation`. No two splits share a maze."""
-        from wmkit_envs.maze3d.observation import constant_truth, images, step_truth
+        """One episode, see `World.generate`, with the truth of `maze3d.simulation`. No two splits share a maze."""
+        from wmkit_envs.maze3d.simulation import constant_truth, images, step_truth
 
         length = self.checked_length(length)
         simulation = self.walk(EpisodeSeed(seed, split, index), length)
@@ -77,7 +77,7 @@ class RayWorld(World):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class RayMaze(RayWorld):
-    """Random mazes with objects to visit, walked by the wander policy (`wmkit_envs.maze3d.policies`).
+    """Random mazes with objects to visit, walked by the wander policy (`wmkit_envs.maze3d.mazes`).
 
     An episode has 1000, 2000, 3000 or 4000 steps by the size of the maze; its first half is the context.
     """
@@ -113,7 +113,7 @@ class RayMaze(RayWorld):
 
     def walk(self, seed: EpisodeSeed, length: int) -> Simulation:
         """Wander for exactly `length` observations."""
-        from wmkit_envs.maze3d.policies import wander
+        from wmkit_envs.maze3d.mazes import wander
 
         simulation = self.begin(seed)
         wander(simulation, length, seed.streams()[2])

@@ -9,7 +9,7 @@ from minigrid.core.grid import Grid
 from minigrid.core.world_object import Door, Goal, Key, Wall, WorldObj
 
 from wmkit_envs.grid.atlas import make_atlas, render_tiles
-from wmkit_envs.grid.tiles import AGENT, COLOR_NAMES, EMPTY, KEY, LOCKED, NUM_TILES, OPEN, SQUARE, WALL, color_number
+from wmkit_envs.grid.scene import AGENT, COLOR_NAMES, EMPTY, KEY, LOCKED, NUM_TILES, OPEN, SQUARE, WALL, color_number
 
 
 def locked(color: str) -> WorldObj:

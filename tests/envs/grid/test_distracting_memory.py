@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from wmkit_envs import DistractingMemory
-from wmkit_envs.grid.tiles import EMPTY, NUM_COLORS, SQUARE, WALL
+from wmkit_envs.grid.scene import EMPTY, NUM_COLORS, SQUARE, WALL
 from wmkit_envs.world import Episode, EpisodeSeed
 
 

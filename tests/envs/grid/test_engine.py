@@ -12,11 +12,28 @@ from hypothesis import strategies as st
 
 from wmkit_envs import DistractingMemory, MultiDoorsKeys
 from wmkit_envs.grid import engine
-from wmkit_envs.grid.actions import DONE, DROP, FORWARD, NUM_ACTIONS, PICK_UP, TOGGLE, TURN_LEFT, TURN_RIGHT
 from wmkit_envs.grid.atlas import render_tiles
 from wmkit_envs.grid.env import GridEnv
-from wmkit_envs.grid.scene import GridScene, walled
-from wmkit_envs.grid.tiles import DOWN, EMPTY, KEY, LOCKED, OPEN, RIGHT, SQUARE, WALL
+from wmkit_envs.grid.scene import (
+    DONE,
+    DOWN,
+    DROP,
+    EMPTY,
+    FORWARD,
+    KEY,
+    LOCKED,
+    NUM_ACTIONS,
+    OPEN,
+    PICK_UP,
+    RIGHT,
+    SQUARE,
+    TOGGLE,
+    TURN_LEFT,
+    TURN_RIGHT,
+    WALL,
+    GridScene,
+    walled,
+)
 from wmkit_envs.grid.world import GridWorld
 from wmkit_envs.world import EpisodeSeed
 

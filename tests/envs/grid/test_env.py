@@ -13,7 +13,7 @@ from minigrid.minigrid_env import MiniGridEnv
 
 from wmkit_envs import DistractingMemory, MultiDoorsKeys
 from wmkit_envs.grid.env import GridEnv, Square, object_of, tile_of
-from wmkit_envs.grid.tiles import AGENT, NUM_TILES, SQUARE
+from wmkit_envs.grid.scene import AGENT, NUM_TILES, SQUARE
 from wmkit_envs.grid.vector_env import GridVectorEnv
 from wmkit_envs.grid.world import GridWorld
 

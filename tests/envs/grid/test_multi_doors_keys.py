@@ -4,9 +4,8 @@ import numpy as np
 import pytest
 
 from wmkit_envs import MultiDoorsKeys
-from wmkit_envs.grid.actions import DONE, FORWARD, PICK_UP, TOGGLE
 from wmkit_envs.grid.multi_doors_keys import context_walk
-from wmkit_envs.grid.tiles import KEY, LOCKED
+from wmkit_envs.grid.scene import DONE, FORWARD, KEY, LOCKED, PICK_UP, TOGGLE
 from wmkit_envs.world import EpisodeSeed
 
 PUBLISHED = [(3, 76, 174), (5, 170, 380), (7, 296, 654)]

@@ -11,7 +11,7 @@ EPISODE = """
 import sys
 import numpy as np
 from wmkit_envs import RayMaze
-from wmkit_envs.maze3d.observation import images
+from wmkit_envs.maze3d.simulation import images
 from wmkit_envs.world import EpisodeSeed
 
 world = RayMaze(image_size=8)

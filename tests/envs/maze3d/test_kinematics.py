@@ -1,4 +1,4 @@
-"""The walker's motion against the published numbers, and walls."""
+"""The walker's motion against the published numbers, walls, and the rule by which scripts steer."""
 
 import math
 
@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wmkit_envs.maze3d.kinematics import FORWARD, FORWARD_LEFT, LEFT, NOOP, NUM_ACTIONS, RADIUS, RIGHT, Walker
+from wmkit_envs.maze3d.kinematics import FORWARD, FORWARD_LEFT, LEFT, NOOP, NUM_ACTIONS, RADIUS, RIGHT, Walker, towards
 from wmkit_envs.maze3d.scene import Pose
 
 OPEN_FIELD = np.ones((20, 20), np.uint8)
@@ -84,3 +84,9 @@ def test_no_sequence_of_actions_enters_a_wall(actions: list[int], cell: list[int
                 assert 0 <= x < MAZE.shape[1]
                 assert 0 <= y < MAZE.shape[0]
                 assert MAZE[math.floor(y), math.floor(x)]
+
+
+def test_a_waypoint_is_faced_within_ten_degrees_before_walking() -> None:
+    assert towards(Pose(0.5, 0.5, math.radians(9)), 2.5, 0.5) == FORWARD
+    assert towards(Pose(0.5, 0.5, math.radians(11)), 2.5, 0.5) != FORWARD
+    assert towards(Pose(0.5, 0.5, math.radians(-11)), 2.5, 0.5) != towards(Pose(0.5, 0.5, math.radians(11)), 2.5, 0.5)

@@ -1,11 +1,13 @@
-"""Targets: touch, reward, the next target."""
+"""Targets: touch, reward, the next target. Ground truth: coordinates, frames of reference, the border's colour."""
+
+import math
 
 import numpy as np
 import pytest
 
 from wmkit_envs.maze3d.kinematics import FORWARD, NOOP
-from wmkit_envs.maze3d.scene import OPEN, Pose, Scene
-from wmkit_envs.maze3d.simulation import TOUCH_DISTANCE, Simulation
+from wmkit_envs.maze3d.scene import OBJECT_COLORS, OPEN, Pose, Scene
+from wmkit_envs.maze3d.simulation import TOUCH_DISTANCE, Simulation, Trajectory, constant_truth, images, step_truth
 
 
 def scene_with(*objects: tuple[float, float]) -> Scene:
@@ -76,3 +78,60 @@ def test_the_record_holds_the_action_that_led_to_each_observation() -> None:
 def test_an_action_that_does_not_exist_is_refused(action: int) -> None:
     with pytest.raises(ValueError, match="action"):
         Simulation(scene_with((7.5, 0.5)), None).step(action)
+
+
+@pytest.fixture
+def scene() -> Scene:
+    """3 x 2 cells with one inner wall at x = 0, y = 1; two objects."""
+    walls = np.zeros((4, 5), np.int8)
+    walls[1:-1, 1:-1] = OPEN
+    walls[2, 1] = 0
+    return Scene(walls, np.zeros((4, 5), np.uint8), np.array([[2.5, 0.5], [1.5, 1.5]]), Pose(1.5, 0.5, 0.0))
+
+
+def standing(heading: float, goal: int | None) -> Trajectory:
+    goals = None if goal is None else np.array([goal])
+    return Trajectory(np.array([-1]), np.array([[1.5, 0.5, heading]]), np.zeros(1, np.float32), goals)
+
+
+def test_row_zero_of_the_layout_is_the_bottom(scene: Scene) -> None:
+    np.testing.assert_array_equal(constant_truth(scene)["maze_layout"], [[1, 1, 1], [0, 1, 1]])
+
+
+def test_target_vectors_are_right_and_forward_of_the_agent(scene: Scene) -> None:
+    truth = step_truth(scene, standing(math.pi / 2, goal=None))
+    np.testing.assert_allclose(truth["agent_dir"], [[0, 1]], atol=1e-6)
+    np.testing.assert_allclose(truth["targets_vec"], [[[1, 0], [0, 1]]], atol=1e-6)
+
+
+@pytest.mark.parametrize("heading", [0.0, 1.0, -2.5])
+def test_target_vectors_lead_from_the_agent_to_the_objects(scene: Scene, heading: float) -> None:
+    truth = step_truth(scene, standing(heading, goal=1))
+    forward = truth["agent_dir"][0]
+    right = np.array([forward[1], -forward[0]])
+    reached = truth["agent_pos"][0] + truth["targets_vec"][0] @ np.stack([right, forward])
+    np.testing.assert_allclose(reached, constant_truth(scene)["targets_pos"], atol=1e-6)
+    np.testing.assert_allclose(truth["target_vec"][0], truth["targets_vec"][0, 1])
+    np.testing.assert_allclose(truth["target_pos"][0], [1.5, 1.5])
+    np.testing.assert_allclose(truth["target_color"][0], OBJECT_COLORS[1], rtol=1e-6)
+
+
+def test_the_border_has_seven_tenths_of_the_targets_colour(scene: Scene) -> None:
+    picture = images(scene, standing(0.0, goal=1), (64, 64))[0]
+    for edge in (picture[:2], picture[-2:], picture[:, :2], picture[:, -2:]):
+        np.testing.assert_allclose(edge, np.broadcast_to(255 * 0.7 * OBJECT_COLORS[1], edge.shape), atol=0.51)
+
+
+@pytest.mark.parametrize(("side", "width"), [(16, 1), (64, 2), (128, 4)])
+def test_the_border_scales_with_the_image_and_hides_nothing_else(scene: Scene, side: int, width: int) -> None:
+    framed, plain = (images(scene, standing(0.0, goal=goal), (side, side))[0] for goal in (1, None))
+    is_border = np.zeros((side, side), np.bool_)
+    is_border[:width] = is_border[-width:] = is_border[:, :width] = is_border[:, -width:] = True
+    assert len(np.unique(framed[is_border], axis=0)) == 1
+    np.testing.assert_array_equal(framed[~is_border], plain[~is_border])
+
+
+def test_a_world_without_targets_has_no_border_and_no_target_keys(scene: Scene) -> None:
+    assert not {"target_pos", "target_vec", "target_color"} & set(step_truth(scene, standing(0.0, goal=None)))
+    picture = images(scene, standing(0.0, goal=None), (64, 64))[0]
+    assert np.ptp(picture[:, 0].astype(int), axis=0).min() > 20

@@ -51,8 +51,8 @@ class MimoStateSpace(Recurrence):
         """One step: u (B, H), state (B, N, 2) -> (y (B, H), state)."""
         with torch.autocast(u.device.type, enabled=False):
             tables, u = self._tables(), u.to(self.dtype)
-            carried = column(torch.view_as_complex(state.contiguous()) * tables.transition)
-            state = torch.addmm(carried, u, tables.input_map.mT)
+            carried = column(torch.view_as_complex(state.contiguous()) * tables.transition)  # (B, 2N)
+            state = torch.addmm(carried, u, tables.input_map.mT)  # (B, 2N)
             return torch.addmm(tables.feedthrough * u, state, tables.readout.mT), state.view(*u.shape[:-1], -1, 2)
 
     def scan(
@@ -61,9 +61,9 @@ class MimoStateSpace(Recurrence):
         """All steps: u (B, T, H), state (B, N, 2) or None for zeros -> (y (B, T, H), last state or None)."""
         with torch.autocast(u.device.type, enabled=False):
             tables, u = self._tables(), u.to(self.dtype)
-            entered = torch.view_as_complex(F.linear(u, tables.input_map).view(*u.shape[:2], -1, 2))
-            start = None if state is None else torch.view_as_complex(state.to(self.dtype).contiguous())
-            states = column(diagonal_scan(tables.transition, entered, start, is_first))
+            entered = torch.view_as_complex(F.linear(u, tables.input_map).view(*u.shape[:2], -1, 2))  # (B, T, N)
+            start = None if state is None else torch.view_as_complex(state.to(self.dtype).contiguous())  # (B, N)
+            states = column(diagonal_scan(tables.transition, entered, start, is_first))  # (B, T, 2N)
             y = F.linear(states, tables.readout) + tables.feedthrough * u
             return y, states[:, -1].view(u.shape[0], -1, 2) if return_state else None
 

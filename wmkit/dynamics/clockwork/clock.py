@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from typing import Self
 
 import torch
+from einops import rearrange, repeat
 from torch import Tensor
 
 
@@ -102,10 +103,10 @@ def sums_behind(
     carried (B, E): the sum of the steps before this call that no tick has read, if there are any. is_first (B, T): a
     tick where an episode begins reads its own step only.
     """
-    sums = _sums(x, [0, *(t + 1 for t in ticks), x.shape[1]])
+    sums = _sums(x, [0, *(t + 1 for t in ticks), x.shape[1]])  # (B, ticks + 1, E)
     if carried is not None:
         sums = torch.cat([sums[:, :1] + carried.unsqueeze(1), sums[:, 1:]], dim=1)
-    read, after = sums[:, :-1], sums[:, -1]
+    read, after = sums[:, :-1], sums[:, -1]  # (B, ticks, E), (B, E)
     if is_first is not None:
         columns = list(ticks)
         read = torch.where(is_first[:, columns].unsqueeze(-1), x[:, columns].to(read.dtype), read)
@@ -119,13 +120,10 @@ def repeat_to_ticks(x: Tensor, numbers: Sequence[int]) -> Tensor:
     """
     runs = _runs([numbers.count(i) for i in range(x.shape[1])])
     pieces = torch.split(x, [n for _, n in runs], dim=1)
-    return torch.cat(
-        [
-            piece.unsqueeze(2).expand(-1, -1, times, -1).flatten(1, 2)
-            for piece, (times, _) in zip(pieces, runs, strict=True)
-        ],
-        dim=1,
-    )
+    repeated = [
+        repeat(piece, "b m c -> b (m times) c", times=times) for piece, (times, _) in zip(pieces, runs, strict=True)
+    ]
+    return torch.cat(repeated, dim=1)
 
 
 def _sums(x: Tensor, edges: Sequence[int]) -> Tensor:
@@ -135,14 +133,12 @@ def _sums(x: Tensor, edges: Sequence[int]) -> Tensor:
     """
     runs = _runs([stop - start for start, stop in itertools.pairwise(edges)])
     pieces = torch.split(x, [steps * n for steps, n in runs], dim=1)
-    dtype, batch_size, width = torch.promote_types(x.dtype, torch.float32), x.shape[0], x.shape[2]
-    return torch.cat(
-        [
-            piece.reshape(batch_size, n, steps, width).sum(2, dtype=dtype)
-            for piece, (steps, n) in zip(pieces, runs, strict=True)
-        ],
-        dim=1,
-    )
+    dtype = torch.promote_types(x.dtype, torch.float32)
+    sums = [
+        rearrange(piece, "b (n steps) e -> b n steps e", n=n).sum(2, dtype=dtype)
+        for piece, (_, n) in zip(pieces, runs, strict=True)
+    ]
+    return torch.cat(sums, dim=1)
 
 
 def _runs(numbers: Sequence[int]) -> list[tuple[int, int]]:

@@ -6,8 +6,6 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any, Self
 
-from torch import nn
-
 from wmkit.backbones.base import Backbone, build_backbone
 from wmkit.checks import check_between, check_choice, check_positive
 from wmkit.config import SIZES, ModelConfig
@@ -19,7 +17,11 @@ from wmkit.registry import get_entry
 
 @dataclasses.dataclass(kw_only=True)
 class ClockworkConfig:
-    """Numbers and variants of a `ClockworkDynamics`; latents and the cells' hidden layers follow the model's config."""
+    """Numbers and variants of a `ClockworkDynamics`; latents and the cells' hidden layers follow the model's config.
+
+    The switches from `windows` to `sharp_start` start as in the corrected model; the presets of CW-VAE set all of them,
+    and what belongs to them in the model's config (docs/clockwork.md#as-released-and-corrected).
+    """
 
     levels: int = 3
     """L: levels of latents, the fastest at the bottom."""
@@ -58,13 +60,18 @@ class ClockworkConfig:
         check_between("ClockworkConfig.level_units", self.level_units, 1)
         if self.width is not None:
             check_between("ClockworkConfig.width", self.width, 1)
-        _check_core(self.core)
+        name = self.core.get("name") if isinstance(self.core, Mapping) else self.core
+        if not isinstance(name, str):
+            raise ValueError(
+                "ClockworkConfig.core: expected a backbone's name, or a mapping with one such as "
+                f"{{name: s4, layers: 2}}, got {self.core!r}"
+            )
         if self.strides is not None and self.levels not in (type(self).levels, len(self.strides)):
             raise ValueError(
                 f"ClockworkConfig: levels={self.levels}, but strides={list(self.strides)} are those of "
                 f"{len(self.strides)} levels; drop one of the two"
             )
-        _ = self.clock
+        _ = self.clock  # raises for strides that make no clock
 
     @property
     def clock(self) -> Clock:
@@ -83,16 +90,6 @@ class ClockworkConfig:
             "3d": {},
         }
         return cls(core_size=size, **sizes[size])
-
-
-def _check_core(core: object) -> None:
-    """A backbone's name, or a mapping that has one."""
-    name = core.get("name") if isinstance(core, Mapping) else core
-    if not isinstance(name, str):
-        raise ValueError(
-            f"ClockworkConfig.core: expected a backbone's name, or a mapping with one such as {{name: s4, layers: 2}}, "
-            f"got {core!r}"
-        )
 
 
 def build_levels(config: ClockworkConfig, model: ModelConfig, embed_dim: int, action_dim: int) -> list[Level]:
@@ -130,9 +127,3 @@ def _build_core(config: ClockworkConfig) -> Backbone:
     except TypeError as error:
         raise ValueError(f"core: {entry.config.__name__} does not take {options}: {error}") from error
     return build_backbone(entry, numbers)
-
-
-def level_mlp(embed_dim: int, units: int, out_dim: int) -> nn.Sequential:
-    """Frame embeddings -> what a level sums: two hidden layers."""
-    first, second, third = nn.Linear(embed_dim, units), nn.Linear(units, units), nn.Linear(units, out_dim)
-    return nn.Sequential(first, nn.ReLU(), second, nn.ReLU(), third)

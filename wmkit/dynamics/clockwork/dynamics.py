@@ -31,7 +31,7 @@ from wmkit.backbones.base import ParameterGroup
 from wmkit.config import ModelConfig
 from wmkit.dynamics.base import Dynamics, Inputs, Observed
 from wmkit.dynamics.clockwork.clock import Timing, sums_ahead, sums_behind
-from wmkit.dynamics.clockwork.config import ClockworkConfig, build_levels, level_mlp
+from wmkit.dynamics.clockwork.config import ClockworkConfig, build_levels
 from wmkit.dynamics.clockwork.level import Level, LevelPass
 from wmkit.dynamics.latents import balanced_kl
 from wmkit.networks.base import glorot
@@ -39,10 +39,10 @@ from wmkit.registry import register_backbone
 
 ClockworkState = dict[str, Any]
 """{`phase`: (B,) int64, steps since all levels ticked together, or, before a context, minus the steps until they do at
-its end; `levels`: the state of each, bottom first; and by the
-number of a level ("2", "3", ...) that ticks more slowly than the one below: `above`, its last [h, z] (B, D + S);
-`frames`, where windows are causal, the sum (B, E) of embeddings since its last tick; `actions`, where they enter above
-the first level, their sum (B, A) since then.}"""
+its end; `levels`: the state of each, bottom first; and by the number of a level ("2", "3", ...) `above`, where it ticks
+more slowly than the one below, its last [h, z] (B, D + S). Where it does not tick at every step, also what it has yet
+to read: `frames`, if windows are causal, the sum (B, E) of embeddings since its last tick, and `actions`, if they enter
+above the first level, their sum (B, A).}"""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,8 +69,13 @@ class ClockworkDynamics(Dynamics):
         self.embed_dim, self.action_dim = embed_dim, action_dim
         self.period, self.causal = self.clock.period, config.windows == "causal" or self.clock.period == 1
         self.cells = nn.ModuleList(build_levels(config, model, embed_dim, action_dim))
-        widths = (embed_dim, config.level_units, embed_dim)
-        self.embedders = nn.ModuleList(level_mlp(*widths) for _ in self.uppers)
+        units = config.level_units
+        self.embedders = nn.ModuleList(
+            nn.Sequential(
+                nn.Linear(embed_dim, units), nn.ReLU(), nn.Linear(units, units), nn.ReLU(), nn.Linear(units, embed_dim)
+            )
+            for _ in self.uppers
+        )
         strides = self.clock.strides
         pairs = enumerate(itertools.pairwise(strides), start=1)
         # by the number of a level: what the state carries of it between its ticks
@@ -149,7 +154,7 @@ class ClockworkDynamics(Dynamics):
         action = inputs.action * ~is_first.unsqueeze(-1)  # (B, T, A)
         state, timing = self._begin(state, is_first)
         columns = self._inner_resets(is_first, timing) if inputs.inner_reset else set()
-        marks = is_first if columns else None
+        marks = is_first if columns else None  # (B, T)
         embeds, frames = self._embed_windows(inputs.embed, state, timing, marks, inputs.mask)
         actions, waiting = self._sum_actions(action, state, timing, marks)
         noises = self._split_noise(inputs.noise, timing)
@@ -200,7 +205,7 @@ class ClockworkDynamics(Dynamics):
         terms = {}
         for i, part in enumerate(_passes(seen)):
             latent, free = self.levels[i].latent, free_bits * self.clock.strides[i]
-            kl = balanced_kl(latent, part.posterior, part.prior, balance, free)
+            kl = balanced_kl(latent, part.posterior, part.prior, balance, free)  # (B, n)
             terms[f"kl_{i + 1}"] = _over_time(kl, part.ticks, seen.h.shape[1])
         return terms
 
@@ -209,7 +214,7 @@ class ClockworkDynamics(Dynamics):
         terms = {}
         for i, part in enumerate(_passes(seen)):
             for name, params in (("posterior", part.posterior), ("prior", part.prior)):
-                entropy = self.levels[i].latent.entropy(params)
+                entropy = self.levels[i].latent.entropy(params)  # (B, n)
                 terms[f"{name}_entropy_{i + 1}"] = _over_time(entropy, part.ticks, seen.h.shape[1])
         return terms
 
@@ -219,7 +224,7 @@ class ClockworkDynamics(Dynamics):
         fresh = self.initial_state(batch_size)
         if state is None:
             return fresh, self.clock.timing(length)
-        phases, first = torch.stack([state["phase"], is_first[:, 0].long()]).tolist()
+        phases, first = torch.stack([state["phase"], is_first[:, 0].long()]).tolist()  # (2, B): one wait for a GPU
         # A negative phase is that of a state from before a context: it begins here, and keeps its clock.
         phase = _common([0 if f and p >= 0 else p for p, f in zip(phases, first, strict=True)])
         begins = phase < 0 or all(first)
@@ -243,12 +248,13 @@ class ClockworkDynamics(Dynamics):
         """Each level's embedding at its ticks, bottom first, and the sums that wait for a later tick."""
         embeds, waiting, frames = [embed], {}, embed
         for i, embedder in enumerate(self.embedders, start=1):
-            frames, ticks, name = embedder(frames if self.config.cascade else embed), timing.ticks[i], str(i + 1)
+            frames = embedder(frames if self.config.cascade else embed)  # (B, T, E)
+            ticks, name = timing.ticks[i], str(i + 1)
             if self.config.windows == "smoothing":
                 # The last window of a short row ends with its frames, not with its padding.
                 embeds.append(sums_ahead(frames if mask is None else frames * mask.unsqueeze(-1), ticks))
                 continue
-            sums, waiting[name] = sums_behind(frames, ticks, state["frames"].get(name), resets)
+            sums, waiting[name] = sums_behind(frames, ticks, state["frames"].get(name), resets)  # (B, n, E), (B, E)
             embeds.append(sums)
         return embeds, {"frames": waiting} if "frames" in state else {}
 
@@ -262,7 +268,7 @@ class ClockworkDynamics(Dynamics):
         waiting = {}
         for i, ticks in enumerate(timing.ticks[1:], start=1):
             name = str(i + 1)
-            sums, waiting[name] = sums_behind(action, ticks, state["actions"].get(name), resets)
+            sums, waiting[name] = sums_behind(action, ticks, state["actions"].get(name), resets)  # (B, n, A), (B, A)
             seen.append(sums)
         return seen, {"actions": waiting}
 
@@ -295,7 +301,7 @@ def _outputs(h: Tensor, z: Tensor, before: Tensor | None) -> Tensor:
 
     Zeros stand for that one where nobody reads it, because the level below never ticks alone.
     """
-    outputs = torch.cat([h, z], dim=-1)
+    outputs = torch.cat([h, z], dim=-1)  # (B, n, D + S)
     before = outputs.new_zeros(outputs.shape[0], outputs.shape[2]) if before is None else before
     return torch.cat([before.unsqueeze(1), outputs.to(before.dtype)], dim=1)
 
@@ -304,11 +310,12 @@ def _over_time(x: Tensor, ticks: Sequence[int], length: int) -> Tensor:
     """Put x (B, n) at its ticks, zeros elsewhere: (B, T)."""
     if len(ticks) == length:
         return x
-    columns = torch.tensor(ticks, dtype=torch.int64, device=x.device)
+    columns = torch.tensor(ticks, dtype=torch.int64, device=x.device)  # (n,)
     return x.new_zeros(x.shape[0], length).index_copy(1, columns, x)
 
 
 def _passes(seen: Observed) -> tuple[LevelPass, ...]:
+    """Every level's own, bottom first."""
     assert isinstance(seen, HierarchyObserved), "what this class's observe returned"
     return seen.levels
 

@@ -68,7 +68,7 @@ class ParameterHead(nn.Linear):
         """The bias with the shift in it."""
         if self.shift == "none":
             return self.bias
-        _, raw = self.weight.chunk(2)
+        _, raw = self.weight.chunk(2)  # (S, units)
         shift = STD_SHIFT * raw.sum(1) if self.shift == "input" else torch.full_like(raw[:, 0], STD_SHIFT)
         return self.bias + torch.cat([torch.zeros_like(shift), shift])
 
@@ -152,6 +152,7 @@ class Level(nn.Module):
         from_embed = F.linear(embed, of_embed, self.posterior_hidden.bias)  # (B, n, U)
         head, bias = self.posterior_out.weight, self.posterior_out.shifted_bias()
         hs, zs, posteriors = [], [], []
+        # x (B, I) and e (B, U) at one tick
         for x, e, epsilon, reset in zip(input_bias.unbind(1), from_embed.unbind(1), noise, resets, strict=True):
             h, core = self._advance(x, state, reset)  # (B, D)
             y = F.relu(self.posterior_second(F.relu(F.linear(h, of_h) + e)))  # (B, U)
@@ -188,13 +189,13 @@ class Level(nn.Module):
         hs, zs = [], []
         batch_size = state["z"].shape[0]
         resets = [None] * len(noise) if resets is None else resets
-        for x, epsilon, reset in zip(input_bias.unbind(1), noise, resets, strict=True):
+        for x, epsilon, reset in zip(input_bias.unbind(1), noise, resets, strict=True):  # x (B, I)
             h, core = self._advance(x, state, reset)  # (B, D)
             z = self.latent.sample(self.prior(h), epsilon).to(state["z"].dtype)  # (B, S)
             state = {"core": core, "z": z}
             hs.append(h)
             zs.append(z)
-        h, z, _ = self._stack(hs, zs, [], batch_size)
+        h, z, _ = self._stack(hs, zs, [], batch_size)  # (B, n, ...)
         return h, z, state
 
     def _advance(self, input_bias: Tensor, state: LevelState, reset: Tensor | None) -> tuple[Tensor, Any]:
