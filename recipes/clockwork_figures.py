@@ -33,7 +33,7 @@ from rich.console import Console
 from wmkit.comparison import Cell, CellFiles, Plan, Status, load_plan, run_comparison
 from wmkit.config import DataConfig, EvalConfig, RunConfig, TrainConfig
 from wmkit.evaluation.levels.base import all_analyses
-from wmkit.training.compose import compose
+from wmkit.training import compose
 from wmkit_envs import MovingMnist
 
 OUT = "figures/clockwork"

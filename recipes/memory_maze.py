@@ -18,7 +18,7 @@ import sys
 
 from wmkit.config import DataConfig, EvalConfig, RunConfig, TrainConfig
 from wmkit.evaluation import HeldOutValidation, evaluate_run
-from wmkit.training.command import run_recipe
+from wmkit.training import run_recipe
 
 
 def config() -> RunConfig:

@@ -27,8 +27,7 @@ import sys
 
 from wmkit.config import DataConfig, EvalConfig, RunConfig, TrainConfig
 from wmkit.evaluation import HeldOutValidation, evaluate_run
-from wmkit.training.command import run_recipe
-from wmkit.training.compose import compose
+from wmkit.training import compose, run_recipe
 from wmkit_envs import MovingMnist
 
 

@@ -176,8 +176,11 @@ def test_what_is_compared_has_the_same_data_budget_and_validation(key: str) -> N
 
 
 def test_a_key_that_is_not_there_has_no_rule() -> None:
-    with pytest.raises(KeyError, match="stpes"):
+    with pytest.raises(ValueError, match=r"'train.stpes' is no key of a run's config. Did you mean 'steps'\?"):
         rule_of("train.stpes")
+    for section in ("train", "model"):
+        with pytest.raises(ValueError, match=f"'{section}' is no key"):
+            rule_of(section)
 
 
 def test_a_plugin_is_found_in_the_current_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

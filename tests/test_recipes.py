@@ -18,7 +18,7 @@ from wmkit.comparison import Plan, PlannedWorld, System
 from wmkit.config import ModelConfig, load_config
 from wmkit.data import find_world
 from wmkit.evaluation.levels.base import all_analyses
-from wmkit.training.compose import compose
+from wmkit.training.overrides import compose
 
 RECIPES = Path(__file__).parent.parent / "recipes"
 TWO_STEPS = ("data.batch_size=2", "data.workers=0", "train.steps=2", "train.device=cpu", "train.threads=1",

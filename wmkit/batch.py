@@ -1,4 +1,4 @@
-"""One batch of sequences, and the legend of letters used in every shape of this project.
+"""One batch of sequences, its check before training, and the legend of letters in every shape of this project.
 
 Legend: `B` batch, `T` time, `D` feature width, `A` action size, `S` stochastic size, `L` levels,
 `H` channels of an SSM (image height beside `C W`), `N` SSM state size, `C H W` image.
@@ -73,3 +73,24 @@ class Batch:
     def window(self, start: int, stop: int) -> Batch:
         """Steps start..stop-1 of every row; `inner_reset` is kept, which is safe but may cost the parallel path."""
         return self.map(lambda x: x[:, start:stop])
+
+
+def check_batch(batch: Batch) -> None:
+    """Refuse a batch that would poison training.
+
+    Raises `ValueError` for a wrong dtype and for NaN or infinity, naming the key, the row and the time step. Reads
+    tensor values: call it before the batch goes to a device.
+    """
+    expected = {"image": torch.uint8, "action": torch.float32, "reward": torch.float32}
+    expected |= dict.fromkeys(("is_first", "is_terminal", "mask"), torch.bool)
+    for key, dtype in expected.items():
+        if getattr(batch, key).dtype != dtype:
+            raise ValueError(f"Batch.{key}: expected {dtype}, got {getattr(batch, key).dtype}")
+    for key, value in {"action": batch.action, "reward": batch.reward, **batch.extras}.items():
+        bad = ~torch.isfinite(value)
+        if bad.any():
+            index = tuple(int(i) for i in bad.nonzero()[0])
+            raise ValueError(
+                f"Batch: {key} is {value[index].item()} in row {index[0]} at t = {index[1]} (index {index}); "
+                "expected finite numbers. Find and drop the episode it came from."
+            )

@@ -55,7 +55,13 @@ def build_world_model(
         entry = get_entry(chosen.backbone)
         backbone = dataclasses.replace(entry.config.for_size(size), **chosen.backbone_options)
     size = size or "small"
-    config = _override(ModelConfig.for_size(size), overrides)
+    config = ModelConfig.for_size(size)
+    known = sorted(field.name for field in dataclasses.fields(config))
+    for name in overrides:
+        if name not in known:
+            hint = closest(name, known)
+            raise ValueError(f"build_world_model: unknown option {name!r}.{hint} Options: {', '.join(known)}.")
+    config = dataclasses.replace(config, **overrides)
     make_dynamics = _dynamics_maker("s4" if backbone is None else backbone, size, config)
     if len(image_shape) != 3:
         raise ValueError(f"image_shape: expected (C, H, W), got {image_shape}")
@@ -127,15 +133,6 @@ def _build_backbone(part: BackboneLike, size: str) -> Backbone:
         raise ValueError(f"{entry.name!r} is a {entry.kind}, not a backbone; it cannot be built by build_world_model")
     config = part if isinstance(part, entry.config) else entry.config.for_size(size)
     return build_backbone(entry, config)
-
-
-def _override(config: ModelConfig, overrides: dict[str, Any]) -> ModelConfig:
-    known = sorted(field.name for field in dataclasses.fields(config))
-    for name in overrides:
-        if name not in known:
-            hint = closest(name, known)
-            raise ValueError(f"build_world_model: unknown option {name!r}.{hint} Options: {', '.join(known)}.")
-    return dataclasses.replace(config, **overrides)
 
 
 def _refuse_conflicts(

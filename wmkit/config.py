@@ -1,7 +1,7 @@
 """What a run is: typed dataclasses with a default on every field, checked when they are made.
 
-They are plain dataclasses, so a library user builds them by hand; `wmkit.training.compose` reads them from a command
-line with Hydra's grammar. Saved as `config.json` in the run folder.
+They are plain dataclasses, so a library user builds them by hand; `wmkit.training.compose` makes one of a command line
+with Hydra's grammar. Saved as `config.json` in the run folder.
 """
 
 from __future__ import annotations
@@ -49,13 +49,16 @@ FREE = Rule(resume=True, compare="own")._asdict()
 def rule_of(name: str) -> Rule:
     """The rule of a dotted key of `RunConfig`; keys of `backbone` and `world` follow these two.
 
-    Raises `KeyError` for a key that no field stands for.
+    Raises `ValueError` for a key that no field stands for.
     """
     section, _, rest = name.partition(".")
     sections = {"model": ModelConfig, "data": DataConfig, "train": TrainConfig, "eval": EvalConfig}
     config: type[Any] = sections.get(section, RunConfig)
     fields = {entry.name: entry for entry in dataclasses.fields(config)}
-    return Rule(**fields[rest if section in sections else section].metadata)
+    key = rest if section in sections else section
+    if key not in fields or not fields[key].metadata:
+        raise ValueError(f"{name!r} is no key of a run's config.{closest(key, fields)}")
+    return Rule(**fields[key].metadata)
 
 
 @dataclasses.dataclass(kw_only=True)

@@ -28,7 +28,7 @@ def write_json(path: Path, values: Any) -> None:
 
 
 def sync(paths: Iterable[Path]) -> None:
-    """Bring files, or folders' entries, to the disk; side by side, which lets the file system do it in few turns."""
+    """Bring files, or folders' entries, to the disk; in parallel, so that the file system can write them together."""
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(_sync, paths))
 

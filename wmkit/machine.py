@@ -21,20 +21,15 @@ def processor_name() -> str:
 
     With family and model where it tells those: hosts name their processors alike that differ twofold in speed.
     """
-    told = _first_processor()
+    text = CPU_INFO.read_text(encoding="utf-8") if CPU_INFO.exists() else ""
+    pairs = (line.partition(":") for line in text.partition("\n\n")[0].splitlines())  # of the first processor
+    told = {key.strip(): value.strip() for key, _, value in pairs}
     if "model name" not in told:
         return platform.processor() or platform.machine()
     kind = ", ".join(
         f"{word} {told[key]}" for word, key in (("family", "cpu family"), ("model", "model")) if key in told
     )
     return f"{told['model name']} ({kind})" if kind else told["model name"]
-
-
-def _first_processor() -> dict[str, str]:
-    """What Linux tells about it, by name."""
-    text = CPU_INFO.read_text(encoding="utf-8") if CPU_INFO.exists() else ""
-    pairs = (line.partition(":") for line in text.partition("\n\n")[0].splitlines())
-    return {key.strip(): value.strip() for key, _, value in pairs}
 
 
 def graphics() -> list[str]:

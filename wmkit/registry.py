@@ -48,7 +48,17 @@ def register_backbone(name: str, config: type[Any], kind: Kind = "backbone") -> 
     _check_config(name, config, kind)
 
     def register(cls: ModuleClass) -> ModuleClass:
-        _check_free(name, cls, config)
+        if name in _entries:
+            raise ValueError(
+                f"Backbone {name!r} is already registered by {_entries[name].origin}; "
+                f"{cls.__qualname__} needs another name."
+            )
+        taken = next((entry for entry in _entries.values() if entry.config is config), None)
+        if taken:
+            raise ValueError(
+                f"{config.__name__} already configures {taken.name!r}; subclass it for {name!r}, "
+                "a config must tell which backbone it is for."
+            )
         _entries[name] = Entry(name, cls, config, kind)
         return cls
 
@@ -116,18 +126,4 @@ def _check_config(name: str, config: type[Any], kind: Kind) -> None:
         raise ValueError(
             f"register_backbone({name!r}, {config.__name__}): a config has {' and '.join(needed)}; "
             "make it a subclass of wmkit.BackboneConfig"
-        )
-
-
-def _check_free(name: str, cls: type[nn.Module], config: type[Any]) -> None:
-    if name in _entries:
-        raise ValueError(
-            f"Backbone {name!r} is already registered by {_entries[name].origin}; "
-            f"{cls.__qualname__} needs another name."
-        )
-    taken = next((entry for entry in _entries.values() if entry.config is config), None)
-    if taken:
-        raise ValueError(
-            f"{config.__name__} already configures {taken.name!r}; subclass it for {name!r}, "
-            "a config must tell which backbone it is for."
         )

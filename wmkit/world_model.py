@@ -67,7 +67,13 @@ class WorldModel(nn.Module):
         self.first_step = config.first_step or dynamics.first_step
         self.reward = Head(dynamics.feature_dim, config.units, 1) if config.reward_head else None
         self.continues = Head(dynamics.feature_dim, config.units, 1) if config.continue_head else None
-        self._initialise()
+        # Each part draws its own initial weights; the backbones have theirs already.
+        self.encoder.initialise()
+        self.decoder.initialise(self.dynamics.memory_dim)
+        self.dynamics.initialise()
+        for head in (self.reward, self.continues):
+            if head is not None:
+                head.apply(initialise)
 
     @property
     def feature_dim(self) -> int:
@@ -154,14 +160,14 @@ class WorldModel(nn.Module):
         """
         action = self._checked(action, noise, action.shape[:2])
         with self.prepared():
-            h, z, state = self.dynamics.imagine(action, noise=noise, state=state)
+            h, z, state = self.dynamics.imagine(action, noise=noise, state=state)  # (B, H, ...) each
         return Imagined(torch.cat([h, z], -1), state)
 
     def decode(self, features: Tensor, chunk: int = 512) -> Tensor:
         """Mean images (..., C, H, W) of features (..., F), `chunk` frames at a time to bound memory."""
-        flat = features.reshape(-1, self.feature_dim)
+        flat = features.reshape(-1, self.feature_dim)  # (N, F)
         parts = [self.decoder(flat[start : start + chunk]) for start in range(0, len(flat), chunk)]
-        images = torch.cat(parts)
+        images = torch.cat(parts)  # (N, C, H, W)
         return images.reshape(*features.shape[:-1], *self.image_shape)
 
     def predict_reward(self, features: Tensor) -> Tensor:
@@ -200,8 +206,8 @@ class WorldModel(nn.Module):
         """
         seen, after = self.dynamics.observe(self.encode(batch, noise), state, return_state=return_state)
         counts = batch.mask & ~batch.is_first if self.first_step == "condition" else batch.mask
-        features = seen.features
-        squared_error = self._squared_error(features, batch.image, frames)
+        features = seen.features  # (B, T, F)
+        squared_error = self._squared_error(features, batch.image, frames)  # (B, T)
         kl = self.dynamics.kl(seen, self.config.kl_balance, self.config.free_bits)
         terms = {
             "image": self._image_loss(squared_error),
@@ -216,15 +222,6 @@ class WorldModel(nn.Module):
         metrics |= self._diagnostics(seen, squared_error, counts, number)
         return LossOutput(total, terms, after, metrics)
 
-    def _initialise(self) -> None:
-        """Each part draws its own initial weights; the backbones have theirs already."""
-        self.encoder.initialise()
-        self.decoder.initialise(self.dynamics.memory_dim)
-        self.dynamics.initialise()
-        for head in (self.reward, self.continues):
-            if head is not None:
-                head.apply(initialise)
-
     def _squared_error(self, features: Tensor, image: Tensor, frames: Tensor | None) -> Tensor:
         """Sum over C, H, W of (decoded - image)^2 on [0, 1]: (B, T), in float32 or better.
 
@@ -232,7 +229,7 @@ class WorldModel(nn.Module):
         """
         if frames is None:
             decoded = self.decoder(features)
-            target = to_unit(image, torch.promote_types(decoded.dtype, torch.float32))
+            target = to_unit(image, torch.promote_types(decoded.dtype, torch.float32))  # (B, T, C, H, W)
             return (decoded - target).square().sum((-3, -2, -1))
         chosen = self._squared_error(features[:, frames], image[:, frames], None)
         weight = features.shape[1] / len(frames)

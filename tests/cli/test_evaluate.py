@@ -59,6 +59,9 @@ def test_evaluate_measures_what_it_is_asked_for(run, tmp_path, monkeypatch, caps
         (["--samples", "0"], "--samples: expected at least 1, got 0"),
         (["--horizon", "2000"], "an episode of moving_mnist_side32 has 1000"),
         (["--episodes-from", "moving_mnist"], "images (1, 64, 64)"),
+        (["--episodes-from", "moving_mnist world.side=16"], "side: expected 64 or 32 pixels, got 16"),
+        (["--episodes-from", "moving_mnist world.sides=32"], "Unknown config key 'world.sides'. Did you mean"),
+        (["--episodes-from", "moving_mnist side=32"], "side=32: expected a world and settings of it"),
         (["--measures", "digit"], "Unknown measure 'digit'. Did you mean 'digits'?"),
         (["--measures", "frames, rewards"], "'rewards' does not apply"),
         (["--measures", " ,"], "--measures: expected names separated by commas, or all, got none"),
@@ -68,6 +71,17 @@ def test_evaluate_measures_what_it_is_asked_for(run, tmp_path, monkeypatch, caps
 def test_evaluate_refuses_what_cannot_be(run, words, message, capsys):
     assert main(["evaluate", str(run), *words]) == 2
     assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("words", ["moving_mnist world.side=32 world.speed=3", "world.speed=3"])
+def test_imagine_takes_a_world_with_settings_or_other_settings_of_the_runs_own(run, tmp_path, words):
+    world = MovingMnist(side=32, speed=3)
+    for name, source in (("words", ["--episodes-from", words]), ("usual", [])):
+        assert imagine(run, "--out", tmp_path / f"{name}.gif", "--episodes", 2, *source) == 0
+    batch = whole_episodes(CONFIG, load(run), "test", 2, 12, world)
+    write_video(make_video(load(run), batch, context=5, horizon=7, seed=0), tmp_path / "expected.gif")
+    assert (tmp_path / "words.gif").read_bytes() == (tmp_path / "expected.gif").read_bytes()
+    assert (tmp_path / "words.gif").read_bytes() != (tmp_path / "usual.gif").read_bytes()
 
 
 def imagine(*words) -> int:

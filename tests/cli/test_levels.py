@@ -82,6 +82,16 @@ def test_kl_of_several_runs_stands_in_one_table(runs, tmp_path, capsys) -> None:
     assert "level 2" in printed
 
 
+def test_clips_may_come_from_a_world_with_other_settings(runs, tmp_path) -> None:
+    run = runs / "usual"
+    found = {}
+    for name, words in (("own", []), ("fast", ["world.speed=3"]), ("same", ["moving_mnist world.side=32"])):
+        source = ["--episodes-from", *words] if words else []
+        assert levels("kl", run, "--out", tmp_path / name, *source, *FEW) == 0
+        found[name] = figure_of(tmp_path / name, "kl")
+    assert found["same"] == found["own"] != found["fast"]
+
+
 def test_entropy_reset_and_samples_of_one_run_go_to_its_folder(runs, capsys) -> None:
     run = runs / "usual"
     for analysis in ("entropy", "reset"):

@@ -13,7 +13,7 @@ from wmkit.data import (
     build_cache,
     write_archive,
 )
-from wmkit.data.workers.client import RemoteEpisodes
+from wmkit.data.loader import WorkerClient
 
 LENGTH = 23
 """Steps of a toy episode, and the length of its constant `as_long`."""
@@ -55,7 +55,7 @@ def test_a_world_that_does_not_say_which_arrays_are_constant_is_told_to():
     message = "'toy_12_ungrouped': generate returned a dict, expected .* steps .* and constants"
     with pytest.raises(ValueError, match=message):
         source.episode(0)
-    remote = RemoteEpisodes(source, 0)
+    remote = WorkerClient(source, 0)
     with pytest.raises(WorkerError, match=message):
         remote.episode(0)
     remote.close()

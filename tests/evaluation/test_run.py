@@ -16,7 +16,7 @@ from rich.console import Console
 from wmkit.cli import imagine
 from wmkit.config import DataConfig, EvalConfig, ModelConfig, RunConfig, TrainConfig
 from wmkit.data import GeneratedEpisodes, find_world
-from wmkit.data.collate import Piece, collate
+from wmkit.data.samplers import Segment, collate
 from wmkit.evaluation.evaluate import evaluate, evaluate_episodes, make_video
 from wmkit.evaluation.held_out import context_and_horizon, in_batches, whole_episodes
 from wmkit.evaluation.measures.doors import KEYS
@@ -155,7 +155,7 @@ def generated(run, split, count, keys=()):
     config = run_config(run)
     world = find_world(config.world)
     episodes = [world.generate(seed=config.data.seed, split=split, index=index) for index in range(count)]
-    pieces = [Piece(index, 0, world.episode_length, fresh=True) for index in range(count)]
+    pieces = [Segment(index, 0, world.episode_length, fresh=True) for index in range(count)]
     return collate(pieces, episodes, world.episode_length, keys)
 
 

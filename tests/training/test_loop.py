@@ -204,6 +204,15 @@ def test_a_checkpoint_whose_world_has_no_such_name_any_more_is_refused_with_advi
         check_same_run(old, config)
 
 
+@pytest.mark.parametrize("section", ["train", "backbone", None])
+def test_a_checkpoint_with_a_key_that_this_version_does_not_know_is_refused_with_advice(section: str | None) -> None:
+    config = RunConfig(backbone="gru")
+    values = config.to_dict()
+    (values[section] if section else values)["momentum"] = 0.9
+    with pytest.raises(ValueError, match=r"(?s)checkpoint of step 4 .* version that began it.*momentum"):
+        check_same_run(Checkpoint(4, values, {}, {}), config)
+
+
 def test_a_checkpoint_that_lacks_a_part_is_refused_with_advice(
     make_config: MakeConfig, train_in: TrainIn, copy: Path
 ) -> None:

@@ -1,6 +1,6 @@
 import pytest
 
-from wmkit.training.compose import expand_sweep
+from wmkit.training.overrides import expand_sweep
 
 
 def test_a_sweep_is_every_combination_in_order() -> None:

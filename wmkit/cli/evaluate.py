@@ -20,7 +20,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--episodes", type=int, help="how many held-out episodes (default: as the run says)")
     parser.add_argument(
-        "--episodes-from", metavar="SOURCE", help="a world or an archive of split test (default: the run's world)"
+        "--episodes-from",
+        metavar="SOURCE",
+        help="an archive of split test, a world, or in quotes a world with settings, as in 'ray_maze world.size=11' "
+        "(default: the run's world)",
     )
     parser.add_argument("--context", type=int, help="observed steps (default: as the run or its world says)")
     parser.add_argument("--horizon", type=int, help="imagined steps (default: as the run says)")
@@ -35,6 +38,8 @@ def run(arguments: argparse.Namespace) -> int:
     """Print the tables and fill the folder; raises `ValueError` for what cannot be."""
     from wmkit.config import import_plugins
     from wmkit.evaluation import evaluate_run
+    from wmkit.loading import run_config
+    from wmkit.training.overrides import chosen_source
 
     wanted = vars(arguments)
     for name, least in (("context", 2), ("horizon", 1), ("episodes", 2), ("samples", 1)):
@@ -45,6 +50,7 @@ def run(arguments: argparse.Namespace) -> int:
     if measures == []:
         raise ValueError("--measures: expected names separated by commas, or all, got none")
     import_plugins(_words(arguments.plugins))
+    arguments.episodes_from = chosen_source(arguments.episodes_from, run_config(arguments.run).world)
     evaluate_run(arguments.run, measures=measures, **{name: wanted[name] for name in names})
     return 0
 

@@ -20,7 +20,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, default=0, help="seed of the latents (default: 0)")
     parser.add_argument("--checkpoint", default="best", help="best, last, or a checkpoint's folder (default: best)")
     parser.add_argument(
-        "--episodes-from", metavar="SOURCE", help="a world or an archive of split test (default: the run's world)"
+        "--episodes-from",
+        metavar="SOURCE",
+        help="an archive of split test, a world, or in quotes a world with settings, as in 'ray_maze world.size=11' "
+        "(default: the run's world)",
     )
 
 
@@ -30,21 +33,23 @@ def run(arguments: argparse.Namespace) -> int:
     from wmkit.evaluation.held_out import other_episodes
     from wmkit.evaluation.plots.video import check_path
     from wmkit.loading import load, run_config
-    from wmkit.training.machine_data import check_local_data
+    from wmkit.training.overrides import chosen_source
+    from wmkit.training.run_folder import check_local_data
 
     for name in ("episodes", "context", "horizon"):
         value = getattr(arguments, name)
         if value is not None and value < 1:
             raise ValueError(f"--{name}: expected at least 1, got {value}")
     config = run_config(arguments.run)
-    _, world, place = other_episodes(arguments.run, config, arguments.episodes_from)
+    source = chosen_source(arguments.episodes_from, config.world)
+    _, world, place = other_episodes(arguments.run, config, source)
     out: Path = arguments.out or place / "pictures" / "imagined.gif"
     check_path(out)
-    if arguments.episodes_from is None:
+    if source is None:
         check_local_data(arguments.run, config.world)
     model = load(arguments.run, arguments.checkpoint, device=device_for(config))
     context, horizon = context_and_horizon(config, arguments.context, arguments.horizon, world=world)
-    batch = whole_episodes(config, model, "test", arguments.episodes, context + horizon, arguments.episodes_from)
+    batch = whole_episodes(config, model, "test", arguments.episodes, context + horizon, source)
     out.parent.mkdir(parents=True, exist_ok=True)
     video = make_video(model, batch, context=context, horizon=horizon, seed=arguments.seed)
     write_video(video, out)

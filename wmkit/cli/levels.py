@@ -35,6 +35,7 @@ def run(arguments: argparse.Namespace) -> int:
     from rich.console import Console
 
     from wmkit.evaluation.levels.base import all_analyses
+    from wmkit.training.overrides import chosen_source
 
     runs = labelled(arguments.runs)
     if arguments.out is None and len(runs) > 1:
@@ -45,8 +46,9 @@ def run(arguments: argparse.Namespace) -> int:
         least, value = field.metadata["least"], options[field.name]
         if least is not None and value is not None and value < least:
             raise ValueError(f"{_flag(field)}: expected at least {least}, got {value}")
-    for folder in runs.values():
-        run_config(folder)  # refuses what is no run, before a folder is made
+    configs = [run_config(folder) for folder in runs.values()]  # refuses what is no run, before a folder is made
+    if "episodes_from" in options:
+        options["episodes_from"] = chosen_source(options["episodes_from"], configs[0].world)
     out: Path = arguments.out or next(iter(runs.values())) / FOLDER
     out.mkdir(parents=True, exist_ok=True)
     console = Console()

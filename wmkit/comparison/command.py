@@ -26,8 +26,8 @@ from wmkit.comparison.plan import (
 from wmkit.comparison.results import read_results
 from wmkit.comparison.runner import Display, run_cells
 from wmkit.config import RunConfig
-from wmkit.training.compose import compose, expand_sweep, parse_overrides, swept
 from wmkit.training.help import recipe_help
+from wmkit.training.overrides import compose, expand_sweep, parse_overrides, swept
 from wmkit.training.run_folder import RunFolder
 
 OWN = ("systems", "worlds", "seeds", "lrs", "minutes", "steps", "jobs", "out", "retry")

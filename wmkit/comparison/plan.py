@@ -25,9 +25,8 @@ from wmkit.data.worlds import World, describe_world
 from wmkit.files import write_json
 from wmkit.registry import list_backbones
 from wmkit.training.batches import check_query
-from wmkit.training.compose import compose, world_overrides
-from wmkit.training.machine_data import check_local_data
-from wmkit.training.run_folder import CONFIG
+from wmkit.training.overrides import compose, world_overrides
+from wmkit.training.run_folder import CONFIG, check_local_data
 
 PLAN = "plan.json"
 CELL = "cell.json"

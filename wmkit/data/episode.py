@@ -63,8 +63,13 @@ def check_episode(
         raise ValueError(
             f"{where}: missing {missing}; the steps of an episode need {list(STEP_KEYS)}, got {sorted(episode.steps)}"
         )
-    _check_image(episode["image"], where, image_shape)
-    length = episode["image"].shape[0]
+    image = episode["image"]
+    if image.dtype != np.uint8 or image.ndim != 4 or image.shape[0] < 1:
+        raise ValueError(f"{where}: image: expected (T, H, W, C) uint8 with T >= 1, got {image.shape} {image.dtype}")
+    length = image.shape[0]
+    if image_shape is not None:
+        channels, height, width = image_shape
+        _check_array("image", image, where, np.dtype(np.uint8), (length, height, width, channels))
     for key, dtype, rest in (
         ("action", np.float32, (episode["action"].shape[-1:][0] if action_dim is None else action_dim,)),
         ("reward", np.float32, ()),
@@ -82,14 +87,6 @@ def check_episode(
             )
     for key, array in episode.items():
         _check_numbers(key, array, where, key in episode.steps)
-
-
-def _check_image(image: Array, where: str, image_shape: tuple[int, int, int] | None) -> None:
-    if image.dtype != np.uint8 or image.ndim != 4 or image.shape[0] < 1:
-        raise ValueError(f"{where}: image: expected (T, H, W, C) uint8 with T >= 1, got {image.shape} {image.dtype}")
-    if image_shape is not None:
-        channels, height, width = image_shape
-        _check_array("image", image, where, np.dtype(np.uint8), (image.shape[0], height, width, channels))
 
 
 def _check_array(key: str, array: Array, where: str, dtype: np.dtype[Any], shape: tuple[int, ...]) -> None:

@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
 import threading
 import weakref
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import Future
+from pathlib import Path
 from queue import Empty, SimpleQueue
-from typing import Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias, cast
 
+from wmkit.data import worker
 from wmkit.data.episode import Episode, check_episode
-from wmkit.data.source import EpisodeSource, GeneratedEpisodes
-from wmkit.data.workers.client import RemoteEpisodes
+from wmkit.data.sources import EpisodeSource, GeneratedEpisodes
+from wmkit.data.worlds import World
 
 Task: TypeAlias = "tuple[int, Future[Episode]]"
 
@@ -25,7 +35,7 @@ class Reader(Protocol):
 
 
 class Loader:
-    """Episodes of `source` that somebody announced (`need`) and will use (`get`) and let go (`release`).
+    """Episodes of `source`: announced (`need`), loaded meanwhile, used (`get`) and let go (`release`).
 
     What comes back depends on the index alone, never on `workers`. With `workers=0` an episode is loaded in `get`.
     Every episode passes `check_episode`. Any failure is raised by the next `get`.
@@ -38,7 +48,7 @@ class Loader:
         self._uses: Counter[int] = Counter()
         self._futures: dict[int, Future[Episode]] = {}
         self._tasks: SimpleQueue[Task | None] = SimpleQueue()
-        remote = [RemoteEpisodes(source, n) for n in range(workers)] if isinstance(source, GeneratedEpisodes) else []
+        remote = [WorkerClient(source, n) for n in range(workers)] if isinstance(source, GeneratedEpisodes) else []
         readers: list[Reader] = [*remote] or [source] * workers
         self._threads = [
             # daemon: a thread waiting for its worker must not keep the interpreter alive
@@ -119,7 +129,7 @@ def _load(reader: Reader, source: EpisodeSource, index: int, future: Future[Epis
         future.set_exception(error)
 
 
-def _stop(tasks: SimpleQueue[Task | None], remote: list[RemoteEpisodes], threads: list[threading.Thread]) -> None:
+def _stop(tasks: SimpleQueue[Task | None], remote: list[WorkerClient], threads: list[threading.Thread]) -> None:
     try:
         while task := tasks.get_nowait():
             task[1].cancel()
@@ -129,3 +139,82 @@ def _stop(tasks: SimpleQueue[Task | None], remote: list[RemoteEpisodes], threads
         tasks.put(None)
     for reader in remote:
         reader.close()
+
+
+class WorkerError(RuntimeError):
+    """A worker process died, or its world raised; says which worker and which episode."""
+
+
+class WorkerClient:
+    """Reads the episodes of `source` from worker process `number`; one request at a time."""
+
+    def __init__(self, source: GeneratedEpisodes, number: int) -> None:
+        self._source, self._number = source, number
+        world = _class_and_fields(source.world)
+        self._socket, theirs = socket.socketpair()
+        one_thread = {"OMP_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1"}
+        with theirs:
+            self._process = subprocess.Popen(
+                # -P: the folder of worker.py must not hide top-level modules
+                [sys.executable, "-P", str(Path(worker.__file__)), str(theirs.fileno())],
+                pass_fds=[theirs.fileno()],
+                stdin=subprocess.DEVNULL,
+                env={**os.environ, **one_thread},
+            )
+        arguments = {"seed": source.seed, "split": source.split, "length": source.length}
+        worker.send(self._socket, {"path": sys.path, "world": world, "arguments": arguments})
+
+    @property
+    def pid(self) -> int:
+        """The worker's process id."""
+        return self._process.pid
+
+    def episode(self, index: int) -> Episode:
+        """Episode `index`; raises `WorkerError` when the worker is gone or its world raised."""
+        try:
+            worker.send(self._socket, {"index": index})
+            message, arrays = worker.receive(self._socket)
+        except (EOFError, OSError) as error:
+            raise WorkerError(f"{self._place(index)} ended unexpectedly ({self._how_it_ended()})") from error
+        if "error" in message:
+            raise WorkerError(f"{self._place(index)} raised:\n{message['error']}")
+        return Episode(*({key: arrays[key] for key in message[group]} for group in ("steps", "constants")))
+
+    def close(self) -> None:
+        """End the worker at once."""
+        self._process.kill()
+        self._process.wait()
+        with contextlib.suppress(OSError):  # the worker's end is gone already
+            self._socket.shutdown(socket.SHUT_RDWR)  # wakes the thread that may be reading from it
+        self._socket.close()
+
+    def _place(self, index: int) -> str:
+        source = self._source
+        return (
+            f"Worker {self._number} (pid {self.pid}), generating episode {index} of world {source.world.name!r} "
+            f"(seed {source.seed}, split {source.split!r}),"
+        )
+
+    def _how_it_ended(self) -> str:
+        try:
+            code = self._process.wait(timeout=3)
+        except subprocess.TimeoutExpired:
+            return "connection lost"
+        return f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+
+
+def _class_and_fields(world: World) -> dict[str, Any]:
+    """What `worker.build_world` makes the same world from elsewhere; raises `ValueError` where it does not."""
+    kind, instance = type(world), cast(Any, world)
+    told = {"module": kind.__module__, "family": kind.__qualname__, "settings": dataclasses.asdict(instance)}
+    refusal = (
+        f"World {world!r}: a worker process cannot make the same from its class and fields. Use workers=0, or define "
+        "its dataclass at the top of a module that can be imported, with fields that JSON can hold"
+    )
+    try:
+        same = kind.__module__ != "__main__" and worker.build_world(**json.loads(json.dumps(told))) == world
+    except (TypeError, ValueError, AttributeError) as error:
+        raise ValueError(f"{refusal}: {error}") from error
+    if not same:
+        raise ValueError(refusal)
+    return told

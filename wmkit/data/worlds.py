@@ -13,7 +13,7 @@ from typing import Any, Protocol, TypeVar, cast, runtime_checkable
 
 from wmkit.checks import closest
 from wmkit.data.episode import Array
-from wmkit.data.workers.server import as_tuples
+from wmkit.data.worker import as_tuples
 
 ENTRY_POINT_GROUP = "wmkit.worlds"
 SPLITS = ("train", "valid", "test")

@@ -8,8 +8,8 @@ from pathlib import Path
 from wmkit.batch import Batch
 from wmkit.config import RunConfig
 from wmkit.data import EpisodeSource, World, find_world, open_source
-from wmkit.data.collate import Piece, collate
 from wmkit.data.episode import check_episode
+from wmkit.data.samplers import Segment, collate
 from wmkit.world_model import WorldModel
 
 PIXELS_AT_ONCE = 1600 * 64 * 64
@@ -82,7 +82,7 @@ def read_episodes(
     chosen = [source.episode(index) for index in indices]
     for index, episode in zip(indices, chosen, strict=True):
         check_episode(episode, f"{where} episode {index}", source.image_shape, source.action_dim)
-    pieces = [Piece(index, 0, length, fresh=True) for index in indices]
+    pieces = [Segment(index, 0, length, fresh=True) for index in indices]
     return collate(pieces, chosen, length, keys)
 
 

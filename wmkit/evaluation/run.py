@@ -23,7 +23,7 @@ from wmkit.files import write_text
 from wmkit.loading import find_checkpoint, load, run_config
 from wmkit.training.batches import training_source, validation_source
 from wmkit.training.checkpoints import BEST
-from wmkit.training.machine_data import check_local_data
+from wmkit.training.run_folder import check_local_data
 from wmkit.world_model import WorldModel
 
 TRAINING_EPISODES = 16

@@ -17,7 +17,7 @@ from wmkit.data import (
     open_source,
     restore_world,
 )
-from wmkit.training.compose import world_overrides
+from wmkit.training.overrides import world_overrides
 
 
 def check_query(config: RunConfig) -> None:

@@ -1,6 +1,6 @@
 """The command line that every recipe shares: compose, choose a folder, train, evaluate; sweeps with `-m`.
 
-0 done    1 the machine refused (disk, memory)    2 what was asked for cannot be    143, 130 stopped by a signal
+Exit status: 0 done; 1 the machine refused (disk, memory); 2 what was asked for cannot be; 143, 130 ended by a signal.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from rich.text import Text
 from wmkit.config import RunConfig
 from wmkit.data import WorkerError
 from wmkit.training.batches import check_query
-from wmkit.training.compose import compose, expand_sweep
 from wmkit.training.help import recipe_help
 from wmkit.training.loop import Summary, Validate, train
+from wmkit.training.overrides import compose, expand_sweep
 from wmkit.training.run_folder import RunFolder, choose_folder
 from wmkit.training.runtime import StopSignal, processes_of
 
@@ -132,14 +132,11 @@ def _refuse(error: BaseException, status: int) -> int:
     """Print the error in a panel that also says where it was raised."""
     where = traceback.extract_tb(error.__traceback__)[-1]
     title = "cannot do that" if status == 2 else "stopped"
-    message = _sentence(error) if isinstance(error, OSError) else str(error)
+    message = str(error)
+    if isinstance(error, OSError):  # without the number, with the file if the system named one
+        message = ": ".join(str(part) for part in (error.strerror, error.filename) if part) or message
     panel = Panel(
         Text(message), title=title, subtitle=f"{Path(where.filename).name}:{where.lineno}", border_style="red"
     )
     Console(stderr=True).print(panel)
     return status
-
-
-def _sentence(error: OSError) -> str:
-    """Without the number, with the file if the system named one."""
-    return ": ".join(str(part) for part in (error.strerror, error.filename) if part) or str(error)

@@ -28,9 +28,8 @@ from wmkit.training.batches import (
 )
 from wmkit.training.checkpoints import Checkpoint, CheckpointFolder
 from wmkit.training.log import RunLog, RunningMean
-from wmkit.training.machine_data import check_local_data
 from wmkit.training.optimiser import Budget, StepGuard, build_optimiser, build_schedule
-from wmkit.training.run_folder import RunFolder
+from wmkit.training.run_folder import RunFolder, check_local_data
 from wmkit.training.runtime import (
     TRAIN,
     VALID,

@@ -19,12 +19,14 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from wmkit.config import RunConfig
+from wmkit.data.worlds import World
 from wmkit.files import write_json, write_text
 from wmkit.machine import graphics, processor
-from wmkit.training.machine_data import KEY, SHAPES, kept_local_data, local_data
 
 ROOT = Path("runs")
-CONFIG, VERSIONS, FINISHED = "config.json", "versions.json", "finished.json"
+CONFIG, SHAPES, VERSIONS, FINISHED = "config.json", "shapes.json", "versions.json", "finished.json"
+LOCAL_DATA = "local_data"
+"""Under this name `SHAPES` keeps what the world shows of the machine, such as a local copy of MNIST."""
 LOCK, HOLDER = "lock", "process"
 OWN = frozenset({LOCK, HOLDER})
 """What a folder has as soon as it is open: its lock, and the process that holds it."""
@@ -77,7 +79,7 @@ class RunFolder:
         began = (self.path / SHAPES).exists()
         kept = kept_local_data(self.path) if began else local_data(config.world)
         write_json(self.path / CONFIG, config.to_dict())
-        write_json(self.path / SHAPES, shapes if kept is None else shapes | {KEY: kept})
+        write_json(self.path / SHAPES, shapes if kept is None else shapes | {LOCAL_DATA: kept})
         path = self.path / VERSIONS
         before = json.loads(path.read_text(encoding="utf-8"))["starts"] if path.exists() else []
         write_json(path, {"starts": [*before, versions()]})
@@ -160,6 +162,32 @@ def _numbered(root: Path, name: str) -> dict[int, RunFolder]:
         if match:
             found[int(match.group(1) or 1)] = RunFolder(path)
     return found
+
+
+def local_data(world: World) -> dict[str, Any]:
+    """What `world.local_data` says, in JSON's types; nothing for a world without."""
+    return json.loads(json.dumps(world.local_data)) if hasattr(world, "local_data") else {}
+
+
+def check_local_data(run: Path, world: World) -> None:
+    """Raise `ValueError` where the world of a run now shows other data of this machine than the run began with."""
+    kept = kept_local_data(run)
+    if kept is None:
+        return
+    now = local_data(world)
+    if kept != now:
+        raise ValueError(
+            f"{run} was trained on {world.name} with {kept}, and on this machine it has {now}: let it have the same "
+            "again (docs/worlds.md says from where), or train anew"
+        )
+
+
+def kept_local_data(run: Path) -> dict[str, Any] | None:
+    """What the run began with; None where it does not say so: a new run, or one of an older version."""
+    try:
+        return json.loads((run / SHAPES).read_text(encoding="utf-8")).get(LOCAL_DATA)
+    except (OSError, ValueError):  # whoever needs the shapes says what is wrong with the file
+        return None
 
 
 def versions() -> dict[str, Any]:

@@ -35,7 +35,7 @@ def processes_of(config: TrainConfig) -> PartialState:
 
 
 def build_accelerator(config: TrainConfig) -> Accelerator:
-    """Accelerate's face of the devices, in the precision of `config`."""
+    """Accelerate's handle on device and processes, in the precision of `config`."""
     # Accelerate keeps one state per process and refuses a second run with other settings.
     AcceleratorState._reset_state(reset_partial_state=True)
     precision = resolve_precision(config.precision, processes_of(config).device)

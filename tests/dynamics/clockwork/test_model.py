@@ -18,7 +18,7 @@ from wmkit.networks import to_unit
 from wmkit.presets import PRESETS
 from wmkit.registry import get_entry
 from wmkit.testing import check_backbone, check_dynamics
-from wmkit.training.compose import compose
+from wmkit.training.overrides import compose
 
 VIDEO = [name for name, preset in PRESETS.items() if preset.backbone == "clockwork"]
 

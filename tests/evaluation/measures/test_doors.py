@@ -9,7 +9,7 @@ from torch import Tensor
 
 from wmkit.batch import Batch
 from wmkit.data import GeneratedEpisodes
-from wmkit.data.collate import Piece, collate
+from wmkit.data.samplers import Segment, collate
 from wmkit.evaluation.measures.base import Prediction
 from wmkit.evaluation.measures.doors import (
     BOTH,
@@ -40,7 +40,7 @@ def episodes(source: GeneratedEpisodes) -> Batch:
     """Six whole episodes."""
     chosen = [source.episode(index) for index in range(6)]
     length = len(chosen[0]["image"])
-    return collate([Piece(index, 0, length, fresh=True) for index in range(6)], chosen, length, KEYS)
+    return collate([Segment(index, 0, length, fresh=True) for index in range(6)], chosen, length, KEYS)
 
 
 @pytest.fixture(scope="module")

@@ -1,1 +1,1 @@
-"""Episodes on disk: zarr archives, their writer, and the memory-mapped cache that training reads."""
+"""Episodes on disk: zarr archives, the memory-mapped cache that training reads, and what writes the two."""

@@ -1,4 +1,4 @@
-"""The archive: episodes in a zarr v3 folder with checksummed chunks. Reading; `archive_writer` writes.
+"""The archive: episodes in a zarr v3 folder with checksummed chunks. Reading; `wmkit.data.store.writers` writes.
 
 Layout: one array per key. Per-step arrays are concatenated over time, (offset, ...); per-episode constants are stacked,
 (episode, ...). An episode begins at a multiple of `block` steps and its tail is filled up with zeros: no file holds two
@@ -29,7 +29,7 @@ class Column(TypedDict):
     """What one key holds in every episode."""
 
     per_step: bool
-    """Has it a time axis?"""
+    """Whether it has a time axis."""
     dtype: str
     shape: list[int]
     """Of one step, or of one episode's constant."""

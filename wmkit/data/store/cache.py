@@ -1,31 +1,25 @@
 """The cache: a folder of flat .npy files, mapped into memory; what training reads when episodes are stored.
 
+Reading; `wmkit.data.store.writers` writes.
 Per-step keys are concatenated over time, (sum of T, ...), per-episode constants stacked, (episodes, ...).
 `manifest.json` holds the lengths, every file's size and a CRC-32 of every array of every episode.
 """
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import json
-import os
-import shutil
 import zlib
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self, TypedDict
+from typing import Any, TypedDict
 
 import numpy as np
 
 from wmkit.data.episode import STEP_KEYS, Array, Episode
-from wmkit.data.loader import read_in_order
-from wmkit.data.store.archive import EpisodeStore
-from wmkit.data.store.tiles import can_be_stored, picture_shape, with_pictures, without_pictures
-from wmkit.files import sync, write_text
+from wmkit.data.store.tiles import can_be_stored, picture_shape, with_pictures
 
 FORMAT = 1
-_MANIFEST = "manifest.json"
+MANIFEST = "manifest.json"
 _REMEDY = "Delete the folder and build the cache again from its archive."
 
 
@@ -141,80 +135,9 @@ class CachedEpisodes:
                 raise CorruptCache(f"{path}: expected {file['bytes']} bytes, found {size}. {_REMEDY}")
 
 
-def build_cache(store: EpisodeStore, path: str | Path, *, workers: int = 0) -> CachedEpisodes:
-    """Make the cache of an archive in the new folder `path`, which appears only when it is complete.
-
-    Raises `ValueError` when there is something at `path`, and `OSError` with nothing left behind when the disk is full.
-    """
-    path = Path(path)
-    if not len(store):
-        raise ValueError(f"{store.path}: holds no episodes to make a cache of")
-    if path.exists():
-        raise ValueError(f"{path}: there is something here already; delete it to build the cache again")
-    unfinished = path.with_name(path.name + ".new")
-    shutil.rmtree(unfinished, ignore_errors=True)  # of a build that was killed
-    unfinished.mkdir(parents=True)
-    try:
-        _fill(unfinished, store, workers)
-        os.replace(unfinished, path)
-        sync([path.parent])
-    except OSError as error:
-        raise OSError(error.errno, f"{path}: could not build the cache ({error.strerror}); nothing is left") from error
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
-    return CachedEpisodes(path)
-
-
 def is_cache(path: Path) -> bool:
-    """Is there a cache at `path`, whole or damaged?"""
-    return (path / _MANIFEST).is_file()
-
-
-def _fill(folder: Path, store: EpisodeStore, workers: int) -> None:
-    columns: dict[str, _Column] = {}
-    with contextlib.ExitStack() as stack:
-        for episode in read_in_order(store, range(len(store)), workers):
-            for key, value in without_pictures(episode, str(store.path)).items():
-                if key not in columns:
-                    columns[key] = stack.enter_context(_Column(folder, key, store))
-                columns[key].append(value)
-    lengths = [store.episode_length(i) for i in range(len(store))]
-    files = {key: column.entry() for key, column in columns.items()}
-    manifest = Manifest(format=FORMAT, origin=store.origin, lengths=lengths, files=files)
-    write_text(folder / _MANIFEST, json.dumps(manifest), durable=True)
-
-
-class _Column:
-    """One growing .npy file."""
-
-    def __init__(self, folder: Path, key: str, store: EpisodeStore) -> None:
-        self._path = folder / f"{key}.npy"
-        self._per_step = store.index["schema"][key]["per_step"]
-        self._rows = sum(store.index["lengths"]) if self._per_step else len(store)
-        self._checksums: list[int] = []
-        self._file = self._path.open("wb")
-
-    def append(self, value: Array) -> None:
-        if not self._checksums:
-            shape = (self._rows, *(value.shape[1:] if self._per_step else value.shape))
-            header = {"descr": np.lib.format.dtype_to_descr(value.dtype), "fortran_order": False, "shape": shape}
-            np.lib.format.write_array_header_1_0(self._file, header)
-        self._checksums.append(checksum(value))
-        # plain writes: a full disk is an OSError here, a killed process when written through a mapping
-        self._file.write(np.ascontiguousarray(value).data)
-
-    def entry(self) -> File:
-        return File(per_step=self._per_step, bytes=self._path.stat().st_size, checksums=self._checksums)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        with self._file:
-            self._file.flush()
-            os.fsync(self._file.fileno())
+    """Whether there is a cache at `path`, whole or damaged."""
+    return (path / MANIFEST).is_file()
 
 
 def checksum(value: Array) -> int:
@@ -224,12 +147,12 @@ def checksum(value: Array) -> int:
 
 def _read_manifest(path: Path) -> Manifest:
     if not is_cache(path):
-        raise ValueError(f"{path}: no cache here (no {_MANIFEST}). Build one with wmkit.data.build_cache.")
+        raise ValueError(f"{path}: no cache here (no {MANIFEST}). Build one with wmkit.data.build_cache.")
     try:
-        manifest: Manifest = json.loads((path / _MANIFEST).read_text())
+        manifest: Manifest = json.loads((path / MANIFEST).read_text())
         _check_manifest(**manifest)
     except (ValueError, KeyError, TypeError) as error:
-        raise CorruptCache(f"{path / _MANIFEST}: unreadable ({error!r}). {_REMEDY}") from error
+        raise CorruptCache(f"{path / MANIFEST}: unreadable ({error!r}). {_REMEDY}") from error
     return manifest
 
 

@@ -14,6 +14,7 @@ from typing import Any, ClassVar, NamedTuple, TypeVar
 
 from matplotlib.figure import Figure
 
+from wmkit.data import World
 from wmkit.evaluation.held_out import context_and_horizon
 from wmkit.evaluation.levels.reading import LoadedRun
 from wmkit.evaluation.tables import Table
@@ -69,8 +70,12 @@ class ModelAnalysis(Analysis):
 
     seed: int = option(0, "seed of the latents (default: 0)")
     checkpoint: str = option(LAST, "best, last, or a checkpoint's folder (default: last)", str)
-    episodes_from: str | None = option(
-        None, "a world or an archive of split test (default: the run's world)", str, metavar="SOURCE"
+    episodes_from: str | World | None = option(  # noqa: RUF009  it returns a field
+        None,
+        "an archive of split test, a world, or in quotes a world with settings, as in 'ray_maze world.size=11' "
+        "(default: the run's world)",
+        str,
+        metavar="SOURCE",
     )
 
     def load(self, run: Path) -> LoadedRun:

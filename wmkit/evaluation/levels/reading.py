@@ -12,7 +12,7 @@ from torch import Tensor
 
 from wmkit.batch import Batch
 from wmkit.config import RunConfig
-from wmkit.data import open_source
+from wmkit.data import World, open_source
 from wmkit.data.episode import Episode
 from wmkit.dynamics import ClockworkDynamics, Inputs
 from wmkit.dynamics.clockwork.dynamics import HierarchyObserved
@@ -22,7 +22,7 @@ from wmkit.evaluation.held_out import whole_episodes
 from wmkit.evaluation.rollout import check_lengths, groups_of_rows, rows_of
 from wmkit.evaluation.run import TRAINING_EPISODES, device_for, training_of
 from wmkit.loading import load, run_config
-from wmkit.training.machine_data import check_local_data
+from wmkit.training.run_folder import check_local_data
 from wmkit.tree import State
 from wmkit.world_model import WorldModel
 
@@ -38,11 +38,11 @@ class LoadedRun:
 
     config: RunConfig
     model: WorldModel
-    episodes_from: str | None
-    """A world or an archive of split `test`; None: the run's world."""
+    episodes_from: str | World | None
+    """A world or its name, or an archive of split `test`; None: the run's world."""
 
     @classmethod
-    def of(cls, run: Path, checkpoint: str, episodes_from: str | None) -> LoadedRun:
+    def of(cls, run: Path, checkpoint: str, episodes_from: str | World | None) -> LoadedRun:
         """Loaded from its folder; raises `ValueError` for a run without levels."""
         config = run_config(run)
         check_local_data(run, config.world)
@@ -84,9 +84,11 @@ class LoadedRun:
     def digit_clips(self, count: int, length: int) -> Batch:
         """Held-out clips with the truth about their digits; raises `ValueError` for a world without."""
         if missing := sorted(set(KEYS) - self.first_clip.keys()):
+            source = self.episodes_from or self.config.world
+            name = source if isinstance(source, str) else source.name
             raise ValueError(
-                f"{self.episodes_from or self.world} does not tell {', '.join(missing)}; which digits a level "
-                "holds can only be measured in a world of moving digits"
+                f"{name} does not tell {', '.join(missing)}; which digits a level holds can only be measured in a "
+                "world of moving digits"
             )
         return self.clips(count, length, KEYS)
 

@@ -1,4 +1,4 @@
-"""From a command line to a `RunConfig`, with Hydra's grammar: `backbone=s4 backbone.layers=2 train.steps=500`.
+"""From overrides to a `RunConfig`, with Hydra's grammar: `backbone=s4 backbone.layers=2 train.steps=500`.
 
 `backbone` and `world` are config groups whose choices are the registered backbones and worlds, so that a user's own,
 named by `plugins=my_module`, are chosen like those that ship: `world=distracting_memory world.width=64`. Hydra only
@@ -12,7 +12,9 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import json
+import shlex
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import hydra
@@ -27,7 +29,6 @@ from wmkit.build import get_preset
 from wmkit.checks import closest
 from wmkit.config import ModelConfig, RunConfig, import_plugins
 from wmkit.data.worlds import World, describe_world, find_world
-from wmkit.presets import Preset
 from wmkit.registry import Entry, get_entry
 
 NODE = "wmkit_run"
@@ -42,7 +43,9 @@ def compose(defaults: RunConfig, overrides: Sequence[str]) -> RunConfig:
     Raises `ValueError`, in one line that says what to do, for an unknown backbone, world, preset, key or value.
     """
     words = _expand_preset(parse_overrides(overrides))
-    _refuse_sweeps(words)
+    for word in words:
+        if word.is_sweep_override():
+            raise ValueError(f"{word.input_line}: several values make a sweep. Add -m to run them one after another.")
     import_plugins(_plugins(words, defaults))
     size = _scan(words, "size", defaults.size)
     ModelConfig.for_size(size)  # refuses an unknown size before any backbone is asked for its numbers
@@ -78,6 +81,25 @@ def parse_overrides(overrides: Sequence[str]) -> list[Override]:
     return words
 
 
+def chosen_source(what: str | World | None, own: World) -> str | World | None:
+    """What `--episodes-from` stands for: words such as `ray_maze world.size=11` become that world.
+
+    The words are those of a recipe's command line, where `world=` may stand before the name; settings alone change
+    `own`, the run's world. A folder, a mere name, a world and None stay what they are. Raises `ValueError` as `compose`
+    does, and for keys that are not the world's.
+    """
+    if not isinstance(what, str) or "=" not in what or Path(what).is_dir():
+        return what
+    words = shlex.split(what)
+    if "=" not in words[0]:
+        words[0] = f"world={words[0]}"
+    for word in parse_overrides(words):
+        if word.key_or_group.partition(".")[0] != "world":
+            raise ValueError(f"{word.input_line}: expected a world and settings of it, as in ray_maze world.size=11")
+    world: World = compose(RunConfig(world=own), words).world
+    return world
+
+
 def world_overrides(world: World) -> list[str]:
     """The words with which `compose` chooses `world`: its family, and what differs from the family's defaults."""
     description = describe_world(world)
@@ -93,12 +115,6 @@ def _hydra_value(value: Any) -> str:
     return str(value) if isinstance(value, str) and value.isidentifier() else json.dumps(value)
 
 
-def _refuse_sweeps(words: Sequence[Override]) -> None:
-    for word in words:
-        if word.is_sweep_override():
-            raise ValueError(f"{word.input_line}: several values make a sweep. Add -m to run them one after another.")
-
-
 def _expand_preset(words: list[Override]) -> list[Override]:
     """The words of `preset=name`, before the user's own, which win unless they contradict what makes the preset."""
     name = _scan(words, "preset", None)
@@ -110,17 +126,14 @@ def _expand_preset(words: list[Override]) -> list[Override]:
         given = _scan(words, key, value)
         if given != value:
             raise ValueError(f"preset={name} has {key}={value}, but {key}={given} was given too. Drop one of the two.")
-    data = {"batch_size": preset.batch_size, **_sampler(preset)}
+    if preset.tbtt:
+        sampler: dict[str, Any] = {"sampler": "persistent", "length": preset.tbtt}
+    else:
+        sampler = {"sampler": "windows", "length": preset.length} if preset.length else {"sampler": "episodes"}
+    data = {"batch_size": preset.batch_size, **sampler}
     groups = {"model": preset.model, "backbone": preset.backbone_options, "train": preset.train, "data": data}
     values = fixed | {f"{group}.{k}": v for group, options in groups.items() for k, v in options.items()}
     return parse_overrides([f"{key}={'null' if value is None else value}" for key, value in values.items()]) + words
-
-
-def _sampler(preset: Preset) -> dict[str, Any]:
-    """How a preset reads its episodes."""
-    if preset.tbtt:
-        return {"sampler": "persistent", "length": preset.tbtt}
-    return {"sampler": "windows", "length": preset.length} if preset.length else {"sampler": "episodes"}
 
 
 def _store(defaults: RunConfig, size: str, entry: Entry, world: World) -> None:
@@ -177,20 +190,16 @@ def _scan(words: Sequence[Override], key: str, default: Any) -> Any:
 
 
 def _check_keys(words: Sequence[Override], composed: Any) -> None:
+    """Raise `ValueError` for a key that is not there, with the closest one and those of its group."""
     keys = _dotted(OmegaConf.to_container(composed))
     for word in words:
-        if word.key_or_group not in keys:
-            raise ValueError(
-                f"Unknown config key {word.key_or_group!r}.{closest(word.key_or_group, keys)}"
-                f"{_siblings(word.key_or_group, keys)} See --help."
-            )
-
-
-def _siblings(key: str, keys: Sequence[str]) -> str:
-    """The keys of the group that `key` would be in."""
-    group = key.rpartition(".")[0]
-    known = [name for name in keys if group and name.rpartition(".")[0] == group]
-    return f" {group} has {', '.join(name.removeprefix(f'{group}.') for name in known)}." if known else ""
+        key = word.key_or_group
+        if key in keys:
+            continue
+        group = key.rpartition(".")[0]
+        known = [name.removeprefix(f"{group}.") for name in keys if group and name.rpartition(".")[0] == group]
+        siblings = f" {group} has {', '.join(known)}." if known else ""
+        raise ValueError(f"Unknown config key {key!r}.{closest(key, keys)}{siblings} See --help.")
 
 
 def _dotted(tree: Any, prefix: str = "") -> list[str]:

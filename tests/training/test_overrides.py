@@ -1,4 +1,5 @@
 import dataclasses
+import re
 from pathlib import Path
 from typing import Literal
 
@@ -6,9 +7,10 @@ import pytest
 
 from wmkit import Backbone, BackboneConfig, build_world_model, registry
 from wmkit.config import ModelConfig, RunConfig
+from wmkit.data import find_world
 from wmkit.presets import CORRECTED
 from wmkit.registry import get_entry
-from wmkit.training.compose import compose
+from wmkit.training.overrides import chosen_source, compose
 
 DEFAULTS = RunConfig(backbone="gru", size="small")
 
@@ -141,3 +143,32 @@ def test_composing_writes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.chdir(tmp_path)
     compose(DEFAULTS, ["train.steps=5"])
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("words", ["ray_maze world.size=11", "world=ray_maze world.size=11", "world.size=11"])
+def test_a_source_is_a_world_with_settings(words: str) -> None:
+    assert chosen_source(words, find_world("ray_maze_9x9")) == find_world("ray_maze", size=11)
+
+
+def test_a_source_without_settings_is_left_to_whoever_opens_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("speed=3").mkdir()
+    for text in ("ray_maze_9x9", "no_such_world", "speed=3", str(tmp_path)):
+        assert chosen_source(text, find_world("ray_two_rooms")) == text
+    for given in (None, find_world("ray_maze_11x11")):
+        assert chosen_source(given, find_world("ray_two_rooms")) is given
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("ray_maze size=11", "size=11: expected a world and settings of it"),
+        ("ray_maze world.seize=11", "Unknown config key 'world.seize'. Did you mean 'world.size'?"),
+        ("raymaze world.size=11", "Unknown world 'raymaze'. Did you mean 'ray_maze'?"),
+        ("ray_maze world.size=wide", "world.size"),
+        ("ray_maze world.size=9,11", "several values"),
+    ],
+)
+def test_a_source_that_cannot_be_is_refused(text: str, message: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(message)):
+        chosen_source(text, find_world("ray_two_rooms"))

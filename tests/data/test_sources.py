@@ -1,6 +1,6 @@
 import pytest
 
-from wmkit.data import EpisodeSource, GeneratedEpisodes, unseen, unseen_episodes
+from wmkit.data import EpisodeSource, GeneratedEpisodes, sources, unseen_episodes
 from wmkit_envs import DistractingMemory, MultiDoorsKeys
 
 
@@ -23,6 +23,6 @@ def test_unseen_episodes_are_the_first_of_the_test_split_that_training_does_not_
 
 
 def test_a_world_that_has_no_unseen_episodes_is_told(monkeypatch):
-    monkeypatch.setattr(unseen, "LOOKED_AT", 60)
+    monkeypatch.setattr(sources, "LOOKED_AT", 60)
     with pytest.raises(ValueError, match="of the first 60 test episodes 0 are not among 5,000 of training"):
         unseen_episodes(MultiDoorsKeys(keys=2, tile=4), 40, beyond=5000)

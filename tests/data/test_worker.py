@@ -13,9 +13,8 @@ import numpy as np
 import psutil
 import pytest
 
-from wmkit.data import GeneratedEpisodes, RandomWindows, WholeEpisodes, WorkerError
-from wmkit.data.workers import server as worker
-from wmkit.data.workers.client import RemoteEpisodes
+from wmkit.data import GeneratedEpisodes, RandomWindows, WholeEpisodes, WorkerError, worker
+from wmkit.data.loader import WorkerClient
 
 
 def gone(pid):
@@ -37,7 +36,7 @@ def pids(sampler):
 
 def test_a_worker_gives_the_same_episode_as_the_world_and_never_imports_torch():
     source = GeneratedEpisodes("toy", seed=3, split="valid", length=11)
-    remote = RemoteEpisodes(source, 0)
+    remote = WorkerClient(source, 0)
     try:
         got, expected = remote.episode(4), source.episode(4)
         maps = Path(f"/proc/{remote.pid}/maps")
@@ -108,8 +107,8 @@ def test_workers_end_when_their_owner_is_killed():
         "import sys; sys.path[:] = " + repr(sys.path) + "\n"
         "import time\n"
         "from wmkit.data import GeneratedEpisodes\n"
-        "from wmkit.data.workers.client import RemoteEpisodes\n"
-        "remote = RemoteEpisodes(GeneratedEpisodes('toy', seed=0), 0)\n"
+        "from wmkit.data.loader import WorkerClient\n"
+        "remote = WorkerClient(GeneratedEpisodes('toy', seed=0), 0)\n"
         "remote.episode(0)\n"
         "print(remote.pid, flush=True)\n"
         "time.sleep(60)\n"

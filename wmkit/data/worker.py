@@ -1,4 +1,4 @@
-"""A worker process: generates episodes of one world and writes them to a socket.
+"""A worker process: generates episodes of one world and writes them to a socket. `wmkit.data.loader` has the other end.
 
 It is started as a plain script, outside the package, so that it never imports torch: a worker costs what its world
 costs. It ends when the other end of the socket closes, however that came about, so no worker outlives its owner.
@@ -28,7 +28,7 @@ ALIGNMENT = 64
 
 
 def send(connection: socket.socket, message: dict[str, Any], arrays: dict[str, Array] | None = None) -> None:
-    """Write one message; the arrays have passed `check_dtypes`."""
+    """Write one message; its arrays have passed `check_dtypes`."""
     arrays = arrays or {}
     table: list[tuple[str, str, tuple[int, ...], int]] = []
     end = 0
@@ -57,18 +57,16 @@ def receive(connection: socket.socket) -> tuple[dict[str, Any], dict[str, Array]
     """Read one message, its arrays read-only; raises `EOFError` when the other end has closed."""
     message = json.loads(_read(connection, int.from_bytes(_read(connection, 8), "little")))
     table = message.pop("arrays")
-    memory = _receive_file(connection) if table else b""
-    return message, {
-        key: np.frombuffer(memory, dtype, math.prod(shape), place).reshape(shape) for key, dtype, shape, place in table
-    }
-
-
-def _receive_file(connection: socket.socket) -> mmap.mmap:
+    if not table:
+        return message, {}
     _, descriptors, _, _ = socket.recv_fds(connection, 1, 1)
     if not descriptors:
         raise EOFError("the other end closed the connection")
     with os.fdopen(descriptors[0], "rb") as file:
-        return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        memory = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    return message, {
+        key: np.frombuffer(memory, dtype, math.prod(shape), place).reshape(shape) for key, dtype, shape, place in table
+    }
 
 
 def _anonymous_file() -> IO[bytes]:

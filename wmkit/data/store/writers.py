@@ -1,8 +1,15 @@
-"""Writing the archive: data first, then the index by an atomic rename; what was committed is never touched again."""
+"""Writing archives, which grow episode by episode, and caches, which are built at once.
+
+An archive gets its data first, then the index by an atomic rename; what was committed is never touched again. A cache
+is built beside its place and renamed.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
+import shutil
 from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
@@ -14,18 +21,10 @@ import numpy as np
 
 from wmkit.data.episode import Array, Episode, check_episode
 from wmkit.data.loader import read_in_order
-from wmkit.data.source import EpisodeSource, GeneratedEpisodes
-from wmkit.data.store.archive import (
-    ATTRIBUTE,
-    FORMAT,
-    Column,
-    EpisodeStore,
-    Index,
-    chunk_files,
-    padded,
-    read_index,
-    span,
-)
+from wmkit.data.sources import EpisodeSource, GeneratedEpisodes
+from wmkit.data.store import archive, cache
+from wmkit.data.store.archive import Column, EpisodeStore, Index, chunk_files, padded, read_index, span
+from wmkit.data.store.cache import CachedEpisodes, File, Manifest, checksum
 from wmkit.data.store.tiles import without_pictures
 from wmkit.files import sync, write_text
 
@@ -156,7 +155,7 @@ def _open_or_create(path: Path, origin: dict[str, Any]) -> Index:
         if strangers:
             raise ValueError(f"{path}: expected an archive or an empty folder, found {strangers[:5]}")
         versions = {name: version(name) for name in ("wmkit", "zarr", "numpy")}
-        new = Index(format=FORMAT, block=1, schema={}, offsets=[], lengths=[], origin=origin, versions=versions)
+        new = Index(format=archive.FORMAT, block=1, schema={}, offsets=[], lengths=[], origin=origin, versions=versions)
         _write_index(path, new)
     index = read_index(path)
     if index["origin"] != origin:
@@ -175,7 +174,7 @@ def _lock(path: Path) -> filelock.FileLock:
 
 
 def _write_index(path: Path, index: Index) -> None:
-    group = {"zarr_format": 3, "node_type": "group", "attributes": {ATTRIBUTE: index}}
+    group = {"zarr_format": 3, "node_type": "group", "attributes": {archive.ATTRIBUTE: index}}
     write_text(path / "zarr.json", json.dumps(group), durable=True)
     sync([path])
 
@@ -207,3 +206,74 @@ def _check_schema(index: Index, episode: Episode, where: str) -> None:
         shape = (episode.length,) * column["per_step"] + tuple(column["shape"])
         if (value := episode[key]).shape != shape or value.dtype.str != column["dtype"]:
             raise ValueError(f"{where}: {key}: expected {shape} {column['dtype']}, got {value.shape} {value.dtype.str}")
+
+
+def build_cache(store: EpisodeStore, path: str | Path, *, workers: int = 0) -> CachedEpisodes:
+    """Make the cache of an archive in the new folder `path`, which appears only when it is complete.
+
+    Raises `ValueError` when there is something at `path`, and `OSError` with nothing left behind when the disk is full.
+    """
+    path = Path(path)
+    if not len(store):
+        raise ValueError(f"{store.path}: holds no episodes to make a cache of")
+    if path.exists():
+        raise ValueError(f"{path}: there is something here already; delete it to build the cache again")
+    unfinished = path.with_name(path.name + ".new")
+    shutil.rmtree(unfinished, ignore_errors=True)  # of a build that was killed
+    unfinished.mkdir(parents=True)
+    try:
+        _fill(unfinished, store, workers)
+        os.replace(unfinished, path)
+        sync([path.parent])
+    except OSError as error:
+        raise OSError(error.errno, f"{path}: could not build the cache ({error.strerror}); nothing is left") from error
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
+    return CachedEpisodes(path)
+
+
+def _fill(folder: Path, store: EpisodeStore, workers: int) -> None:
+    columns: dict[str, _NpyFile] = {}
+    with contextlib.ExitStack() as stack:
+        for episode in read_in_order(store, range(len(store)), workers):
+            for key, value in without_pictures(episode, str(store.path)).items():
+                if key not in columns:
+                    columns[key] = stack.enter_context(_NpyFile(folder, key, store))
+                columns[key].append(value)
+    lengths = [store.episode_length(i) for i in range(len(store))]
+    files = {key: column.entry() for key, column in columns.items()}
+    manifest = Manifest(format=cache.FORMAT, origin=store.origin, lengths=lengths, files=files)
+    write_text(folder / cache.MANIFEST, json.dumps(manifest), durable=True)
+
+
+class _NpyFile:
+    """The .npy file of one key, written episode by episode."""
+
+    def __init__(self, folder: Path, key: str, store: EpisodeStore) -> None:
+        self._path = folder / f"{key}.npy"
+        self._per_step = store.index["schema"][key]["per_step"]
+        self._rows = sum(store.index["lengths"]) if self._per_step else len(store)
+        self._checksums: list[int] = []
+        self._file = self._path.open("wb")
+
+    def append(self, value: Array) -> None:
+        if not self._checksums:
+            shape = (self._rows, *(value.shape[1:] if self._per_step else value.shape))
+            header = {"descr": np.lib.format.dtype_to_descr(value.dtype), "fortran_order": False, "shape": shape}
+            np.lib.format.write_array_header_1_0(self._file, header)
+        self._checksums.append(checksum(value))
+        # plain writes: a full disk is an OSError here, a killed process when written through a mapping
+        self._file.write(np.ascontiguousarray(value).data)
+
+    def entry(self) -> File:
+        return File(per_step=self._per_step, bytes=self._path.stat().st_size, checksums=self._checksums)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        with self._file:
+            self._file.flush()
+            os.fsync(self._file.fileno())
