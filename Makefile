@@ -14,7 +14,7 @@ QUICK := tests/backbones/test_contract.py tests/backbones/test_gru.py tests/back
 	tests/kernels/test_fft_conv.py tests/kernels/test_series.py tests/kernels/test_dispatch.py tests/dynamics/test_latents.py \
 	tests/dynamics/test_latent_dynamics.py tests/dynamics/clockwork/test_clock.py tests/dynamics/clockwork/test_level.py \
 	tests/test_world_model.py tests/test_registry.py tests/test_config.py tests/data/test_samplers.py tests/data/test_gates.py \
-	tests/evaluation/test_record.py tests/evaluation/test_intervals.py tests/evaluation/test_tables.py \
+	tests/evaluation/test_record.py tests/evaluation/test_estimates.py tests/evaluation/test_tables.py \
 	tests/training/test_optimiser.py tests/training/test_budget.py \
 	tests/test_recipes.py::test_memory_maze_takes_two_steps
 

@@ -25,15 +25,14 @@ from __future__ import annotations
 
 import dataclasses
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
 
 from wmkit.comparison import Cell, CellFiles, Plan, Status, load_plan, run_comparison
 from wmkit.config import DataConfig, EvalConfig, RunConfig, TrainConfig
-from wmkit.evaluation.levels import analyses
-from wmkit.evaluation.tables import Table
+from wmkit.evaluation.levels.base import all_analyses
 from wmkit.training import compose
 from wmkit_envs import MovingMnist
 
@@ -50,30 +49,30 @@ DEFAULTS = ("seeds=0", "lrs=1e-3", "steps=3000", "jobs=1", f"out={OUT}", "eval.h
 
 @dataclasses.dataclass(frozen=True)
 class Figure:
-    """A table or figure: the comparison that trains its runs, and the analyses that it shows."""
+    """A table or figure: the comparison that trains its runs, and the analyses that it shows, by name."""
 
     overrides: tuple[str, ...]
     """Of the comparison's defaults."""
-    together: tuple[Callable[..., Table], ...] = ()
-    """Analyses of all runs in one."""
-    apart: tuple[Callable[..., Table], ...] = ()
-    """Analyses of each run by itself."""
+    together: tuple[str, ...] = ()
+    """Of all runs in one."""
+    apart: tuple[str, ...] = ()
+    """Of each run by itself."""
 
 
 FIGURES = {
     # With k of 6 and 8 the top level ticks every 36 and 64 frames: clips as long as the papers', or it learns nothing.
     "1": Figure(
         ("systems=rssm,k1,k2,k4,k6,k8", "data.length=100", "data.batch_size=10", f"out={OUT}-1"),
-        together=(analyses.horizon,),
+        together=("horizon",),
     ),
     "8": Figure(
         ("systems=k4", "worlds=moving_mnist_slow,moving_mnist,moving_mnist_fast", "world.side=32"),
-        together=(analyses.speeds,),
+        together=("speeds",),
     ),
-    "10": Figure(("systems=k2",), apart=(analyses.entropy,)),
-    "11": Figure(("systems=k4",), apart=(analyses.reset, analyses.samples)),
-    "table1": Figure(("systems=rssm,levels2,k4,levels4",), together=(analyses.kl,)),
-    "tableD1": Figure(("systems=rssm,k4,k1",), together=(analyses.times,)),
+    "10": Figure(("systems=k2",), apart=("entropy",)),
+    "11": Figure(("systems=k4",), apart=("reset", "samples")),
+    "table1": Figure(("systems=rssm,levels2,k4,levels4",), together=("kl",)),
+    "tableD1": Figure(("systems=rssm,k4,k1",), together=("times",)),
 }
 
 
@@ -123,8 +122,8 @@ def draw(figure: Figure, folder: Path, out: Path) -> None:
     jobs += [(analysis, {name: run}, out / name) for analysis in figure.apart for name, run in runs.items()]
     for analysis, chosen, where in jobs:
         where.mkdir(parents=True, exist_ok=True)
-        Console().print(analysis(chosen, where).rich())
-        print(f"{where / analysis.__name__}.json and .png", flush=True)
+        Console().print(all_analyses()[analysis]().write(chosen, where).rich())
+        print(f"{where / analysis}.json and .png", flush=True)
 
 
 def label(cell: Cell, plan: Plan) -> str:

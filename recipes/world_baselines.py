@@ -12,10 +12,9 @@ from torch import Tensor
 
 from wmkit.batch import Batch
 from wmkit.data import GeneratedEpisodes, WholeEpisodes
-from wmkit.evaluation.baselines import Clips, make_baselines, mean_image
 from wmkit.evaluation.measures.doors import KEYS, STATE, TileTruth, image_of, remembered_map
 from wmkit.evaluation.measures.frames import frame_error
-from wmkit.evaluation.predictors import COPY_LAST, RANDOM_FRAME
+from wmkit.evaluation.predictors import COPY_LAST, RANDOM_FRAME, Clips, make_baselines, mean_image
 from wmkit_envs import DistractingMemory, MultiDoorsKeys, RayMaze, RayTwoRooms, World
 from wmkit_envs.grid.scene import DONE
 from wmkit_envs.grid.world import GridWorld

@@ -17,6 +17,7 @@ from wmkit.build import get_preset
 from wmkit.comparison import Plan, PlannedWorld, System
 from wmkit.config import ModelConfig, load_config
 from wmkit.data import find_world
+from wmkit.evaluation.levels.base import all_analyses
 from wmkit.training.overrides import compose
 
 RECIPES = Path(__file__).parent.parent / "recipes"
@@ -146,6 +147,8 @@ def test_clockwork_figures_names_its_figures(recipe: Recipe, capsys: pytest.Capt
     assert "one of 1, 8, 10, 11, table1, tableD1" in capsys.readouterr().err
     assert recipe("clockwork_figures", "--help") == 0
     assert "backbone is one of" in capsys.readouterr().out
+    figures = part("clockwork_figures", "FIGURES").values()
+    assert {name for figure in figures for name in figure.together + figure.apart} == all_analyses().keys()
 
 
 def test_recipes_are_named_like_no_module_and_are_no_package() -> None:

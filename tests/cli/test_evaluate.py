@@ -36,8 +36,8 @@ def run(tmp_path_factory):
 
 def test_evaluate_measures_what_it_is_asked_for(run, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(digits, "fit_frame_probe", partial(fit_frame_probe, steps=3))
-    for name in ("strips.draw_strip", "curves.draw_curves"):  # they take most of the time, and have tests of their own
-        monkeypatch.setattr(f"wmkit.evaluation.plots.{name}", lambda *_: None)
+    for name in ("draw_strip", "draw_curves"):  # they take most of the time, and have tests of their own
+        monkeypatch.setattr(f"wmkit.evaluation.plots.figures.{name}", lambda *_: None)
     words = ("--measures", "all", "--episodes", "4", "--samples", "2", "--horizon", "9", "--checkpoint", "last")
     assert main(["evaluate", str(run), *words, "--out", str(tmp_path)]) == 0
     found = Measurements.load(tmp_path)

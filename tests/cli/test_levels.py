@@ -4,18 +4,21 @@ import dataclasses
 import json
 
 import pytest
+from matplotlib.figure import Figure
 from PIL import Image
 
 from wmkit.cli.__main__ import main
-from wmkit.cli.levels import ANALYSES, HELP, labelled
+from wmkit.cli.levels import labelled
 from wmkit.config import DataConfig, EvalConfig, ModelConfig, RunConfig, TrainConfig
 from wmkit.data import open_source
 from wmkit.dynamics import ClockworkConfig
 from wmkit.evaluation import evaluate_run
 from wmkit.evaluation.digits.probe import fit_frame_probe
-from wmkit.evaluation.levels import analyses
-from wmkit.evaluation.levels.trained import LoadedRun
+from wmkit.evaluation.levels import base
+from wmkit.evaluation.levels.base import Analysis, Findings, all_analyses, option, register_analysis
+from wmkit.evaluation.levels.reading import LoadedRun
 from wmkit.evaluation.measures.similarity import SIMILARITIES
+from wmkit.evaluation.tables import Table
 from wmkit.training.command import train_in_folder
 from wmkit.training.run_folder import RunFolder
 from wmkit_envs.video.moving_mnist import FAST, SLOW, MovingMnist
@@ -196,8 +199,34 @@ def test_every_analysis_has_a_sentence_and_labels_come_from_folders(capsys) -> N
     with pytest.raises(SystemExit):
         levels("--help")
     printed = " ".join(capsys.readouterr().out.split())
-    for name, analysis in ANALYSES.items():
-        assert analysis.help in printed
-        assert name in HELP
-        assert callable(getattr(analyses, name))
+    assert list(all_analyses()) == ["entropy", "horizon", "kl", "reset", "samples", "speeds", "times"]
+    for name, analysis in all_analyses().items():
+        assert f"{name} {analysis.help}" in printed
     assert list(labelled(["runs/a", "B=runs/b"])) == ["a", "B"]
+
+
+def test_a_registered_class_is_an_analysis_whose_fields_are_options(runs, tmp_path, capsys, monkeypatch) -> None:
+    monkeypatch.setattr(base, "_analyses", dict(base._analyses))
+
+    @register_analysis("labels")
+    @dataclasses.dataclass(frozen=True, kw_only=True)
+    class Labels(Analysis):
+        help = "The labels of runs."
+        several = True
+
+        more_of: int = option(1, "how often (default: 1)", least=1)
+
+        def find(self, runs):
+            figure = Figure()
+            figure.subplots()
+            return Findings(
+                {"labels": [*runs] * self.more_of}, figure, Table("Labels", ["run"], [[name] for name in runs])
+            )
+
+    assert levels("labels", f"A={runs / 'usual'}", runs / "fast", "--out", tmp_path, "--more-of", 2) == 0
+    assert figure_of(tmp_path, "labels") == {"labels": ["A", "fast", "A", "fast"]}
+    assert "Labels" in capsys.readouterr().out
+    assert levels("labels", runs / "usual", "--more-of", 0) == 2
+    assert "--more-of: expected at least 1, got 0" in capsys.readouterr().err
+    with pytest.raises(ValueError, match="Analysis 'labels' is already registered by"):
+        register_analysis("labels")(Labels)

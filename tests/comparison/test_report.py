@@ -236,13 +236,27 @@ def test_many_systems_go_below_each_other_in_a_terminal_and_none_is_cut(tmp_path
     world = PlannedWorld("a_world", ())
     Plan(systems=systems, worlds=(world,), seeds=(0,), lrs=(1e-3,), minutes=1.0, steps=None).save(tmp_path)
     text = io.StringIO()
-    found = tables(read_results(tmp_path), "a_world")
+    found = tables(read_results(tmp_path), "a_world", 80)
     Console(file=text, width=80).print(*(table.rich() for table in found))
     printed = text.getvalue()
     assert all(label in printed.split() for label in labels)
     assert "…" not in printed
     assert printed.count("learning rate") == 2
     assert max(map(len, printed.splitlines())) <= 80
+
+
+def test_values_stay_whole_where_a_terminal_is_narrow(make_folder: MakeFolder) -> None:
+    folder = make_folder()
+    for number, path in enumerate(sorted(folder.glob("cells/*/cell.json"))):
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"parameters": 100_000_000 * (1 + number % 2)}))
+    for width, count in ((80, 1), (36, 2)):
+        text = io.StringIO()
+        found = tables(read_results(folder), "distracting_memory_8_tile4", width)
+        Console(file=text, width=width).print(*(table.rich() for table in found))
+        assert len(found) == count
+        assert text.getvalue().count("100.00 M –") == text.getvalue().count("200.00 M") == 2
+        assert text.getvalue().count("150.00 M") == 2
+        assert max(map(len, text.getvalue().splitlines())) <= width
 
 
 def test_the_headline_is_drawn_against_the_one_setting_in_which_worlds_differ(make_folder: MakeFolder) -> None:

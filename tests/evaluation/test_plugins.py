@@ -11,9 +11,9 @@ import torch
 from rich.console import Console
 
 from wmkit.config import DataConfig, EvalConfig, RunConfig, TrainConfig
-from wmkit.evaluation import HeldOutValidation, Measurements, evaluate_run, validation
+from wmkit.evaluation import HeldOutValidation, Measurements, evaluate_run
 from wmkit.evaluation.measures import base
-from wmkit.evaluation.plots import curves
+from wmkit.evaluation.plots import figures
 from wmkit.evaluation.rollout import joined
 from wmkit.loading import load
 from wmkit.training.command import train_in_folder
@@ -108,11 +108,13 @@ def plug_in(monkeypatch, tmp_path):
 
 def everything_of(run, out, monkeypatch) -> tuple[Measurements, str, list[str]]:
     """Evaluate: what was measured, what was printed, and the labels and titles of the curves."""
-    monkeypatch.setattr("wmkit.evaluation.plots.strips.draw_strip", lambda *_: None)
+    monkeypatch.setattr("wmkit.evaluation.plots.figures.draw_strip", lambda *_: None)
     drawn: list[str] = []
-    finish = curves.finish_panel
+    finish = figures.finish_panel
     monkeypatch.setattr(
-        curves, "finish_panel", lambda axes, metric, horizon: drawn.append(metric.name) or finish(axes, metric, horizon)
+        figures,
+        "finish_panel",
+        lambda axes, metric, horizon: drawn.append(metric.name) or finish(axes, metric, horizon),
     )
     console = Console(file=io.StringIO(), width=160, record=True)
     return evaluate_run(run, out=out, console=console), console.export_text(), drawn
@@ -147,7 +149,7 @@ def test_a_probe_in_one_file_appears_with_its_baseline_and_its_curve(plug_in, ru
 def test_a_probe_that_says_so_is_measured_at_validations(plug_in, config, run, monkeypatch):
     lengths = []
     monkeypatch.setattr(
-        validation, "joined", lambda parts: lengths.extend(part.shape[1] for part in parts) or joined(parts)
+        "wmkit.evaluation.run.joined", lambda parts: lengths.extend(part.shape[1] for part in parts) or joined(parts)
     )
     plug_in("agent_plugin", PROBE)
     values = HeldOutValidation(

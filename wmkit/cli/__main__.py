@@ -1,9 +1,9 @@
 """The `wmkit` command: every module of this folder is a verb.
 
-A verb has `HELP`, its line in `wmkit --help`; `add_arguments(parser)`; and `run(arguments)`, which does it and returns
-the exit status. A `ValueError` of `run` is the user's: printed without a trace, status 2; an `OSError` is the disk's,
-printed so too, status 1. What takes long to import is imported by `run`, so that the other verbs and their pages of
-help do not wait for it.
+A verb has `HELP`, its line in `wmkit --help`; `add_arguments(parser)`, called where it is the one asked for; and
+`run(arguments)`, which does it and returns the exit status. A `ValueError` of `run` is the user's: printed without a
+trace, status 2; an `OSError` is the disk's, printed so too, status 1. What takes long to import is imported by these
+functions, so that the other verbs and their pages of help do not wait for it.
 """
 
 from __future__ import annotations
@@ -24,10 +24,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="wmkit", description="World models with interchangeable sequence backbones.")
     parser.add_argument("--version", action="version", version=f"wmkit {wmkit.__version__}")
     subparsers = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
-    found = verbs()
+    words, found = sys.argv[1:] if argv is None else argv, verbs()
     for name, verb in found.items():
-        verb.add_arguments(subparsers.add_parser(name, help=verb.HELP, description=verb.HELP))
-    arguments = parser.parse_args(argv)
+        own = subparsers.add_parser(name, help=verb.HELP, description=verb.HELP)
+        if name in words[:1]:
+            verb.add_arguments(own)
+    arguments = parser.parse_args(words)
     try:
         return found[arguments.verb].run(arguments)
     except ValueError as error:

@@ -22,7 +22,8 @@ def run(arguments: argparse.Namespace) -> int:
 
     report = write_report(arguments.folder)
     results = read_results(arguments.folder)
+    console = Console()
     for world in results.plan.worlds:
-        Console().print(*(table.rich() for table in tables(results, world.name)))
+        console.print(*(table.rich() for table in tables(results, world.name, console.width)))
     print(report)
     return 0

@@ -110,6 +110,7 @@ def split_overrides(text: str) -> list[str]:
 
 
 def _run(defaults: RunConfig, systems: Mapping[str, Sequence[str]], arguments: Sequence[str]) -> int:
+    """Read the command line into a plan, check that it makes sense and fits what the folder holds, and run it."""
     own: dict[str, list[str]] = {}
     shared: list[str] = []
     settings: dict[str, str] = {}
@@ -192,7 +193,7 @@ def _run_and_report(folder: Path, configs: Mapping[Cell, RunConfig], *, jobs: in
     report = write_report(folder)
     results = read_results(folder)
     for world in results.plan.worlds:
-        console.print(*(table.rich() for table in tables(results, world.name)))
+        console.print(*(table.rich() for table in tables(results, world.name, console.width)))
     count = results.count()
     counts = ", ".join(f"{number} {status}" for status, number in sorted(count.items()))
     console.print(

@@ -101,7 +101,7 @@ class PlannedWorld:
 
     @classmethod
     def of(cls, world: World) -> PlannedWorld:
-        """As `world` is."""
+        """The entry of the grid for `world`."""
         return cls(world.name, tuple(world_overrides(world)), describe_world(world))
 
 
@@ -274,21 +274,16 @@ def check_kept(folder: Path, cell: Cell, config: RunConfig) -> None:
     if not path.exists():
         return
     check_local_data(path.parent, config.world)
-    found = differences(load_config(path).to_dict(), config.to_dict())
-    lines = [
-        f"  {key}: {old} there, {new} now"
-        for key, (old, new) in found.items()
-        if not _free_on_disk(key, by_minutes=config.train.minutes is not None)
-    ]
+    lines = []
+    for key, (old, new) in differences(load_config(path).to_dict(), config.to_dict()).items():
+        rule = rule_of(key)
+        # Some keys enter neither the training of a cell nor its test: a cell on disk may differ in them.
+        paced = rule.compare == "pace" and config.train.minutes is None
+        if not (rule.resume and (rule.compare == "own" or paced)):
+            lines.append(f"  {key}: {old} there, {new} now")
     if lines:
         text = [f"{path.parent} is of another comparison. Nothing was changed; name another out=.", *lines]
         raise ValueError("\n".join(text))
-
-
-def _free_on_disk(key: str, *, by_minutes: bool) -> bool:
-    """Whether a cell on disk may differ from the plan in `key`: it enters neither its training nor its test."""
-    rule = rule_of(key)
-    return rule.resume and (rule.compare == "own" or (rule.compare == "pace" and not by_minutes))
 
 
 def check_alike(configs: Mapping[Cell, RunConfig]) -> None:

@@ -100,12 +100,12 @@ class Look:
 
     @classmethod
     def of_system(cls, number: int) -> Look:
-        """Of the system with this place in the plan."""
+        """The look of the system with this place in the plan."""
         return cls(f"s{number % len(DASHES)}", DASHES[number % len(DASHES)])
 
     @property
     def light(self) -> str:
-        """What is drawn before the page's variable takes its place."""
+        """The colour on a light ground; in the finished SVG the page's variable stands in its place."""
         return COLOURS[self.colour][0]
 
 
@@ -132,7 +132,7 @@ class Dots:
 
     @property
     def mean(self) -> float:
-        """Over seeds."""
+        """The mean over seeds."""
         return statistics.fmean(self.values)
 
 

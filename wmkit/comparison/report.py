@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import dataclasses
 import json
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -27,8 +28,8 @@ from wmkit.training.run_folder import CONFIG
 REPORT = "report.html"
 UNEVEN = 1.25
 """Times as many steps a minute in one run as in another of the same system, above which the page says so."""
-ABREAST = 4
-"""Systems that 80 columns of a terminal have room for."""
+NAMES = 24
+"""Width of the names of rows where a terminal has little room: longer ones are broken at their spaces."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,7 +55,7 @@ def write_report(folder: Path) -> Path:
 
 
 def render(results: Results) -> str:
-    """The page."""
+    """The page as HTML."""
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("wmkit.comparison", "."),
         autoescape=True,
@@ -78,15 +79,33 @@ def render(results: Results) -> str:
     )
 
 
-def tables(results: Results, world: str) -> list[Table]:
-    """`system_table` for the terminal: as many systems beside each other as have room."""
-    labels = [system.label for system in results.plan.systems]
-    parts = [labels[first : first + ABREAST] for first in range(0, len(labels), ABREAST)]
-    return [system_table(results, world, part).table for part in parts]
+def tables(results: Results, world: str, width: int) -> list[Table]:
+    """`system_table` for a terminal `width` columns wide: as many systems beside each other as have room, then more.
+
+    A range takes two lines, and so do long names of rows where room is short; no other value is broken.
+    """
+    whole = system_table(results, world).table
+    rows = [[cell.replace(" – ", " –\n") for cell in row] for row in whole.rows]
+    columns = zip(whole.headings, *rows, strict=True)
+    names, *taken = (max(len(line) for cell in column for line in cell.split("\n")) for column in columns)
+    room = width - 2 - sum(taken) - len(taken)  # a space on either side, and one before each system
+    names = min(names, max(NAMES, room))
+    parts: list[list[int]] = []
+    room = 0
+    for number, needed in enumerate(taken, start=1):
+        if needed + 1 > room:
+            parts.append([0])
+            room = width - 2 - names
+        parts[-1].append(number)
+        room -= needed + 1
+    lines = [[*whole.headings], *([textwrap.fill(name, names), *values] for name, *values in rows)]
+    cut = ([[line[number] for number in part] for line in lines] for part in parts)
+    return [Table(whole.title, headings, cells) for headings, *cells in cut]
 
 
-def system_table(results: Results, world: str, labels: Sequence[str]) -> Marked:
+def system_table(results: Results, world: str) -> Marked:
     """A column per system at its chosen learning rate, a row per quantity: mean over seeds, their range below it."""
+    labels = [system.label for system in results.plan.systems]
     found = {
         (row["system"], row["metric"], row["predictor"]): row
         for row in results.means.filter("chosen", world=world).iter_rows(named=True)
@@ -302,7 +321,7 @@ def _world(results: Results, world: str) -> dict[str, Any]:
     return {
         "name": world,
         "headline": headline_plot(results, world),
-        "systems": system_table(results, world, [system.label for system in results.plan.systems]),
+        "systems": system_table(results, world),
         "uneven": _uneven(results, world),
         "learning": learning_curve(results, world),
         "by_loss": results.criterion(world).metric == LOSS,

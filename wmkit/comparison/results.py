@@ -153,7 +153,7 @@ class Results:
     """By world: observed and imagined steps of the test."""
 
     def count(self) -> Counter[Status]:
-        """Cells by status."""
+        """How many cells have each status."""
         return Counter(map(Status, self.cells["status"]))
 
     @property
@@ -272,7 +272,8 @@ class _Rows:
     def read(self, cell: Cell, files: CellFiles) -> None:
         """Add what the files of a cell say."""
         of, record, status = dataclasses.asdict(cell), files.record(), files.status()
-        finished = _json(files.run / "finished.json")
+        path = files.run / "finished.json"
+        finished = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
         timing = list(read_lines(files.run / "timing.jsonl"))
         skipped = finished.get("skipped")
         self.cells.append({**of, "status": str(status), "error": record.get("error"), "skipped": skipped})
@@ -340,7 +341,7 @@ def _measured(files: CellFiles, steps: int) -> Measurements:
 def _choices(
     cells: pl.DataFrame, validations: pl.DataFrame, metrics: Mapping[str, Mapping[str, Metric]]
 ) -> dict[tuple[str, str], Choice]:
-    """Of each world and system with a cell that is done."""
+    """The choice for each world and system with a cell that is done."""
     done = cells.filter(pl.col("status") == Status.DONE).select(*KEY)
     ends = validations.join(done, on=KEY, how="semi").filter(pl.col("step") == pl.col("step").max().over(*KEY))
     if ends.is_empty():
@@ -388,7 +389,3 @@ def _curves(rows: pl.DataFrame) -> dict[str, dict[str, list[float | None]]]:
         shown = None if math.isnan(value) else float(f"{value:.4g}")
         found.setdefault(metric, {}).setdefault(name, []).append(shown)
     return found
-
-
-def _json(path: Path) -> dict[str, Any]:
-    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}

@@ -32,7 +32,7 @@ class Display:
     """One line for each ended cell, and in a terminal a bar for all cells and one for each that is under way."""
 
     def __init__(self, total: int, done: int, console: Console | None = None) -> None:
-        """`done` of `total` cells lie behind already."""
+        """done: how many of the `total` cells have ended already."""
         self.total, self.count = total, done
         self.console = console or Console()
         columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
@@ -48,7 +48,7 @@ class Display:
         self._progress.stop()
 
     def say(self, sentence: str) -> None:
-        """A line that stays."""
+        """Print a line that stays above the bars."""
         self._progress.console.print(sentence, highlight=False, markup=False, soft_wrap=True)
 
     def started(self, cell: Cell) -> None:

@@ -1,6 +1,5 @@
 """How good is what a model imagines? The context|query protocol, measures, baselines, tables and pictures."""
 
-from wmkit.evaluation.baselines import register_baseline as register_baseline
 from wmkit.evaluation.claims import Beats as Beats
 from wmkit.evaluation.claims import Costs as Costs
 from wmkit.evaluation.claims import Reaches as Reaches
@@ -8,13 +7,13 @@ from wmkit.evaluation.claims import ShareOf as ShareOf
 from wmkit.evaluation.digits.probe import fit_feature_probe as fit_feature_probe
 from wmkit.evaluation.digits.probe import fit_frame_probe as fit_frame_probe
 from wmkit.evaluation.digits.truth import Digits as Digits
+from wmkit.evaluation.estimates import Estimate as Estimate
 from wmkit.evaluation.evaluate import evaluate as evaluate
 from wmkit.evaluation.evaluate import evaluate_episodes as evaluate_episodes
 from wmkit.evaluation.evaluate import make_video as make_video
 from wmkit.evaluation.held_out import context_and_horizon as context_and_horizon
 from wmkit.evaluation.held_out import in_batches as in_batches
 from wmkit.evaluation.held_out import whole_episodes as whole_episodes
-from wmkit.evaluation.intervals import Estimate as Estimate
 from wmkit.evaluation.measures.base import Measure as Measure
 from wmkit.evaluation.measures.base import Prediction as Prediction
 from wmkit.evaluation.measures.base import Setting as Setting
@@ -24,11 +23,12 @@ from wmkit.evaluation.plots.video import Video as Video
 from wmkit.evaluation.plots.video import write_video as write_video
 from wmkit.evaluation.predictors import PREDICTORS as PREDICTORS
 from wmkit.evaluation.predictors import predictor as predictor
+from wmkit.evaluation.predictors import register_baseline as register_baseline
 from wmkit.evaluation.record import Measurements as Measurements
 from wmkit.evaluation.record import Metric as Metric
 from wmkit.evaluation.record import Verdict as Verdict
+from wmkit.evaluation.run import HeldOutValidation as HeldOutValidation
 from wmkit.evaluation.run import device_for as device_for
 from wmkit.evaluation.run import evaluate_run as evaluate_run
 from wmkit.evaluation.tables import Table as Table
 from wmkit.evaluation.tables import measure_tables as measure_tables
-from wmkit.evaluation.validation import HeldOutValidation as HeldOutValidation

@@ -5,8 +5,8 @@ from __future__ import annotations
 import dataclasses
 import math
 
+from wmkit.evaluation.estimates import Range, cut, label
 from wmkit.evaluation.predictors import predictor
-from wmkit.evaluation.ranges import Range, cut, label
 from wmkit.evaluation.record import Measurements, Metric, Verdict
 
 
@@ -33,7 +33,8 @@ class Beats:
             holds = (ours.low if self.surely else ours.mean) > theirs.mean
         names = f"{predictor(self.ours).label} is better than {predictor(self.theirs).label}"
         where = f" at {label(steps)}" if steps else ""
-        return Verdict(measure, f"{metric.title}: {names}{where}", holds, _pair(metric, ours.mean, theirs.mean))
+        values = f"{_number(metric, ours.mean)} against {_number(metric, theirs.mean)}"
+        return Verdict(measure, f"{metric.title}: {names}{where}", holds, values)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -114,12 +115,8 @@ class Reaches:
 
 
 def _ratio(ours: float, theirs: float) -> float:
-    """inf where nothing is divided by nothing, as it is where something is."""
+    """Infinite where `theirs` is 0, whatever `ours` is."""
     return ours / theirs if theirs else math.inf
-
-
-def _pair(metric: Metric, ours: float, theirs: float) -> str:
-    return f"{_number(metric, ours)} against {_number(metric, theirs)}"
 
 
 def _number(metric: Metric, value: float) -> str:

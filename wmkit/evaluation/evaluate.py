@@ -21,11 +21,19 @@ from torch import Tensor
 
 from wmkit.batch import Batch
 from wmkit.data import EpisodeSource
-from wmkit.evaluation.baselines import Clips, Frames, make_baselines, mean_image
+from wmkit.evaluation.estimates import MIDDLE, cut
 from wmkit.evaluation.measures.base import Measure, Prediction, Setting, all_measures, find_measures
 from wmkit.evaluation.plots.video import Video
-from wmkit.evaluation.predictors import BEST_OF_N, IMAGINED, OBSERVED, SHUFFLED_ACTIONS
-from wmkit.evaluation.ranges import MIDDLE, cut
+from wmkit.evaluation.predictors import (
+    BEST_OF_N,
+    IMAGINED,
+    OBSERVED,
+    SHUFFLED_ACTIONS,
+    Clips,
+    Frames,
+    make_baselines,
+    mean_image,
+)
 from wmkit.evaluation.record import SCHEMA, Measurements, frame_of
 from wmkit.evaluation.rollout import (
     check_lengths,
@@ -216,7 +224,7 @@ class _Scores:
                 self._score("frames", name, Prediction(model, frames=image), one)
 
     def _score(self, kind: str, name: str, prediction: Prediction, truth: Batch) -> None:
-        """By every measure that reads this kind of prediction of this predictor."""
+        """Let every measure that reads this kind of prediction score it, if it scores this predictor."""
         for measure in self.measures:
             sampled = name.startswith(_SAMPLE) and BEST_OF_N in measure.predictors
             if measure.needs != kind or not (sampled or name in measure.predictors):
@@ -247,8 +255,10 @@ class _Scores:
         for metric in metrics:
             samples = [found.pop(key) for key in list(found) if key[0] == metric and key[1].startswith(_SAMPLE)]
             if samples:
-                every = torch.stack([found[metric, IMAGINED], *samples])
-                found[metric, BEST_OF_N] = _best(every, metrics[metric].better)
+                every = torch.stack([found[metric, IMAGINED], *samples])  # (S, N, T)
+                means = every.mean(-1)
+                best = means.argmin(0) if metrics[metric].better == "lower" else means.argmax(0)  # (N,)
+                found[metric, BEST_OF_N] = every[best, torch.arange(every.shape[1])]
         frames = [pl.DataFrame(schema=SCHEMA)]
         for (metric, name), values in found.items():
             numbers = values.double().numpy()
@@ -260,13 +270,6 @@ class _Scores:
             known = np.pad(known, ((0, 0), (before, 0)), constant_values=True)
             frames.append(frame_of(metric, name, numbers, 1 - before, known))
         return Measurements(pl.concat(frames), metrics, self.context, self.horizon, about).judged()
-
-
-def _best(samples: Tensor, better: str) -> Tensor:
-    """Of samples (S, N, T) for each row the one with the best mean over steps: (N, T)."""
-    means = samples.mean(-1)
-    chosen = means.argmin(0) if better == "lower" else means.argmax(0)
-    return samples[chosen, torch.arange(samples.shape[1])]
 
 
 def _other_action(action: Tensor, context: int, horizon: int) -> Tensor | None:

@@ -87,6 +87,7 @@ def read_episodes(
 
 
 def _check(episodes: EpisodeSource, what: str, model: WorldModel, count: int, length: int) -> None:
+    """Raise `ValueError` for shapes that are not the model's, and for too few or too short episodes."""
     if (tuple(episodes.image_shape), episodes.action_dim) != (tuple(model.image_shape), model.action_dim):
         raise ValueError(
             f"{what} has images {tuple(episodes.image_shape)} and {episodes.action_dim} actions, the model was trained "

@@ -19,9 +19,19 @@ from typing import Any, Literal, NamedTuple, Protocol
 import numpy as np
 import polars as pl
 
-from wmkit.evaluation.intervals import Bools, Estimate, Floats, binomial, normal, normal_curve
+from wmkit.evaluation.estimates import (
+    RANGES,
+    Bools,
+    Estimate,
+    Floats,
+    Range,
+    binomial,
+    cut,
+    label,
+    normal,
+    normal_curve,
+)
 from wmkit.evaluation.predictors import BEST_OF_N, in_order
-from wmkit.evaluation.ranges import RANGES, Range, cut, label
 from wmkit.files import write_json
 
 RECORDS, SUMMARY = "records.parquet", "evaluation.json"
@@ -88,7 +98,7 @@ class Metric:
             return f"{estimate.mean:.1%} [{estimate.low:.1%}, {estimate.high:.1%}]"
         if self.unit == "share":
             return f"{100 * estimate.mean:.1f} % ± {100 * estimate.half_width:.1f}"
-        return f"{estimate.mean:.4g} ± {estimate.half_width:.2g}"
+        return str(estimate)
 
 
 class Curve(NamedTuple):
@@ -128,7 +138,7 @@ class Measurements:
         return max((self._rows[measure] for measure in self.measures), default=0)
 
     def predictors(self, measure: str) -> list[str]:
-        """Whoever has values of `measure`, in the order of tables."""
+        """The predictors that have values of `measure`, in the order of tables."""
         return in_order({predictor for name, predictor in self._parts if name == measure})
 
     def values(self, measure: str, predictor: str, steps: Range | None = None) -> Floats:
@@ -344,5 +354,5 @@ def _plain(estimate: Estimate) -> dict[str, float | int | None]:
 
 
 def _number(value: float) -> float | None:
-    """JSON has no NaN."""
+    """None for NaN, which JSON does not have."""
     return None if math.isnan(value) else value

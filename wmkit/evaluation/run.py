@@ -1,28 +1,30 @@
-"""Everything about one run: measurements, verdicts and pictures, from one of its checkpoints to its folder."""
+"""A run is measured: at validations while it trains, and after it, from one of its checkpoints to its folder."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 from rich.console import Console
 
 from wmkit.config import RunConfig
-from wmkit.data import World, open_source
+from wmkit.data import EpisodeSource, World, open_source
 from wmkit.evaluation.evaluate import choose, make_video, measure_episodes, measure_query
 from wmkit.evaluation.held_out import context_and_horizon, in_batches, other_episodes, whole_episodes
-from wmkit.evaluation.measures.base import Measure, Setting, find_measures
-from wmkit.evaluation.plots.video import write_video
+from wmkit.evaluation.measures.base import Measure, Setting, all_measures, find_measures
+from wmkit.evaluation.plots.video import Video, write_video
+from wmkit.evaluation.predictors import IMAGINED, OBSERVED
 from wmkit.evaluation.record import Measurements
-from wmkit.evaluation.rollout import rows_of
+from wmkit.evaluation.rollout import joined, rows_of
 from wmkit.evaluation.tables import measure_tables
 from wmkit.files import write_text
 from wmkit.loading import find_checkpoint, load, run_config
+from wmkit.training.batches import training_source, validation_source
 from wmkit.training.checkpoints import BEST
 from wmkit.training.run_folder import check_local_data
+from wmkit.world_model import WorldModel
 
 TRAINING_EPISODES = 16
 """Episodes of the training split that the mean image is taken over."""
@@ -71,9 +73,9 @@ def evaluate_run(
     context, horizon = context_and_horizon(config, context, horizon, world=world)
     seed = config.seed if seed is None else seed
 
-    def training(length: int) -> Any:
+    def training(length: int) -> EpisodeSource:
         check_local_data(folder, config.world)
-        return open_source(config.world, seed=config.data.seed, split="train", length=length)
+        return training_of(config)(length)
 
     source = open_source(episodes_from or config.world, seed=config.data.seed, split="test")
     setting = Setting(model, context, horizon, seed, source.episode(0), training)
@@ -119,9 +121,14 @@ def device_for(config: RunConfig) -> torch.device:
     return found if found is not None and config.train.device == "auto" else torch.device("cpu")
 
 
-def _write(measurements: Measurements, video: Any, folder: Path, title: str) -> None:
-    from wmkit.evaluation.plots.curves import draw_curves  # brings matplotlib
-    from wmkit.evaluation.plots.strips import draw_strip
+def training_of(config: RunConfig) -> Callable[[int], EpisodeSource]:
+    """From a number of steps to training episodes of the run's world, of that length."""
+    return lambda length: open_source(config.world, seed=config.data.seed, split="train", length=length)
+
+
+def _write(measurements: Measurements, video: Video, folder: Path, title: str) -> None:
+    """Write records, tables and pictures into the folder."""
+    from wmkit.evaluation.plots.figures import draw_curves, draw_strip  # brings matplotlib
 
     measurements.save(folder)
     text = "\n".join(table.markdown() for table in measure_tables(measurements))
@@ -129,3 +136,46 @@ def _write(measurements: Measurements, video: Any, folder: Path, title: str) -> 
     write_text(folder / "evaluation.md", f"{text}\n{verdicts}")
     draw_strip(video, folder / "pictures" / "strip.png", title)
     draw_curves(measurements, folder / "pictures" / "curves.png", title)
+
+
+class HeldOutValidation:
+    """What validations measure beside the loss: the measures with a `validated` metric, where some apply.
+
+    On the first `eval.valid_reward_episodes` episodes of the held-out split, read anew each time. Latents are the same
+    samples at each validation: what changes is the model.
+    """
+
+    def __init__(self, config: RunConfig) -> None:
+        self.config = config
+        number = config.eval.valid_reward_episodes
+        self.source = validation_source(config, like=training_source(config), episodes=number)
+        self.count = min(number, self.source.num_episodes or 0)
+        self.first = self.source.episode(0)
+        wanted = {key for cls in all_measures().values() if _validated(cls) for key in cls.keys}
+        self.keys = sorted(wanted & self.first.keys())
+
+    def __call__(self, model: WorldModel) -> dict[str, float]:
+        """`MEASURE_PREDICTOR` of every validated metric: the means of `observed` and `imagined` over episodes."""
+        context, horizon = context_and_horizon(self.config)
+        setting = Setting(model, context, horizon, self.config.seed, self.first, training_of(self.config))
+        whole, query = (
+            [one for one in choose(setting, None, whole_episodes=x) if _validated(one)] for x in (True, False)
+        )
+        found = []
+        if whole:
+            found.append(measure_episodes(setting, whole, in_batches(self.source, self.count, self.keys)))
+        if query:
+            batches = in_batches(self.source, self.count, self.keys)
+            batch = joined([part.window(0, context + horizon) for part in batches])
+            found.append(measure_query(setting, query, batch))
+        return {
+            f"{measure}_{name}": part.estimate(measure, name).mean
+            for part in found
+            for measure in part.measures
+            for name in (OBSERVED, IMAGINED)
+            if part.metrics[measure].validated and name in part.predictors(measure)
+        }
+
+
+def _validated(measure: Measure | type[Measure]) -> bool:
+    return any(metric.validated for metric in measure.metrics)

@@ -4,9 +4,9 @@ import pytest
 import torch
 
 from wmkit.data import GeneratedEpisodes, WholeEpisodes
-from wmkit.evaluation.digits.beliefs import chart
-from wmkit.evaluation.digits.probe import CLIP_LENGTH, FrameReader, _disturbed, fit_feature_probe, fit_frame_probe
-from wmkit.evaluation.digits.truth import IDENTITY, KEYS, POSITION, Digits, judge
+from wmkit.evaluation.digits import probe as probes
+from wmkit.evaluation.digits.probe import CLIP_LENGTH, FrameReader, disturbed, fit_feature_probe, fit_frame_probe
+from wmkit.evaluation.digits.truth import IDENTITY, KEYS, POSITION, Digits, chart, judge
 from wmkit.networks import to_unit
 from wmkit_envs import MovingMnist
 
@@ -54,6 +54,14 @@ def test_a_probe_is_the_same_for_the_same_seed_and_leaves_the_global_one_alone()
         assert torch.equal(a, b)
 
 
+def test_each_kind_of_probe_has_its_own_rate_and_number_of_steps(monkeypatch):
+    fits = []
+    monkeypatch.setattr(probes, "fit", lambda *_, steps, rate: fits.append((steps, rate)))
+    fit_frame_probe(GeneratedEpisodes(MovingMnist(side=32), seed=0, length=CLIP_LENGTH))
+    fit_feature_probe(torch.ones(4, 4, 3), Digits(torch.zeros(4, 4, 2).long(), torch.zeros(4, 4, 2, 2)), 32)
+    assert fits == [(2000, 5e-3), (1500, 1e-2)]
+
+
 def test_a_digit_is_read_alike_wherever_it_is():
     reader = FrameReader(1).eval()
     frame = torch.zeros(2, 1, 32, 32)
@@ -68,7 +76,7 @@ def test_a_disturbed_frame_shows_its_digits_where_the_truth_then_says():
     frame = torch.zeros(40, 1, 32, 32)
     rows, columns = torch.meshgrid(torch.arange(32) + 0.5, torch.arange(32) + 0.5, indexing="ij")
     frame[:, 0] = torch.exp(-((rows - position[:, :, 1:]) ** 2 + (columns - position[:, :, :1]) ** 2) / 4)
-    moved, truth = _disturbed(frame, Digits(torch.zeros(40, 1).long(), position), torch.Generator().manual_seed(0))
+    moved, truth = disturbed(frame, Digits(torch.zeros(40, 1).long(), position), torch.Generator().manual_seed(0))
     bright = moved[:, 0].clamp(min=0.25) - 0.25
     seen = torch.stack([(bright * axis).sum((1, 2)) / bright.sum((1, 2)) for axis in (columns, rows)], dim=-1)
     assert float((seen - truth.position[:, 0]).norm(dim=-1).max()) < 1

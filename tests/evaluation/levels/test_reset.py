@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from wmkit.evaluation.levels.reading import level_subsets, name_of
-from wmkit.evaluation.levels.reset import IMAGINED, IN_CONTEXT, decoded_frames, level_reset
+from wmkit.evaluation.levels.reading import decoded_frames
+from wmkit.evaluation.levels.reset import IMAGINED, IN_CONTEXT, level_reset, level_subsets, name_of
 from wmkit.evaluation.levels.samples import conditions, level_samples
 from wmkit.evaluation.rollout import evaluating, imagine, observe
 

@@ -11,17 +11,26 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
 
 import torch
+from einops import rearrange
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from wmkit.config import RunConfig
-from wmkit.data import EpisodeSource, RandomWindows, open_source
-from wmkit.evaluation.digits.beliefs import CELLS, PLACES, chart, joint_chart, read_chart
-from wmkit.evaluation.digits.truth import CLASSES, KEYS, Digits
+from wmkit.data import EpisodeSource, RandomWindows
+from wmkit.evaluation.digits.truth import CELLS, CLASSES, KEYS, PLACES, Digits, chart, joint_chart, read_chart
 from wmkit.networks import to_unit
 
 ROWS_AT_ONCE = 1024
 """Rows that a network reads at a time: bounds memory."""
+FEATURE_STEPS, FEATURE_RATE, FEATURE_ROWS = 1500, 1e-2, 256
+"""Steps of the fit to features, its learning rate, rows of an example."""
+FRAME_STEPS, FRAME_RATE = 2000, 5e-3
+"""Of the fit to frames."""
+CLIPS, CLIP_LENGTH, EVERY = 8, 25, 8
+"""Of each example of frames: so many clips of so many frames, of which every eighth is read."""
+TURN, STRETCH, SHEAR = 0.17, 0.12, 0.15
+"""Largest rotation in radians, relative change of size and shear of the frames of an example."""
+NOISE = 0.1
+"""Largest standard deviation of the noise on them."""
 
 Example = tuple[Tensor, Digits]
 """What is read (N, ...), and the truth of each row."""
@@ -46,7 +55,7 @@ class Probe:
     reader: Reader
     number: int
     side: int
-    """Of the pictures in which positions are told, in pixels."""
+    """Pixels on a side of the pictures that positions are told in."""
 
     @torch.inference_mode()
     def read(self, x: Tensor) -> Digits:
@@ -71,9 +80,6 @@ def fit(reader: Reader, examples: Iterable[Example], side: int, *, steps: int, r
         schedule.step()
         number = truth.number
     return Probe(reader.eval(), number, side)
-
-
-STEPS, RATE, ROWS = 1500, 1e-2, 256
 
 
 class FeatureReader(Reader):
@@ -108,7 +114,7 @@ class FeatureReader(Reader):
 
 
 def fit_feature_probe(
-    features: Tensor, truth: Digits, side: int, *, hidden: int | None = None, steps: int = STEPS, seed: int = 0
+    features: Tensor, truth: Digits, side: int, *, hidden: int | None = None, steps: int = FEATURE_STEPS, seed: int = 0
 ) -> Probe:
     """Fit a probe to features (B, T, F), of which B x T are the examples, on the device where they are.
 
@@ -118,26 +124,18 @@ def fit_feature_probe(
     `read` others; the probe itself keeps nothing held out.
     """
     flat = features.detach().flatten(0, 1).float()
-    known = Digits(truth.identity.flatten(0, 1), truth.position.flatten(0, 1))
+    known = truth.flat()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         reader = FeatureReader(flat.cpu(), hidden).to(flat.device)
-    return fit(reader, _examples(flat, known, torch.Generator().manual_seed(seed)), side, steps=steps, rate=RATE)
 
+    def examples() -> Iterator[Example]:
+        generator = torch.Generator().manual_seed(seed)
+        while True:
+            rows = torch.randint(len(flat), (FEATURE_ROWS,), generator=generator)
+            yield flat[rows.to(flat.device)], known[rows]
 
-def _examples(features: Tensor, truth: Digits, generator: torch.Generator) -> Iterator[Example]:
-    while True:
-        rows = torch.randint(len(features), (ROWS,), generator=generator)
-        yield features[rows.to(features.device)], Digits(truth.identity[rows], truth.position[rows])
-
-
-STEPS, RATE = 2000, 5e-3
-CLIPS, CLIP_LENGTH, EVERY = 8, 25, 8
-"""Of each training example: so many clips, of which every eighth frame is read."""
-TURN, STRETCH, SHEAR = 0.17, 0.12, 0.15
-"""Largest rotation in radians, relative change of size and shear of training frames."""
-NOISE = 0.1
-"""Largest standard deviation of the noise on training frames."""
+    return fit(reader, examples(), side, steps=steps, rate=FEATURE_RATE)
 
 
 class FrameReader(Reader):
@@ -177,7 +175,7 @@ class FrameReader(Reader):
 
 
 def fit_frame_probe(
-    source: EpisodeSource, *, steps: int = STEPS, seed: int = 0, device: torch.device | str = "cpu"
+    source: EpisodeSource, *, steps: int = FRAME_STEPS, seed: int = 0, device: torch.device | str = "cpu"
 ) -> Probe:
     """Fit a probe to true frames of `source`, training episodes with `KEYS`, each turned, stretched, blurred and noisy.
 
@@ -189,52 +187,34 @@ def fit_frame_probe(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         reader = FrameReader(channels)
-    examples = _frame_examples(source, torch.Generator().manual_seed(seed), seed, torch.device(device))
-    return fit(reader.to(device), examples, side, steps=steps, rate=RATE)
+
+    def examples() -> Iterator[Example]:
+        generator = torch.Generator().manual_seed(seed)
+        length = min(CLIP_LENGTH, source.episode_length(0))
+        with RandomWindows(source, CLIPS, length, seed=seed, windows_per_episode=1, keys=KEYS) as clips:
+            for batch in clips:
+                frame = to_unit(batch.image[:, ::EVERY]).flatten(0, 1)
+                frame, truth = disturbed(frame, Digits.of(batch)[:, ::EVERY].flat(), generator)
+                yield frame.to(device), truth
+
+    return fit(reader.to(device), examples(), side, steps=steps, rate=FRAME_RATE)
 
 
-def fit_probe_of_run(config: RunConfig, seed: int = 0) -> Probe:
-    """`fit_frame_probe` to the training split of a run's world."""
-    source = open_source(config.world, seed=config.data.seed, split="train", length=CLIP_LENGTH)
-    return fit_frame_probe(source, seed=seed)
-
-
-def _frame_examples(
-    source: EpisodeSource, generator: torch.Generator, seed: int, device: torch.device
-) -> Iterator[Example]:
-    length = min(CLIP_LENGTH, source.episode_length(0))
-    with RandomWindows(source, CLIPS, length, seed=seed, windows_per_episode=1, keys=KEYS) as clips:
-        for batch in clips:
-            frame = to_unit(batch.image[:, ::EVERY]).flatten(0, 1)
-            truth = Digits.of(batch)[:, ::EVERY]
-            flat = Digits(truth.identity.flatten(0, 1), truth.position.flatten(0, 1))
-            frame, flat = _disturbed(frame, flat, generator)
-            yield frame.to(device), flat
-
-
-def _disturbed(frame: Tensor, truth: Digits, generator: torch.Generator) -> Example:
+def disturbed(frame: Tensor, truth: Digits, generator: torch.Generator) -> Example:
     """Frames turned, stretched and sheared about their middle, the truth with them; then blurred, faint and noisy."""
-    inward = _inward(len(frame), generator)
-    side = frame.shape[-1]
+    number, side = len(frame), frame.shape[-1]
+    turn, shear, *scale = torch.rand(4, number, generator=generator) * 2 - 1
+    cos, sin = (TURN * turn).cos(), (TURN * turn).sin()
+    rotation = rearrange(torch.stack([cos, -sin, sin, cos], dim=-1), "n (row column) -> n row column", row=2)
+    shape = torch.diag_embed(1 + STRETCH * torch.stack(scale, dim=-1))
+    shape[:, 0, 1] = SHEAR * shear
+    inward = rotation @ shape  # (N, 2, 2): where a pixel of the new frame comes from, both from the middle
     grid = F.affine_grid(F.pad(inward, (0, 1)), list(frame.shape), align_corners=False)
     moved = F.grid_sample(frame, grid, align_corners=False)
     middle = torch.einsum("nij,nkj->nki", torch.linalg.inv(inward), truth.position - side / 2) + side / 2
-    return _dimmed(moved, generator), Digits(truth.identity, middle)
-
-
-def _inward(number: int, generator: torch.Generator) -> Tensor:
-    """(number, 2, 2): where a pixel of the new frame comes from, both from the middle."""
-    turn, shear, *scale = torch.rand(4, number, generator=generator) * 2 - 1
-    cos, sin = (TURN * turn).cos(), (TURN * turn).sin()
-    rotation = torch.stack([cos, -sin, sin, cos], dim=-1).reshape(-1, 2, 2)
-    shape = torch.diag_embed(1 + STRETCH * torch.stack(scale, dim=-1))
-    shape[:, 0, 1] = SHEAR * shear
-    return rotation @ shape
-
-
-def _dimmed(frame: Tensor, generator: torch.Generator) -> Tensor:
-    """From none to all of a blur over 3x3 pixels (of 32x32), half to all of the brightness, none to all of `NOISE`."""
-    radius = frame.shape[-1] // 25
-    blur, gain, noise = torch.rand(3, len(frame), 1, 1, 1, generator=generator)
-    soft = frame + blur * (F.avg_pool2d(frame, 2 * radius + 1, stride=1, padding=radius) - frame)
-    return (1 + gain) / 2 * soft + NOISE * noise * torch.randn(frame.shape, generator=generator)
+    # From none to all of a blur over 3x3 pixels (of 32x32), half to all of the brightness, none to all of `NOISE`.
+    blur, gain, noise = torch.rand(3, number, 1, 1, 1, generator=generator)
+    around = F.avg_pool2d(moved, 2 * (side // 25) + 1, stride=1, padding=side // 25)
+    soft = moved + blur * (around - moved)
+    faint = (1 + gain) / 2 * soft + NOISE * noise * torch.randn(frame.shape, generator=generator)
+    return faint, Digits(truth.identity, middle)

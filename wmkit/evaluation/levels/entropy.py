@@ -7,19 +7,24 @@ from typing import Any
 
 import numpy as np
 import torch
+from matplotlib.figure import Figure
 from torch import Tensor
 
 from wmkit.batch import Batch
 from wmkit.dynamics.clockwork.level import LevelPass
 from wmkit.dynamics.latents import Latent
-from wmkit.evaluation.intervals import Floats, normal_curve
-from wmkit.evaluation.levels.reading import groups_of, hierarchy_of, imagine_levels, observe_levels
+from wmkit.evaluation.estimates import Floats, normal_curve
+from wmkit.evaluation.levels.base import ClipsAnalysis, Findings, QueryAnalysis, Runs, register_analysis
+from wmkit.evaluation.levels.reading import CONTEXT, QUERY, groups_of, hierarchy_of, imagine_levels, observe_levels
+from wmkit.evaluation.plots.figures import DOTS_PER_INCH, draw_curve
 from wmkit.evaluation.record import Curve
 from wmkit.evaluation.rollout import evaluating
+from wmkit.evaluation.tables import Table
 from wmkit.world_model import WorldModel
 
 PRIOR, POSTERIOR, OPEN_LOOP = "prior", "posterior", "open loop"
 """Of a model that sees every frame: before and after looking; and the prior of one that sees the context only."""
+LINES = {PRIOR: ("0.45", "-"), POSTERIOR: ("tab:blue", "-"), OPEN_LOOP: ("tab:orange", "-")}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,12 +76,18 @@ def level_entropy(model: WorldModel, batch: Batch, *, context: int, horizon: int
     with evaluating(model):
         for group in groups_of(batch, model, context + horizon):
             parts.append(_curves(model, group, context, model.draw_noise(*group.shape, generator)))
-    levels = tuple(_joined([part[i] for part in parts]) for i in range(len(parts[0])))
-    return LevelEntropy(context, horizon, levels)
+    levels = [
+        {
+            name: Ticks(ticks.steps, np.concatenate([part[i][name].nats for part in parts]))
+            for name, ticks in parts[0][i].items()
+        }
+        for i in range(len(parts[0]))
+    ]
+    return LevelEntropy(context, horizon, tuple(levels))
 
 
 def _curves(model: WorldModel, group: Batch, context: int, noise: Tensor) -> list[dict[str, Ticks]]:
-    """Of one group of clips, level by level."""
+    """The curves of one group of clips, level by level."""
     query, later = group.window(context, group.shape[1]), noise[:, context:]
     seen, state = observe_levels(model, group.window(0, context), noise[:, :context], context=context)
     rest, _ = observe_levels(model, query, later, state=state)
@@ -96,9 +107,43 @@ def _curve(latent: Latent, name: str, passes: list[tuple[LevelPass, int]]) -> Ti
     return Ticks(tuple(steps), nats.cpu().double().numpy())
 
 
-def _joined(parts: list[dict[str, Ticks]]) -> dict[str, Ticks]:
-    """The clips of all groups."""
-    return {
-        name: Ticks(curve.steps, np.concatenate([part[name].nats for part in parts]))
-        for name, curve in parts[0].items()
-    }
+@register_analysis("entropy")
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class EntropyAnalysis(QueryAnalysis, ClipsAnalysis):
+    """Entropy per level over time, in the context and in open loop, of one run."""
+
+    help = "Entropy per level over time, in the context and in open loop."
+
+    def find(self, runs: Runs) -> Findings:
+        run, context, horizon = self.only(runs)
+        batch = run.clips(self.clips, context + horizon)
+        found = level_entropy(run.model, batch, context=context, horizon=horizon, seed=self.seed)
+        parts = [(name, part) for name in (PRIOR, POSTERIOR) for part in (CONTEXT, QUERY)] + [(OPEN_LOOP, QUERY)]
+        table = Table(
+            f"Entropy per level in nats, context {context} | query {horizon}",
+            ["level", *(f"{name}, {part}" for name, part in parts)],
+            [
+                [str(level), *(curves[name].mean_text(in_context=part == CONTEXT) for name, part in parts)]
+                for level, curves in enumerate(found.levels, start=1)
+            ],
+            "Mean over ticks. In the query, prior and posterior see the frames, open loop does not.",
+        )
+        return Findings(found.to_json(), draw_entropy(found, run.title), table)
+
+
+def draw_entropy(found: LevelEntropy, title: str) -> Figure:
+    """One panel per level, the top one first: the context to the left of the line, the query to its right."""
+    figure = Figure(figsize=(8.0, 1.2 + 1.7 * len(found.levels)), dpi=DOTS_PER_INCH, layout="constrained")
+    panels = figure.subplots(len(found.levels), 1, sharex=True, squeeze=False)[::-1, 0]
+    for number, (axes, curves) in enumerate(zip(panels, found.levels, strict=True), start=1):
+        for name, (colour, style) in LINES.items():
+            draw_curve(axes, curves[name].over_clips(), name, colour, style)
+        axes.axvline(0.5, color="0.2", linewidth=0.8)
+        axes.set_ylabel(f"level {number}\nentropy, nats", fontsize=9)
+        axes.grid(alpha=0.25)
+    panels[0].set_xlabel(f"frames after the context of {found.context}")
+    panels[-1].legend(fontsize=8, loc="center left", bbox_to_anchor=(1.01, 0.5))
+    figure.suptitle(
+        f"{title}\nopen loop: the prior, with no frame seen after the line; the others go on seeing", fontsize=9
+    )
+    return figure

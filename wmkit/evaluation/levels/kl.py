@@ -4,18 +4,27 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import torch
+from matplotlib.figure import Figure
 from torch import Tensor
 
 from wmkit.batch import Batch
-from wmkit.evaluation.intervals import Estimate, normal
+from wmkit.config import RunConfig
+from wmkit.evaluation.estimates import Estimate, normal
+from wmkit.evaluation.levels.base import ClipsAnalysis, Findings, Runs, colour_of, option, register_analysis
 from wmkit.evaluation.levels.reading import groups_of, hierarchy_of, observe_levels
+from wmkit.evaluation.plots.figures import DOTS_PER_INCH
 from wmkit.evaluation.rollout import evaluating
+from wmkit.evaluation.tables import Table
+from wmkit.loading import run_config
 from wmkit.world_model import WorldModel
 
 NATS_PER_BIT = math.log(2)
+NEAR_ZERO = 0.01
+"""Where a logarithmic axis of bits becomes linear, so that a collapsed level still has a place on it."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,3 +82,76 @@ def level_kl(model: WorldModel, batch: Batch, *, length: int, seed: int = 0) -> 
 def scaled(estimate: Estimate, factor: float) -> Estimate:
     """The estimate in another unit."""
     return Estimate(estimate.mean * factor, estimate.low * factor, estimate.high * factor, estimate.episodes)
+
+
+@register_analysis("kl")
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class KLAnalysis(ClipsAnalysis):
+    """KL per level of runs, in bits and nats."""
+
+    help = "KL per level in bits and nats: what each level takes from the frames."
+    several = True
+
+    length: int | None = option(None, "frames of a clip (default: as in training)", least=3)
+
+    def find(self, runs: Runs) -> Findings:
+        found = self.kl_of(runs)
+        first, most = next(iter(found.values())), max(one.levels for one in found.values())
+        rows = []
+        for label, one in found.items():
+            cells = ["-"] * most
+            for level in range(1, one.levels + 1):
+                nats = one.nats(level)
+                cells[level - 1] = f"{one.bits(level)}\n({nats}; {scaled(nats, 1 / one.length).mean:.3g})"
+            rows.append([label, *cells])
+        table = Table(
+            f"KL per level, {first.length} frames, {len(first.per_clip)} held-out clips",
+            ["run", *(f"level {level}" for level in range(1, most + 1))],
+            rows,
+            "Bits per clip, in brackets nats per clip, nats per frame. ± 1.96 standard errors over clips.",
+        )
+        return Findings({label: one.to_json() for label, one in found.items()}, draw_kl(found), table)
+
+    def kl_of(self, runs: Runs) -> dict[str, LevelKL]:
+        """By label; `ValueError` for clips of different lengths, whose sums do not stand beside each other."""
+        lengths = {label: self.length or clip_length(run_config(run)) for label, run in runs.items()}
+        if len(set(lengths.values())) > 1:
+            each = ", ".join(f"{label}: {count}" for label, count in lengths.items())
+            raise ValueError(f"Runs were trained on clips of different lengths ({each} frames): say one with --length")
+        found = {}
+        for label, length in lengths.items():
+            run = self.load(runs[label])
+            found[label] = level_kl(run.model, run.clips(self.clips, length), length=length, seed=self.seed)
+        return found
+
+
+def clip_length(config: RunConfig) -> int:
+    """Frames of a clip in training."""
+    data = config.data
+    whole = data.sampler == "episodes"
+    return (data.episode_length or config.world.episode_length) if whole else data.length
+
+
+def draw_kl(found: Mapping[str, LevelKL]) -> Figure:
+    """Bits per clip of every level, the unit of TALD's Table 1, one group of bars for each run."""
+    figure = Figure(figsize=(2.6 + 1.5 * len(found), 4.0), dpi=DOTS_PER_INCH, layout="constrained")
+    axes = figure.subplots()
+    most = max(kl.levels for kl in found.values())
+    for level in range(1, most + 1):
+        having = [(group, kl) for group, kl in enumerate(found.values()) if level <= kl.levels]
+        places = [group + (level - (kl.levels + 1) / 2) * 0.8 / most for group, kl in having]
+        heights, halves = [kl.bits(level).mean for _, kl in having], [kl.bits(level).half_width for _, kl in having]
+        axes.bar(places, heights, 0.8 / most, yerr=halves, color=colour_of(level), label=f"level {level}", capsize=2)
+        for place, height in zip(places, heights, strict=True):
+            axes.annotate(f"{height:.3g}", (place, height), (0, 4), textcoords="offset points", ha="center", fontsize=7)
+    axes.set_yscale("symlog", linthresh=NEAR_ZERO)
+    axes.set_ylim(bottom=0)
+    axes.set_xticks(range(len(found)), list(found), fontsize=8)
+    axes.set_ylabel("KL(q || p), bits per clip")
+    first = next(iter(found.values()))
+    axes.set_title(
+        f"{first.length} frames, mean and 95 % interval over {len(first.per_clip)} held-out clips", fontsize=9
+    )
+    axes.grid(axis="y", alpha=0.25)
+    axes.legend(fontsize=8)
+    return figure

@@ -1,22 +1,100 @@
-"""A hierarchy observes clips, some levels on their priors, and imagines on: the two moves of every analysis."""
+"""A trained hierarchy with held-out clips for it, and the moves of every analysis: levels observe, and imagine on."""
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Collection, Iterator
+import dataclasses
+import functools
+from collections.abc import Collection, Iterator, Sequence
+from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from wmkit.batch import Batch
+from wmkit.config import RunConfig
+from wmkit.data import World, open_source
+from wmkit.data.episode import Episode
 from wmkit.dynamics import ClockworkDynamics, Inputs
 from wmkit.dynamics.clockwork.dynamics import HierarchyObserved
+from wmkit.evaluation.digits.probe import CLIP_LENGTH, Probe, fit_frame_probe
+from wmkit.evaluation.digits.truth import KEYS
+from wmkit.evaluation.held_out import whole_episodes
 from wmkit.evaluation.rollout import check_lengths, groups_of_rows, rows_of
+from wmkit.evaluation.run import TRAINING_EPISODES, device_for, training_of
+from wmkit.loading import load, run_config
+from wmkit.training.run_folder import check_local_data
 from wmkit.tree import State
 from wmkit.world_model import WorldModel
 
 PriorLevels = tuple[int, ...]
 """Levels that see no frames, in rising order."""
+CONTEXT, QUERY = "context", "query"
+"""Parts of a clip: what is observed, and what is imagined after it."""
+
+
+@dataclasses.dataclass(frozen=True)
+class LoadedRun:
+    """A run, ready to be looked at."""
+
+    config: RunConfig
+    model: WorldModel
+    episodes_from: str | World | None
+    """A world or its name, or an archive of split `test`; None: the run's world."""
+
+    @classmethod
+    def of(cls, run: Path, checkpoint: str, episodes_from: str | World | None) -> LoadedRun:
+        """Loaded from its folder; raises `ValueError` for a run without levels."""
+        config = run_config(run)
+        check_local_data(run, config.world)
+        model = load(run, checkpoint, device=device_for(config))
+        hierarchy_of(model)
+        return cls(config, model, episodes_from)
+
+    @property
+    def world(self) -> str:
+        """The name of the run's world."""
+        return self.config.world.name
+
+    @property
+    def title(self) -> str:
+        """What a figure calls it."""
+        strides = ", ".join(map(str, hierarchy_of(self.model).clock.strides))
+        return f"{self.world}, levels that tick every {strides} frames"
+
+    def clips(self, count: int, length: int, keys: Sequence[str] = ()) -> Batch:
+        """Held-out clips, `keys` as extras."""
+        return whole_episodes(self.config, self.model, "test", count, length, self.episodes_from, keys)
+
+    @property
+    def has_digits(self) -> bool:
+        """Whether its clips tell the truth about digits."""
+        return set(KEYS) <= self.first_clip.keys()
+
+    @functools.cached_property
+    def first_clip(self) -> Episode:
+        """The first held-out one, as its source gives it."""
+        return open_source(self.episodes_from or self.config.world, seed=self.config.data.seed, split="test").episode(0)
+
+    def training_frames(self, length: int) -> Tensor | None:
+        """Frames of the run's world, for a mean image; None where the clips are from elsewhere."""
+        if self.episodes_from is not None:
+            return None
+        return whole_episodes(self.config, self.model, "train", TRAINING_EPISODES, length).image
+
+    def digit_clips(self, count: int, length: int) -> Batch:
+        """Held-out clips with the truth about their digits; raises `ValueError` for a world without."""
+        if missing := sorted(set(KEYS) - self.first_clip.keys()):
+            source = self.episodes_from or self.config.world
+            name = source if isinstance(source, str) else source.name
+            raise ValueError(
+                f"{name} does not tell {', '.join(missing)}; which digits a level holds can only be measured in a "
+                "world of moving digits"
+            )
+        return self.clips(count, length, KEYS)
+
+    def probe(self, seed: int) -> Probe:
+        """What reads digits from frames, fitted to true ones of the training split."""
+        return fit_frame_probe(training_of(self.config)(CLIP_LENGTH), seed=seed)
 
 
 def hierarchy_of(model: WorldModel) -> ClockworkDynamics:
@@ -27,20 +105,6 @@ def hierarchy_of(model: WorldModel) -> ClockworkDynamics:
             "train one with backbone=clockwork (backbone.levels=1 is the RSSM)"
         )
     return model.dynamics
-
-
-def level_subsets(levels: int) -> list[PriorLevels]:
-    """Every subset of the levels 1..levels, from none to all."""
-    numbers = range(1, levels + 1)
-    return [chosen for size in range(levels + 1) for chosen in itertools.combinations(numbers, size)]
-
-
-def name_of(prior_levels: PriorLevels, levels: int) -> str:
-    """`all see`, `level 2 on its prior`, `levels 1, 3 on their priors`, `none sees`."""
-    if len(prior_levels) in (0, levels):
-        return "none sees" if prior_levels else "all see"
-    numbers = ", ".join(map(str, prior_levels))
-    return f"levels {numbers} on their priors" if len(prior_levels) > 1 else f"level {numbers} on its prior"
 
 
 def groups_of(batch: Batch, model: WorldModel, length: int) -> Iterator[Batch]:
@@ -81,3 +145,15 @@ def imagine_levels(model: WorldModel, action: Tensor, noise: Tensor, state: Stat
     inputs = Inputs(embed=no_frames, action=action, is_first=is_first, noise=noise, inner_reset=False)
     seen, _ = dynamics.observe(inputs, state, return_state=False, prior_levels=every)
     return seen
+
+
+def decoded_frames(
+    model: WorldModel, group: Batch, noise: Tensor, *, context: int, seen: int, prior_levels: PriorLevels
+) -> Tensor:
+    """Frames (B, seen + H, C, H, W) in [0, 1]: the last of a context that some levels did not see, then imagined."""
+    passed, state = observe_levels(
+        model, group.window(0, context), noise[:, :context], prior_levels=prior_levels, context=context
+    )
+    future = model.imagine(group.action[:, context:], state, noise=noise[:, context:]).features
+    features = torch.cat([passed.features[:, context - seen :], future], dim=1)
+    return model.decode(features).float().clamp(0, 1)

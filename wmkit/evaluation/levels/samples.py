@@ -6,15 +6,20 @@ import dataclasses
 from typing import Any
 
 import torch
+from matplotlib.figure import Figure
 from torch import Tensor
 
 from wmkit.batch import Batch
-from wmkit.evaluation.levels.reading import PriorLevels, groups_of, hierarchy_of, observe_levels
+from wmkit.evaluation.levels.base import Findings, QueryAnalysis, Runs, option, register_analysis
+from wmkit.evaluation.levels.reading import CONTEXT, QUERY, PriorLevels, decoded_frames, groups_of, hierarchy_of
 from wmkit.evaluation.measures.frames import frame_error
+from wmkit.evaluation.plots.figures import DOTS_PER_INCH, query_times, show_image
+from wmkit.evaluation.plots.video import picture_of
 from wmkit.evaluation.rollout import evaluating
+from wmkit.evaluation.tables import Table
 from wmkit.world_model import WorldModel
 
-PARTS = ("context", "query")
+PARTS = (CONTEXT, QUERY)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,10 +82,51 @@ def level_samples(
         group = group.map(lambda x: x.expand(draws, *x.shape[1:]))
         noise = model.draw_noise(*group.shape, generator)
         for name, prior_levels in conditions(len(hierarchy_of(model).levels)).items():
-            seen, state = observe_levels(
-                model, group.window(0, context), noise[:, :context], prior_levels=prior_levels, context=context
-            )
-            future = model.imagine(group.action[:, context:], state, noise=noise[:, context:]).features
-            decoded = model.decode(torch.cat([seen.features, future], dim=1))
-            frames[name] = decoded.float().clamp(0, 1).cpu()
+            decoded = decoded_frames(model, group, noise, context=context, seen=context, prior_levels=prior_levels)
+            frames[name] = decoded.cpu()
     return LevelSamples(clip.image[0, : context + horizon].cpu(), frames, context)
+
+
+@register_analysis("samples")
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SamplesAnalysis(QueryAnalysis):
+    """Decoded samples of one clip by which levels saw its context, of one run."""
+
+    help = "Decoded samples of one clip when some levels did not see the context."
+
+    clip: int = option(0, "number of the held-out clip (default: 0)", least=0)
+    draws: int = option(2, "samples of each condition (default: 2)", least=2)
+
+    def find(self, runs: Runs) -> Findings:
+        run, context, horizon = self.only(runs)
+        batch = run.clips(self.clip + 1, context + horizon).map(lambda x: x[self.clip :])
+        options = {"context": context, "horizon": horizon, "draws": self.draws, "seed": self.seed}
+        found = level_samples(run.model, batch, **options)
+        table = Table(
+            "Samples of one clip by which levels saw its context",
+            ["context", *(f"{what}, {part}" for what in ("error", "spread") for part in PARTS)],
+            [[name, *(f"{value:.2f}" for value in (*found.error(name), *found.spread(name)))] for name in found.frames],
+            "Per frame, summed over pixels. Error: against the truth; spread: variance from draw to draw.",
+        )
+        values = {"clip": self.clip, **options} | found.to_json()
+        return Findings(values, draw_samples(found, run.title), table)
+
+
+def draw_samples(found: LevelSamples, title: str) -> Figure:
+    """The truth, then for each condition its draws: at the last context steps, then at growing steps of the query."""
+    context = found.context
+    times = [*range(max(0, context - 3), context), *query_times(context, len(found.truth) - context)]
+    rows = [("truth", found.truth / 255)]
+    for name, draws in found.frames.items():
+        rows += [(name if number == 0 else "", draw) for number, draw in enumerate(draws)]
+    figure = Figure(figsize=(1.9 + 0.62 * len(times), 0.8 + 0.62 * len(rows)), dpi=DOTS_PER_INCH)
+    figure.set_layout_engine("constrained", h_pad=0.01, w_pad=0.01)
+    grid = figure.subplots(len(rows), len(times), squeeze=False)
+    for line, (name, frames) in zip(grid, rows, strict=True):
+        for axes, time in zip(line, times, strict=True):
+            show_image(axes, picture_of((frames[time] * 255).round().byte()), time < context)
+        line[0].set_ylabel(name, fontsize=8, rotation=0, ha="right", va="center")
+    for axes, time in zip(grid[0], times, strict=True):
+        axes.set_title(f"{time + 1 - context:+d}" if time >= context else f"seen {time + 1}", fontsize=8)
+    figure.suptitle(f"{title}\nblue: in the context, orange: imagined", fontsize=9)
+    return figure

@@ -13,9 +13,9 @@ import numpy as np
 from wmkit.batch import Batch
 from wmkit.evaluation.digits.probe import CLIP_LENGTH, Probe, fit_frame_probe
 from wmkit.evaluation.digits.truth import IDENTITY, KEYS, POSITION, Digits, judge
+from wmkit.evaluation.estimates import VIDEO_RANGES
 from wmkit.evaluation.measures.base import Measure, Prediction, Scores, Setting, register_measure
 from wmkit.evaluation.predictors import BEST_OF_N, BLACK, COPY_LAST, IMAGINED, MEAN_IMAGE, OTHER_CLIP, TRUE_FRAMES
-from wmkit.evaluation.ranges import VIDEO_RANGES
 from wmkit.evaluation.record import Metric
 
 SOURCES = ("scikit-learn's", "MNIST's")

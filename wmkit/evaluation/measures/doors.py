@@ -15,11 +15,19 @@ from torch import Tensor
 
 from wmkit.batch import Batch
 from wmkit.data import render_tiles
-from wmkit.evaluation.baselines import Clips, Frames, register_baseline
 from wmkit.evaluation.claims import Beats
 from wmkit.evaluation.measures.base import Measure, Prediction, Scores, Setting, register_measure
 from wmkit.evaluation.measures.frames import FrameError, frame_error
-from wmkit.evaluation.predictors import IMAGINED, INITIAL_MAP, MAJORITY, OBSERVED, SHUFFLED_ACTIONS
+from wmkit.evaluation.predictors import (
+    IMAGINED,
+    INITIAL_MAP,
+    MAJORITY,
+    OBSERVED,
+    SHUFFLED_ACTIONS,
+    Clips,
+    Frames,
+    register_baseline,
+)
 from wmkit.evaluation.record import Metric
 from wmkit.networks import to_unit
 
@@ -183,7 +191,7 @@ class TileTruth:
 
 def first_alike(atlas: Tensor) -> Tensor:
     """(K,): for each tile the first one that looks the same."""
-    return nearest_tiles(atlas.movedim(-1, -3), atlas).flatten()
+    return nearest_tiles(rearrange(atlas, "k row column c -> k c row column"), atlas).flatten()
 
 
 def nearest_tiles(images: Tensor, atlas: Tensor) -> Tensor:
@@ -222,4 +230,4 @@ def remembered_map(batch: Batch) -> Tensor:
 
 def image_of(tiles: Tensor, atlas: Tensor) -> Tensor:
     """Images (..., C, H, W) uint8 of tile numbers (..., h, w)."""
-    return render_tiles(tiles, atlas).movedim(-1, -3)
+    return rearrange(render_tiles(tiles, atlas), "... row column c -> ... c row column")

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from wmkit.batch import Batch
 from wmkit.evaluation.claims import Beats, Costs, ShareOf
+from wmkit.evaluation.estimates import FAR, MIDDLE
 from wmkit.evaluation.measures.base import Measure, Prediction, Scores, register_measure
 from wmkit.evaluation.predictors import (
     COPY_LAST,
@@ -17,7 +18,6 @@ from wmkit.evaluation.predictors import (
     RANDOM_FRAME,
     SHUFFLED_ACTIONS,
 )
-from wmkit.evaluation.ranges import FAR, MIDDLE
 from wmkit.evaluation.record import Metric
 from wmkit.networks import to_unit
 

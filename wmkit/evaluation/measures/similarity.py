@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 
 from wmkit.batch import Batch
+from wmkit.evaluation.estimates import VIDEO_RANGES
 from wmkit.evaluation.measures.base import Measure, Prediction, Scores, Setting, register_measure
 from wmkit.evaluation.predictors import BEST_OF_N, BLACK, COPY_LAST, IMAGINED, MEAN_IMAGE, OTHER_CLIP
-from wmkit.evaluation.ranges import VIDEO_RANGES
 from wmkit.evaluation.record import Metric
 from wmkit.networks import to_unit
 
@@ -109,18 +109,17 @@ def _ssim(x: Tensor, y: Tensor, weight: Tensor, span: float, sample: float) -> T
 
 def _smoothed(image: Tensor, weight: Tensor) -> Tensor:
     """Weighted means over all square windows inside the image: (..., H, W) -> (..., H - n + 1, W - n + 1)."""
-    height, width = image.shape[-2:]
-    rows, columns = (_windows(side, weight.to(image.device)) for side in (height, width))
+    weight, size = weight.to(image.device), len(weight)
+    bands = []
+    for side in image.shape[-2:]:
+        count = side - size + 1
+        if count < 1:
+            raise ValueError(f"SSIM: expected frames of at least {size}x{size}, got a side of {side}")
+        places = torch.arange(count, device=weight.device)[:, None] + torch.arange(size, device=weight.device)
+        # (side - n + 1, side): row i holds the weights from place i on.
+        bands.append(weight.new_zeros(count, side).scatter_(1, places, weight.expand(count, -1)))
+    rows, columns = bands
     return rows @ image @ columns.T
-
-
-def _windows(side: int, weight: Tensor) -> Tensor:
-    """(side - n + 1, side): row i holds the weights from place i on."""
-    count = side - len(weight) + 1
-    if count < 1:
-        raise ValueError(f"SSIM: expected frames of at least {len(weight)}x{len(weight)}, got a side of {side}")
-    places = torch.arange(count, device=weight.device)[:, None] + torch.arange(len(weight), device=weight.device)
-    return weight.new_zeros(count, side).scatter_(1, places, weight.expand(count, -1))
 
 
 def _framewise(function: Callable[[Tensor, Tensor], Tensor], prediction: Tensor, target: Tensor) -> Tensor:

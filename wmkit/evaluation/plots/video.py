@@ -9,12 +9,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from einops import rearrange, repeat
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 Colour = tuple[int, int, int]
-Frame = NDArray[np.uint8]
+Picture = NDArray[np.uint8]
 """(height, width, 3)."""
 
 CONTEXT_COLOUR: Colour = (44, 123, 182)
@@ -64,10 +65,15 @@ class Video:
         """The number of imagined steps."""
         return self.truth.shape[1] - self.context
 
-    def frame(self, source: Tensor, episode: int, time: int) -> Frame:
-        """One frame (H, W, 3) of `truth` or `model`; grey images get three channels."""
-        image = source[episode, time].permute(1, 2, 0).cpu().numpy()
-        return image if image.shape[-1] == 3 else np.repeat(image[..., :1], 3, axis=-1)
+    def frame(self, source: Tensor, episode: int, time: int) -> Picture:
+        """One frame of `truth` or `model`."""
+        return picture_of(source[episode, time])
+
+
+def picture_of(image: Tensor) -> Picture:
+    """(C, H, W) uint8 -> (H, W, 3): of other than three channels the first one, in grey."""
+    pixels = image.cpu().numpy()
+    return rearrange(pixels, "c h w -> h w c") if len(pixels) == 3 else repeat(pixels[0], "h w -> h w c", c=3)
 
 
 def write_video(video: Video, path: Path) -> None:
@@ -100,8 +106,23 @@ def shown_times(video: Video) -> range:
 
 def page(video: Video, time: int) -> Image.Image:
     """The whole picture at one time: a line of text above a grid, two episodes wide, of truth | model pairs."""
-    colour = CONTEXT_COLOUR if time < video.context else QUERY_COLOUR
-    return _with_text(_enlarged(_grid(video, time, colour)), _caption(video, time), colour)
+    if time < video.context:
+        colour, text = CONTEXT_COLOUR, f"truth | reconstruction    context {time + 1} of {video.context}"
+    else:
+        colour, text = QUERY_COLOUR, f"truth | imagination    step {time + 1 - video.context} of {video.horizon}"
+    # Colours are reduced before enlarging, which is nine times less work than after.
+    small = Image.fromarray(_grid(video, time, colour)).quantize(COLOURS, dither=Image.Dither.NONE)
+    grid = small.resize((small.width * SCALE, small.height * SCALE), Image.Resampling.NEAREST)
+    palette = (grid.getpalette() or [])[: 3 * COLOURS]
+    palette += [0] * (3 * COLOURS - len(palette))
+    # The index of the background is COLOURS, that of the text the next one.
+    result = Image.new("P", (grid.width, grid.height + TEXT_HEIGHT), COLOURS)
+    result.putpalette([*palette, *(BACKGROUND,) * 3, *colour])
+    draw = ImageDraw.Draw(result)
+    draw.fontmode = "1"  # no smoothing: a palette has no colours in between
+    draw.text((SCALE, 3), text, fill=COLOURS + 1, font=ImageFont.load_default(size=14))
+    result.paste(grid, (0, TEXT_HEIGHT))
+    return result
 
 
 def _write_mp4(pages: list[Image.Image], path: Path) -> None:
@@ -119,55 +140,25 @@ def _write_mp4(pages: list[Image.Image], path: Path) -> None:
         container.mux(stream.encode())
 
 
-def _grid(video: Video, time: int, colour: Colour) -> Frame:
+def _grid(video: Video, time: int, colour: Colour) -> Picture:
     """All pairs at their own size, a border of one pixel around each frame."""
-    pairs = [
-        np.concatenate(
-            [_framed(video.frame(source, episode, time), colour) for source in (video.truth, video.model)], axis=1
-        )
-        for episode in range(video.episodes)
-    ]
+    pairs = []
+    for episode in range(video.episodes):
+        pair = []
+        for source in (video.truth, video.model):
+            image = video.frame(source, episode, time)
+            framed = np.full((image.shape[0] + 2, image.shape[1] + 2, 3), colour, np.uint8)
+            framed[1:-1, 1:-1] = image
+            pair.append(framed)
+        pairs.append(np.concatenate(pair, axis=1))
     if len(pairs) > 1 and len(pairs) % 2:
         pairs.append(np.full_like(pairs[0], BACKGROUND))
     lines = [_join(pairs[i : i + 2], axis=1) for i in range(0, len(pairs), 2)]
     return _join(lines, axis=0)
 
 
-def _framed(image: Frame, colour: Colour) -> Frame:
-    height, width, _ = image.shape
-    framed = np.empty((height + 2, width + 2, 3), np.uint8)
-    framed[:] = colour
-    framed[1:-1, 1:-1] = image
-    return framed
-
-
-def _join(tiles: list[Frame], axis: int) -> Frame:
+def _join(tiles: list[Picture], axis: int) -> Picture:
     shape = list(tiles[0].shape)
     shape[axis] = GAP
     gap = np.full(shape, BACKGROUND, np.uint8)
     return np.concatenate([part for tile in tiles for part in (tile, gap)][:-1], axis=axis)
-
-
-def _enlarged(grid: Frame) -> Image.Image:
-    """Colours are reduced before enlarging, which is nine times less work than after."""
-    small = Image.fromarray(grid).quantize(COLOURS, dither=Image.Dither.NONE)
-    return small.resize((small.width * SCALE, small.height * SCALE), Image.Resampling.NEAREST)
-
-
-def _with_text(grid: Image.Image, text: str, colour: Colour) -> Image.Image:
-    """The grid below a line of text; the background's index is `COLOURS`, the text's the next one."""
-    palette = (grid.getpalette() or [])[: 3 * COLOURS]
-    palette += [0] * (3 * COLOURS - len(palette))
-    result = Image.new("P", (grid.width, grid.height + TEXT_HEIGHT), COLOURS)
-    result.putpalette([*palette, *(BACKGROUND,) * 3, *colour])
-    draw = ImageDraw.Draw(result)
-    draw.fontmode = "1"  # no smoothing: a palette has no colours in between
-    draw.text((SCALE, 3), text, fill=COLOURS + 1, font=ImageFont.load_default(size=14))
-    result.paste(grid, (0, TEXT_HEIGHT))
-    return result
-
-
-def _caption(video: Video, time: int) -> str:
-    if time < video.context:
-        return f"truth | reconstruction    context {time + 1} of {video.context}"
-    return f"truth | imagination    step {time + 1 - video.context} of {video.horizon}"

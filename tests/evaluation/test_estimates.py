@@ -1,4 +1,4 @@
-"""Means over episodes and their intervals, against numbers worked out by hand."""
+"""Ranges of query steps; means over episodes and their intervals, against numbers worked out by hand."""
 
 import math
 
@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wmkit.evaluation.intervals import binomial, normal, normal_curve
+from wmkit.evaluation.estimates import binomial, cut, label, normal, normal_curve
 
 
 def test_normal_interval_is_196_standard_errors():
@@ -57,3 +57,15 @@ def test_interval_of_a_share_holds_it(outcome: tuple[int, int]) -> None:
 def test_outcomes_other_than_0_and_1_are_refused() -> None:
     with pytest.raises(ValueError, match="outcomes that are 0 or 1"):
         binomial(np.array([0.0, 0.5]))
+
+
+def test_ranges_are_cut_to_the_horizon():
+    assert [cut(steps, 50) for steps in ((1, 5), (6, 20), (50, 50))] == [(1, 5), (6, 20), (50, 50)]
+    assert [cut(steps, 12) for steps in ((1, 5), (6, 20), (50, 50))] == [(1, 5), (6, 12), (12, 12)]
+    assert [label((6, 20)), label((50, 50))] == ["6-20", "50"]
+
+
+@pytest.mark.parametrize("steps", [(0, 3), (4, 3)])
+def test_a_range_that_is_none_is_refused(steps):
+    with pytest.raises(ValueError, match="range of query steps"):
+        cut(steps, 10)

@@ -1,4 +1,4 @@
-"""Means over episodes with their 95 % intervals: the one place that computes them."""
+"""What a number in a table is a mean of: a range of query steps, and episodes, with the 95 % interval over them."""
 
 from __future__ import annotations
 
@@ -8,11 +8,32 @@ import math
 import numpy as np
 import numpy.typing as npt
 
+Floats = npt.NDArray[np.float64]
+Bools = npt.NDArray[np.bool_]
+Range = tuple[int, int]
+"""First and last query step, counted from 1, both included."""
+
+RANGES: tuple[Range, ...] = ((1, 5), (6, 20), (50, 50))
+"""Those that tables show."""
+NEAR, MIDDLE, FAR = RANGES
+VIDEO_RANGES: tuple[Range, ...] = ((1, 5), (6, 20), (21, 100), (101, 300), (301, 964))
+"""Those of the papers on video, whose queries are longer."""
 NORMAL_95 = 1.96
 """Half the width of a 95 % interval of the standard normal."""
 
-Floats = npt.NDArray[np.float64]
-Bools = npt.NDArray[np.bool_]
+
+def cut(steps: Range, horizon: int) -> Range:
+    """The range cut to 1..horizon; one that lies wholly beyond becomes the last step."""
+    first, last = steps
+    if not 1 <= first <= last:
+        raise ValueError(f"A range of query steps is (first, last) with 1 <= first <= last, got {steps}")
+    return min(first, horizon), min(last, horizon)
+
+
+def label(steps: Range) -> str:
+    """`6-20`, or `50` for a single step."""
+    first, last = steps
+    return str(first) if first == last else f"{first}-{last}"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,6 +49,10 @@ class Estimate:
     def half_width(self) -> float:
         """Half of high - low; the interval of a share need not be symmetric."""
         return (self.high - self.low) / 2
+
+    def __str__(self) -> str:
+        """`60.21 ± 1.3`."""
+        return f"{self.mean:.4g} ± {self.half_width:.2g}"
 
 
 def normal(means: Floats) -> Estimate:

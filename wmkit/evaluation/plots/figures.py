@@ -1,0 +1,105 @@
+"""Figures of an evaluation, by matplotlib without a display: strips of frames, and curves over the query."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from wmkit.evaluation.plots.video import CONTEXT_COLOUR, QUERY_COLOUR, Picture, Video
+from wmkit.evaluation.predictors import Dash, predictor
+from wmkit.evaluation.record import Curve, Measurements, Metric
+
+DOTS_PER_INCH = 110
+CONTEXT_COLUMNS = 3
+"""Frames of the context that a strip shows."""
+QUERY_STEPS = (1, 2, 5, 10, 20, 35, 50)
+"""Those that strips show, up to the horizon."""
+PANELS_ABREAST = 2
+
+
+def draw_strip(video: Video, path: Path, title: str) -> None:
+    """Truth above model at several times for every episode: the context framed in blue, the query in orange."""
+    times = strip_times(video.context, video.horizon)
+    rows = 2 * video.episodes
+    figure = Figure(figsize=(1.05 * len(times) + 0.7, 1.08 * rows + 0.9), dpi=DOTS_PER_INCH, layout="constrained")
+    axes = figure.subplots(rows, len(times), squeeze=False)
+    for row in range(rows):
+        source = video.model if row % 2 else video.truth
+        for column, time in enumerate(times):
+            show_image(axes[row, column], video.frame(source, row // 2, time), time < video.context)
+        axes[row, 0].set_ylabel("model" if row % 2 else f"truth {row // 2 + 1}", fontsize=9)
+    for column, time in enumerate(times):
+        axes[0, column].set_title(
+            f"seen {time + 1}" if time < video.context else f"+{time + 1 - video.context}", fontsize=9
+        )
+    figure.suptitle(
+        f"{title}\nblue: context (the model reconstructs what it sees), orange: query (the model imagines)", fontsize=10
+    )
+    figure.savefig(path)
+
+
+def strip_times(context: int, horizon: int) -> list[int]:
+    """Indices into the video: a few evenly spaced context steps up to the last one, then growing query steps."""
+    seen = np.linspace(0, context - 1, CONTEXT_COLUMNS + 1)[1:].round().astype(int).tolist()
+    return [*sorted(set(seen)), *query_times(context, horizon)]
+
+
+def query_times(context: int, horizon: int) -> list[int]:
+    """Indices into the video of growing query steps, the last one too."""
+    steps = sorted({*(step for step in QUERY_STEPS if step <= horizon), horizon})
+    return [context + step - 1 for step in steps]
+
+
+def show_image(axes: Axes, image: Picture, in_context: bool) -> None:
+    """One frame, blue in the context and orange after it."""
+    axes.imshow(image, interpolation="nearest")
+    axes.set_xticks([])
+    axes.set_yticks([])
+    red, green, blue = CONTEXT_COLOUR if in_context else QUERY_COLOUR
+    for spine in axes.spines.values():
+        spine.set_color((red / 255, green / 255, blue / 255))
+        spine.set_linewidth(2.5)
+
+
+def draw_curves(measurements: Measurements, path: Path, title: str) -> None:
+    """A panel for every measure that has a value for each step; without such measures nothing is written."""
+    measures = [name for name in measurements.measures if measurements.has_steps(name)]
+    if not measures:
+        return
+    columns = min(PANELS_ABREAST, len(measures) + 1)
+    rows = -(-(len(measures) + 1) // columns)  # one panel is the legend's
+    figure = Figure(figsize=(5.5 * columns, 3.4 * rows + 0.5), dpi=DOTS_PER_INCH, layout="constrained")
+    panels = figure.subplots(rows, columns, squeeze=False).flatten().tolist()
+    for axes, measure in zip(panels, measures, strict=False):
+        metric = measurements.metrics[measure]
+        for name in measurements.predictors(measure):
+            known = predictor(name)
+            draw_curve(axes, measurements.curve(measure, name), known.label, known.colour, known.dash)
+        finish_panel(axes, metric, measurements.horizon)
+        axes.set_xlabel(f"steps after the context of {measurements.context}", fontsize=9)
+    for axes in panels[len(measures) :]:
+        axes.axis("off")
+    handles = {line.get_label(): line for axes in panels for line in axes.get_lines()}
+    panels[len(measures)].legend(handles.values(), handles.keys(), loc="center", frameon=False)
+    figure.suptitle(f"{title}\nmean and 95 % interval over held-out episodes", fontsize=10)
+    figure.savefig(path)
+
+
+def draw_curve(axes: Axes, curve: Curve, label: str, colour: str, dash: Dash = "-") -> None:
+    """The mean, and its interval as a band; marked where there are few steps."""
+    marker = "o" if len(curve.steps) < 12 else ""
+    [line] = axes.plot(curve.steps, curve.mean, label=label, color=colour, linestyle=dash, linewidth=1.5)
+    line.set(marker=marker, markersize=2.5)
+    axes.fill_between(curve.steps, curve.low, curve.high, color=colour, alpha=0.13, linewidth=0)
+
+
+def finish_panel(axes: Axes, metric: Metric, horizon: int) -> None:
+    """Title, grid and limits of a panel over the query."""
+    axes.set_title(f"{metric.title}\n{metric.unit}; {metric.better} is better", fontsize=9)
+    axes.set_xlim(1, max(2, horizon))
+    if metric.better == "lower":
+        axes.set_ylim(bottom=0)
+    axes.grid(alpha=0.25)
