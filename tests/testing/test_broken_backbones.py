@@ -114,9 +114,9 @@ class PackedLSTM(LSTM):
 
 
 class Attention(Backbone):
-    """Healthy: attention of each step over the last four inputs, kept in the state."""
+    """Healthy: attention of each step over its own input and the three before it, kept in the state."""
 
-    WINDOW = 4
+    WINDOW = 3
 
     def __init__(self) -> None:
         super().__init__()
@@ -127,9 +127,9 @@ class Attention(Backbone):
         return [self.query.weight.new_zeros(batch_size, self.WINDOW, WIDTH)]
 
     def step(self, x: Tensor, state: State) -> tuple[Tensor, State]:
-        window = torch.cat([state[0][:, 1:], x[:, None].to(state[0].dtype)], dim=1)
+        window = torch.cat([state[0], x[:, None].to(state[0].dtype)], dim=1)
         scores = self.query(x)[:, None] @ self.key(window).mT / math.sqrt(WIDTH)
-        return (scores.softmax(-1) @ window)[:, 0], [window]
+        return (scores.softmax(-1) @ window)[:, 0], [window[:, 1:].clone()]
 
 
 class Chunks(Backbone):
@@ -507,7 +507,7 @@ class SegmentsOfACall(Attention):
     def scan(self, x, state=None, is_first=None, return_state=True):
         features, last = super().scan(x, state, is_first, return_state)
         steps = torch.arange(x.shape[1])
-        beyond = (steps[:, None] - steps >= self.WINDOW).to(x.dtype)
+        beyond = (steps[:, None] - steps > self.WINDOW).to(x.dtype)
         return features + 0.1 * (beyond @ x) if is_first is None else features, last
 
 
@@ -1328,14 +1328,13 @@ class LoudUnderAutocast(LSTM):
         return features * (2 if lowered(x) else 1), state
 
 
-class CrashesUnderAutocast(Chunks):
+class CrashesUnderAutocast(Leaky):
     """A solver that 16 bits do not have."""
 
     def step(self, x: Tensor, state: State) -> tuple[Tensor, State]:
-        products = self.project.weight[:WIDTH] @ self.project.weight[:WIDTH].mT
-        unit = torch.eye(WIDTH, dtype=products.dtype)
-        ones = torch.linalg.solve_triangular(unit, products, upper=False) / products.detach()
-        return super().step(x * ones.diagonal().to(x), state)
+        products = self.mix.weight @ self.mix.weight.mT
+        x = torch.linalg.solve_triangular(products, x.to(products.dtype).mT, upper=False, unitriangular=True).mT
+        return super().step(x, state)
 
 
 # ------------------------------------------------------------------------------ what is no backbone to begin with
