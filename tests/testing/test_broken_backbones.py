@@ -1,5 +1,6 @@
 """A gallery of backbones with one fault each, and the law of the contract that has to name it."""
 
+import contextlib
 import dataclasses
 import hashlib
 import math
@@ -121,7 +122,7 @@ class Attention(Backbone):
     def __init__(self) -> None:
         super().__init__()
         self.input_dim = self.feature_dim = WIDTH
-        self.query, self.key = nn.Linear(WIDTH, WIDTH), nn.Linear(WIDTH, WIDTH)
+        self.query, self.key = nn.Linear(WIDTH, WIDTH), nn.Linear(WIDTH, WIDTH, bias=False)
 
     def initial_state(self, batch_size: int) -> State:
         return [self.query.weight.new_zeros(batch_size, self.WINDOW, WIDTH)]
@@ -482,6 +483,19 @@ class OtherEngineWithoutGradients(LSTM):
         return features, last
 
 
+class OtherEngineWithGradients(LSTM):
+    """With gradients, sequences of more than 32 steps are recomputed in two halves, the second from a fresh start."""
+
+    def scan(self, x, state=None, is_first=None, return_state=True):
+        if not torch.is_grad_enabled() or x.shape[1] <= 32:
+            return super().scan(x, state, is_first, return_state)
+        masks = (None, None) if is_first is None else is_first.tensor_split(2, dim=1)
+        first, second = x.tensor_split(2, dim=1)
+        features = super().scan(first, state, masks[0])[0]
+        rest, last = super().scan(second, None, masks[1])
+        return torch.cat([features, rest], dim=1), last if return_state else None
+
+
 # --------------------------------------------------------------------------------------------- pieces, causality
 
 
@@ -533,6 +547,23 @@ class CentresOverTime(LSTM):
     def scan(self, x, state=None, is_first=None, return_state=True):
         features, last = super().scan(x, state, is_first, return_state)
         return features - features.mean(dim=1, keepdim=True), last
+
+
+class OtherStepInABlock(Leaky):
+    """A single step gives something else within `prepared` than outside it, where an agent may call it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.table = None
+
+    @contextlib.contextmanager
+    def prepared(self):
+        self.table = True
+        yield
+        self.table = None
+
+    def step(self, x: Tensor, state: State) -> tuple[Tensor, State]:
+        return super().step(x if self.table else 0.9 * x, state)
 
 
 class BehindLayerScale(Leaky):
@@ -658,6 +689,37 @@ class ResetByMultiplication(LSTM):
             if is_first is not None:
                 kept = (~is_first[:, t, None]).to(state[0].dtype)
                 state = (state[0] * kept, state[1] * kept)
+            feature, state = self.step(x[:, t], state)
+            features.append(feature)
+        return torch.stack(features, dim=1), state if return_state else None
+
+
+class ResetByMaskedWeights(Chunks):
+    """One chunk with a mask of the episodes: a NaN behind a reset counts zero times, and is still a NaN."""
+
+    def scan(self, x, state=None, is_first=None, return_state=True):
+        if is_first is None:
+            return super().scan(x, state, is_first, return_state)
+        memory = (self.initial_state(len(x)) if state is None else state)["memory"]
+        q, k, v = self.project(x).to(memory.dtype).chunk(3, dim=-1)
+        episode, steps = is_first.cumsum(dim=1), torch.arange(x.shape[1])
+        with exact(x):
+            decay, between = torch.sigmoid(self.decay), steps[:, None] - steps
+            same = (episode[:, :, None] == episode[:, None]).to(x.dtype)
+            old = decay ** (steps[:, None] + 1) * (episode == 0)[:, :, None]
+            features = (q @ k.mT * (decay ** between.clamp(min=0)).tril() * same) @ v + old * (q @ memory)
+            memory = old[:, -1:] * memory + (k * (decay ** between[-1, :, None]) * same[:, -1, :, None]).mT @ v
+        return features, {"memory": memory} if return_state else None
+
+
+class ResetDetachesStart(Leaky):
+    """The learned start that a reset puts in does not learn from it."""
+
+    def scan(self, x, state=None, is_first=None, return_state=True):
+        fresh, features = tree.detach(self.initial_state(len(x))), []
+        state = self.initial_state(len(x)) if state is None else state
+        for t in range(x.shape[1]):
+            state = state if is_first is None else tree.where(is_first[:, t], fresh, state)
             feature, state = self.step(x[:, t], state)
             features.append(feature)
         return torch.stack(features, dim=1), state if return_state else None
@@ -1078,8 +1140,7 @@ class ReadsMemoryInOrder(LSTM):
     """The inputs of `scan` are read as they lie in memory, as a kernel does that is given no strides."""
 
     def scan(self, x, state=None, is_first=None, return_state=True):
-        x = x.as_strided(x.shape, (x.shape[1] * WIDTH, WIDTH, 1)) if x.stride(1) < x.stride(0) else x.flip(1)
-        return super().scan(x, state, is_first, return_state)
+        return super().scan(x.as_strided(x.shape, (x.shape[1] * WIDTH, WIDTH, 1)), state, is_first, return_state)
 
 
 # ------------------------------------------------------------------------------------------ traces of earlier calls
@@ -1112,6 +1173,25 @@ class StaleStart(Leaky):
             return super().initial_state(batch_size)
         self.kept = self.start.clone() if self.kept is None else self.kept
         return (self.kept.repeat(batch_size, 1),)
+
+
+class TablesOutliveTheirBlock(Leaky):
+    """What `prepared` computed is used after the block too."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.kept = None
+
+    @contextlib.contextmanager
+    def prepared(self):
+        if not torch.is_grad_enabled() and self.kept is None:
+            self.kept = self.rate.clone()
+        yield
+
+    def step(self, x: Tensor, state: State) -> tuple[Tensor, State]:
+        rate = self.rate if self.kept is None or torch.is_grad_enabled() else self.kept
+        h = rate * state[0] + self.mix(x).to(self.rate.dtype)
+        return torch.tanh(h), (h,)
 
 
 class RemembersBatchSize(LSTM):
@@ -1618,6 +1698,8 @@ BROKEN: list[tuple[type[Backbone], int]] = [
     (DividesByLength, 1),
     (ForgetsAfter200, 9),
     (OtherEngineWithoutGradients, 1),
+    (OtherEngineWithGradients, 1),
+    (OtherStepInABlock, 1),
     (RestartsPositions, 2),
     (DropsCell, 2),
     (SegmentsOfACall, 2),
@@ -1636,6 +1718,8 @@ BROKEN: list[tuple[type[Backbone], int]] = [
     (PartialReset, 4),
     (ForgetsStart, 4),
     (ResetByMultiplication, 4),
+    (ResetByMaskedWeights, 4),
+    (ResetDetachesStart, 4),
     (ResetOfOneResetsAll, 4),
     (ResetsOfRowZero, 4),
     (ResetMissesFeatures, 4),
@@ -1677,6 +1761,7 @@ BROKEN: list[tuple[type[Backbone], int]] = [
     (ReadsMemoryInOrder, 1),
     (StaleWeights, 9),
     (StaleStart, 9),
+    (TablesOutliveTheirBlock, 9),
     (RemembersBatchSize, 9),
     (KernelOfFirstCall, 9),
     (HiddenMemory, 9),
