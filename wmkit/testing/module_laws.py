@@ -13,7 +13,16 @@ from wmkit import tree
 from wmkit.backbones.base import Backbone
 from wmkit.testing.sequence_laws import LONG, SHORT, attempt, in_pieces
 from wmkit.testing.situations import Situation
-from wmkit.testing.tolerance import HUGE, disagreement, largest, named_leaves, scale_of, state_error, states_disagree
+from wmkit.testing.tolerance import (
+    HUGE,
+    Tolerance,
+    disagreement,
+    largest,
+    named_leaves,
+    scale_of,
+    state_error,
+    states_disagree,
+)
 from wmkit.testing.trial import Trial, cast, clone, functional, jittered, loop, noise, scan
 from wmkit.tree import State
 
@@ -29,8 +38,10 @@ ROUNDED = 0.15
 def gradients(trial: Trial, notes: list[str], quick: bool) -> Breaches:
     """6. Gradients reach every parameter and flow through the incoming state, and they are the derivatives."""
     reached: dict[str, Tensor] = {}
-    for name, run in (("scan", scan), ("step", loop)):
-        yield from attempt(name, _reaching, trial, name, run, reached)
+    yield from attempt("parameter_groups()", _groups, trial)
+    for name, run, training in (("scan", scan, False), ("step", loop, False), ("scan in train()", scan, True)):
+        if not (training and trial.random_in_train):
+            yield from attempt(name, _reaching, trial, name, run, training, reached)
     for source, entries in reached.items():
         if not bool(entries.all()):
             share = 1 - float(entries.double().mean())
@@ -81,14 +92,27 @@ def precision(trial: Trial, quick: bool) -> Breaches:
     yield from attempt("accumulators", _accumulators, trial)
 
 
+def _groups(trial: Trial) -> Breaches:
+    """Parameter groups hold parameters of the module, each once."""
+    names = {id(parameter): name for name, parameter in trial.backbone.named_parameters()}
+    seen: dict[int, str] = {}
+    for group in trial.backbone.parameter_groups():
+        for parameter in group.parameters:
+            if id(parameter) not in names:
+                yield f"parameter group {group.name!r} holds a tensor {tuple(parameter.shape)} of another module"
+            elif id(parameter) in seen:
+                yield f"{names[id(parameter)]} is in the parameter groups {seen[id(parameter)]!r} and {group.name!r}"
+            seen[id(parameter)] = group.name
+
+
 def _reaching(
-    trial: Trial, name: str, run: Callable[..., tuple[Tensor, State]], reached: dict[str, Tensor]
+    trial: Trial, name: str, run: Callable[..., tuple[Tensor, State]], training: bool, reached: dict[str, Tensor]
 ) -> Breaches:
     """Every parameter and every leaf of the incoming state is in the graph of the features; their entries are marked.
 
     Of the features alone: a state that nobody reads teaches nothing.
     """
-    module = trial.module()
+    module = trial.module(training=training)
     parameters = {n: p for n, p in module.named_parameters() if p.requires_grad and p.numel()}
     ignored = {f"state{path}" for path in module.not_differentiable}
     missing: set[str] = set()
@@ -114,6 +138,13 @@ def _reaching(
             before = reached.setdefault(source, torch.zeros_like(entries))
             reached[source] = before | entries
             assert entries.shape == (tensor.shape if source in parameters else tensor.shape[1:]), "one mark an entry"
+    untouched = trial.module(jittered=False, training=training)
+    with torch.enable_grad():
+        functional([run(untouched, trial.inputs(10, 3, SHORT), None)[0]]).backward()
+    for source, parameter in untouched.named_parameters():
+        if parameter.grad is not None and not bool(torch.isfinite(parameter.grad).all()):
+            yield f"{name}: the gradient of {source} is not finite, parameters as they are, from state=None"
+        parameter.grad = None
     for source in sorted(missing - graphs):
         yield f"{name}: no gradient reaches {source}: the features do not depend on it"
 
@@ -185,8 +216,7 @@ def _reloaded(trial: Trial, rebuild: Callable[[], Backbone] | None) -> Breaches:
 @torch.no_grad()
 def _state_elsewhere(trial: Trial) -> Breaches:
     """A state that was saved goes on in a copy of the module made before the calls."""
-    module = copy.deepcopy(trial.module())
-    before = copy.deepcopy(module)
+    module, before = trial.fresh(), trial.fresh()
     state = scan(module, trial.inputs(1, 3, SHORT), None)[1]
     saved = _through_a_file(state)
     x = trial.inputs(0, 3, SHORT)
@@ -230,6 +260,8 @@ def _untouched(trial: Trial, what: str, gradient: bool, training: bool) -> Breac
     """Inputs, `is_first` and a state that went into a call are the same after it."""
     module, x = trial.module(training=training), trial.inputs(0, 3, SHORT)
     marks = Situation(SHORT, 3, resets="adjacent").is_first(trial.device)
+    assert marks is not None, "these situations reset"
+    marks[0, 0] = True
     calls: dict[str, Callable[[State], tuple[Tensor, State]]] = {
         "step": lambda state: module.step(x[:, 0], state),
         "scan": lambda state: module.scan(x, state),
@@ -287,9 +319,10 @@ def _no_trace(trial: Trial, longest: int, training: bool) -> Breaches:
     """A long call, calls of other batch sizes and with gradients change nothing for later ones."""
     if training and trial.random_in_train:
         return
-    module = copy.deepcopy(trial.module(training=training))
+    module = trial.fresh(training=training)
     held = {**dict(module.named_parameters()), **dict(module.named_buffers())}
     values = {name: (tensor.detach().clone(), tensor._version) for name, tensor in held.items()}
+    torch.manual_seed(trial.seed + 1000)
     generator = torch.get_rng_state()
     kept, before = _every_call(trial, module)
     if not training:
@@ -300,14 +333,17 @@ def _no_trace(trial: Trial, longest: int, training: bool) -> Breaches:
             scan(module, trial.inputs(4, rows, SHORT), module.initial_state(rows))
     scan(module, trial.inputs(4, 2, SHORT), None)[0].sum().backward()
     where = " in train()" * training
+    with torch.no_grad():
+        got, want = (scan(one, trial.inputs(4, 17, SHORT), None)[0] for one in (module, trial.fresh(training=training)))
+    what = f"features of 17 rows after calls of other numbers of rows, against a module without a past{where}"
+    yield from disagreement(what, got, want, trial.floor.features)
     _, after = _every_call(trial, module)
     for number, (one, other) in enumerate(zip(after, before, strict=True)):
         yield from disagreement(
-            f"call {number} of the same short ones before and after others{where}", one, other, trial.floor.features
+            f"result {number} of the same short calls before and after others{where}", one, other, trial.floor.features
         )
-    for number, (features, was) in enumerate(zip(kept, before, strict=True)):
-        if not torch.equal(features, was):
-            yield f"the features that call {number} had returned{where} were overwritten by later calls"
+    if not all(torch.equal(x, was) for x, was in zip(kept, before, strict=True)):
+        yield f"features or a state that a call had returned{where} were overwritten by later calls"
     if not training and not torch.equal(torch.get_rng_state(), generator):
         yield "calls in eval() draw from, or seed, PyTorch's global random numbers"
     now = {**dict(module.named_parameters()), **dict(module.named_buffers())}
@@ -321,16 +357,20 @@ def _no_trace(trial: Trial, longest: int, training: bool) -> Breaches:
 
 @torch.no_grad()
 def _every_call(trial: Trial, module: Backbone) -> tuple[list[Tensor], list[Tensor]]:
-    """Features of each way to call the backbone, as they came and copied at once."""
+    """Features and states of each way to call the backbone, as they came and copied at once."""
     x, marks = trial.inputs(0, 3, SHORT), Situation(SHORT, 3, resets="adjacent").is_first(trial.device)
     kept, copies = [], []
     for state in (None, trial.start("carried", 3)):
         for is_first in (None, marks):
             for return_state in (True, False):
-                kept.append(scan(module, x, state, is_first, return_state)[0])
-                copies.append(kept[-1].clone())
-    kept.append(module.step(x[:, 0], trial.start("carried", 3))[0])
-    return kept, [*copies, kept[-1].clone()]
+                features, last = scan(module, x, state, is_first, return_state)
+                kept += [features, *([] if last is None else tree.leaves(trial.comparable(last)))]
+                copies += [tensor.clone() for tensor in kept[len(copies) :]]
+    for number in (0, 1):
+        features, last = module.step(x[:, number], trial.start("carried", 3))
+        kept += [features, *tree.leaves(trial.comparable(last))]
+        copies += [tensor.clone() for tensor in kept[len(copies) :]]
+    return kept, copies
 
 
 @torch.no_grad()
@@ -342,32 +382,37 @@ def _long_call(trial: Trial, module: Backbone, longest: int) -> Breaches:
     features, state = scan(module, x[:, :longest], None)
     stateless = scan(module, x[:, :longest], None, None, False)[0]
     tail, end = loop(module, x[:, longest:], state)
-    allowed = trial.floor
-    if trial.dtype != torch.float64 and trial.given is None:
+    label = f"one call over {longest} steps against pieces of 64"
+
+    def compared(allowed: Tolerance) -> Breaches:
+        yield from disagreement(f"{label}: features", features, want[:, :longest], allowed.features)
+        without = f"{label}: features with return_state=False"
+        yield from disagreement(without, stateless, want[:, :longest], allowed.features)
+        after = f"{label}: features of the steps after it"
+        yield from disagreement(after, tail, want[:, longest:], allowed.features)
+        ours, theirs = trial.comparable(end), trial.comparable(want_end)
+        yield from states_disagree(f"{label}: last state", ours, theirs, allowed.state)
+
+    breaches = list(compared(trial.floor))
+    if breaches and trial.dtype == torch.float32 and trial.given is None:
         double = trial.module(dtype=torch.float64)
         try:
             exact, exact_end = in_pieces(double, x.double(), None, pieces)
             path, path_end = scan(double, x[:, :longest].double(), None)
         except Exception:  # code that knows float32 alone
-            pass
-        else:
-            errors, state_errors = [largest(want, exact)], [state_error(want_end, exact_end)]
-            if largest(path, exact[:, :longest]) < 1e-6:
-                errors.append(largest(features, path))
-                state_errors.append(state_error(state, path_end))
-            allowed = allowed.widened(max(errors), max(state_errors), 0.0)
-    label = f"one call over {longest} steps against pieces of 64"
-    yield from disagreement(f"{label}: features", features, want[:, :longest], allowed.features)
-    label_stateless = f"{label}: features with return_state=False"
-    yield from disagreement(label_stateless, stateless, want[:, :longest], allowed.features)
-    yield from disagreement(f"{label}: features of the steps after it", tail, want[:, longest:], allowed.features)
-    ours, theirs = trial.comparable(end), trial.comparable(want_end)
-    yield from states_disagree(f"{label}: last state", ours, theirs, allowed.state)
+            yield from breaches
+            return
+        errors, state_errors = [largest(want, exact)], [state_error(want_end, exact_end)]
+        if largest(path, exact[:, :longest]) < 1e-6:
+            errors.append(largest(features, path))
+            state_errors.append(state_error(state, path_end))
+        breaches = list(compared(trial.floor.widened(max(errors), max(state_errors), 0.0)))
+    yield from breaches
 
 
 def _sees_new_parameters(trial: Trial) -> Breaches:
     """Parameters that changed in place between two calls count from the next call on."""
-    module, x = copy.deepcopy(trial.module()), trial.inputs(0, 3, SHORT)
+    module, x = trial.fresh(), trial.inputs(0, 3, SHORT)
     state = trial.start("carried", 3)
     runs: dict[str, Callable[[Backbone], Tensor]] = {
         "scan without a state": lambda m: scan(m, x, None, None, False)[0],
@@ -380,7 +425,7 @@ def _sees_new_parameters(trial: Trial) -> Breaches:
         for number, parameter in enumerate(module.parameters()):
             if parameter.is_floating_point():
                 parameter.mul_(1 + 0.05 * (1 + number % 3))
-        fresh = copy.deepcopy(trial.module())
+        fresh = trial.fresh()
         fresh.load_state_dict(module.state_dict())
         for name, run in runs.items():
             got, want = run(module), run(fresh)

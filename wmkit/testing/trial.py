@@ -59,6 +59,10 @@ class Trial:
             self._modules[key] = without_dropout(moved).train(training)
         return self._modules[key]
 
+    def fresh(self, *, training: bool = False) -> Backbone:
+        """A jittered copy that no call has seen, unless the original has."""
+        return without_dropout(jittered(self.backbone)).train(training)
+
     def inputs(self, number: int, rows: int, length: int) -> Tensor:
         """Standard normal x (rows, length, input_dim), the same for a number in any precision."""
         return noise(1000 * self.seed + number, (rows, length, self.width)).to(self.device, self.dtype)
