@@ -10,7 +10,6 @@ from wmkit_kernels import (
     dplr_scan,
     prepare_readout,
     prepare_scan,
-    reference,
 )
 
 # NumPy, which Triton's interpreter computes with, warns of infinity minus infinity.
@@ -76,4 +75,3 @@ def test_a_diagonal_scan_forgets_it(resets, backend, width, value):
     clean = diagonal_scan(a, u, state, resets, backend=backend)
     found = diagonal_scan(a, *poisoned(u, state, value), resets, backend=backend)
     assert_no_trace(found, clean)
-    torch.testing.assert_close(found, reference.diagonal_scan(a, *poisoned(u, state, value), resets), equal_nan=True)

@@ -29,7 +29,8 @@ def by_segment(response: Tensor, u: Tensor, is_first: Tensor) -> Iterator[tuple[
         if size:
             segment = first.reshape(-1, size).cumsum(1)  # (B S, R)
             maps = response[..., :size, :size].transpose(1, 2)  # (H, R, K, R)
-            pieces = zip(part.reshape(channels, -1, size).split(ROWS, 1), segment.split(ROWS), strict=True)
+            rows = part.reshape(channels, -1, size)  # (H, B S, R)
+            pieces = zip(torch.split(rows, ROWS, dim=1), torch.split(segment, ROWS), strict=True)
             added = torch.cat([_chosen(maps, *piece) for piece in pieces], dim=1)  # (H, B S, K, R)
             spans = added.view(channels, batch, -1, *added.shape[2:]).unbind(2)
             yield from zip(segment.view(batch, -1, size).unbind(1), spans, strict=True)
