@@ -97,15 +97,16 @@ class TransformerXL(Backbone):
         state = self.initial_state(x.shape[0]) if state is None else state
         mask, age = self._visibility(state["age"], x, is_first)  # (B, 1, blocks, C, M + C), (B,)
         keys, values = [], []
+        of_all = (mask, is_first is not None, self.position, self.content_bias, self.position_bias)
         for layer, old_keys, old_values in zip(self.layers, state["keys"], state["values"], strict=True):
-            x, k, v = layer(x, old_keys, old_values, mask, self.position, self.content_bias, self.position_bias)
+            x, k, v = layer(x, old_keys, old_values, *of_all)
             keys.append(k)
             values.append(v)
         if not return_state:
             return self.norm(x), None
         if is_first is not None:
             filled = _filled(age, self.config.memory)[:, None, :, None]  # (B, 1, M, 1)
-            keys, values = [k * filled for k in keys], [v * filled for v in values]
+            keys, values = ([torch.where(filled, x, 0) for x in slots] for slots in (keys, values))
         return self.norm(x), {"keys": keys, "values": values, "age": age}
 
     def _visibility(self, age: Tensor, x: Tensor, is_first: Tensor | None) -> tuple[Tensor, Tensor]:
@@ -141,14 +142,19 @@ class _Layer(nn.Module):
         )
 
     def forward(
-        self, x: Tensor, keys: Tensor, values: Tensor, mask: Tensor, position: Tensor, u: Tensor, v: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """One layer: x (B, T, D), the memory's keys and values -> new x, keys, values."""
+        self, x: Tensor, keys: Tensor, values: Tensor, mask: Tensor, resets: bool, position: Tensor, u: Tensor,
+        v: Tensor,
+    ) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
+        """One layer: x (B, T, D), the memory's keys and values -> new x, keys, values.
+
+        `resets`: the mask hides an episode that ended, which may have ended in NaN.
+        """
         packed = self.queries_keys_values(self.attention_norm(x)).reshape(*x.shape[:2], 3, self.heads, -1)
         query, key, value = packed.permute(2, 0, 3, 1, 4)  # (B, heads, T, d) each
         keys = torch.cat([keys, key.to(keys.dtype)], dim=2)  # (B, heads, M + T, d)
         values = torch.cat([values, value.to(values.dtype)], dim=2)
-        attended = self._attend(query, keys, values, mask, position, u, v)  # (B, heads, T, d)
+        seen = _nan_in_keys_only(keys, values) if resets else (keys, values)
+        attended = self._attend(query, *seen, mask, position, u, v)  # (B, heads, T, d)
         x = x + self.out(attended.transpose(1, 2).flatten(2))  # (B, T, D)
         return x + self.ff(x), self._recent(keys), self._recent(values)
 
@@ -175,6 +181,16 @@ class _Layer(nn.Module):
         """The last M positions; copied after a long sequence, which a view would keep in memory."""
         recent = tensor[:, :, -self.memory :]
         return recent if tensor.shape[2] == self.memory + 1 else recent.clone()
+
+
+def _nan_in_keys_only(keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+    """Keys and values (B, heads, M + T, d) that attend as before, with values that are finite throughout.
+
+    A hidden position has weight 0, but 0 times NaN is NaN. So a value that is not finite becomes 0, and its key NaN:
+    whoever may see the position has NaN for a score and feels it as before, whoever may not has -inf and does not.
+    """
+    finite = values.isfinite().all(-1, keepdim=True)  # (B, heads, M + T, 1)
+    return torch.where(finite, keys, math.nan), torch.where(finite, values, 0)
 
 
 def _sinusoids(memory: int, width: int) -> Tensor:

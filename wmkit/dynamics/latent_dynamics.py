@@ -121,7 +121,8 @@ class LatentDynamics(Dynamics):
         if state is not None:  # column 0 goes into the state: nobody reads tensor values to choose a path
             state = tree.where(is_first[:, 0], self.initial_state(is_first.shape[0]), state)
         resets = is_first if inputs.inner_reset else None
-        action = inputs.action.masked_fill(is_first.unsqueeze(-1), 0)  # (B, T, A); NaN times 0 would be NaN
+        begins = is_first.unsqueeze(-1)  # (B, T, 1)
+        action = inputs.action.masked_fill(begins, 0)  # (B, T, A)
         if not self.parallel:
             seen, after_steps = self._observe_step_by_step(inputs, action, resets, state)
             return seen, tree.compact(after_steps) if return_state else None
@@ -134,7 +135,7 @@ class LatentDynamics(Dynamics):
         posterior = self.posterior(read)  # (B, T, P)
         z = self._sample(posterior, inputs.noise)  # (B, T, S)
         before = torch.zeros_like(z[:, :1]) if state is None else state["z"].unsqueeze(1).to(z.dtype)
-        previous = torch.cat([before, z[:, :-1]], dim=1).masked_fill(is_first.unsqueeze(-1), 0)  # (B, T, S): z_{t-1}
+        previous = torch.cat([before, z[:, :-1]], dim=1).masked_fill(begins, 0)  # (B, T, S): z_{t-1}
         g = self.input(torch.cat([previous, action], -1))
         h, last = self.backbone.scan(g, incoming.get("backbone"), resets, return_state)  # (B, T, D)
         check_features(self.backbone, h, self.prior.out.weight)

@@ -158,7 +158,7 @@ class ClockworkDynamics(Dynamics):
                 f"prior_levels: expected levels from 1, the bottom one, to {len(self.cells)}, got {unknown}"
             )
         is_first = inputs.is_first
-        action = inputs.action * ~is_first.unsqueeze(-1)  # (B, T, A)
+        action = inputs.action.masked_fill(is_first.unsqueeze(-1), 0)  # (B, T, A)
         state, timing = self._begin(state, is_first)
         columns = self._inner_resets(is_first, timing) if inputs.inner_reset else set()
         marks = is_first if columns else None  # (B, T)
