@@ -47,6 +47,7 @@ HELP = """usage: python {script} [key=value ...]
 
   systems=a,b        what to compare: {systems}, or any registered backbone
   "system.NAME=..."  one of your own: "system.wide=backbone=s4 backbone.layers=4"; with train.lr=... at that rate alone
+  plugins=a,b        modules of your own, imported first: what they register can be among systems= and worlds=
   worlds=a,b  seeds=0,1,2  lrs=3e-4,1e-3      the grid, the same for every system
   world.key=1,2      settings of each world; several make one world each: world.width=16,32
   minutes=7          the budget of a run in minutes of training, or steps=1000
