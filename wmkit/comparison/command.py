@@ -26,6 +26,7 @@ from wmkit.comparison.plan import (
 from wmkit.comparison.results import read_results
 from wmkit.comparison.runner import Display, run_cells
 from wmkit.config import RunConfig
+from wmkit.pipe import ends_with_reader
 from wmkit.training.help import recipe_help
 from wmkit.training.overrides import compose, expand_sweep, parse_overrides, swept
 from wmkit.training.run_folder import RunFolder
@@ -60,6 +61,7 @@ defaults: {defaults}
 """
 
 
+@ends_with_reader
 def run_comparison(
     defaults: RunConfig,
     systems: Mapping[str, Sequence[str]],
