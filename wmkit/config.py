@@ -279,7 +279,7 @@ class RunConfig:
     run_dir: str | None = field(default=None, metadata=FREE)
     """The run folder; None: runs/recipe-world-backbone-seed, numbered when taken."""
     plugins: list[str] = field(default_factory=list, metadata=FREE)
-    """Modules imported first, so that what they register can be named."""
+    """Modules imported first, so that what they register can be named: plugins=a,b or plugins=[a,b]."""
 
     def __post_init__(self) -> None:
         check_choice("size", self.size, SIZES)
