@@ -12,7 +12,6 @@ from wmkit import Backbone, BackboneConfig, register_backbone, registry, tree
 from wmkit.testing import ContractViolation, check_backbone, examine_backbone
 from wmkit.tree import State
 
-pytestmark = pytest.mark.filterwarnings("ignore:.*never got a gradient:UserWarning")
 WIDTH = 6
 
 

@@ -12,8 +12,6 @@ from wmkit import ModelConfig, build_world_model, tree
 from wmkit.dynamics import ClockworkConfig, ClockworkDynamics
 from wmkit.testing import ContractViolation, check_dynamics, examine_dynamics
 
-pytestmark = pytest.mark.filterwarnings("ignore:.*never got a gradient:UserWarning")
-
 
 class Healthy(ClockworkDynamics):
     def __init__(self, **options: Any) -> None:

@@ -99,18 +99,19 @@ class Backbone(nn.Module, ABC):
         features_t, s_t = step(x_t, s_{t-1})        s_{-1} = initial_state(B)
         features, s_{T-1} = scan(x, s_{-1}, is_first)
 
-    Laws, checked by `wmkit.testing.check_backbone` in eval():
+    Laws, checked by `wmkit.testing.check_backbone` in eval() and, dropout apart, in train():
 
-     1. scan equals repeated step: outputs, final state, gradients.
+     1. scan equals repeated step: outputs, final state, gradients, however it is called.
      2. Scanning in pieces equals scanning whole, wherever it is cut.
      3. Causality: changing x at t changes nothing before t.
-     4. `is_first` at t makes everything from t on equal a fresh start.
-     5. Rows do not see their neighbours.
-     6. Gradients reach every parameter and flow through the incoming state.
-     7. Saving and loading gives the same output.
-     8. State: batch first, stable shapes and dtypes, indexable, repeatable, detachable, never changed in place.
-     9. Works at lengths beyond any seen before; a long call changes nothing for a later one.
-    10. Under bf16 autocast recurrent accumulators stay fp32.
+     4. `is_first` at t makes everything from t on equal a fresh start; not even NaN from before is left.
+     5. Rows do not see their neighbours; a row alone is the same row; `initial_state(n)` is n times `initial_state(1)`.
+     6. Gradients reach every parameter, flow through the incoming state, and are the derivatives.
+     7. Saving and loading gives the same output; a saved state goes on in another copy of the module.
+     8. State: batch first, stable shapes and dtypes, indexable, repeatable, detachable, no view of anything larger.
+        No call writes to its arguments.
+     9. Works at lengths beyond any seen before; no call leaves a trace that a later one sees.
+    10. Under bf16 autocast outputs stay near those in fp32, and recurrent accumulators stay fp32.
 
     Deterministic in eval(): same inputs, same outputs. Parameters, buffers and state leaves are real: complex numbers
     are stored as (..., 2), because `.to(float64)` on a complex parameter drops its imaginary part. Integer and bool
@@ -156,7 +157,7 @@ class Backbone(nn.Module, ABC):
                     state = tree.where(is_first[:, t], fresh, state)
                 feature, state = self.step(x[:, t], state)
                 features.append(feature)
-        return torch.stack(features, dim=1), state if return_state else None
+        return torch.stack(features, dim=1), tree.compact(state) if return_state else None
 
     @contextlib.contextmanager
     def prepared(self) -> Iterator[None]:

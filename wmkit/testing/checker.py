@@ -150,7 +150,7 @@ def examine_backbone(
             ("rows do not see their neighbours", sequence_laws.rows_apart(trial, quick)),
             ("gradients reach parameters and incoming state", module_laws.gradients(trial, notes, quick)),
             ("saving and loading", module_laws.saving(trial, rebuild)),
-            ("state is stable, compact, never written to", module_laws.states(trial)),
+            ("state is stable, compact, never written to", module_laws.states(trial, notes)),
             ("any length, and no trace of an earlier call", module_laws.lengths(trial, longest)),
             ("accumulators stay fp32 under bf16 autocast", module_laws.precision(trial, quick)),
         ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import typing
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -56,15 +57,16 @@ def _complaints(backbone: Backbone) -> Iterator[str]:
     call = f"step(x ({ROWS}, {backbone.input_dim}), initial_state({ROWS}))"
     yield from _answer(call, _called(call, lambda: backbone.step(x[:, 0], initial)), (ROWS, width), initial, dtype)
     marks = torch.zeros(ROWS, STEPS, dtype=torch.bool, device=device)
-    for name, arguments in {
+    calls: dict[str, tuple[State | None, Tensor | None, bool]] = {
         "state=None, is_first=None, return_state=True": (None, None, True),
         "state=initial_state, is_first=None, return_state=True": (initial, None, True),
         "state=None, is_first=zeros, return_state=True": (None, marks, True),
         "state=None, is_first=None, return_state=False": (None, None, False),
-    }.items():
+    }
+    for name, (state, is_first, return_state) in calls.items():
         call = f"scan(x ({ROWS}, {STEPS}, {backbone.input_dim}), {name})"
-        answer = _called(call, lambda arguments=arguments: backbone.scan(x, *arguments))
-        yield from _answer(call, answer, (ROWS, STEPS, width), initial if arguments[2] else None, dtype)
+        answer = _called(call, functools.partial(backbone.scan, x, state, is_first, return_state))
+        yield from _answer(call, answer, (ROWS, STEPS, width), initial if return_state else None, dtype)
 
 
 def _called(what: str, call: Callable[[], Any]) -> Any:

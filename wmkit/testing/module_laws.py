@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 import io
 from collections.abc import Callable, Iterator
 
@@ -12,7 +13,7 @@ from torch import Tensor
 from wmkit import tree
 from wmkit.backbones.base import Backbone
 from wmkit.testing.sequence_laws import LONG, SHORT, attempt, in_pieces
-from wmkit.testing.situations import Situation
+from wmkit.testing.situations import Situation, Start
 from wmkit.testing.tolerance import (
     HUGE,
     Tolerance,
@@ -58,14 +59,14 @@ def saving(trial: Trial, rebuild: Callable[[], Backbone] | None) -> Breaches:
     yield from attempt("a saved state", _state_elsewhere, trial)
 
 
-def states(trial: Trial) -> Breaches:
+def states(trial: Trial, notes: list[str]) -> Breaches:
     """8. State: stable shapes, indexable, repeatable, detachable; nothing that went in is written or kept."""
     yield from attempt("rows of a state", _rows_can_be_moved, trial)
     for gradient in (False, True):
         for training in (False, True):
             what = f"{'with' if gradient else 'without'} gradients{', in train()' * training}"
             yield from attempt(what, _untouched, trial, what, gradient, training)
-    yield from attempt("memory of a state", _compact, trial)
+    yield from attempt("memory of a state", _compact, trial, notes)
 
 
 def lengths(trial: Trial, longest: int) -> Breaches:
@@ -113,17 +114,20 @@ def _reaching(
     Of the features alone: a state that nobody reads teaches nothing.
     """
     module = trial.module(training=training)
-    parameters = {n: p for n, p in module.named_parameters() if p.requires_grad and p.numel()}
+    parameters: dict[str, Tensor] = {n: p for n, p in module.named_parameters() if p.requires_grad and p.numel()}
     ignored = {f"state{path}" for path in module.not_differentiable}
     missing: set[str] = set()
     graphs: set[str] = set()
-    for number, (start, length, rows) in enumerate((("none", SHORT, 17), ("carried", SHORT, 3), ("carried", 64, 3))):
+    calls: tuple[tuple[Start, int, int], ...] = (("none", SHORT, 17), ("carried", SHORT, 3), ("carried", 64, 3))
+    for number, (start, length, rows) in enumerate(calls):
         if run is loop and length > SHORT:
             continue
         state, sources = trial.start(start, rows), dict(parameters)
         if state is not None:
             leaves = {p: s for p, s in named_leaves(state).items() if s.is_floating_point() and p not in ignored}
             sources |= {path: leaf.requires_grad_() for path, leaf in leaves.items() if leaf.numel()}
+        if not sources:
+            continue
         with torch.enable_grad():
             total = functional([run(module, trial.inputs(10 + number, rows, length), state)[0]])
         found = torch.autograd.grad(total, list(sources.values()), allow_unused=True)
@@ -140,11 +144,12 @@ def _reaching(
             assert entries.shape == (tensor.shape if source in parameters else tensor.shape[1:]), "one mark an entry"
     untouched = trial.module(jittered=False, training=training)
     with torch.enable_grad():
-        functional([run(untouched, trial.inputs(10, 3, SHORT), None)[0]]).backward()
-    for source, parameter in untouched.named_parameters():
-        if parameter.grad is not None and not bool(torch.isfinite(parameter.grad).all()):
+        total = functional([run(untouched, trial.inputs(10, 3, SHORT), None)[0]])
+    own = {n: p for n, p in untouched.named_parameters() if p.requires_grad}
+    found = torch.autograd.grad(total, list(own.values()), allow_unused=True) if own else ()
+    for source, gradient in zip(own, found, strict=True):
+        if gradient is not None and not bool(torch.isfinite(gradient).all()):
             yield f"{name}: the gradient of {source} is not finite, parameters as they are, from state=None"
-        parameter.grad = None
     for source in sorted(missing - graphs):
         yield f"{name}: no gradient reaches {source}: the features do not depend on it"
 
@@ -282,7 +287,7 @@ def _untouched(trial: Trial, what: str, gradient: bool, training: bool) -> Breac
                         yield f"{name} {what} changed {whose}"
 
 
-def _compact(trial: Trial) -> Breaches:
+def _compact(trial: Trial, notes: list[str]) -> Breaches:
     """What `scan`, `step` and `initial_state` hand out holds no more memory than it needs."""
     module = trial.module()
     own = {p.untyped_storage().data_ptr(): name for name, p in module.named_parameters()}
@@ -294,20 +299,21 @@ def _compact(trial: Trial) -> Breaches:
                 "step": module.step(x[:, 0], module.initial_state(3))[1],
                 "initial_state": module.initial_state(3),
             }
+        for path, leaf in named_leaves(made.pop("step")).items():
+            if leaf.numel() and leaf.untyped_storage().data_ptr() == x.untyped_storage().data_ptr():
+                notes.append(f"step: {path} is the input itself: it changes with it; a clone would not")
         for name, state in made.items():
-            yield from compactness(name, state, own, {x.untyped_storage().data_ptr()})
+            yield from compactness(name, state, own)
 
 
-def compactness(what: str, state: State, own: dict[int, str], inputs: set[int]) -> Breaches:
-    """A state holds no more memory than it needs, none of parameters (`own`: name by address) and none of inputs."""
+def compactness(what: str, state: State, own: dict[int, str]) -> Breaches:
+    """A state holds no more memory than it needs, and none of parameters (`own`: name by address)."""
     leaves = {path: leaf for path, leaf in named_leaves(state).items() if leaf.numel()}
     needed = sum(leaf.numel() * leaf.element_size() for leaf in leaves.values())
     for path, leaf in leaves.items():
         storage = leaf.untyped_storage()
         if storage.data_ptr() in own:
             yield f"{what}: {path} shares memory with the parameter {own[storage.data_ptr()]}: clone it"
-        elif storage.data_ptr() in inputs:
-            yield f"{what}: {path} is a view of the inputs: clone it"
         elif storage.nbytes() > 2 * needed + 4096:
             yield (
                 f"{what}: {path} keeps {storage.nbytes():,} bytes alive, the state needs {needed:,}: it is a view of "
@@ -331,7 +337,8 @@ def _no_trace(trial: Trial, longest: int, training: bool) -> Breaches:
         with torch.no_grad():
             scan(module, trial.inputs(4, rows, SHORT), None)
             scan(module, trial.inputs(4, rows, SHORT), module.initial_state(rows))
-    scan(module, trial.inputs(4, 2, SHORT), None)[0].sum().backward()
+    x = trial.inputs(4, 2, SHORT).requires_grad_()
+    torch.autograd.grad(scan(module, x, None)[0].sum(), x, allow_unused=True)
     where = " in train()" * training
     with torch.no_grad():
         got, want = (scan(one, trial.inputs(4, 17, SHORT), None)[0] for one in (module, trial.fresh(training=training)))
@@ -359,7 +366,8 @@ def _no_trace(trial: Trial, longest: int, training: bool) -> Breaches:
 def _every_call(trial: Trial, module: Backbone) -> tuple[list[Tensor], list[Tensor]]:
     """Features and states of each way to call the backbone, as they came and copied at once."""
     x, marks = trial.inputs(0, 3, SHORT), Situation(SHORT, 3, resets="adjacent").is_first(trial.device)
-    kept, copies = [], []
+    kept: list[Tensor] = []
+    copies: list[Tensor] = []
     for state in (None, trial.start("carried", 3)):
         for is_first in (None, marks):
             for return_state in (True, False):
@@ -481,18 +489,21 @@ def _accumulators(trial: Trial) -> Breaches:
     module = trial.module(dtype=torch.float32)
     x = trial.inputs(0, 3, 2).float()
     probes = _accumulating(trial, module, x[:, 0])
+
+    def scanned(situation: Situation) -> State:
+        state, inputs = cast(trial.start(situation.start, 3), torch.float32), trial.inputs(5, 3, SHORT).float()
+        return scan(module, inputs, state, situation.is_first(trial.device))[1]
+
     calls: dict[str, Callable[[], State]] = {
         "step from a carried state": lambda: module.step(x[:, 0], cast(trial.start("carried", 3), torch.float32))[1],
     }
-    for start in ("none", "carried"):
-        for resets in ("none", "adjacent"):
-            situation = Situation(SHORT, 3, start, resets)  # type: ignore[arg-type]
-            calls[str(situation)] = lambda situation=situation: scan(  # type: ignore[misc]
-                module,
-                trial.inputs(5, 3, SHORT).float(),
-                cast(trial.start(situation.start, 3), torch.float32),
-                situation.is_first(trial.device),
-            )[1]
+    for situation in (
+        Situation(SHORT, 3),
+        Situation(SHORT, 3, resets="adjacent"),
+        Situation(SHORT, 3, "carried"),
+        Situation(SHORT, 3, "carried", "adjacent"),
+    ):
+        calls[str(situation)] = functools.partial(scanned, situation)
     for autocast in (True, False):
         for name, call in calls.items():
             with torch.no_grad(), torch.autocast(trial.device.type, torch.bfloat16, enabled=autocast):
@@ -522,7 +533,7 @@ def _accumulating(trial: Trial, module: Backbone, x: Tensor) -> dict[str, Tensor
         if not leaf.requires_grad or path in {f"state{p}" for p in module.not_differentiable}:
             continue
         flat, places = leaf.flatten(), []
-        for place in torch.linspace(0, flat.numel() - 1, min(PROBED, flat.numel())).long().unique().tolist():
+        for place in torch.linspace(0, flat.numel() - 1, min(PROBED, flat.numel())).long().tolist():
             (gradient,) = torch.autograd.grad(flat[place], old[path], retain_graph=True, allow_unused=True)
             if gradient is not None and float(gradient.flatten()[place]) not in (0.0, 1.0):
                 places.append(place)
