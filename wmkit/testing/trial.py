@@ -160,7 +160,7 @@ class Trial:
         direction = self.inputs(2, 3, 16).double() * 1e-9
         with torch.no_grad():
             runs = [loop(module, x + k * direction, tree.map_tree(Tensor.clone, state)) for k in range(3)]
-        before, middle, after = ([features, *tree.leaves(last)] for features, last in runs)
+        before, middle, after = ([y.detach() for y in (features, *tree.leaves(last))] for features, last in runs)
         noise_seen = max(
             float((c - 2 * b + a).abs().nan_to_num().max()) / max(scale_of(b), 1e-30)
             for a, b, c in zip(before, middle, after, strict=True)
