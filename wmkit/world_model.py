@@ -20,6 +20,9 @@ from wmkit.dynamics import Dynamics, Inputs, Observed
 from wmkit.networks.base import FrameDecoder, FrameEncoder, Head, initialise, to_unit
 from wmkit.tree import State
 
+LOGGED = ("loss", "grad_norm", "lr", "skipped")
+"""Figures that a run's log has beside the metrics of a loss."""
+
 UNIT_SLACK = 0.01
 """How far a float image may leave [0, 1]: resampled pictures overshoot, and rounding in bf16 does."""
 
@@ -245,7 +248,7 @@ class WorldModel(nn.Module):
         metrics |= self._diagnostics(seen, squared_error, counts, number)
         added = of_backbones()
         for name, value in added.items():
-            if name in (*metrics, "loss", "grad_norm"):
+            if name in (*metrics, *LOGGED):
                 raise ValueError(f"add_loss({name!r}, ...): the log has a figure of that name; choose another")
             total, metrics[name] = total + value, value.detach()
         return LossOutput(total, terms, after, metrics)
