@@ -167,6 +167,7 @@ class WorldModel(nn.Module):
         `noise` (B, T, noise_dim) from `draw_noise`; None takes the mode of every latent.
         Raises `ValueError` for shapes or types other than the model's.
         """
+        self._check_image(batch.image)
         return self._inputs(batch.image, batch.action, batch.is_first, noise, batch.mask, batch.inner_reset)
 
     def imagine(self, action: Tensor, state: State, *, noise: Tensor | None = None) -> Imagined:
@@ -303,7 +304,6 @@ class WorldModel(nn.Module):
         mask: Tensor | None,
         inner_reset: bool,
     ) -> Inputs:
-        self._check_image(image)
         action = self._checked(action, noise, image.shape[:2])
         return Inputs(
             embed=self.encoder(image),
