@@ -20,6 +20,9 @@ from wmkit.dynamics import Dynamics, Inputs, Observed
 from wmkit.networks.base import FrameDecoder, FrameEncoder, Head, initialise, to_unit
 from wmkit.tree import State
 
+LOGGED = ("loss", "grad_norm", "lr", "skipped")
+"""Figures that a run's log has beside the metrics of a loss."""
+
 UNIT_SLACK = 0.01
 """How far a float image may leave [0, 1]: resampled pictures overshoot, and rounding in bf16 does."""
 
@@ -164,6 +167,7 @@ class WorldModel(nn.Module):
         `noise` (B, T, noise_dim) from `draw_noise`; None takes the mode of every latent.
         Raises `ValueError` for shapes or types other than the model's.
         """
+        self._check_image(batch.image)
         return self._inputs(batch.image, batch.action, batch.is_first, noise, batch.mask, batch.inner_reset)
 
     def imagine(self, action: Tensor, state: State, *, noise: Tensor | None = None) -> Imagined:
@@ -245,7 +249,7 @@ class WorldModel(nn.Module):
         metrics |= self._diagnostics(seen, squared_error, counts, number)
         added = of_backbones()
         for name, value in added.items():
-            if name in (*metrics, "loss", "grad_norm"):
+            if name in (*metrics, *LOGGED):
                 raise ValueError(f"add_loss({name!r}, ...): the log has a figure of that name; choose another")
             total, metrics[name] = total + value, value.detach()
         return LossOutput(total, terms, after, metrics)
@@ -300,7 +304,6 @@ class WorldModel(nn.Module):
         mask: Tensor | None,
         inner_reset: bool,
     ) -> Inputs:
-        self._check_image(image)
         action = self._checked(action, noise, image.shape[:2])
         return Inputs(
             embed=self.encoder(image),

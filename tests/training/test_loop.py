@@ -302,7 +302,7 @@ def test_a_loss_of_the_backbone_is_in_the_runs_log_under_its_name(
     monkeypatch.setattr(GRU, "step", step)
     train_in(make_config(), tmp_path / "run")
     for split in ("train", "valid"):
-        assert all(line["balance"] == 0.25 for line in lines(tmp_path / "run", split))
+        assert all(line["values"]["balance"] == 0.25 for line in lines(tmp_path / "run", split))
 
 
 def test_persistent_rows_carry_their_state_detached(

@@ -153,10 +153,12 @@ class _Layer(nn.Module):
         query, key, value = packed.permute(2, 0, 3, 1, 4)  # (B, heads, T, d) each
         keys = torch.cat([keys, key.to(keys.dtype)], dim=2)  # (B, heads, M + T, d)
         values = torch.cat([values, value.to(values.dtype)], dim=2)
-        seen = _nan_in_keys_only(keys, values) if resets else (keys, values)
-        attended = self._attend(query, *seen, mask, position, u, v)  # (B, heads, T, d)
+        recent = [self._recent(slots, copied=resets) for slots in (keys, values)]
+        if resets:
+            _move_nan_to_keys(keys, values)
+        attended = self._attend(query, keys, values, mask, position, u, v)  # (B, heads, T, d)
         x = x + self.out(attended.transpose(1, 2).flatten(2))  # (B, T, D)
-        return x + self.ff(x), self._recent(keys), self._recent(values)
+        return x + self.ff(x), *recent
 
     def _attend(
         self, query: Tensor, keys: Tensor, values: Tensor, mask: Tensor, position: Tensor, u: Tensor, v: Tensor
@@ -177,20 +179,23 @@ class _Layer(nn.Module):
         scores = scores.add_(bias).masked_fill_(~mask, -math.inf)
         return (scores.softmax(dim=-1) @ values.to(scores.dtype)).flatten(2, 3)[:, :, :length]
 
-    def _recent(self, tensor: Tensor) -> Tensor:
-        """The last M positions; copied after a long sequence, which a view would keep in memory."""
-        recent = tensor[:, :, -self.memory :]
-        return recent if tensor.shape[2] == self.memory + 1 else recent.clone()
+    def _recent(self, slots: Tensor, copied: bool) -> Tensor:
+        """The last M positions; copied where asked, and after a long sequence, which a view would keep in memory."""
+        recent = slots[:, :, -self.memory :]
+        return recent.clone() if copied or slots.shape[2] > self.memory + 1 else recent
 
 
-def _nan_in_keys_only(keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
-    """Keys and values (B, heads, M + T, d) that attend as before, with values that are finite throughout.
+def _move_nan_to_keys(keys: Tensor, values: Tensor) -> None:
+    """In place: values (B, heads, M + T, d) that are finite throughout, with keys that make them attend as before.
 
-    A hidden position has weight 0, but 0 times NaN is NaN. So a value that is not finite becomes 0, and its key NaN:
-    whoever may see the position has NaN for a score and feels it as before, whoever may not has -inf and does not.
+    A hidden position has weight 0, but 0 times NaN is NaN. So the values of a position that are not finite become 0,
+    and its key NaN: whoever may see it has NaN for a score and feels it as before, whoever may not has -inf and does
+    not.
     """
-    finite = values.isfinite().all(-1, keepdim=True)  # (B, heads, M + T, 1)
-    return torch.where(finite, keys, math.nan), torch.where(finite, values, 0)
+    dtype = torch.promote_types(values.dtype, torch.float32)
+    taint = 0 * values.detach().sum(-1, keepdim=True, dtype=dtype)  # (B, heads, M + T, 1): 0 or NaN, in one pass
+    keys.add_(taint.to(keys.dtype))
+    values.masked_fill_(taint != 0, 0)
 
 
 def _sinusoids(memory: int, width: int) -> Tensor:
