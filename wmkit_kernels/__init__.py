@@ -1,7 +1,7 @@
 """Tensor functions with a backward and no parameters; knows nothing of wmkit, loads Triton and Numba on first use."""
 
-from wmkit_kernels.common.pairs import column as column
-from wmkit_kernels.common.pairs import row as row
+from wmkit_kernels.common.series import column as column
+from wmkit_kernels.common.series import row as row
 from wmkit_kernels.diagonal_scan import diagonal_readout as diagonal_readout
 from wmkit_kernels.diagonal_scan import diagonal_readout_step as diagonal_readout_step
 from wmkit_kernels.diagonal_scan import diagonal_scan as diagonal_scan

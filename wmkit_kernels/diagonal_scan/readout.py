@@ -17,17 +17,18 @@ import dataclasses
 import torch
 from torch import Tensor
 
-from wmkit_kernels.common.pairs import (
+from wmkit_kernels.common.segments import by_segment
+from wmkit_kernels.common.series import (
     channels_first,
     check_sequence,
     column,
     inner,
+    powers,
     row,
     rows_to_state,
     state_to_rows,
+    toeplitz,
 )
-from wmkit_kernels.common.segments import by_segment
-from wmkit_kernels.common.series import powers, toeplitz
 
 SPAN = 64
 """Steps per span where the tables are kept; their size grows with the square, the loop over spans shrinks."""

@@ -17,9 +17,8 @@ import dataclasses
 import torch
 from torch import Tensor
 
-from wmkit_kernels.common.pairs import column, row
 from wmkit_kernels.common.segments import by_segment
-from wmkit_kernels.common.series import powers, shift, toeplitz
+from wmkit_kernels.common.series import column, powers, row, shift, toeplitz
 from wmkit_kernels.dplr.system import Discrete
 
 CHUNK = 8

@@ -20,7 +20,7 @@ import dataclasses
 import torch
 from torch import Tensor
 
-from wmkit_kernels.common.pairs import inner
+from wmkit_kernels.common.series import inner
 
 
 @dataclasses.dataclass(frozen=True)

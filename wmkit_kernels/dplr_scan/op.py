@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from wmkit_kernels.common.dispatch import use_triton, why_not_here, why_not_pairs
-from wmkit_kernels.common.pairs import channels_first, check_sequence, inner, rows_to_state, state_to_rows
+from wmkit_kernels.common.series import channels_first, check_sequence, inner, rows_to_state, state_to_rows
 from wmkit_kernels.dplr.chunks import PREPARED_CHUNK, Chunk, chunk_of
 from wmkit_kernels.dplr.system import check, discretise, discretise_input
 from wmkit_kernels.dplr_scan.recurrence import in_chunks, recurrence, table_of

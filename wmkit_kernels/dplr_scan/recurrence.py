@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from wmkit_kernels.common.dispatch import run_outside_autograd, vector_jacobian
-from wmkit_kernels.common.pairs import channels_first, inner, rows_to_state, state_to_rows
+from wmkit_kernels.common.series import channels_first, inner, rows_to_state, state_to_rows
 from wmkit_kernels.dplr.chunks import CHUNK, chunk_of, kept_count
 from wmkit_kernels.dplr.system import Discrete, discretise, discretise_input
 

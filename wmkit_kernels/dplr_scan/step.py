@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from wmkit_kernels.common.dispatch import use_triton, why_not_here, why_not_pairs
-from wmkit_kernels.common.pairs import column, inner, row
+from wmkit_kernels.common.series import column, inner, row
 from wmkit_kernels.dplr.system import check, discretise, discretise_input
 from wmkit_kernels.dplr_scan import cpu
 from wmkit_kernels.dplr_scan.recurrence import recurrence, table_of
