@@ -91,8 +91,7 @@ def config() -> RunConfig:
 def main(overrides: Sequence[str]) -> int:
     """Train what the figure needs, then draw it; returns the exit status."""
     if {"-h", "--help"} & set(overrides):
-        print(__doc__)
-        return run_comparison(config(), SYSTEMS, DEFAULTS, overrides)
+        return run_comparison(config(), SYSTEMS, DEFAULTS, overrides, page=__doc__)
     names = [word.removeprefix("figure=") for word in overrides if word.startswith("figure=")]
     if len(names) != 1 or names[0] not in FIGURES:
         print(f"Cannot do that: say which, figure=..., one of {', '.join(FIGURES)}", file=sys.stderr)

@@ -15,6 +15,7 @@ from wmkit.data import GeneratedEpisodes, WholeEpisodes
 from wmkit.evaluation.measures.doors import KEYS, STATE, TileTruth, image_of, remembered_map
 from wmkit.evaluation.measures.frames import frame_error
 from wmkit.evaluation.predictors import COPY_LAST, RANDOM_FRAME, Clips, make_baselines, mean_image
+from wmkit.pipe import ends_with_reader
 from wmkit_envs import DistractingMemory, MultiDoorsKeys, RayMaze, RayTwoRooms, World
 from wmkit_envs.grid.scene import DONE
 from wmkit_envs.grid.world import GridWorld
@@ -34,6 +35,7 @@ ERROR = "squared error per query frame"
 Figures = Iterator[tuple[str, float]]
 
 
+@ends_with_reader
 def main() -> None:
     """Every figure of the named world, or of all."""
     parser = argparse.ArgumentParser(description=__doc__)

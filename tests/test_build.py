@@ -1,13 +1,18 @@
 """`build_world_model`: what it takes, what it refuses, and the published parameter totals."""
 
+import copy
 import dataclasses
+import gc
+import io
+import pickle
+import warnings
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
-from wmkit import Backbone, BackboneConfig, Batch, build_world_model, register_backbone, registry
+from wmkit import Backbone, BackboneConfig, Batch, build_world_model, list_backbones, register_backbone, registry
 from wmkit.backbones.s4 import S4, S4Config
 from wmkit.config import ModelConfig
 from wmkit.presets import PRESETS
@@ -26,10 +31,14 @@ TOTALS = {  # millions, without reward heads
 class Leaky(Backbone):
     """A backbone that nobody registered."""
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, width: int, lazy: bool = False, normed: bool = False) -> None:
         super().__init__()
         self.input_dim = self.feature_dim = width
-        self.mix = torch.nn.Linear(width, width)
+        self.mix = torch.nn.LazyLinear(width) if lazy else torch.nn.Linear(width, width)
+        if normed:
+            with warnings.catch_warnings(action="ignore"):  # the old way is deprecated, and still found
+                torch.nn.utils.weight_norm(self.mix)
+            self.mix(torch.zeros(1, width))  # from the first call on it keeps a tensor that nobody can copy
 
     def initial_state(self, batch_size: int) -> Tensor:
         return self.mix.weight.new_zeros(batch_size, self.feature_dim)
@@ -63,6 +72,101 @@ def test_an_instance_is_used_as_it_is_and_copied_for_the_full_posterior() -> Non
     assert model.dynamics.posterior_backbone is not part
 
 
+@pytest.mark.parametrize("name", list_backbones("backbone"))
+def test_the_full_posteriors_backbone_beside_an_instance_has_weights_of_its_own(name: str) -> None:
+    entry = get_entry(name)
+    config = entry.config.for_size("tiny")
+    for core in (entry.cls(config.input_dim, config), entry.cls(6), Leaky(5)):
+        second = build_world_model(core, "tiny", (3, 16, 16), 2, posterior="full").dynamics.posterior_backbone
+        assert type(second) is type(core)
+        assert [p.shape for p in second.parameters()] == [p.shape for p in core.parameters()]
+        layers = zip(core.modules(), second.modules(), strict=True)
+        drawn = [(left.weight, right.weight) for left, right in layers if isinstance(left, torch.nn.Linear)]
+        assert drawn
+        assert not any(torch.equal(left, right) for left, right in drawn)
+
+
+def test_weights_that_nobody_can_draw_anew_are_named_for_the_full_posterior() -> None:
+    core = Leaky(5)
+    core.table = torch.nn.Parameter(torch.randn(3))
+    with pytest.warns(UserWarning, match=r"the second Leaky starts with the first one's table; give the class, or"):
+        build_world_model(core, "tiny", (3, 16, 16), 2, posterior="full")
+
+
+def test_one_instance_cannot_be_part_of_two_models_at_once() -> None:
+    core = Leaky(5)
+    model = build_world_model(core, "tiny", (3, 16, 16), 2)
+    with pytest.raises(ValueError, match=r"this Leaky is part of another world model.*give copy.deepcopy\(backbone\)"):
+        build_world_model(core, "tiny", (3, 16, 16), 2)
+    other = build_world_model(copy.deepcopy(core), "tiny", (3, 16, 16), 2)
+    with pytest.raises(ValueError, match="this Leaky is part of another world model"):
+        build_world_model(other.dynamics.backbone, "tiny", (3, 16, 16), 2)
+    del model
+    gc.collect()
+    build_world_model(core, "tiny", (3, 16, 16), 2)  # nobody is left to share with
+
+
+def test_a_posterior_that_does_not_exist_is_refused_as_a_backbones_default() -> None:
+    class Filter(Leaky):
+        default_posterior = "filter"
+
+    for part in (Filter, Filter(4)):
+        with pytest.raises(ValueError, match=r"Filter.default_posterior: expected one of factorized, filtering, full"):
+            build_world_model(part, "tiny")
+
+
+@pytest.mark.parametrize("name", list_backbones("backbone"))
+def test_an_unregistered_subclass_has_the_sizes_numbers_of_its_parent(name: str) -> None:
+    entry = get_entry(name)
+    mine = type("Mine", (entry.cls,), {})
+    with torch.device("cpu"):
+        core = build_world_model(mine, "tiny", (3, 16, 16), 2).dynamics.backbone
+    config = entry.config.for_size("tiny")
+    assert type(core) is mine
+    assert (core.input_dim, core.config) == (config.input_dim, config)
+
+
+def test_an_unregistered_s4_has_the_width_of_the_large_size() -> None:
+    class Mine(S4):
+        def __init__(self, input_dim: int, config: S4Config | None = None) -> None:
+            super().__init__(input_dim, dataclasses.replace(config, layers=1))
+            self.given = config
+
+    core = build_world_model(Mine, "3d", (3, 16, 16), 2).dynamics.backbone
+    assert (core.input_dim, core.given) == (512, S4Config.for_size("3d"))
+
+
+def test_an_unregistered_subclass_that_takes_no_config_has_the_parents_width() -> None:
+    class Narrow(S4):
+        def __init__(self, input_dim: int) -> None:
+            super().__init__(input_dim, S4Config(layers=1))
+
+    assert build_world_model(Narrow, "tiny", (3, 16, 16), 2).dynamics.backbone.input_dim == 16
+
+
+@pytest.mark.parametrize("preset", [*PRESETS])
+def test_a_model_of_every_preset_is_pickled_copied_and_saved_whole(preset: str) -> None:
+    chosen = PRESETS[preset]
+    options = {**chosen.model, "depth": 2, "units": 8, "groups": 2, "classes": 3, "latent_size": 3}
+    numbers = dataclasses.asdict(get_entry(chosen.backbone).config.for_size("tiny")) | chosen.backbone_options
+    if chosen.backbone == "clockwork":
+        numbers |= {"width": 8, "level_units": 8, "factor": min(2, numbers["factor"])}
+    part = get_entry(chosen.backbone).config(**numbers)
+    model = build_world_model(part, "tiny", (3, 16, 16), 2, **options).eval()
+    file = io.BytesIO()
+    torch.save(model, file)
+    file.seek(0)
+    copies = [pickle.loads(pickle.dumps(model)), copy.deepcopy(model), torch.load(file, weights_only=False)]
+    image, action = torch.rand(2, 4, 3, 16, 16), torch.randn(2, 4, 2)
+    with torch.no_grad():
+        seen, state = model.observe(image, action)
+        for other in copies:
+            found, after = other.observe(image, action)
+            future = other.imagine(action, after)
+            assert torch.equal(other.decode(found.features), model.decode(seen.features))
+            assert torch.equal(future.features, model.imagine(action, state).features)
+
+
 def test_the_full_posteriors_backbone_has_weights_of_its_own() -> None:
     dynamics = build_world_model("s4", "tiny", (3, 16, 16), 2, posterior="full").dynamics
     pairs = zip(dynamics.backbone.parameters(), dynamics.posterior_backbone.parameters(), strict=True)
@@ -78,6 +182,32 @@ def test_the_full_posteriors_backbone_has_weights_of_its_own() -> None:
         ({"depht": 3}, "unknown option 'depht'"),
         ({"posterior": "smoothing"}, "model.posterior"),
         ({"action_dim": -1}, "action_dim"),
+        ({"action_dim": 2.5}, r"action_dim .*expected a whole number of at least 0, got 2.5 \(float\)"),
+        ({"action_dim": 2.0}, r"action_dim .*expected a whole number of at least 0, got 2.0"),
+        ({"action_dim": "2"}, r"action_dim .*expected a whole number of at least 0, got '2' \(str\)"),
+        ({"action_dim": None}, r"action_dim .*expected a whole number of at least 0, got None"),
+        ({"action_dim": True}, r"action_dim .*expected a whole number"),
+        ({"image_shape": (0, 16, 16)}, r"image_shape .*: C: expected at least 1, got 0"),
+        ({"image_shape": (-3, 16, 16)}, r"image_shape .*: C: expected at least 1, got -3"),
+        ({"image_shape": 64}, r"image_shape: expected three numbers \(C, H, W\) such as \(3, 64, 64\), got 64"),
+        ({"image_shape": None}, r"image_shape: expected three numbers .*, got None"),
+        ({"image_shape": "RGB"}, r"image_shape: expected three numbers .*, got 'RGB'"),
+        ({"image_shape": (3, 16.5, 16)}, r"image_shape .*: H: expected a whole number of at least 1, got 16.5"),
+        ({"image_shape": (16, 16, 3)}, r"expected \(C, H, W\), yours looks like HWC.*give \(3, 16, 16\)"),
+        ({"units": 2.5}, r"model.units: expected a whole number of at least 1, got 2.5"),
+        ({"units": "64"}, r"model.units: expected a whole number of at least 1, got '64'"),
+        ({"reward_head": "yes"}, r"model.reward_head: expected True or False, got 'yes'"),
+        ({"kl_scale": "1"}, r"model.kl_scale: expected a number, got '1'"),
+        ({"backbone": "GRU"}, r"Unknown backbone 'GRU'. Did you mean 'gru'\?"),
+        ({"backbone": "s4wm-3d"}, r"'s4wm-3d' is a preset, not a backbone: write preset='s4wm-3d'"),
+        ({"backbone": torch.nn.LSTM(3, 3)}, r"LSTM is a torch.nn.Module but no backbone; subclass wmkit.Backbone"),
+        ({"backbone": torch.nn.GRU}, r"GRU is a torch.nn.Module but no backbone; subclass wmkit.Backbone"),
+        ({"backbone": Leaky(4).double()}, r"the weights of this Leaky are torch.float64, those of the model will be"),
+        ({"backbone": Leaky(4, lazy=True)}, r"Leaky.mix.weight is lazy, it has no shape yet"),
+        (
+            {"backbone": Leaky(4, normed=True), "posterior": "full", "size": "tiny"},
+            r"this Leaky cannot be copied \(.*\); give its class or config, or take torch.nn.utils.parametrizations",
+        ),
         ({"image_shape": (3, 64)}, "image_shape"),
         ({"image_shape": (3, 48, 48)}, "4 or 5 times a power of two"),
         ({"preset": "s4wm-4d"}, "Unknown preset"),

@@ -2,9 +2,10 @@
 
 import math
 
+import numpy as np
 import pytest
 
-from wmkit.checks import check_between, check_choice, check_positive, closest
+from wmkit.checks import check_between, check_bool, check_choice, check_integer, check_positive, closest
 
 
 def test_the_nearest_word_is_proposed_and_none_that_is_far() -> None:
@@ -38,3 +39,29 @@ def test_a_positive_number_is_above_zero_and_finite(value: float) -> None:
     check_positive("lr", 1e-3)
     with pytest.raises(ValueError, match="lr: expected a positive number, got"):
         check_positive("lr", value)
+
+
+@pytest.mark.parametrize("value", ["1", None, True, [1]])
+def test_a_number_is_no_text_and_no_flag(value: object) -> None:
+    for check in (lambda: check_between("lr", value, 0), lambda: check_positive("lr", value)):
+        with pytest.raises(ValueError, match=r"^lr: expected a number, got "):
+            check()
+
+
+def test_a_whole_number_is_an_integer_of_any_library() -> None:
+    assert check_integer("units", np.int64(3), 1) == 3
+    for value in (2.0, "2", None, True, np.float32(2)):
+        with pytest.raises(ValueError, match="units: expected a whole number of at least 1"):
+            check_integer("units", value, 1)
+    with pytest.raises(ValueError, match="units: expected at least 1, got 0"):
+        check_integer("units", 0, 1)
+
+
+def test_a_flag_is_true_or_false() -> None:
+    check_bool("reward_head", False)
+    with pytest.raises(ValueError, match="reward_head: expected True or False, got 'yes'"):
+        check_bool("reward_head", "yes")
+
+
+def test_capitals_do_not_hide_the_nearest_word() -> None:
+    assert closest("GRU", ["gru", "s4"]) == " Did you mean 'gru'?"

@@ -2,14 +2,16 @@
 
 import dataclasses
 from importlib import metadata
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import torch
 from torch import nn
 
 from wmkit import BackboneConfig, list_backbones, register_backbone, registry
 from wmkit.backbones import GRU, GRUConfig
-from wmkit.registry import entry_of, get_entry
+from wmkit.registry import entry_of, entry_of_parent, get_entry
 
 
 @pytest.fixture(autouse=True)
@@ -36,6 +38,26 @@ def test_a_registered_class_is_found_by_name_class_config_and_instance() -> None
 def test_what_is_not_registered_has_no_entry() -> None:
     assert entry_of(nn.Linear(1, 1)) is None
     assert entry_of(MineConfig) is None
+
+
+@pytest.mark.parametrize("default", [Path("/data"), torch.float32, print, [Path("/data")]])
+def test_a_config_that_no_file_can_hold_is_refused_with_the_field(default: object) -> None:
+    made = dataclasses.make_dataclass(
+        "PathConfig",
+        [("place", object, dataclasses.field(default_factory=lambda: default))],
+        bases=(BackboneConfig,),
+        kw_only=True,
+    )
+    with pytest.raises(ValueError, match=r"'mine', PathConfig\): the default of place is a .*a path is a str"):
+        register_backbone("mine", made)
+
+
+def test_a_class_without_a_name_has_the_entry_of_the_class_it_extends() -> None:
+    class Child(GRU):
+        pass
+
+    assert entry_of_parent(type("Grandchild", (Child,), {})) is get_entry("gru")
+    assert entry_of_parent(nn.Linear) is None
 
 
 def test_kinds_are_listed_apart() -> None:

@@ -20,7 +20,7 @@ def make(**options: Any) -> WorldModel:
 
 def make_batch(batch_size: int = 2, length: int = 6) -> Batch:
     is_first = torch.zeros(batch_size, length, dtype=torch.bool)
-    is_first[:, 0] = True
+    is_first[:, :1] = True
     return Batch(
         image=torch.randint(0, 256, (batch_size, length, *SHAPE), dtype=torch.uint8),
         action=torch.randn(batch_size, length, 2),
@@ -295,3 +295,71 @@ def test_actions_come_in_any_number_type(dtype: torch.dtype) -> None:
 def test_integer_images_other_than_bytes_are_refused() -> None:
     with pytest.raises(ValueError, match="uint8"):
         make().observe(torch.zeros(1, 1, *SHAPE, dtype=torch.int64), torch.zeros(1, 1, 2))
+
+
+def observed_state(model: WorldModel, rows: int = 2) -> Any:
+    return model.observe(torch.rand(rows, 3, *SHAPE), torch.zeros(rows, 3, 2))[1]
+
+
+def changed(state: Any, how: Any) -> Any:
+    return tree.map_tree(lambda leaf: how(leaf) if leaf.is_floating_point() else leaf, state)
+
+
+@pytest.mark.parametrize("backbone", ["gru", "s4", "transformer_xl", "clockwork"])
+@pytest.mark.parametrize(
+    ("of", "message"),
+    [
+        (lambda model: model.initial_state(3), "expected 2 rows, as there are in the inputs, got 3"),
+        (lambda model: observed_state(make(backbone="lru")), "(not one of this|the state of another) model"),
+        (
+            lambda model: changed(observed_state(model), Tensor.double),
+            "expected torch.float32 as in initial_state, got",
+        ),
+        (lambda model: changed(observed_state(model), lambda x: x.to("meta")), "it is on meta, the model on cpu"),
+        (lambda model: changed(observed_state(model), lambda x: x[..., :1]), "the state of another model"),
+        (lambda model: [], "not one of this model, it lacks state"),
+        (lambda model: 3, "not one of this model, it lacks state"),
+    ],
+)
+def test_a_state_that_is_not_the_models_is_refused_with_the_leaf(backbone: str, of: Any, message: str) -> None:
+    model = make(backbone=backbone)
+    state, action = of(model), torch.zeros(2, 2, 2)
+    with pytest.raises(ValueError, match=f"state.*{message}"):
+        model.imagine(action, state)
+    with pytest.raises(ValueError, match=f"state.*{message}"):
+        model.observe(torch.rand(2, 2, *SHAPE), action, state=state)
+    with pytest.raises(ValueError, match=f"state.*{message}"):
+        model.loss(make_batch(2, 2), state)
+
+
+def test_imagining_from_no_state_says_what_to_give() -> None:
+    with pytest.raises(ValueError, match="give what observe returned, or initial_state"):
+        make().imagine(torch.zeros(2, 2, 2), None)
+
+
+@pytest.mark.parametrize("shape", [(0, 4), (4, 0), (0, 0)])
+def test_nothing_to_read_or_to_imagine_is_refused(shape: tuple[int, int]) -> None:
+    model = make()
+    image, action = torch.rand(*shape, *SHAPE), torch.zeros(*shape, 2)
+    with pytest.raises(ValueError, match="image: expected a row and a step at least, got"):
+        model.observe(image, action)
+    with pytest.raises(ValueError, match="image: expected a row and a step at least, got"):
+        model.loss(make_batch(*shape))
+    with pytest.raises(ValueError, match=r"action: expected .* with a row and a step at least"):
+        model.imagine(action, model.initial_state(4))
+
+
+@pytest.mark.parametrize("values", [(0.0, 255.0), (-1.0, 1.0), (0.5, float("nan")), (0.0, float("inf"))])
+@pytest.mark.parametrize("training", [True, False])
+def test_float_images_outside_zero_to_one_are_refused(values: tuple[float, float], training: bool) -> None:
+    model = make().train(training)
+    image = torch.full((2, 3, *SHAPE), values[0])
+    image[1, 2, 0, 3, 4] = values[1]
+    with pytest.raises(ValueError, match=r"expected floats in \[0, 1\], got values from .*; give uint8"):
+        model.observe(image, torch.zeros(2, 3, 2))
+    with pytest.raises(ValueError, match="expected floats in"):
+        model.loss(dataclasses.replace(make_batch(2, 3), image=image))
+
+
+def test_a_picture_that_overshoots_by_rounding_is_taken() -> None:
+    make().observe(torch.full((1, 2, *SHAPE), 1.004), torch.zeros(1, 2, 2))

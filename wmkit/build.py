@@ -5,17 +5,24 @@ from __future__ import annotations
 import copy
 import dataclasses
 import functools
-from collections.abc import Callable
-from typing import Any, cast
+import inspect
+import warnings
+import weakref
+from collections.abc import Callable, Iterable
+from typing import Any, cast, get_args
+
+import torch
+from torch import nn
+from torch.nn.parameter import is_lazy
 
 from wmkit.backbones.base import Backbone, PosteriorName, build_backbone
-from wmkit.checks import closest
+from wmkit.checks import check_choice, check_integer, closest
 from wmkit.config import ModelConfig
 from wmkit.dynamics import Dynamics, LatentDynamics
 from wmkit.dynamics.latents import build_latent
 from wmkit.networks import FrameDecoder, FrameEncoder, ImageDecoder, ImageEncoder, PlanetDecoder, PlanetEncoder
 from wmkit.presets import PRESETS, Preset
-from wmkit.registry import Entry, entry_of, get_entry
+from wmkit.registry import Entry, all_entries, entry_of, entry_of_parent, get_entry
 from wmkit.world_model import WorldModel
 
 NETWORKS: dict[str, tuple[type[FrameEncoder], type[FrameDecoder]]] = {
@@ -23,6 +30,9 @@ NETWORKS: dict[str, tuple[type[FrameEncoder], type[FrameDecoder]]] = {
     "planet": (PlanetEncoder, PlanetDecoder),
 }
 """Encoder and decoder by `ModelConfig.networks`."""
+
+_owners: weakref.WeakKeyDictionary[Backbone, weakref.ref[WorldModel]] = weakref.WeakKeyDictionary()
+"""The world model that each backbone was built into, so that no two models share weights unseen."""
 
 BackboneLike = str | type[Backbone] | Backbone | Any
 """A registered name, a class, an instance, or an instance of a registered config dataclass."""
@@ -46,7 +56,11 @@ def build_world_model(
     `preset`: a published system such as `s4wm-3d` or `cwvae-mmnist`, instead of `backbone` and `size`.
     `overrides`: fields of `ModelConfig`, e.g. `posterior="full"`, `kl_scale=0.5`.
 
-    Raises `ValueError` for unknown names or options, an unsupported image size, a preset with conflicting arguments.
+    An instance is used as it is, with its weights, by one model only: give copies to others. For `posterior="full"` a
+    second backbone is built like the first, with weights of its own.
+
+    Raises `ValueError` for unknown names or options, an unsupported image size, a preset with conflicting arguments,
+    and an instance that cannot be part of this model; each says what was expected, what came, and what to do.
     """
     if preset is not None:
         chosen = get_preset(preset)
@@ -62,18 +76,19 @@ def build_world_model(
             hint = closest(name, known)
             raise ValueError(f"build_world_model: unknown option {name!r}.{hint} Options: {', '.join(known)}.")
     config = dataclasses.replace(config, **overrides)
-    make_dynamics = _dynamics_maker("s4" if backbone is None else backbone, size, config)
-    if len(image_shape) != 3:
-        raise ValueError(f"image_shape: expected (C, H, W), got {image_shape}")
-    channels, height, width = (int(n) for n in image_shape)
-    if action_dim < 0:
-        raise ValueError(f"action_dim: expected 0 (action-free) or more, got {action_dim}")
+    shape = _image_shape(image_shape)
+    action_dim = check_integer("action_dim (0: action-free)", action_dim, 0)
+    part: BackboneLike = "s4" if backbone is None else backbone
+    make_dynamics = _dynamics_maker(part, size, config)
     frame_encoder, frame_decoder = NETWORKS[config.networks]
-    shape = channels, height, width
     encoder = frame_encoder(shape, config.depth)
     dynamics = make_dynamics(embed_dim=encoder.embed_dim, action_dim=action_dim)
     decoder = frame_decoder(dynamics.feature_dim, shape, config.depth, config.image_output)
-    return WorldModel(encoder, dynamics, decoder, config)
+    model = WorldModel(encoder, dynamics, decoder, config)
+    for module in dynamics.modules():
+        if isinstance(module, Backbone):
+            _owners[module] = weakref.ref(model)
+    return model
 
 
 def get_preset(name: str) -> Preset:
@@ -88,13 +103,15 @@ def _dynamics_maker(part: BackboneLike, size: str, config: ModelConfig) -> Calla
 
     Dynamics of their own where `part` is registered as such, else one level over the backbone that it is.
     """
-    entry = get_entry(part) if isinstance(part, str) else entry_of(part)
+    entry = _entry_named(part) if isinstance(part, str) else entry_of(part)
     if entry is not None and entry.kind == "dynamics":
         return functools.partial(_registered_dynamics, entry, part, size, config)
     core = _build_backbone(part, size)
+    check_choice(f"{type(core).__name__}.default_posterior", core.default_posterior, get_args(PosteriorName))
     posterior = config.posterior or core.default_posterior
-    # The second backbone is built anew; of an instance there is only a copy, which starts at its weights.
-    twin = (copy.deepcopy(core) if core is part else _build_backbone(part, size)) if posterior == "full" else None
+    twin = None
+    if posterior == "full":
+        twin = _second_of(core) if core is part else _build_backbone(part, size)
     return functools.partial(
         LatentDynamics,
         core,
@@ -120,12 +137,16 @@ def _registered_dynamics(entry: Entry, part: BackboneLike, size: str, config: Mo
 def _build_backbone(part: BackboneLike, size: str) -> Backbone:
     """A backbone from its name, class, config or instance."""
     if isinstance(part, Backbone):
-        return part
-    entry = get_entry(part) if isinstance(part, str) else entry_of(part)
+        return _checked_instance(part)
+    entry = _entry_named(part) if isinstance(part, str) else entry_of(part)
     if entry is None:
         if isinstance(part, type) and issubclass(part, Backbone):
-            unregistered: Any = part
-            return unregistered(ModelConfig.for_size(size).units)
+            return _build_unregistered(part, size)
+        name = part.__name__ if isinstance(part, type) else type(part).__name__
+        if isinstance(part, nn.Module) or (isinstance(part, type) and issubclass(part, nn.Module)):
+            raise ValueError(
+                f"backbone: {name} is a torch.nn.Module but no backbone; subclass wmkit.Backbone (docs/backbones.md)"
+            )
         raise ValueError(
             f"backbone: expected a registered name, a Backbone class or instance, or a registered config, got {part!r}"
         )
@@ -133,6 +154,106 @@ def _build_backbone(part: BackboneLike, size: str) -> Backbone:
         raise ValueError(f"{entry.name!r} is a {entry.kind}, not a backbone; it cannot be built by build_world_model")
     config = part if isinstance(part, entry.config) else entry.config.for_size(size)
     return build_backbone(entry, config)
+
+
+def _build_unregistered(cls: type[Backbone], size: str) -> Backbone:
+    """A backbone of a class without a name: with the size's numbers of the registered class it extends, if it does."""
+    parent = entry_of_parent(cls)
+    if parent is None:
+        return _instantiate(cls, ModelConfig.for_size(size).units, None)
+    config = parent.config.for_size(size)
+    return _instantiate(cls, config.input_dim, config)
+
+
+def _instantiate(cls: type[Backbone], input_dim: int, config: Any) -> Backbone:
+    """`cls(input_dim, config)`, or `cls(input_dim)` without a config or where the class takes none."""
+    make: Any = cls
+    if config is not None:
+        try:
+            inspect.signature(cls).bind(input_dim, config)
+        except TypeError:
+            config = None
+    return cast(Backbone, make(input_dim) if config is None else make(input_dim, config))
+
+
+def _checked_instance(core: Backbone) -> Backbone:
+    """An instance that a model can take; raises `ValueError` for another model's, a lazy one, another precision."""
+    name = type(core).__name__
+    owner = _owners.get(core)
+    if owner is not None and owner() is not None:
+        raise ValueError(
+            f"backbone: this {name} is part of another world model, and the two would share its weights; give "
+            "copy.deepcopy(backbone), or its name, class or config"
+        )
+    for path, parameter in core.named_parameters():
+        if is_lazy(parameter):
+            raise ValueError(
+                f"backbone: {name}.{path} is lazy, it has no shape yet; call the module once, or take layers that know "
+                "their sizes"
+            )
+    dtypes = {p.dtype for p in core.parameters() if p.is_floating_point()}
+    default = torch.get_default_dtype()
+    if dtypes and default not in dtypes:
+        found = ", ".join(sorted(map(str, dtypes)))
+        raise ValueError(
+            f"backbone: the weights of this {name} are {found}, those of the model will be {default}; give it in "
+            f"{default} and convert the whole model afterwards"
+        )
+    return core
+
+
+def _second_of(core: Backbone) -> Backbone:
+    """A backbone like an instance, with weights of its own: built anew from its config, else a copy that is reset.
+
+    Warns of parameters that nobody can draw anew, and raises `ValueError` for an instance that cannot be copied.
+    """
+    name, entry = type(core).__name__, entry_of_parent(type(core))
+    config = getattr(core, "config", None)
+    if entry is not None and isinstance(config, entry.config):
+        return _instantiate(type(core), core.input_dim, config).to(next(core.parameters()).device)
+    try:
+        second = copy.deepcopy(core)
+    except Exception as error:  # deepcopy runs the module's own code
+        raise ValueError(
+            f"posterior='full' needs a second backbone, and this {name} cannot be copied ({error}); give its class or "
+            "config, or take torch.nn.utils.parametrizations instead of old hooks such as torch.nn.utils.weight_norm"
+        ) from error
+    for module in second.modules():
+        reset: Any = getattr(module, "reset_parameters", None)
+        if callable(reset):
+            reset()
+    pairs = zip(core.named_parameters(), second.parameters(), strict=True)
+    # A parameter with one value in all its entries has it by rule, not by chance.
+    equal = [path for (path, p), q in pairs if torch.equal(p, q) and bool((p != p.flatten()[:1]).any())]
+    if equal:
+        warnings.warn(
+            f"posterior='full': the second {name} starts with the first one's {', '.join(equal[:5])}"
+            f"{', ...' if len(equal) > 5 else ''}; give the class, or write {name}.reset_parameters()",
+            stacklevel=4,
+        )
+    return second
+
+
+def _entry_named(name: str) -> Entry:
+    """The entry of a name; a preset's is refused with the argument to take."""
+    if name in PRESETS and name not in all_entries():
+        raise ValueError(f"{name!r} is a preset, not a backbone: write preset={name!r} instead of backbone={name!r}")
+    return get_entry(name)
+
+
+def _image_shape(given: Any) -> tuple[int, int, int]:
+    """`given` as (C, H, W); raises `ValueError` for what are no three whole numbers from 1 on."""
+    if isinstance(given, str) or not isinstance(given, Iterable) or len(numbers := list(given)) != 3:
+        raise ValueError(f"image_shape: expected three numbers (C, H, W) such as (3, 64, 64), got {given!r}")
+    channels, height, width = (
+        check_integer(f"image_shape (C, H, W) = {given}: {name}", n, 1) for name, n in zip("CHW", numbers, strict=True)
+    )
+    if width <= 4 < min(channels, height):
+        raise ValueError(
+            f"image_shape: expected (C, H, W), yours looks like HWC: {given}; give {(width, channels, height)}, and "
+            "images with the channels first"
+        )
+    return channels, height, width
 
 
 def _refuse_conflicts(

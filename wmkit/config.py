@@ -16,7 +16,7 @@ from dataclasses import field
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Self
 
-from wmkit.checks import check_between, check_choice, check_positive, closest
+from wmkit.checks import check_between, check_bool, check_choice, check_integer, check_positive, closest
 from wmkit.data.worlds import World, describe_world, find_world, list_worlds, restore_world
 from wmkit.registry import entry_of, get_entry
 
@@ -119,7 +119,9 @@ class ModelConfig:
         for name in ("kl_scale", "free_bits", "reward_scale"):
             check_between(f"model.{name}", getattr(self, name), 0)
         for name in ("depth", "units", "groups", "classes", "latent_size"):
-            check_between(f"model.{name}", getattr(self, name), 1)
+            check_integer(f"model.{name}", getattr(self, name), 1)
+        for name in ("reward_head", "continue_head"):
+            check_bool(f"model.{name}", getattr(self, name))
 
     @classmethod
     def for_size(cls, size: str) -> Self:
@@ -277,7 +279,7 @@ class RunConfig:
     run_dir: str | None = field(default=None, metadata=FREE)
     """The run folder; None: runs/recipe-world-backbone-seed, numbered when taken."""
     plugins: list[str] = field(default_factory=list, metadata=FREE)
-    """Modules imported first, so that what they register can be named."""
+    """Modules imported first, so that what they register can be named: plugins=a,b or plugins=[a,b]."""
 
     def __post_init__(self) -> None:
         check_choice("size", self.size, SIZES)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import enum
 import functools
 import inspect
 from collections.abc import Callable
@@ -82,6 +83,11 @@ def entry_of(part: object) -> Entry | None:
     return next((entry for entry in all_entries().values() if cls in (entry.cls, entry.config)), None)
 
 
+def entry_of_parent(cls: type) -> Entry | None:
+    """The entry of the nearest registered class that the class `cls` is, or is a subclass of; None for none."""
+    return next(filter(None, map(entry_of, cls.__mro__)), None)
+
+
 def list_backbones(kind: Kind | None = None) -> list[str]:
     """Registered names, sorted; of one kind only when `kind` is given."""
     return sorted(name for name, entry in all_entries().items() if kind in (None, entry.kind))
@@ -121,9 +127,29 @@ def _check_config(name: str, config: type[Any], kind: Kind) -> None:
         raise ValueError(
             f"register_backbone({name!r}, {config.__name__}): every field needs a default, missing for {missing}"
         )
+    for field in dataclasses.fields(config):
+        factory = field.default_factory
+        default = field.default if factory is dataclasses.MISSING else factory()
+        if not _is_plain(default):
+            raise ValueError(
+                f"register_backbone({name!r}, {config.__name__}): the default of {field.name} is a "
+                f"{type(default).__name__}, {default!r}; a run keeps its config as JSON, so that fields are numbers, "
+                "strings, bools, enums, or lists and dicts of these (a path is a str)"
+            )
     needed = ("for_size", "input_dim") if kind == "backbone" else ("for_size",)
     if not all(hasattr(config, attribute) for attribute in needed):
         raise ValueError(
             f"register_backbone({name!r}, {config.__name__}): a config has {' and '.join(needed)}; "
             "make it a subclass of wmkit.BackboneConfig"
         )
+
+
+def _is_plain(value: Any) -> bool:
+    """Can JSON hold it, enums and nested dataclasses written out?"""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return all(_is_plain(getattr(value, field.name)) for field in dataclasses.fields(value))
+    if isinstance(value, dict):
+        return all(isinstance(key, str) and _is_plain(each) for key, each in value.items())
+    if isinstance(value, list | tuple):
+        return all(map(_is_plain, value))
+    return value is None or isinstance(value, bool | int | float | str | enum.Enum)

@@ -23,6 +23,49 @@ def leaves(tree: State) -> list[Tensor]:
     return list(pytree.tree_leaves(tree))
 
 
+def check_like(state: State, like: State, rows: int) -> None:
+    """Raise `ValueError`, naming the leaf, unless `state` is what a model whose `initial_state(1)` is `like` hands out.
+
+    That is of the same structure, shapes but for the number of rows, devices and types. Under autocast leaves of
+    floating point may be of another type: a cache that only stores values may be rounded there.
+    """
+    leaves, structure = pytree.tree_flatten(state)
+    wanted, wanted_structure = pytree.tree_flatten(like)
+    if structure == wanted_structure and all(_differs(a, b, rows) is None for a, b in zip(leaves, wanted, strict=True)):
+        return
+    found, expected = _by_path(state), _by_path(like)  # a tuple in the place of a list is as good
+    for path in [*expected, *found]:
+        if (path in found) != (path in expected):
+            how = "has" if path in found else "lacks"
+            raise ValueError(f"state: not one of this model, it {how} state{path}; give what its observe returned")
+    for path, leaf in expected.items():
+        why = _differs(found[path], leaf, rows)
+        if why is not None:
+            raise ValueError(f"state{path}: {why}")
+
+
+def _differs(leaf: Any, like: Tensor, rows: int) -> str | None:
+    """Why a leaf cannot be one of `rows` rows where an initial state of one row has `like`, or None."""
+    if not isinstance(leaf, Tensor):
+        return f"expected a tensor, got a {type(leaf).__name__}"
+    if leaf.shape[1:] != like.shape[1:] or leaf.ndim != like.ndim:
+        return f"expected (B, ...) = {(rows, *like.shape[1:])}, got {tuple(leaf.shape)}: the state of another model"
+    if leaf.shape[0] != rows:
+        return f"expected {rows} rows, as there are in the inputs, got {leaf.shape[0]}; choose them by wmkit.tree.index"
+    if leaf.device != like.device:
+        return f"it is on {leaf.device}, the model on {like.device}; move one of the two"
+    if leaf.dtype != like.dtype:
+        both = leaf.is_floating_point() and like.is_floating_point()
+        if not (both and torch.is_autocast_enabled(leaf.device.type)):
+            return f"expected {like.dtype} as in initial_state, got {leaf.dtype}; convert the state with the model"
+    return None
+
+
+def _by_path(tree: State) -> dict[str, Any]:
+    """Leaves by their paths, `"['keys'][0]"`."""
+    return {pytree.keystr(path): leaf for path, leaf in pytree.tree_flatten_with_path(tree)[0]}
+
+
 def detach(tree: State) -> State:
     """The tree cut from the autograd graph: what truncated backpropagation carries to the next window."""
     return map_tree(Tensor.detach, tree)
@@ -45,3 +88,17 @@ def where(mask: Tensor, yes: State, no: State) -> State:
         return torch.where(mask.reshape(-1, *[1] * (b.ndim - 1)), a.to(b.dtype), b)
 
     return map_tree(pick, yes, no)
+
+
+def compact(tree: State) -> State:
+    """The tree with every leaf in storage of its own size: a view would keep all that it is a view of in memory.
+
+    A leaf that fills its storage is left as it is. In a compiled graph there is no storage to look at, so that every
+    leaf is copied, which the compiler does where the leaf is made.
+    """
+
+    def own(leaf: Tensor) -> Tensor:
+        filled = not torch.compiler.is_compiling() and leaf.untyped_storage().nbytes() <= leaf.nbytes
+        return leaf if filled else leaf.clone()
+
+    return map_tree(own, tree)

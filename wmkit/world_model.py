@@ -12,12 +12,19 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from wmkit.backbones.base import Backbone, ParameterGroup
+from wmkit import tree
+from wmkit.backbones.base import Backbone, ParameterGroup, collected_losses
 from wmkit.batch import Batch
 from wmkit.config import ModelConfig
 from wmkit.dynamics import Dynamics, Inputs, Observed
 from wmkit.networks.base import FrameDecoder, FrameEncoder, Head, initialise, to_unit
 from wmkit.tree import State
+
+LOGGED = ("loss", "grad_norm", "lr", "skipped")
+"""Figures that a run's log has beside the metrics of a loss."""
+
+UNIT_SLACK = 0.01
+"""How far a float image may leave [0, 1]: resampled pictures overshoot, and rounding in bf16 does."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,7 +32,8 @@ class LossOutput:
     """What one pass over a batch gives to the training loop."""
 
     total: Tensor
-    """() the training loss: the mean of the summed terms over the steps that count, nats per observation."""
+    """() the training loss: the mean of the summed terms over the steps that count, nats per observation, and what
+    backbones add (`Backbone.add_loss`)."""
     terms: dict[str, Tensor]
     """Each loss term (B, T), already weighted, zero where the step does not count."""
     state: State
@@ -84,6 +92,13 @@ class WorldModel(nn.Module):
         """Parameters with optimiser settings of their own, as the backbone asks."""
         return self.dynamics.parameter_groups()
 
+    @torch.no_grad()
+    def after_update(self) -> None:
+        """Tell every backbone that the optimiser made a step: `Backbone.after_update`. The trainer calls it."""
+        for module in self.modules():
+            if isinstance(module, Backbone):
+                module.after_update()
+
     @property
     def device(self) -> torch.device:
         """Where the weights are."""
@@ -136,28 +151,36 @@ class WorldModel(nn.Module):
         `noise` (B, T, noise_dim) from `draw_noise`; None takes the mode of every latent.
         Raises `ValueError` for shapes or types other than these.
         """
+        self._check_image(image)
         inner_reset = is_first is not None
         if is_first is None:
             is_first = torch.zeros(image.shape[:2], dtype=torch.bool, device=image.device)
             is_first[:, 0] = state is None
+        self._check_state(state, image.shape[0])
         inputs = self._inputs(image, action, is_first, noise, None, inner_reset)
         with self.prepared():
             return self.dynamics.observe(inputs, state, return_state=return_state)
 
     def encode(self, batch: Batch, noise: Tensor | None = None) -> Inputs:
-        """What `dynamics.observe` reads of a batch: its images embedded, everything checked.
+        """What `dynamics.observe` reads of a batch: its images embedded, everything but a state checked.
 
         `noise` (B, T, noise_dim) from `draw_noise`; None takes the mode of every latent.
         Raises `ValueError` for shapes or types other than the model's.
         """
+        self._check_image(batch.image)
         return self._inputs(batch.image, batch.action, batch.is_first, noise, batch.mask, batch.inner_reset)
 
     def imagine(self, action: Tensor, state: State, *, noise: Tensor | None = None) -> Imagined:
         """Follow action (B, H, A) from `state` (as `observe` returns it) on prior samples; nothing is decoded.
 
         `noise` (B, H, noise_dim) from `draw_noise`; None takes the mode of every latent.
-        Raises `ValueError` for shapes other than these.
+        Raises `ValueError` for shapes other than these, and for a `state` that is not this model's.
         """
+        if action.ndim != 3 or 0 in action.shape[:2]:
+            raise ValueError(f"action: expected (B, H, A) with a row and a step at least, got {tuple(action.shape)}")
+        if state is None:
+            raise ValueError("state: imagination needs one; give what observe returned, or initial_state(batch_size)")
+        self._check_state(state, action.shape[0])
         action = self._checked(action, noise, action.shape[:2])
         with self.prepared():
             h, z, state = self.dynamics.imagine(action, noise=noise, state=state)  # (B, H, ...) each
@@ -203,8 +226,12 @@ class WorldModel(nn.Module):
         Steps that count: `batch.mask`, less the first step of an episode where `first_step` is `condition`.
         `frames` (K,) int64: time steps to decode, None for all. With a random choice the image term, scaled by T / K,
         stays an unbiased estimate at K / T of the decoder's cost, which is half of a step's on small models.
+        What backbones add by `Backbone.add_loss` enters the total and the metrics, but no term: it has no steps.
         """
-        seen, after = self.dynamics.observe(self.encode(batch, noise), state, return_state=return_state)
+        self._check_state(state, batch.shape[0])
+        inputs = self.encode(batch, noise)
+        with collected_losses() as of_backbones:
+            seen, after = self.dynamics.observe(inputs, state, return_state=return_state)
         counts = batch.mask & ~batch.is_first if self.first_step == "condition" else batch.mask
         features = seen.features  # (B, T, F)
         squared_error = self._squared_error(features, batch.image, frames)  # (B, T)
@@ -220,6 +247,11 @@ class WorldModel(nn.Module):
         metrics = {name: (term.sum() / number).detach() for name, term in terms.items()}
         metrics["kl"] = torch.stack([metrics[name] for name in kl]).sum()
         metrics |= self._diagnostics(seen, squared_error, counts, number)
+        added = of_backbones()
+        for name, value in added.items():
+            if name in (*metrics, *LOGGED):
+                raise ValueError(f"add_loss({name!r}, ...): the log has a figure of that name; choose another")
+            total, metrics[name] = total + value, value.detach()
         return LossOutput(total, terms, after, metrics)
 
     def _squared_error(self, features: Tensor, image: Tensor, frames: Tensor | None) -> Tensor:
@@ -272,12 +304,6 @@ class WorldModel(nn.Module):
         mask: Tensor | None,
         inner_reset: bool,
     ) -> Inputs:
-        if image.ndim != 5 or tuple(image.shape[2:]) != tuple(self.image_shape):
-            raise ValueError(
-                f"image: expected (B, T, C, H, W) with (C, H, W) = {tuple(self.image_shape)}, got {tuple(image.shape)}"
-            )
-        if not image.is_floating_point() and image.dtype != torch.uint8:
-            raise ValueError(f"image: expected uint8 in 0..255 or floats in [0, 1], got {image.dtype}")
         action = self._checked(action, noise, image.shape[:2])
         return Inputs(
             embed=self.encoder(image),
@@ -287,6 +313,32 @@ class WorldModel(nn.Module):
             mask=mask,
             inner_reset=inner_reset,
         )
+
+    def _check_image(self, image: Tensor) -> None:
+        if image.ndim != 5 or tuple(image.shape[2:]) != tuple(self.image_shape):
+            raise ValueError(
+                f"image: expected (B, T, C, H, W) with (C, H, W) = {tuple(self.image_shape)}, got {tuple(image.shape)}"
+            )
+        if not image.is_floating_point() and image.dtype != torch.uint8:
+            raise ValueError(f"image: expected uint8 in 0..255 or floats in [0, 1], got {image.dtype}")
+        if 0 in image.shape[:2]:
+            raise ValueError(f"image: expected a row and a step at least, got (B, T) = {tuple(image.shape[:2])}")
+        # Elsewhere than on the CPU the host would have to wait for the answer; a graph cannot branch on it.
+        if image.is_floating_point() and image.device.type == "cpu" and not torch.compiler.is_compiling():
+            low, high = (x.item() for x in image.detach().aminmax())
+            if not (low >= -UNIT_SLACK and high <= 1 + UNIT_SLACK):  # so put that NaN does not pass
+                raise ValueError(
+                    f"image: expected floats in [0, 1], got values from {low:.4g} to {high:.4g}; give uint8 in 0..255, "
+                    "or scale and clip them"
+                )
+
+    def _check_state(self, state: State, rows: int) -> None:
+        """Raise `ValueError` unless `state` (None: there is none) is one of this model's, for `rows` rows."""
+        if state is None or torch.compiler.is_compiling():
+            return
+        with torch.no_grad():
+            expected = self.initial_state(1)
+        tree.check_like(state, expected, rows)
 
     def _checked(self, action: Tensor, noise: Tensor | None, lead: torch.Size) -> Tensor:
         """The action in the model's precision, whether it came as integers, float32 or NumPy's float64.

@@ -30,3 +30,32 @@ for name, paths in PATHS.items():
 def test_a_scan_compiles_to_one_graph_with_the_same_results_and_gradients():
     done = subprocess.run([sys.executable, "-W", "ignore", "-c", SCANS], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-3000:]
+
+
+MODELS = """
+import contextlib
+import torch
+from wmkit import build_world_model
+from wmkit.tree import leaves
+
+image, action = torch.rand(2, 3, 3, 16, 16), torch.randn(2, 3, 2)
+is_first = torch.tensor([[1, 0, 1], [1, 0, 0]]).bool()
+for name in ("s4d", "s5", "lru"):
+    model = build_world_model(name, "tiny", (3, 16, 16), 2)
+    torch._dynamo.reset()
+    observe, imagine = (torch.compile(f, fullgraph=True, backend="aot_eager") for f in (model.observe, model.imagine))
+    # the second time where tables are kept
+    for block in (contextlib.nullcontext, model.prepared)[: 2 if name == "s4d" else 1]:
+        with torch.no_grad(), block():
+            seen, state = model.observe(image, action, is_first)
+            after = model.imagine(action, state)
+            for plain, compiled in ((seen.features, observe(image, action, is_first)[0].features),
+                                    (after.features, imagine(action, state).features),
+                                    *zip(leaves(after.state), leaves(imagine(action, state).state), strict=True)):
+                torch.testing.assert_close(compiled, plain)
+"""
+
+
+def test_observing_and_imagining_without_gradients_compile_to_one_graph_each():
+    done = subprocess.run([sys.executable, "-W", "ignore", "-c", MODELS], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-3000:]

@@ -26,7 +26,7 @@ class Last(Backbone):
         return self.mix.weight.new_zeros(batch_size, self.input_dim)
 
     def step(self, x, state):
-        return self.mix(torch.cat([x, state], dim=1)), x
+        return self.mix(torch.cat([x, state], dim=1)), x.clone()
 
 class Amnesic(Last):
     def step(self, x, state):
@@ -137,7 +137,7 @@ def test_check_shows_the_broken_law_and_fails(module_in_cwd: str, capsys: pytest
     assert main(["check", f"{module_in_cwd}:Amnesic"]) == 1
     printed = capsys.readouterr().out
     assert printed.count("broken") == 2
-    assert "law 6, float32: scan: no gradient reaches incoming state, leaf 0" in printed
+    assert "law 6, float32: scan: no gradient reaches state" in printed
 
 
 def test_check_takes_a_registered_class_at_its_tiny_size(capsys: pytest.CaptureFixture[str]) -> None:
@@ -163,3 +163,26 @@ def test_check_says_what_is_wrong_with_its_argument(
 ) -> None:
     assert main(["check", target]) == 2
     assert sentence in capsys.readouterr().err
+
+
+def test_check_imports_plugins_and_takes_a_size_a_precision_and_limits(
+    module_in_cwd: str, capsys: pytest.CaptureFixture[str], own_registry: None
+) -> None:
+    code = """
+import dataclasses
+from wmkit import BackboneConfig, register_backbone
+from their_backbones import Last
+
+@register_backbone("last_of_all", BackboneConfig)
+class LastOfAll(Last):
+    def __init__(self, input_dim, config=None):
+        super().__init__(input_dim)
+"""
+    Path("registers.py").write_text(code)
+    words = ["--plugins", "registers", "--size", "small", "--precision", "float32", "--quick", "--longest", "150"]
+    assert main(["check", "last_of_all", "input_dim=8", *words, "--length", "20", "--seed", "3"]) == 0
+    printed = capsys.readouterr().out
+    assert printed.count("kept") == 10
+    assert "float64" not in printed
+    assert main(["check", "last_of_all", *words, "--length", "0"]) == 2
+    assert "expected length >= 1, got 0" in capsys.readouterr().err

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from wmkit import registry
 from wmkit.comparison.command import run_comparison, split_overrides
 from wmkit.comparison.plan import Cell, Status, load_plan
 from wmkit.comparison.results import KEY, read_results
@@ -167,7 +168,14 @@ def test_help_says_what_keys_of_a_comparison_and_of_a_run_mean(
     assert run_comparison(tiny, {"mine": ["backbone=gru"]}, GRID, ["--help"], page="Which one?") == 0
     shown = " ".join(capsys.readouterr().out.split())
     assert shown.startswith("Which one? usage:")
-    for text in ("retry=true", "mine", "seeds=0", "data.batch_size=2 Rows of the global batch", "backbone is one of"):
+    for text in (
+        "retry=true",
+        "mine",
+        "plugins=a,b",
+        "seeds=0",
+        "data.batch_size=2 Rows of the global batch",
+        "backbone is one of",
+    ):
         assert text in shown
 
 
@@ -184,6 +192,44 @@ def test_spaces_in_braces_and_quotes_are_part_of_an_override() -> None:
     assert split_overrides(text) == overrides
     with pytest.raises(ValueError, match="key=value"):
         split_overrides("backbone.core={name: s4")
+
+
+PLUGIN = """
+import dataclasses
+from wmkit import register_backbone
+from wmkit.backbones.gru import GRU, GRUConfig
+
+@dataclasses.dataclass(kw_only=True)
+class Config(GRUConfig):
+    pass
+
+@register_backbone("{name}", Config)
+class Mine(GRU):
+    pass
+"""
+
+
+@pytest.mark.parametrize("words", ["plugins=first_rival,second_rival", "plugins=[first_rival,second_rival]"])
+def test_systems_may_come_from_several_plugins(
+    words: str,
+    tiny: RunConfig,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    asked_to_run: list[dict[str, Any]],
+) -> None:
+    monkeypatch.setattr(registry, "_entries", dict(registry._entries))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    names = ["first_rival", "second_rival"]
+    for name in names:
+        (tmp_path / f"{name}.py").write_text(PLUGIN.format(name=name))
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    own = [words, f"systems={','.join(names)},gru", "out=out"]
+    assert run_comparison(tiny, {}, GRID, own) == 1  # no cell has run
+    assert [system.label for system in load_plan(tmp_path / "out").systems] == [*names, "gru"]
+    [call] = asked_to_run
+    assert [config.backbone_name for config in call["configs"].values()] == [*names, "gru"]
+    assert all(config.plugins == names for config in call["configs"].values())  # which each cell's process imports
 
 
 @pytest.mark.usefixtures("asked_to_run")

@@ -93,7 +93,7 @@ class ShortKernel(Leaky):
         dropped = max(0, x.shape[1] - self.CAP)
         features, _ = super().scan(x, state, is_first)
         tail, last = super().scan(x[:, dropped:], kept, None if is_first is None else is_first[:, dropped:])
-        return torch.cat([features[:, :dropped], tail], dim=1), last
+        return torch.cat([features[:, :dropped], tail], dim=1), last if return_state else None
 
 
 class Positions(Leaky):
@@ -238,14 +238,14 @@ HEALTHY = [Leaky, Positions, Convolution, LSTM, Attention]
 
 
 def broken_laws(backbone: Backbone) -> list[int]:
-    return [result.number for result in examine_backbone(backbone, longest=100) if not result.kept]
+    return [result.number for result in examine_backbone(backbone, longest=300) if not result.kept]
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=["float32", "float64"])
 @pytest.mark.parametrize(("make", "law"), BROKEN, ids=[f"{make.__name__}-law{law}" for make, law in BROKEN])
 def test_a_broken_backbone_is_caught_by_its_law(make: Callable[[], Backbone], law: int, dtype: torch.dtype) -> None:
     with pytest.raises(ContractViolation) as caught:
-        check_backbone(make().to(dtype), longest=100)
+        check_backbone(make().to(dtype), longest=300)
     assert law in caught.value.laws
     assert f"law {law} " in str(caught.value)
     assert make.__name__ in str(caught.value)
@@ -254,7 +254,7 @@ def test_a_broken_backbone_is_caught_by_its_law(make: Callable[[], Backbone], la
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=["float32", "float64"])
 @pytest.mark.parametrize("make", HEALTHY)
 def test_its_healthy_twin_passes(make: Callable[[], Backbone], dtype: torch.dtype) -> None:
-    check_backbone(make().to(dtype), longest=100, rebuild=make)
+    check_backbone(make().to(dtype), longest=300, rebuild=make)
 
 
 @pytest.mark.parametrize(
@@ -264,7 +264,6 @@ def test_its_healthy_twin_passes(make: Callable[[], Backbone], dtype: torch.dtyp
         (ResetsLate, [4]),
         (UnusedParameter, [6]),
         (RewritesParameter, [9]),
-        (PositionTable, [9]),
         (DropsCellEverywhere, [6]),
     ],
 )
@@ -293,20 +292,22 @@ def test_a_fault_behind_a_parameter_that_starts_at_zero_is_found() -> None:
 def test_a_law_that_crashes_is_broken_and_quotes_the_exception() -> None:
     class Crashes(Leaky):
         def scan(self, x, state=None, is_first=None, return_state=True):
-            if is_first is not None:
+            if is_first is not None and x.shape[1] > 2:
                 raise NotImplementedError("no resets here")
             return super().scan(x, state, is_first, return_state)
 
     with pytest.raises(ContractViolation, match="NotImplementedError: no resets here") as caught:
-        check_backbone(Crashes(), longest=100)
+        check_backbone(Crashes(), longest=300)
     assert 4 in caught.value.laws
     assert 2 not in caught.value.laws
 
 
 def test_the_breach_says_where_and_by_how_much() -> None:
-    results = {result.number: result for result in examine_backbone(ResetsLate(), longest=100)}
-    assert results[4].breaches[0].startswith("features from a reset at t = 0 on: off by ")
-    assert "allowed 5." in results[4].breaches[0]
+    results = {result.number: result for result in examine_backbone(ResetsLate(), longest=300)}
+    first = results[4].breaches[0]
+    assert first.startswith("scan of 64 steps, 17 rows, from state=None, resets: chunks, return_state=False, with grad")
+    assert "features: off by" in first
+    assert "allowed 5." in first
 
 
 def test_outputs_that_are_not_numbers_are_a_breach() -> None:
@@ -325,7 +326,7 @@ def test_announced_widths_are_kept() -> None:
             self.feature_dim = WIDTH + 1
 
     with pytest.raises(ContractViolation, match="feature_dim = 7"):
-        check_backbone(Narrow(), longest=100)
+        check_backbone(Narrow(), longest=300)
 
 
 def test_randomness_in_eval_is_a_breach_and_does_not_widen_the_tolerance() -> None:
@@ -333,8 +334,7 @@ def test_randomness_in_eval_is_a_breach_and_does_not_widen_the_tolerance() -> No
         def step(self, x: Tensor, state: State) -> tuple[Tensor, State]:
             return super().step(x + 0.1 * torch.randn_like(x), state)
 
-    with pytest.warns(UserWarning, match="differ in train"):
-        assert {1, 2, 3, 4} <= set(broken_laws(Noisy()))
+    assert {1, 2, 4, 5, 9} <= set(broken_laws(Noisy()))
 
 
 def test_randomness_in_train_is_a_warning() -> None:
@@ -343,7 +343,7 @@ def test_randomness_in_train_is_a_warning() -> None:
             return super().step(F.dropout(x, training=self.training), state)
 
     with pytest.warns(UserWarning, match=r"Dropout: two equal calls differ in train\(\)"):
-        check_backbone(Dropout(), longest=100)
+        check_backbone(Dropout(), longest=300)
 
 
 def test_what_is_not_saved_is_found_by_rebuilding() -> None:
@@ -355,7 +355,7 @@ def test_what_is_not_saved_is_found_by_rebuilding() -> None:
         def step(self, x: Tensor, state: State) -> tuple[Tensor, State]:
             return super().step(x * self.gain.to(x), state)
 
-    results = examine_backbone(Unsaved(), longest=100, rebuild=Unsaved)
+    results = examine_backbone(Unsaved(), longest=300, rebuild=Unsaved)
     assert [result.number for result in results if not result.kept] == [7]
 
 
@@ -384,20 +384,23 @@ def test_an_accumulator_rounded_by_autocast_is_caught_and_a_rounded_cache_is_not
 @pytest.mark.parametrize(
     ("initial", "sentence"),
     [
-        (lambda b: (torch.zeros(1, WIDTH),), "expected (3, ...)"),
-        (lambda b: (torch.zeros(b, WIDTH, dtype=torch.complex64),), "expected real numbers"),
-        (lambda b: (torch.zeros(b, WIDTH, dtype=torch.float64),), "the module is torch.float32"),
+        (lambda b: (torch.zeros(1, WIDTH),), "initial_state(3), state[0]: shape (1, 6), expected (3, ...)"),
+        (lambda b: (torch.zeros(b, WIDTH, dtype=torch.complex64),), "state[0]: torch.complex64, expected real numbers"),
+        (lambda b: (torch.zeros(b, WIDTH, dtype=torch.float64),), "state[0]: torch.float64 on cpu, expected torch.flo"),
         (lambda b: [torch.zeros(b, WIDTH)], "structure differs"),
+        (lambda b: (torch.zeros(b, WIDTH), None), "state[1] is None, expected a tensor"),
+        (lambda b: (torch.zeros(b, WIDTH), b), "state[1] is a int, expected a tensor"),
     ],
-    ids=["not batch first", "complex", "other precision", "other structure"],
+    ids=["not batch first", "complex", "other precision", "other structure", "nothing", "a number"],
 )
 def test_a_malformed_state_is_described(initial: Callable[[int], State], sentence: str) -> None:
     class Malformed(Leaky):
         def initial_state(self, batch_size: int) -> State:
             return initial(batch_size)
 
-    results = {result.number: result for result in examine_backbone(Malformed(), longest=100)}
-    assert any(sentence in text for text in results[8].breaches)
+    (result,) = examine_backbone(Malformed(), longest=300)
+    assert result.number == 0
+    assert sentence in result.breaches[0]
 
 
 def test_the_users_module_is_left_alone() -> None:
@@ -420,7 +423,7 @@ def test_code_that_only_knows_float32_is_checked_with_the_floor_alone() -> None:
                 raise TypeError("float32 only")
             return super().step(x, state)
 
-    check_backbone(Single(), longest=100)
+    check_backbone(Single(), longest=300)
 
 
 def test_other_kinds_are_sent_to_their_own_checker(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -442,9 +445,8 @@ def test_other_kinds_are_sent_to_their_own_checker(monkeypatch: pytest.MonkeyPat
     [
         (Leaky, {}, "expected an instance of a subclass of wmkit.Backbone"),
         (nn.Linear(3, 3), {}, "expected an instance of a subclass of wmkit.Backbone"),
-        (Leaky(), {"length": 7}, "length >= 8"),
-        (Leaky(), {"batch_size": 1}, "batch_size >= 2"),
-        (Leaky(), {"longest": 12}, "longest > length"),
+        (Leaky(), {"length": 0}, "length >= 1"),
+        (Leaky(), {"longest": 12}, "longest > 100"),
         (Leaky().half(), {}, "float32 or float64"),
     ],
 )
@@ -454,5 +456,10 @@ def test_what_cannot_be_checked_is_refused(backbone: Backbone, arguments: dict[s
 
 
 def test_a_tolerance_of_ones_own_replaces_the_measured_one() -> None:
-    assert broken_laws(ResetsLate()) == [4]
-    check_backbone(ResetsLate(), longest=100, tolerance=1e3)
+    class Rounded(Leaky):
+        def scan(self, x, state=None, is_first=None, return_state=True):
+            features, last = super().scan(x, state, is_first, return_state)
+            return 1.01 * features, last
+
+    assert 1 in broken_laws(Rounded())
+    check_backbone(Rounded(), longest=300, tolerance=0.1)

@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from wmkit import tree
+from wmkit.backbones import GRU
 from wmkit.batch import Batch
 from wmkit.config import RunConfig
 from wmkit.training.checkpoints import Checkpoint, CheckpointFolder, load_checkpoint
@@ -266,6 +267,42 @@ def test_a_step_without_finite_gradient_changes_no_parameter(
     handle.remove()
     trainer._train_step(next(trainer.sampler))
     assert trainer.carried.value is not None
+
+
+def test_every_step_tells_the_backbones_and_a_skipped_one_does_not(
+    make_config: MakeConfig, trainer_of: Callable[[RunConfig], Trainer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[tuple[bool, bool]] = []
+    before: dict[str, torch.Tensor] = {}
+
+    def after_update(core: GRU) -> None:
+        told.append((torch.is_grad_enabled(), torch.equal(before["weight"], core.from_input.weight)))
+
+    monkeypatch.setattr(GRU, "after_update", after_update)
+    trainer = trainer_of(make_config())
+    for steps in range(3):
+        before["weight"] = trainer.model.dynamics.backbone.from_input.weight.detach().clone()
+        trainer._train_step(next(trainer.sampler))
+        assert told == [(False, False)] * (steps + 1)  # without gradients, and after the weights have moved
+    handle = next(trainer.model.parameters()).register_hook(lambda gradient: gradient * torch.nan)
+    trainer._train_step(next(trainer.sampler))
+    handle.remove()
+    assert len(told) == 3
+
+
+def test_a_loss_of_the_backbone_is_in_the_runs_log_under_its_name(
+    make_config: MakeConfig, train_in: TrainIn, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    plain = GRU.step
+
+    def step(core: GRU, *arguments: Any) -> Any:
+        core.add_loss("balance", torch.tensor(0.25))
+        return plain(core, *arguments)
+
+    monkeypatch.setattr(GRU, "step", step)
+    train_in(make_config(), tmp_path / "run")
+    for split in ("train", "valid"):
+        assert all(line["values"]["balance"] == 0.25 for line in lines(tmp_path / "run", split))
 
 
 def test_persistent_rows_carry_their_state_detached(

@@ -38,8 +38,32 @@ def test_hinted_parameters_keep_their_own_settings() -> None:
 
 
 def test_a_parameter_in_two_groups_is_refused() -> None:
-    with pytest.raises(ValueError, match="in two of"):
+    with pytest.raises(ValueError, match="b is in group 'ssm' and again in 'ssm'"):
         build_optimiser(hinted(twice=True), TrainConfig())
+
+
+def test_a_parameter_of_another_model_is_refused_by_group_and_number() -> None:
+    model = hinted()
+    model.b = nn.Parameter(torch.ones(2))
+    stranger = hinted().parameter_groups()
+    model.parameter_groups = lambda: stranger
+    with pytest.raises(ValueError, match="parameter 0 of group 'ssm', of shape \\(2,\\), is not the model's"):
+        build_optimiser(model, TrainConfig())
+
+
+def test_a_group_written_as_a_dict_is_refused_with_the_class_to_take() -> None:
+    model = hinted()
+    model.parameter_groups = lambda: [{"name": "slow", "params": [model.b]}]
+    with pytest.raises(ValueError, match="got the dict of group 'slow'; write ParameterGroup"):
+        build_optimiser(model, TrainConfig())
+
+
+def test_parameters_given_by_a_generator_are_trained_at_their_own_rate() -> None:
+    model = hinted()
+    model.parameter_groups = lambda: [ParameterGroup("slow", (p for p in [model.b]), lr=1e-4)]
+    _, slow = build_optimiser(model, TrainConfig()).param_groups
+    assert slow["lr"] == 1e-4
+    assert slow["params"][0] is model.b
 
 
 def test_every_group_follows_the_schedule_from_its_own_rate() -> None:

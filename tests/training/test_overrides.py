@@ -93,6 +93,7 @@ def test_a_config_that_hydra_cannot_hold_is_named_and_stops_no_other_backbone(mo
         ("--steps", "--steps: unknown option, there is --help. Write key=value"),
         ("plugins=my_missing_module", "plugins=my_missing_module"),
         ("plugins=3", "plugins: expected modules"),
+        ("plugins=range(3)", "plugins: expected modules"),
         ("backbone=null", "backbone: expected the name"),
         ("backbone={hidden:3}", "backbone: expected the name"),
         ("steps", "Write key=value"),

@@ -12,8 +12,9 @@ def test_a_sweep_is_every_combination_in_order() -> None:
     ]
 
 
-def test_a_list_is_one_value() -> None:
-    assert expand_sweep(["plugins=[a,b]"]) == [["plugins=[a,b]"]]
+@pytest.mark.parametrize("word", ["plugins=[a,b]", "plugins=a,b", "plugins=choice(a,b)"])
+def test_a_list_is_one_value_and_plugins_are_one(word: str) -> None:
+    assert expand_sweep([word, "seed=0,1"]) == [[word, "seed=0"], [word, "seed=1"]]
 
 
 def test_quoted_values_stay_quoted() -> None:

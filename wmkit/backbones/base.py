@@ -5,13 +5,15 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextvars import ContextVar
 from typing import Any, ClassVar, Literal, Self
 
 import torch
 from torch import Tensor, nn
 
 from wmkit import tree
+from wmkit.checks import check_between
 from wmkit.registry import Entry
 from wmkit.tree import State
 
@@ -33,13 +35,62 @@ class BackboneConfig:
 
 @dataclasses.dataclass(frozen=True)
 class ParameterGroup:
-    """Parameters that want their own optimiser settings; None means as the run says."""
+    """Parameters that want their own optimiser settings; None means as the run says.
+
+    Raises `ValueError` for a group without parameters, for anything in it that is no `nn.Parameter`, and for rates that
+    are no finite numbers of at least 0.
+    """
 
     name: str
     parameters: tuple[nn.Parameter, ...]
+    """Given as any iterable, `module.parameters()` too; kept as a tuple, since a generator can be read only once."""
     lr: float | None = None
     """Learning rate, absolute (not a factor); it follows the run's schedule."""
     weight_decay: float | None = None
+
+    def __post_init__(self) -> None:
+        where = f"ParameterGroup {self.name!r}"
+        if isinstance(self.parameters, Tensor) or not isinstance(self.parameters, Iterable):
+            given = type(self.parameters).__name__
+            raise ValueError(
+                f"{where}: expected several parameters, got a {given}; write (parameter,) for a single one"
+            )
+        object.__setattr__(self, "parameters", tuple(self.parameters))
+        for parameter in self.parameters:
+            if not isinstance(parameter, nn.Parameter):
+                raise ValueError(f"{where}: expected parameters only, got a {type(parameter).__name__} among them")
+        if not self.parameters:
+            raise ValueError(f"{where}: it has no parameters; leave the group out")
+        for setting in ("lr", "weight_decay"):
+            value = getattr(self, setting)
+            if value is not None:
+                check_between(f"{where}: {setting}", value, 0)
+
+
+_collector: ContextVar[dict[tuple[int, str], list[Tensor]] | None] = ContextVar("losses of backbones", default=None)
+"""Who listens to `Backbone.add_loss` here: losses by backbone and name. None: nobody."""
+
+
+@contextlib.contextmanager
+def collected_losses() -> Iterator[Callable[[], dict[str, Tensor]]]:
+    """A block that listens to `Backbone.add_loss`; what it gives returns the losses so far: name -> scalar.
+
+    The mean over the calls of a backbone, the sum over backbones. Of this thread only, and of no block around it.
+    """
+    found: dict[tuple[int, str], list[Tensor]] = {}
+
+    def losses() -> dict[str, Tensor]:
+        by_name: dict[str, Tensor] = {}
+        for (_, name), values in found.items():
+            mean = torch.stack(values).mean()
+            by_name[name] = by_name[name] + mean if name in by_name else mean
+        return by_name
+
+    token = _collector.set(found)
+    try:
+        yield losses
+    finally:
+        _collector.reset(token)
 
 
 class Backbone(nn.Module, ABC):
@@ -48,18 +99,19 @@ class Backbone(nn.Module, ABC):
         features_t, s_t = step(x_t, s_{t-1})        s_{-1} = initial_state(B)
         features, s_{T-1} = scan(x, s_{-1}, is_first)
 
-    Laws, checked by `wmkit.testing.check_backbone` in eval():
+    Laws, checked by `wmkit.testing.check_backbone` in eval() and, dropout apart, in train():
 
-     1. scan equals repeated step: outputs, final state, gradients.
+     1. scan equals repeated step: outputs, final state, gradients, however it is called.
      2. Scanning in pieces equals scanning whole, wherever it is cut.
      3. Causality: changing x at t changes nothing before t.
-     4. `is_first` at t makes everything from t on equal a fresh start.
-     5. Rows do not see their neighbours.
-     6. Gradients reach every parameter and flow through the incoming state.
-     7. Saving and loading gives the same output.
-     8. State: batch first, stable shapes and dtypes, indexable, repeatable, detachable, never changed in place.
-     9. Works at lengths beyond any seen before; a long call changes nothing for a later one.
-    10. Under bf16 autocast recurrent accumulators stay fp32.
+     4. `is_first` at t makes everything from t on equal a fresh start; not even NaN from before is left.
+     5. Rows do not see their neighbours; a row alone is the same row; `initial_state(n)` is n times `initial_state(1)`.
+     6. Gradients reach every parameter, flow through the incoming state, and are the derivatives.
+     7. Saving and loading gives the same output; a saved state goes on in another copy of the module.
+     8. State: batch first, stable shapes and dtypes, indexable, repeatable, detachable, no view of anything larger.
+        No call writes to its arguments.
+     9. Works at lengths beyond any seen before; no call leaves a trace that a later one sees.
+    10. Under bf16 autocast outputs stay near those in fp32, and recurrent accumulators stay fp32.
 
     Deterministic in eval(): same inputs, same outputs. Parameters, buffers and state leaves are real: complex numbers
     are stored as (..., 2), because `.to(float64)` on a complex parameter drops its imaginary part. Integer and bool
@@ -68,6 +120,11 @@ class Backbone(nn.Module, ABC):
 
     default_posterior: ClassVar[PosteriorName] = "factorized"
     """The posterior a world model uses with this backbone unless told otherwise."""
+
+    not_differentiable: ClassVar[tuple[str, ...]] = ()
+    """Paths of state leaves through which no gradient is wanted, as `torch.utils._pytree.keystr` writes them:
+    `"['count']"`, `"[1]"`. For float leaves that count, or keep a running maximum that cancels out of the features (a
+    stabiliser): laws 6 and 10 leave them out, as they do integer and bool leaves."""
 
     input_dim: int
     feature_dim: int
@@ -100,7 +157,7 @@ class Backbone(nn.Module, ABC):
                     state = tree.where(is_first[:, t], fresh, state)
                 feature, state = self.step(x[:, t], state)
                 features.append(feature)
-        return torch.stack(features, dim=1), state if return_state else None
+        return torch.stack(features, dim=1), tree.compact(state) if return_state else None
 
     @contextlib.contextmanager
     def prepared(self) -> Iterator[None]:
@@ -117,6 +174,44 @@ class Backbone(nn.Module, ABC):
         """
         yield
 
+    def comparable_state(self, state: State) -> State:
+        """The state as the laws compare it, entry by entry; the state itself unless overridden.
+
+        For a state that can be written in more than one way: slots that a mask hides are set to zero, a ring buffer is
+        rolled into the order of time. `state` is not changed.
+        """
+        return state
+
+    def add_loss(self, name: str, value: Tensor) -> None:
+        """Add `value`, a scalar in nats per observation and already weighted, to the loss that is being worked out.
+
+            self.add_loss("balance", 0.01 * imbalance)              # inside `step` or `scan`
+
+        For what a backbone wants of training beside the model's own loss: experts in equal use, codes near their codes.
+        `WorldModel.loss` adds it to its total and to its metrics under `name`, in `train()` and `eval()`; anywhere else
+        (`observe`, `imagine`, a scan on its own) nobody listens and nothing happens. Several values of one name from
+        one backbone count as their mean, so that what every `step` adds does not grow with the sequence; those of
+        several backbones (the full posterior's, a clockwork's levels) are added up. Nothing is kept on the module.
+
+        Raises `ValueError` for what is no scalar of floating point.
+        """
+        collector = _collector.get()
+        if collector is None:
+            return
+        if not isinstance(value, Tensor) or value.ndim or not value.is_floating_point():
+            given = f"shape {tuple(value.shape)} of {value.dtype}" if isinstance(value, Tensor) else repr(value)
+            raise ValueError(f"add_loss({name!r}, ...): expected a scalar tensor of floating point, got {given}")
+        collector.setdefault((id(self), name), []).append(value)
+
+    def after_update(self) -> None:
+        """Called after every step of the optimiser, without gradients, in every process; not after a skipped step.
+
+        For what follows the weights by a rule of its own: a slow copy of them, weights that stay on a sphere. It may
+        write parameters and buffers in place. With several processes it must do the same in all of them. Outside of
+        wmkit's trainer, call `WorldModel.after_update()` after `optimiser.step()`. By default nothing happens.
+        """
+        return None
+
     def parameter_groups(self) -> list[ParameterGroup]:
         """Parameters that want their own optimiser settings; all others follow the run's."""
         return []
@@ -128,3 +223,16 @@ def build_backbone(entry: Entry, config: Any) -> Backbone:
     if not isinstance(core, Backbone):
         raise ValueError(f"{entry.origin} is registered as a backbone: make it a subclass of wmkit.Backbone")
     return core
+
+
+def check_features(backbone: Backbone, features: Tensor, weight: Tensor) -> Tensor:
+    """`features` of a backbone; raises `ValueError` where their precision is not that of the model's `weight`.
+
+    Under autocast they may have another.
+    """
+    if features.dtype != weight.dtype and not torch.is_autocast_enabled(features.device.type):
+        raise ValueError(
+            f"{type(backbone).__name__}: its features are {features.dtype}, the model is {weight.dtype}; return them "
+            "in the precision of the inputs, features.to(x.dtype)"
+        )
+    return features

@@ -79,7 +79,7 @@ class GRU(GatedUnit):
     def __init__(self, input_dim: int, config: GRUConfig | None = None) -> None:
         super().__init__()
         config = config or GRUConfig(input_dim=input_dim)
-        self.input_dim, self.feature_dim = input_dim, config.hidden
+        self.config, self.input_dim, self.feature_dim = config, input_dim, config.hidden
         self.from_input = nn.Linear(input_dim, 3 * config.hidden, bias=False)
         self.from_state = nn.Linear(config.hidden, 3 * config.hidden, bias=False)
         self.norm = nn.LayerNorm(3 * config.hidden, eps=1e-3)

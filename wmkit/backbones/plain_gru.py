@@ -43,7 +43,7 @@ class PlainGRU(GatedUnit):
     def __init__(self, input_dim: int, config: PlainGRUConfig | None = None) -> None:
         super().__init__()
         config = config or PlainGRUConfig(input_dim=input_dim)
-        self.input_dim, self.feature_dim = input_dim, config.hidden or input_dim
+        self.config, self.input_dim, self.feature_dim = config, input_dim, config.hidden or input_dim
         self.from_input = nn.Linear(input_dim, 3 * self.feature_dim)
         self.from_state = nn.Linear(self.feature_dim, 3 * self.feature_dim)
         nn.init.xavier_uniform_(self.from_input.weight)

@@ -97,15 +97,16 @@ class TransformerXL(Backbone):
         state = self.initial_state(x.shape[0]) if state is None else state
         mask, age = self._visibility(state["age"], x, is_first)  # (B, 1, blocks, C, M + C), (B,)
         keys, values = [], []
+        of_all = (mask, is_first is not None, self.position, self.content_bias, self.position_bias)
         for layer, old_keys, old_values in zip(self.layers, state["keys"], state["values"], strict=True):
-            x, k, v = layer(x, old_keys, old_values, mask, self.position, self.content_bias, self.position_bias)
+            x, k, v = layer(x, old_keys, old_values, *of_all)
             keys.append(k)
             values.append(v)
         if not return_state:
             return self.norm(x), None
         if is_first is not None:
             filled = _filled(age, self.config.memory)[:, None, :, None]  # (B, 1, M, 1)
-            keys, values = [k * filled for k in keys], [v * filled for v in values]
+            keys, values = ([torch.where(filled, x, 0) for x in slots] for slots in (keys, values))
         return self.norm(x), {"keys": keys, "values": values, "age": age}
 
     def _visibility(self, age: Tensor, x: Tensor, is_first: Tensor | None) -> tuple[Tensor, Tensor]:
@@ -141,16 +142,23 @@ class _Layer(nn.Module):
         )
 
     def forward(
-        self, x: Tensor, keys: Tensor, values: Tensor, mask: Tensor, position: Tensor, u: Tensor, v: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """One layer: x (B, T, D), the memory's keys and values -> new x, keys, values."""
+        self, x: Tensor, keys: Tensor, values: Tensor, mask: Tensor, resets: bool, position: Tensor, u: Tensor,
+        v: Tensor,
+    ) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
+        """One layer: x (B, T, D), the memory's keys and values -> new x, keys, values.
+
+        `resets`: the mask hides an episode that ended, which may have ended in NaN.
+        """
         packed = self.queries_keys_values(self.attention_norm(x)).reshape(*x.shape[:2], 3, self.heads, -1)
         query, key, value = packed.permute(2, 0, 3, 1, 4)  # (B, heads, T, d) each
         keys = torch.cat([keys, key.to(keys.dtype)], dim=2)  # (B, heads, M + T, d)
         values = torch.cat([values, value.to(values.dtype)], dim=2)
+        recent = [self._recent(slots, copied=resets) for slots in (keys, values)]
+        if resets:
+            _move_nan_to_keys(keys, values)
         attended = self._attend(query, keys, values, mask, position, u, v)  # (B, heads, T, d)
         x = x + self.out(attended.transpose(1, 2).flatten(2))  # (B, T, D)
-        return x + self.ff(x), self._recent(keys), self._recent(values)
+        return x + self.ff(x), *recent
 
     def _attend(
         self, query: Tensor, keys: Tensor, values: Tensor, mask: Tensor, position: Tensor, u: Tensor, v: Tensor
@@ -171,10 +179,23 @@ class _Layer(nn.Module):
         scores = scores.add_(bias).masked_fill_(~mask, -math.inf)
         return (scores.softmax(dim=-1) @ values.to(scores.dtype)).flatten(2, 3)[:, :, :length]
 
-    def _recent(self, tensor: Tensor) -> Tensor:
-        """The last M positions; copied after a long sequence, which a view would keep in memory."""
-        recent = tensor[:, :, -self.memory :]
-        return recent if tensor.shape[2] == self.memory + 1 else recent.clone()
+    def _recent(self, slots: Tensor, copied: bool) -> Tensor:
+        """The last M positions; copied where asked, and after a long sequence, which a view would keep in memory."""
+        recent = slots[:, :, -self.memory :]
+        return recent.clone() if copied or slots.shape[2] > self.memory + 1 else recent
+
+
+def _move_nan_to_keys(keys: Tensor, values: Tensor) -> None:
+    """In place: values (B, heads, M + T, d) that are finite throughout, with keys that make them attend as before.
+
+    A hidden position has weight 0, but 0 times NaN is NaN. So the values of a position that are not finite become 0,
+    and its key NaN: whoever may see it has NaN for a score and feels it as before, whoever may not has -inf and does
+    not.
+    """
+    dtype = torch.promote_types(values.dtype, torch.float32)
+    taint = 0 * values.detach().sum(-1, keepdim=True, dtype=dtype)  # (B, heads, M + T, 1): 0 or NaN, in one pass
+    keys.add_(taint.to(keys.dtype))
+    values.masked_fill_(taint != 0, 0)
 
 
 def _sinusoids(memory: int, width: int) -> Tensor:

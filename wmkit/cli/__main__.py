@@ -17,8 +17,10 @@ from types import ModuleType
 
 import wmkit
 from wmkit import cli
+from wmkit.pipe import ends_with_reader
 
 
+@ends_with_reader
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one verb; returns 0 when all is well, 1 when something is broken, 2 when the command makes no sense."""
     parser = argparse.ArgumentParser(prog="wmkit", description="World models with interchangeable sequence backbones.")
@@ -35,6 +37,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except ValueError as error:
         print(f"wmkit {arguments.verb}: {error}", file=sys.stderr)
         return 2
+    except BrokenPipeError:  # no fault of the disk
+        raise
     except OSError as error:
         print(f"wmkit {arguments.verb}: {error}", file=sys.stderr)
         return 1

@@ -18,43 +18,65 @@ from rich.table import Table
 
 from wmkit.backbones.base import build_backbone
 from wmkit.build import build_world_model
+from wmkit.config import SIZES, import_plugins
 from wmkit.dynamics import Dynamics
 from wmkit.registry import Entry, entry_of, get_entry
 from wmkit.testing.checker import LawResult, examine_backbone, refuse_other_kinds
 from wmkit.testing.dynamics_checker import examine_dynamics
 
 HELP = "Try the ten laws of the contract, of a backbone or of dynamics."
+PRECISIONS = {"float32": torch.float32, "float64": torch.float64}
 Examine = Callable[[torch.dtype], list[LawResult]]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """What to check, and options of a registered part."""
+    """What to check and how, and options of a registered part."""
     parser.add_argument("part", help="package.module:Class, or a registered name")
     parser.add_argument("options", nargs="*", metavar="key=value", help="fields of its config: layers=2, core=s4")
+    parser.add_argument("--plugins", default="", metavar="A,B", help="modules imported first, which register parts")
+    parser.add_argument("--size", default="tiny", choices=SIZES, help="of a registered part (tiny)")
+    parser.add_argument("--precision", default="both", choices=("both", *PRECISIONS), help="(both)")
+    parser.add_argument("--quick", action="store_true", help="fewer situations of a backbone")
+    parser.add_argument("--seed", type=int, default=0, help="of the weights and the inputs (0)")
+    parser.add_argument("--tolerance", type=float, help="allowed difference, as a share of the largest entry")
+    parser.add_argument(
+        "--length", type=int, help="one more length for a backbone: a little over two chunks of a kernel in chunks"
+    )
+    parser.add_argument("--longest", type=int, default=2049, help="steps of a backbone's one long sequence (2049)")
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Try the laws and print how each went; 1 when one is broken."""
-    examine = _examiner(arguments.part, arguments.options)
-    single, double = examine(torch.float32), examine(torch.float64)
-    table = Table("law", "", "float32", "float64", title=escape(" ".join([arguments.part, *arguments.options])))
-    for one, other in zip(single, double, strict=True):
-        verdicts = ("[green]kept[/]" if law.kept else "[red]broken[/]" for law in (one, other))
-        table.add_row(str(one.number), one.title, *verdicts)
-    console = Console()
-    console.print(table)
-    for precision, results in (("float32", single), ("float64", double)):
-        for law in results:
-            for text in law.shown:
-                console.print(f"law {law.number}, {precision}: {text}", markup=False, soft_wrap=True)
-    return 0 if all(law.kept for law in single + double) else 1
-
-
-def _examiner(name: str, options: Sequence[str]) -> Examine:
-    """What tries the laws in a precision: on a registered part at its tiny size, else on `Class(16)`.
+    """Try the laws and print how each went; 1 when one is broken.
 
     Raises `ValueError` when there is no such part, it cannot be built, or it is of a kind that has no laws here.
     """
+    import_plugins([name for name in arguments.plugins.split(",") if name])
+    examine, console = _examiner(arguments), Console()
+    chosen = PRECISIONS if arguments.precision == "both" else {arguments.precision: PRECISIONS[arguments.precision]}
+    results: dict[str, list[LawResult]] = {}
+    for name, dtype in chosen.items():
+        with console.status(f"{arguments.part} in {name}"):
+            results[name] = examine(dtype)
+    title = escape(" ".join([arguments.part, *arguments.options]))
+    table = Table("law", "", *results, title=title)
+    laws = {law.number: law.title for found in results.values() for law in found}
+    for number, law_title in laws.items():
+        by_number = [{law.number: law for law in found}.get(number) for found in results.values()]
+        words = ("" if law is None else "[green]kept[/]" if law.kept else "[red]broken[/]" for law in by_number)
+        table.add_row(str(number), law_title, *words)
+    console.print(table)
+    for name, found in results.items():
+        for law in found:
+            for text in law.shown:
+                console.print(f"law {law.number}, {name}: {text}", markup=False, soft_wrap=True)
+            for text in law.notes:
+                console.print(f"note, {name}: {text}", markup=False, soft_wrap=True)
+    return 0 if all(law.kept for found in results.values() for law in found) else 1
+
+
+def _examiner(arguments: argparse.Namespace) -> Examine:
+    """What tries the laws in a precision: on a registered part at a size, else on `Class(16)`."""
+    name, options = arguments.part, arguments.options
     part: Any = _find(name) if ":" in name else get_entry(name).cls
     entry = entry_of(part)
     if entry is None:
@@ -62,24 +84,33 @@ def _examiner(name: str, options: Sequence[str]) -> Examine:
             raise ValueError(f"{name} is not registered, so that it has no options: drop {' '.join(options)}")
         if issubclass(part, Dynamics):
             raise ValueError(f'{name} is not registered: @register_backbone(..., kind="dynamics") says how to build it')
-        return _examiner_of_backbone(f"{name} cannot be built by cls(16)", lambda: part(16))
-    config = _configured(entry, options)
+        return _examiner_of_backbone(arguments, f"{name} cannot be built by cls(16)", lambda: part(16))
+    config = _configured(entry, options, arguments.size)
     complaint = f"{entry.name} cannot be built by {config}"
     if entry.kind == "dynamics":
         # Gaussian latents: the samples of categorical ones flip by rounding.
-        dynamics: Dynamics = _built(
-            complaint,
-            lambda: build_world_model(config, "tiny", (1, 16, 16), 2, latent="gaussian", latent_size=4).dynamics,
-        )
-        return lambda dtype: examine_dynamics(dynamics.to(dtype))
+        def build_dynamics() -> Dynamics:
+            torch.manual_seed(arguments.seed)
+            model = build_world_model(config, arguments.size, (1, 16, 16), 2, latent="gaussian", latent_size=4)
+            return model.dynamics
+
+        _built(complaint, build_dynamics)
+        shared = {"seed": arguments.seed, "tolerance": arguments.tolerance}
+        return lambda dtype: examine_dynamics(build_dynamics().to(dtype), **shared)
     refuse_other_kinds(part)
-    return _examiner_of_backbone(complaint, lambda: build_backbone(entry, config))
+    return _examiner_of_backbone(arguments, complaint, lambda: build_backbone(entry, config))
 
 
-def _examiner_of_backbone(complaint: str, build: Callable[[], Any]) -> Examine:
-    """The laws on what `build` makes, anew in each precision."""
+def _examiner_of_backbone(arguments: argparse.Namespace, complaint: str, build: Callable[[], Any]) -> Examine:
+    """The laws on what `build` makes, with the same weights in each precision."""
     _built(complaint, build)
-    return lambda dtype: examine_backbone(build().to(dtype), rebuild=build)
+    options = {name: getattr(arguments, name) for name in ("quick", "seed", "length", "longest", "tolerance")}
+
+    def examine(dtype: torch.dtype) -> list[LawResult]:
+        torch.manual_seed(arguments.seed)
+        return examine_backbone(build().to(dtype), rebuild=build, **options)
+
+    return examine
 
 
 def _built(complaint: str, build: Callable[[], Any]) -> Any:
@@ -90,12 +121,12 @@ def _built(complaint: str, build: Callable[[], Any]) -> Any:
         raise ValueError(f"{complaint}: {type(error).__name__}: {error}") from error
 
 
-def _configured(entry: Entry, options: Sequence[str]) -> Any:
-    """The config of the tiny size with `key=value` put in; raises `ValueError` for what it does not take."""
+def _configured(entry: Entry, options: Sequence[str], size: str) -> Any:
+    """The config of the size with `key=value` put in; raises `ValueError` for what it does not take."""
     if wrong := [option for option in options if "=" not in option]:
         raise ValueError(f"options are key=value, got {wrong[0]!r}")
     try:
-        schema = OmegaConf.structured(entry.config.for_size("tiny"))
+        schema = OmegaConf.structured(entry.config.for_size(size))
         return OmegaConf.to_object(OmegaConf.merge(schema, OmegaConf.from_dotlist(list(options))))
     except OmegaConfBaseException as error:
         raise ValueError(f"{entry.config.__name__}: {str(error).splitlines()[0]}") from error

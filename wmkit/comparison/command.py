@@ -26,6 +26,7 @@ from wmkit.comparison.plan import (
 from wmkit.comparison.results import read_results
 from wmkit.comparison.runner import Display, run_cells
 from wmkit.config import RunConfig
+from wmkit.pipe import ends_with_reader
 from wmkit.training.help import recipe_help
 from wmkit.training.overrides import compose, expand_sweep, parse_overrides, swept
 from wmkit.training.run_folder import RunFolder
@@ -47,6 +48,7 @@ HELP = """usage: python {script} [key=value ...]
 
   systems=a,b        what to compare: {systems}, or any registered backbone
   "system.NAME=..."  one of your own: "system.wide=backbone=s4 backbone.layers=4"; with train.lr=... at that rate alone
+  plugins=a,b        modules of your own, imported first: what they register can be among systems= and worlds=
   worlds=a,b  seeds=0,1,2  lrs=3e-4,1e-3      the grid, the same for every system
   world.key=1,2      settings of each world; several make one world each: world.width=16,32
   minutes=7          the budget of a run in minutes of training, or steps=1000
@@ -59,6 +61,7 @@ defaults: {defaults}
 """
 
 
+@ends_with_reader
 def run_comparison(
     defaults: RunConfig,
     systems: Mapping[str, Sequence[str]],

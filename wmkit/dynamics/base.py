@@ -142,6 +142,10 @@ class Dynamics(nn.Module, ABC):
     def entropies(self, seen: Observed) -> dict[str, Tensor]:
         """Entropies of priors and posteriors in nats by name, each (B, T)."""
 
+    def comparable_state(self, state: State) -> State:
+        """The state as the laws compare it: what backbones say of theirs (`Backbone.comparable_state`)."""
+        return state
+
     def parameter_groups(self) -> list[ParameterGroup]:
         """Parameters that want their own optimiser settings; all others follow the run's."""
         return []

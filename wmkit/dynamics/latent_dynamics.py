@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from wmkit import tree
-from wmkit.backbones.base import Backbone, ParameterGroup, PosteriorName
+from wmkit.backbones.base import Backbone, ParameterGroup, PosteriorName, check_features
 from wmkit.dynamics.base import Dynamics, Inputs, Observed
 from wmkit.dynamics.latents import Latent, balanced_kl
 from wmkit.networks.base import Head, NormLinear, initialise
@@ -106,6 +106,13 @@ class LatentDynamics(Dynamics):
             state["posterior"] = self.posterior_backbone.initial_state(batch_size)
         return state
 
+    def comparable_state(self, state: DynamicsState) -> DynamicsState:
+        """Of both backbones as they say."""
+        seen = {**state, "backbone": self.backbone.comparable_state(state["backbone"])}
+        if self.posterior_backbone is not None:
+            seen["posterior"] = self.posterior_backbone.comparable_state(state["posterior"])
+        return seen
+
     def observe(
         self, inputs: Inputs, state: DynamicsState | None = None, *, return_state: bool = True
     ) -> tuple[Observed, DynamicsState | None]:
@@ -114,22 +121,30 @@ class LatentDynamics(Dynamics):
         if state is not None:  # column 0 goes into the state: nobody reads tensor values to choose a path
             state = tree.where(is_first[:, 0], self.initial_state(is_first.shape[0]), state)
         resets = is_first if inputs.inner_reset else None
-        action = inputs.action * ~is_first.unsqueeze(-1)  # (B, T, A)
+        begins = is_first.unsqueeze(-1)  # (B, T, 1)
+        action = inputs.action.masked_fill(begins, 0)  # (B, T, A)
         if not self.parallel:
-            return self._observe_step_by_step(inputs, action, resets, state)
+            seen, after_steps = self._observe_step_by_step(inputs, action, resets, state)
+            return seen, tree.compact(after_steps) if return_state else None
         incoming = {} if state is None else state
         read, own = inputs.embed, {}  # (B, T, E)
         if self.posterior_backbone is not None and self.posterior_input is not None:
             x = self.posterior_input(torch.cat([read, action], -1))
             read, own["posterior"] = self.posterior_backbone.scan(x, incoming.get("posterior"), resets, return_state)
+            check_features(self.posterior_backbone, read, self.prior.out.weight)
         posterior = self.posterior(read)  # (B, T, P)
-        z = self.latent.sample(posterior, inputs.noise)  # (B, T, S)
+        z = self._sample(posterior, inputs.noise)  # (B, T, S)
         before = torch.zeros_like(z[:, :1]) if state is None else state["z"].unsqueeze(1).to(z.dtype)
-        previous = torch.cat([before, z[:, :-1]], dim=1) * ~is_first.unsqueeze(-1)  # (B, T, S): z_{t-1}
+        previous = torch.cat([before, z[:, :-1]], dim=1).masked_fill(begins, 0)  # (B, T, S): z_{t-1}
         g = self.input(torch.cat([previous, action], -1))
         h, last = self.backbone.scan(g, incoming.get("backbone"), resets, return_state)  # (B, T, D)
-        after = {"backbone": last, "z": z[:, -1], **own} if return_state else None
+        check_features(self.backbone, h, self.prior.out.weight)
+        after = tree.compact({"backbone": last, "z": z[:, -1], **own}) if return_state else None
         return Observed(h, z, posterior, self.prior(h)), after
+
+    def _sample(self, params: Tensor, noise: Tensor | None) -> Tensor:
+        """A sample in the model's own precision, which is lower than a latent's where the model is in half."""
+        return self.latent.sample(params, noise).to(self.prior.out.weight.dtype)
 
     def _observe_step_by_step(
         self, inputs: Inputs, action: Tensor, resets: Tensor | None, state: DynamicsState | None
@@ -146,9 +161,10 @@ class LatentDynamics(Dynamics):
                 state = tree.where(resets[:, t], fresh, state)
             g = self.input(torch.cat([state["z"], action[:, t]], -1))
             h, backbone_state = self.backbone.step(g, state["backbone"])  # (B, D)
+            check_features(self.backbone, h, self.prior.out.weight)
             posterior = self.posterior.of_sum(F.linear(h, of_h) + from_embed[:, t])  # (B, P)
             noise = None if inputs.noise is None else inputs.noise[:, t]
-            z = self.latent.sample(posterior, noise).to(state["z"].dtype)  # (B, S)
+            z = self._sample(posterior, noise)  # (B, S)
             state = {"backbone": backbone_state, "z": z}
             hs.append(h)
             zs.append(z)
@@ -165,7 +181,9 @@ class LatentDynamics(Dynamics):
         for t in range(action.shape[1]):
             g = self.input(torch.cat([z, action[:, t]], -1))
             h, backbone_state = self.backbone.step(g, backbone_state)  # (B, D)
-            z = self.latent.sample(self.prior(h), None if noise is None else noise[:, t]).to(z.dtype)  # (B, S)
+            check_features(self.backbone, h, self.prior.out.weight)
+            z = self._sample(self.prior(h), None if noise is None else noise[:, t])  # (B, S)
             hs.append(h)
             zs.append(z)
-        return torch.stack(hs, 1), torch.stack(zs, 1), {**state, "backbone": backbone_state, "z": z}
+        after = tree.compact({**state, "backbone": backbone_state, "z": z})
+        return torch.stack(hs, 1), torch.stack(zs, 1), after

@@ -84,8 +84,13 @@ def stretched_sigmoid(x: Tensor) -> Tensor:
     return 1.2 * torch.sigmoid(x - math.log(11)) - 0.1
 
 
+def from_grey(x: Tensor) -> Tensor:
+    """x + 1/2: grey at 0, and no bounds. By name, not as a lambda: models are pickled whole."""
+    return x + 0.5
+
+
 OUTPUTS: dict[str, Callable[[Tensor], Tensor]] = {
-    "linear": lambda x: x + 0.5,
+    "linear": from_grey,
     "stretched_sigmoid": stretched_sigmoid,
     "tanh": torch.tanh,
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import io
 from collections.abc import Callable, Iterator
 
@@ -11,9 +12,9 @@ from torch.utils import _pytree as pytree
 
 from wmkit import tree
 from wmkit.testing.dynamics_trial import DynamicsTrial, Sequence, Signals, join, where_rows
-from wmkit.testing.module_laws import only_moves_values
-from wmkit.testing.tolerance import disagreement, disagreements
-from wmkit.testing.trial import clone, functional, jittered
+from wmkit.testing.module_laws import compactness, far_apart, finite_differences, only_moves_values
+from wmkit.testing.tolerance import disagreement, named_leaves, states_disagree
+from wmkit.testing.trial import cast, clone, functional, jittered
 from wmkit.tree import State
 
 Breaches = Iterator[str]
@@ -32,6 +33,7 @@ def pieces_equal_whole(trial: DynamicsTrial) -> Breaches:
         edges = range(1, context) if trial.dynamics.causal else range(context % trial.period, context, trial.period)
         cuts, sequence = [t for t in edges if t], trial.sequence.window(0, context)
         yield from _cut_anywhere(trial, f"of a context of {context}", sequence, before, cuts, begins=True)
+    yield from _long(trial)
 
 
 @torch.no_grad()
@@ -50,6 +52,8 @@ def resets(trial: DynamicsTrial) -> Breaches:
     """3. `is_first` at t makes everything from t on equal a fresh start; where the clock forbids it, ValueError."""
     for t in sorted({0, trial.period, trial.whole - trial.period, trial.whole}):
         yield from _reset_at(trial, t)
+    for t in (trial.period, 4 * trial.period):
+        yield from _forgets(trial, t)
     if trial.period > 1:
         for state, t in ((None, 1), (None, trial.whole + 1 - trial.period), (trial.running, 0)):
             yield from _refuses(trial, state, t)
@@ -60,6 +64,13 @@ def rows_apart(trial: DynamicsTrial) -> Breaches:
     """4. Rows do not see their neighbours."""
     plain, last = trial.observe(trial.sequence, trial.aligned)
     for row in (0, trial.batch_size - 1):
+        alone = torch.tensor([row], device=trial.device)
+        for name, state in (("a fresh state", None), ("a carried state", tree.index(trial.aligned, alone))):
+            whole, whole_end = trial.observe(trial.sequence, None if state is None else trial.aligned)
+            got, end = trial.observe(trial.sequence.rows(alone), state)
+            what = f"row {row} alone against the same row in the batch, from {name}"
+            yield from _same(trial, what, got, {key: x[alone] for key, x in whole.items()})
+            yield from _same_state(trial, f"state of {what}", end, tree.index(whole_end, alone))
         chosen = torch.arange(trial.batch_size, device=trial.device) == row
         others = ~chosen
         sequence = where_rows(chosen, trial.other, trial.sequence)
@@ -72,23 +83,31 @@ def rows_apart(trial: DynamicsTrial) -> Breaches:
         )
 
 
-def gradients(trial: DynamicsTrial) -> Breaches:
-    """5. Gradients reach every parameter and flow through the incoming state."""
-    parameters = {name: p for name, p in trial.dynamics.named_parameters() if p.requires_grad}
+def gradients(trial: DynamicsTrial, notes: list[str]) -> Breaches:
+    """5. Gradients reach every parameter and flow through the incoming state, and they are the derivatives."""
+    parameters = {name: p for name, p in trial.dynamics.named_parameters() if p.requires_grad and p.numel()}
     state = tree.map_tree(_leaf, trial.running)
-    leaves = {f"incoming state, leaf {i}": x for i, x in enumerate(tree.leaves(state)) if x.requires_grad}
-    found: dict[str, list[Tensor]] = {}
+    leaves = {path: x for path, x in named_leaves(state).items() if x.requires_grad and trial.is_differentiable(path)}
+    reached: dict[str, Tensor | None] = {}
     for sources, incoming in ((parameters, None), (parameters | leaves, state)):
         signals, _ = trial.observe(trial.sequence, incoming)
         total = functional([signals["h"], signals["z"], *_kls(signals)])
-        grads = torch.autograd.grad(total, list(sources.values()), allow_unused=True, materialize_grads=True)
+        grads = torch.autograd.grad(total, list(sources.values()), allow_unused=True)
         for name, gradient in zip(sources, grads, strict=True):
-            found.setdefault(name, []).append(gradient)
-    for name, grads_of in found.items():
-        if not all(bool(torch.isfinite(g).all()) for g in grads_of):
-            yield f"the gradient of {name} is not finite"
-        elif grads_of[0].numel() and not any(bool(g.any()) for g in grads_of):
+            before = reached.setdefault(name, None)
+            if gradient is None:
+                continue
+            if not bool(torch.isfinite(gradient).all()):
+                yield f"the gradient of {name} is not finite"
+            entries = gradient != 0
+            reached[name] = entries if before is None else before | entries
+    for name, marks in reached.items():
+        if marks is None:
             yield f"no gradient reaches {name}"
+        elif not bool(marks.all()):
+            share = 1 - float(marks.double().mean())
+            notes.append(f"{share:.0%} of the entries of {name} {tuple(marks.shape)} never got a gradient")
+    yield from _derivative(trial)
 
 
 @torch.no_grad()
@@ -105,11 +124,20 @@ def saving(trial: DynamicsTrial) -> Breaches:
 
 @torch.no_grad()
 def states(trial: DynamicsTrial) -> Breaches:
-    """7. State: batch first, stable shapes and dtypes, indexable, repeatable, detachable, never changed in place."""
+    """7. State: batch first, stable, indexable, repeatable, detachable; nothing that went in is written or kept."""
     yield from _batch_first(trial)
     yield from _stable(trial)
     yield from _rows_can_be_moved(trial)
-    yield from _untouched(trial)
+    for gradient in (False, True):
+        with torch.set_grad_enabled(gradient):
+            yield from _untouched(trial, " with gradients" * gradient)
+    long = trial.random(6, trial.batch_size, 100)
+    own = {p.untyped_storage().data_ptr(): name for name, p in trial.dynamics.named_parameters()}
+    for name, state in (
+        ("observe of 100 steps", trial.observe(long, None)[1]),
+        ("imagine of 100 steps", trial.imagine(long, trial.aligned)[1]),
+    ):
+        yield from compactness(name, state, own)
 
 
 @torch.no_grad()
@@ -128,32 +156,47 @@ def imagination(trial: DynamicsTrial) -> Breaches:
 
 @torch.no_grad()
 def lengths(trial: DynamicsTrial) -> Breaches:
-    """9. Every KL term and entropy is (B, T); works at any length, and a long call changes nothing for a later one."""
+    """9. Every KL term and entropy is (B, T); works at any length, and no call leaves a trace that another one sees."""
     tensors = {**dict(trial.dynamics.named_parameters()), **dict(trial.dynamics.named_buffers())}
     versions = {name: tensor._version for name, tensor in tensors.items()}
-    before, _ = trial.observe(trial.sequence, None)
+    generator = torch.get_rng_state()
+    kept, _ = trial.observe(trial.sequence, None)
+    before = {name: x.clone() for name, x in kept.items()}
     for length in (1, 2, trial.period, 20 * trial.whole):
         yield from _length(trial, length)
+    for rows in (1, 17):
+        trial.observe(trial.random(8, rows, trial.length), None)
     after, _ = trial.observe(trial.sequence, None)
-    yield from _same(trial, "the same short call before and after a long one", after, before)
+    yield from _same(trial, "the same short call before and after others", after, before)
+    overwritten = [name for name, x in kept.items() if not torch.equal(x, before[name])]
+    yield from (f"{name} of an earlier call was overwritten" for name in overwritten)
+    if not trial.training and not torch.equal(torch.get_rng_state(), generator):
+        yield "calls in eval() draw from, or seed, PyTorch's global random numbers"
     for name, tensor in tensors.items():
         if tensor._version != versions[name]:
             yield f"{name}: a parameter or buffer written in a call"
+    yield from _sees_new_parameters(trial)
 
 
 def precision(trial: DynamicsTrial) -> Breaches:
-    """10. Under bf16 autocast recurrent accumulators stay fp32; a cache that only stores values may be rounded."""
-    dynamics = clone(trial.dynamics).float()
-    sequence = trial.sequence
-    state = tree.map_tree(lambda x: _leaf(x.float() if x.is_floating_point() else x), trial.running)
-    marks = trial.first_column(trial.length, begins=False)
-    with torch.autocast(trial.device.type, torch.bfloat16):
-        seen, end = dynamics.observe(sequence.float().inputs(marks), state)
-    if not bool(torch.isfinite(seen.features).all()):
-        yield "features are not finite"
-    for i, (old, new) in enumerate(zip(tree.leaves(state), tree.leaves(end), strict=True)):
-        if new.is_floating_point() and new.dtype != torch.float32 and not only_moves_values(old, new):
-            yield f"state leaf {i} is {new.dtype}, expected float32"
+    """10. Under bf16 autocast outputs stay near those in float32, and recurrent accumulators stay fp32."""
+    dynamics = clone(trial.dynamics).float().train(trial.training)
+    sequence = trial.sequence.float()
+    for name, incoming in (("a fresh state", None), ("a running state", trial.running)):
+        state = None if incoming is None else tree.map_tree(_leaf, cast(incoming, torch.float32))
+        inputs = sequence.inputs(trial.first_column(trial.length, begins=state is None))
+        with torch.no_grad():
+            want, _ = dynamics.observe(inputs, state)
+        with torch.autocast(trial.device.type, torch.bfloat16):
+            seen, end = dynamics.observe(inputs, state)
+        if not bool(torch.isfinite(seen.features).all()):
+            yield f"features are not finite under bf16 autocast, from {name}"
+        yield from far_apart(f"h under bf16 autocast, from {name}", seen.h.detach(), want.h)
+        for path, new in named_leaves(end).items():
+            old = None if state is None else named_leaves(state)[path]
+            cached = old is not None and only_moves_values(old, new)
+            if new.is_floating_point() and new.dtype != torch.float32 and not cached:
+                yield f"{path} is {new.dtype} after observing from {name}, expected float32"
 
 
 def _cut_anywhere(
@@ -198,11 +241,11 @@ def _refuses(trial: DynamicsTrial, state: State | None, t: int) -> Breaches:
 def _batch_first(trial: DynamicsTrial) -> Breaches:
     """Leaves (B, ...) at any B, real, in the module's precision."""
     for rows in (1, trial.batch_size):
-        for i, leaf in enumerate(tree.leaves(trial.dynamics.initial_state(rows))):
+        for path, leaf in named_leaves(trial.dynamics.initial_state(rows)).items():
             if leaf.ndim == 0 or leaf.shape[0] != rows:
-                yield f"initial_state({rows}), leaf {i}: shape {tuple(leaf.shape)}, expected ({rows}, ...)"
+                yield f"initial_state({rows}), {path}: shape {tuple(leaf.shape)}, expected ({rows}, ...)"
             if leaf.is_complex() or (leaf.is_floating_point() and leaf.dtype != trial.dtype):
-                yield f"initial_state, leaf {i}: {leaf.dtype}, expected {trial.dtype}"
+                yield f"initial_state, {path}: {leaf.dtype}, expected {trial.dtype}"
 
 
 def _stable(trial: DynamicsTrial) -> Breaches:
@@ -217,10 +260,10 @@ def _stable(trial: DynamicsTrial) -> Breaches:
         if pytree.tree_structure(state) != pytree.tree_structure(fresh):
             yield f"after {name}: the state's structure differs from initial_state's"
             continue
-        for i, (leaf, first) in enumerate(zip(tree.leaves(state), tree.leaves(fresh), strict=True)):
+        for (path, leaf), first in zip(named_leaves(state).items(), tree.leaves(fresh), strict=True):
             if (leaf.dtype, leaf.shape) != (first.dtype, first.shape):
                 was = f"initially {first.dtype} {tuple(first.shape)}"
-                yield f"after {name}, leaf {i}: {leaf.dtype} {tuple(leaf.shape)}, {was}"
+                yield f"after {name}, {path}: {leaf.dtype} {tuple(leaf.shape)}, {was}"
 
 
 def _rows_can_be_moved(trial: DynamicsTrial) -> Breaches:
@@ -240,21 +283,92 @@ def _rows_can_be_moved(trial: DynamicsTrial) -> Breaches:
         yield from _same_state(trial, f"last state after {name} the state's rows", end, tree.index(last, rows))
 
 
-def _untouched(trial: DynamicsTrial) -> Breaches:
-    """A state that went into a call is the same after it."""
-    is_first = trial.first_column(trial.length)
+def _untouched(trial: DynamicsTrial, how: str) -> Breaches:
+    """Inputs and a state that went into a call are the same after it."""
+    is_first, sequence = trial.first_column(trial.length), trial.sequence
     calls: dict[str, Callable[[State], object]] = {
-        "observe": lambda state: trial.observe(trial.sequence, state),
-        "observe with resets": lambda state: trial.observe(trial.sequence, state, is_first),
-        "imagine": lambda state: trial.imagine(trial.sequence, state),
+        "observe": lambda state: trial.observe(sequence, state),
+        "observe with resets": lambda state: trial.observe(sequence, state, is_first),
+        "imagine": lambda state: trial.imagine(sequence, state),
     }
     for name, call in calls.items():
         state = trial.aligned
-        before = [leaf.clone() for leaf in tree.leaves(state)]
+        given = {"embed": sequence.embed, "action": sequence.action, "noise": sequence.noise, "is_first": is_first}
+        given |= {f"the caller's state in place, {path}": leaf for path, leaf in named_leaves(state).items()}
+        before = {key: x.clone() for key, x in given.items()}
         call(state)
-        for i, (leaf, old) in enumerate(zip(tree.leaves(state), before, strict=True)):
-            if not torch.equal(leaf, old):
-                yield f"{name} changed the caller's state in place, leaf {i}"
+        yield from (f"{name}{how} changed {key}" for key, x in given.items() if not torch.equal(x, before[key]))
+
+
+def _long(trial: DynamicsTrial) -> Breaches:
+    """At 64 steps and more: without the last state, from the initial one, with gradients, cut at multiples of 8."""
+    sequence = trial.random(5, trial.batch_size, 64 * trial.period if trial.period <= 4 else 2 * trial.period + 64)
+    plain, last = trial.observe(sequence, None)
+    stateless, nothing = trial.observe(sequence, None, return_state=False)
+    if nothing is not None:
+        yield "return_state=False returned a state, expected None"
+    yield from _same(trial, "with return_state=False", stateless, plain)
+    begins = trial.first_column(sequence.embed.shape[1])
+    explicit, end = trial.observe(sequence, trial.dynamics.initial_state(trial.batch_size), begins)
+    yield from _same(trial, "from initial_state against None", explicit, plain)
+    yield from _same_state(trial, "last state from initial_state against None", end, last)
+    with torch.enable_grad():
+        graded, _ = trial.observe(sequence, None, return_state=False)
+    yield from _same(trial, "with gradients against without", graded, plain)
+    stride = 1 if trial.dynamics.causal else trial.period
+    cuts = sorted({t - t % stride for t in (8, 16, 32, 64, 100)} & set(range(1, sequence.embed.shape[1])))
+    got, end = trial.in_pieces(sequence, None, cuts)
+    yield from _same(trial, f"cut before {cuts}", got, plain)
+    yield from _same_state(trial, f"last state, cut before {cuts}", end, last)
+
+
+def _forgets(trial: DynamicsTrial, t: int) -> Breaches:
+    """NaN in what one row reads before its reset at t leaves no trace."""
+    sequence = trial.random(5, trial.batch_size, t + 2 * trial.period + 1)
+    is_first = trial.first_column(sequence.embed.shape[1])
+    is_first[0, t] = True
+    embed = sequence.embed.clone()
+    embed[0, max(0, t - 2)] = float("nan")
+    plain, last = trial.observe(sequence, None, is_first)
+    got, end = trial.observe(Sequence(embed, sequence.action, sequence.noise), None, is_first)
+    ours, theirs = ({name: x[:, t:] for name, x in signals.items()} for signals in (got, plain))
+    yield from _same(trial, f"from a reset at t = {t} on, NaN in the frames before it", ours, theirs)
+    yield from _same_state(trial, f"last state after a reset at t = {t}, NaN in the frames before it", end, last)
+
+
+def _sees_new_parameters(trial: DynamicsTrial) -> Breaches:
+    """Parameters that changed in place between two calls count from the next call on."""
+    dynamics = copy.deepcopy(trial.dynamics)
+    trial.observe(trial.sequence, None, dynamics=dynamics)
+    for parameter in dynamics.parameters():
+        parameter.mul_(1.05)
+    fresh = copy.deepcopy(trial.dynamics)
+    fresh.load_state_dict(dynamics.state_dict())
+    got, want = (trial.observe(trial.sequence, None, dynamics=one)[0] for one in (dynamics, fresh))
+    yield from _same(trial, "after the parameters changed in place, against dynamics that start with them", got, want)
+
+
+def _derivative(trial: DynamicsTrial) -> Breaches:
+    """Gradients against central differences in float64."""
+    try:
+        dynamics = copy.deepcopy(trial.dynamics).double()
+        state = cast(trial.running, torch.float64)
+        sequence = Sequence(*(x.double() for x in (trial.sequence.embed, trial.sequence.action, trial.sequence.noise)))
+        sources = {path: leaf for path, leaf in named_leaves(state).items() if leaf.is_floating_point()}
+        sources = {path: leaf.requires_grad_() for path, leaf in sources.items() if trial.is_differentiable(path)}
+        sources |= {name: p for name, p in dynamics.named_parameters() if p.requires_grad}
+
+        def total() -> Tensor:
+            signals, _ = trial.observe(sequence, state, dynamics=dynamics)
+            return functional([signals["h"], signals["posterior"], signals["prior"], *_kls(signals)])
+
+        total()
+    except (RuntimeError, TypeError):  # code that knows float32 alone
+        return
+    z = trial.observe(trial.sequence, None)[0]["z"].detach()
+    if bool(((z - z.round()).abs() < 1e-4).all()):  # one-hot samples: straight-through gradients are no derivatives
+        return
+    yield from finite_differences("observe", sources, total, 1e-6, 1e-5)
 
 
 def _length(trial: DynamicsTrial, length: int) -> Breaches:
@@ -278,7 +392,8 @@ def _same(trial: DynamicsTrial, what: str, got: Signals, want: Signals) -> Breac
 
 
 def _same_state(trial: DynamicsTrial, what: str, got: State, want: State) -> Breaches:
-    yield from disagreements(what, tree.leaves(got), tree.leaves(want), trial.tolerance.state)
+    ours, theirs = (trial.dynamics.comparable_state(state) for state in (got, want))
+    yield from states_disagree(what, ours, theirs, trial.tolerance.state)
 
 
 def _leaf(tensor: Tensor) -> Tensor:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
+import functools
 import itertools
 import math
 
@@ -10,9 +12,10 @@ import torch
 from torch import Tensor
 
 from wmkit import tree
+from wmkit.backbones.base import Backbone
 from wmkit.dynamics.base import Dynamics, Inputs
 from wmkit.testing.tolerance import Tolerance
-from wmkit.testing.trial import jittered, noise, placement
+from wmkit.testing.trial import jittered, noise, placement, without_dropout
 from wmkit.tree import State
 
 SHORTEST = 8
@@ -56,10 +59,16 @@ Signals = dict[str, Tensor]
 
 
 class DynamicsTrial:
-    """A jittered copy in eval() with random inputs of unit scale, over whole periods and one step more."""
+    """A jittered copy with random inputs of unit scale, over whole periods and one step more.
 
-    def __init__(self, dynamics: Dynamics, batch_size: int, tolerance: float | None) -> None:
-        self.dynamics: Dynamics = jittered(dynamics)
+    A copy in train() drops nothing out (`nn.Dropout` at 0), so that two calls can be compared.
+    """
+
+    def __init__(
+        self, dynamics: Dynamics, batch_size: int, tolerance: float | None, *, seed: int = 0, training: bool = False
+    ) -> None:
+        self.dynamics: Dynamics = without_dropout(jittered(dynamics)).train(training)
+        self.seed, self.training = seed, training
         self.batch_size, self.period = batch_size, dynamics.period
         self.dtype, self.device = placement(dynamics)
         self.whole = self.period * max(2, math.ceil(SHORTEST / self.period))
@@ -68,6 +77,9 @@ class DynamicsTrial:
         self.sequence, self.other, self.earlier = (self.random(seed, batch_size, self.length) for seed in range(3))
         floor = Tolerance.floor(self.dtype)
         self.tolerance = floor if tolerance is None else Tolerance(tolerance, tolerance, tolerance)
+        self.not_differentiable = {
+            path for part in dynamics.modules() if isinstance(part, Backbone) for path in part.not_differentiable
+        }
 
     @property
     def boundaries(self) -> list[int]:
@@ -78,6 +90,7 @@ class DynamicsTrial:
     def random(self, seed: int, batch_size: int, length: int) -> Sequence:
         """Embeddings and actions ~ N(0, 1) and the latents' own noise, the same for a seed in any precision."""
         lead = (batch_size, length)
+        seed += 1000 * self.seed
         drawn = self.dynamics.draw_noise(lead, torch.Generator().manual_seed(seed))
         embed = noise(10 + seed, (*lead, self.dynamics.embed_dim))
         action = noise(20 + seed, (*lead, self.dynamics.action_dim))
@@ -105,18 +118,37 @@ class DynamicsTrial:
         is_first[:, 0] = begins
         return is_first
 
+    @functools.cached_property
+    def random_in_train(self) -> bool:
+        """Do two equal calls in train() differ, dropout modules aside?"""
+        results = []
+        try:
+            for seed in (0, 1):
+                with torch.random.fork_rng(), torch.no_grad():
+                    torch.manual_seed(seed)
+                    results.append(self.observe(self.sequence, None, dynamics=copy.deepcopy(self.dynamics).train())[0])
+        except Exception:  # a user's code may raise anything; the laws say what and where
+            return False
+        return not all(torch.equal(x, results[1][name]) for name, x in results[0].items())
+
+    def is_differentiable(self, path: str) -> bool:
+        """Is a gradient wanted through the state leaf at this path? What backbones declare of theirs counts."""
+        return not any(path.endswith(declared) for declared in self.not_differentiable)
+
     def observe(
         self,
         sequence: Sequence,
         state: State | None,
         is_first: Tensor | None = None,
         dynamics: Dynamics | None = None,
-    ) -> tuple[Signals, State]:
+        return_state: bool = True,
+    ) -> tuple[Signals, State | None]:
         """Signals and last state; without `is_first` an episode begins at column 0 where `state` is None."""
         dynamics = self.dynamics if dynamics is None else dynamics
         rows, length = sequence.embed.shape[:2]
         marks = self.first_column(length, state is None, rows) if is_first is None else is_first
-        seen, last = dynamics.observe(sequence.inputs(marks, inner_reset=is_first is not None), state)
+        inputs = sequence.inputs(marks, inner_reset=is_first is not None)
+        seen, last = dynamics.observe(inputs, state, return_state=return_state)
         parts = {name: getattr(seen, name) for name in ("h", "z", "posterior", "prior")}
         return {**parts, **dynamics.kl(seen, None, 0.0), **dynamics.entropies(seen)}, last
 

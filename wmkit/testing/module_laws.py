@@ -2,224 +2,550 @@
 
 from __future__ import annotations
 
+import copy
+import functools
 import io
 from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor
-from torch.utils import _pytree as pytree
 
 from wmkit import tree
 from wmkit.backbones.base import Backbone
-from wmkit.testing.sequence_laws import in_pieces
-from wmkit.testing.tolerance import Tolerance, disagreement, disagreements, largest
-from wmkit.testing.trial import Run, Trial, clone, jittered, loop, noise, scan
+from wmkit.testing.sequence_laws import LONG, SHORT, attempt, in_pieces
+from wmkit.testing.situations import Situation, Start
+from wmkit.testing.tolerance import (
+    HUGE,
+    Tolerance,
+    disagreement,
+    largest,
+    named_leaves,
+    scale_of,
+    state_error,
+    states_disagree,
+)
+from wmkit.testing.trial import Trial, cast, clone, functional, jittered, loop, noise, scan
 from wmkit.tree import State
 
 Breaches = Iterator[str]
 
+PROBED = 24
+"""Entries of a state leaf that are looked at one by one: does an accumulator keep them in sixteen bits?"""
 
-def gradients(trial: Trial) -> Breaches:
-    """6. Gradients reach every parameter and flow through the incoming state."""
-    for name, run in (("scan", scan), ("step", loop)):
-        fresh, carried = (_feature_gradients(trial, run, state) for state in (None, trial.carried))
-        for source, gradient in carried.items():
-            both = [gradient, *([fresh[source]] if source in fresh else [])]
-            if not all(bool(torch.isfinite(g).all()) for g in both):
-                yield f"{name}: the gradient of {source} is not finite"
-            elif gradient.numel() and not any(bool(g.any()) for g in both):
-                yield f"{name}: no gradient reaches {source}"
+ROUNDED = 0.15
+"""Relative L2 difference that bf16 autocast may make in the outputs."""
+
+
+def gradients(trial: Trial, notes: list[str], quick: bool) -> Breaches:
+    """6. Gradients reach every parameter and flow through the incoming state, and they are the derivatives."""
+    reached: dict[str, Tensor] = {}
+    yield from attempt("parameter_groups()", _groups, trial)
+    for name, run, training in (("scan", scan, False), ("step", loop, False), ("scan in train()", scan, True)):
+        if not (training and trial.random_in_train):
+            yield from attempt(name, _reaching, trial, name, run, training, reached)
+    for source, entries in reached.items():
+        if not bool(entries.all()):
+            share = 1 - float(entries.double().mean())
+            notes.append(f"{share:.0%} of the entries of {source} {tuple(entries.shape)} never got a gradient")
+    for situation in [Situation(16, 3, "carried"), Situation(16, 3, "carried", "adjacent")][: 1 if quick else 2]:
+        for stepwise in (False, True):
+            what = f"{'step after step' if stepwise else 'scan'}, resets: {situation.resets}"
+            yield from attempt(what, _derivative, trial, what, situation, stepwise)
 
 
 def saving(trial: Trial, rebuild: Callable[[], Backbone] | None) -> Breaches:
-    """7. Saving and loading gives the same output; into a newly built module where `rebuild` makes one."""
-    file = io.BytesIO()
-    torch.save(trial.backbone.state_dict(), file)
-    file.seek(0)
-    loaded = jittered(trial.backbone) if rebuild is None else clone(rebuild()).to(trial.device, trial.dtype)
-    loaded.load_state_dict(torch.load(file, weights_only=True))
-    with torch.no_grad():
-        got, want = (scan(backbone, trial.x, None)[0] for backbone in (loaded, trial.backbone))
-    yield from disagreement("features after loading", got, want, Tolerance.floor(trial.dtype).features)
+    """7. Saving and loading gives the same output; a saved state goes on in another copy of the module."""
+    yield from attempt("saving", _reloaded, trial, rebuild)
+    yield from attempt("a saved state", _state_elsewhere, trial)
 
 
-def states(trial: Trial) -> Breaches:
-    """8. State: batch first, stable shapes and dtypes, indexable, repeatable, detachable, never changed in place."""
-    with torch.no_grad():
-        yield from _batch_first(trial)
-        yield from _stable(trial)
-        yield from _rows_can_be_moved(trial)
-        yield from _untouched(trial)
+def states(trial: Trial, notes: list[str]) -> Breaches:
+    """8. State: stable shapes, indexable, repeatable, detachable; nothing that went in is written or kept."""
+    yield from attempt("rows of a state", _rows_can_be_moved, trial)
+    for gradient in (False, True):
+        for training in (False, True):
+            what = f"{'with' if gradient else 'without'} gradients{', in train()' * training}"
+            yield from attempt(what, _untouched, trial, what, gradient, training)
+    yield from attempt("memory of a state", _compact, trial, notes)
 
 
 def lengths(trial: Trial, longest: int) -> Breaches:
-    """9. Works at lengths beyond any seen before; a long call changes nothing for a later one."""
-    tensors = _tensors(trial.backbone)
-    values = {name: (tensor.detach().clone(), tensor._version) for name, tensor in tensors.items()}
-    with torch.no_grad():
-        before = _every_call(trial)
-        yield from _long_call(trial, longest)
-        after = _every_call(trial)
-    allowed = Tolerance.floor(trial.dtype).features
-    yield from disagreements("the same short calls before and after a long one", after, before, allowed)
-    now = _tensors(trial.backbone)
-    for name in sorted(now.keys() ^ tensors.keys()):
-        yield f"{name}: a parameter or buffer that came or went in forward"
-    for name in sorted(now.keys() & tensors.keys()):
-        old, version = values[name]
-        if now[name] is not tensors[name] or now[name]._version != version or not torch.equal(now[name], old):
-            yield f"{name}: a parameter or buffer written in forward"
+    """9. Works at lengths beyond any seen before; no call leaves a trace that another one sees."""
+    for training in (False, True):
+        yield from attempt(f"traces{' in train()' * training}", _no_trace, trial, longest, training)
+    yield from attempt("changed parameters", _sees_new_parameters, trial)
+    yield from attempt("a copy after a call", _copied_after, trial)
 
 
-def precision(trial: Trial) -> Breaches:
-    """10. Under bf16 autocast recurrent accumulators stay fp32; a cache that only stores values may be rounded."""
-    backbone, x = clone(trial.backbone).float(), trial.x.float()
-    carried = tree.map_tree(lambda leaf: leaf.float() if leaf.is_floating_point() else leaf, trial.carried)
-    runs: dict[str, Run] = {"step": lambda m, inputs, s: loop(m, inputs[:, :2], s), "scan": scan}
-    for name, run in runs.items():
-        state = tree.map_tree(lambda leaf: leaf.clone().requires_grad_(leaf.is_floating_point()), carried)
-        with torch.autocast(trial.device.type, torch.bfloat16):
-            features, end = run(backbone, x, state)
-        if not bool(torch.isfinite(features).all()):
-            yield f"{name}: features are not finite"
-        for i, (old, new) in enumerate(zip(tree.leaves(state), tree.leaves(end), strict=True)):
-            if new.is_floating_point() and _is_rounded(new) and not only_moves_values(old, new):
-                yield f"{name}: state leaf {i} is computed in {_rounded_to(new)}, expected float32"
+def precision(trial: Trial, quick: bool) -> Breaches:
+    """10. Under bf16 autocast outputs stay near those in float32, and recurrent accumulators stay fp32."""
+    situations = [
+        Situation(16, 3, "none"),
+        Situation(16, 3, "carried", "adjacent"),
+        Situation(16, 3, "carried"),
+        Situation(16, 3, "none", "middle", return_state=False, training=True),
+    ]
+    for situation in situations[: 2 if quick else 4]:
+        for run in (scan, loop):
+            if not (situation.training and trial.random_in_train):
+                what = f"{situation}, {run.__name__}"
+                yield from attempt(what, _under_autocast, trial, what, situation, run)
+    yield from attempt("accumulators", _accumulators, trial)
 
 
-def _feature_gradients(trial: Trial, run: Run, state: State | None) -> dict[str, Tensor]:
-    """Gradients of a random functional of the features alone: a state nobody reads teaches nothing."""
-
-    def features_only(backbone: Backbone, x: Tensor, incoming: State | None) -> tuple[Tensor, State]:
-        return run(backbone, x, incoming)[0], ()
-
-    gradients = trial.outcome(features_only, state).gradients
-    return {name: gradient for name, gradient in gradients.items() if name != "x"}
-
-
-def _batch_first(trial: Trial) -> Breaches:
-    """Leaves (B, ...) of the same width at any B, real, in the module's precision and on its device."""
-    for rows in (1, trial.batch_size):
-        for i, leaf in enumerate(tree.leaves(trial.backbone.initial_state(rows))):
-            if leaf.ndim == 0 or leaf.shape[0] != rows:
-                yield f"initial_state({rows}), leaf {i}: shape {tuple(leaf.shape)}, expected ({rows}, ...)"
-            if leaf.is_complex():
-                yield f"initial_state, leaf {i}: complex, expected real numbers with a last axis of 2"
-            if (leaf.is_floating_point() and leaf.dtype != trial.dtype) or leaf.device != trial.device:
-                module = f"the module is {trial.dtype} on {trial.device}"
-                yield f"initial_state, leaf {i}: {leaf.dtype} on {leaf.device}, {module}"
+def _groups(trial: Trial) -> Breaches:
+    """Parameter groups hold parameters of the module, each once."""
+    names = {id(parameter): name for name, parameter in trial.backbone.named_parameters()}
+    seen: dict[int, str] = {}
+    for group in trial.backbone.parameter_groups():
+        for parameter in group.parameters:
+            if id(parameter) not in names:
+                yield f"parameter group {group.name!r} holds a tensor {tuple(parameter.shape)} of another module"
+            elif id(parameter) in seen:
+                yield f"{names[id(parameter)]} is in the parameter groups {seen[id(parameter)]!r} and {group.name!r}"
+            seen[id(parameter)] = group.name
 
 
-def _stable(trial: Trial) -> Breaches:
-    """The state has one structure, whatever made it."""
-    fresh = trial.backbone.initial_state(trial.batch_size)
-    calls: dict[str, Callable[[], State]] = {
-        "step": lambda: trial.backbone.step(trial.x[:, 0], fresh)[1],
-        "scan of one step": lambda: scan(trial.backbone, trial.x[:, :1], None)[1],
-        f"scan of {trial.length} steps": lambda: scan(trial.backbone, trial.x, None)[1],
-        "scan with resets": lambda: scan(trial.backbone, trial.x, None, trial.resets)[1],
-    }
-    for name, call in calls.items():
-        state = call()
-        if pytree.tree_structure(state) != pytree.tree_structure(fresh):
-            yield f"after {name}: the state's structure differs from initial_state's"
+def _reaching(
+    trial: Trial, name: str, run: Callable[..., tuple[Tensor, State]], training: bool, reached: dict[str, Tensor]
+) -> Breaches:
+    """Every parameter and every leaf of the incoming state is in the graph of the features; their entries are marked.
+
+    Of the features alone: a state that nobody reads teaches nothing.
+    """
+    module = trial.module(training=training)
+    parameters: dict[str, Tensor] = {n: p for n, p in module.named_parameters() if p.requires_grad and p.numel()}
+    ignored = {f"state{path}" for path in module.not_differentiable}
+    missing: set[str] = set()
+    graphs: set[str] = set()
+    calls: tuple[tuple[Start, int, int], ...] = (("none", SHORT, 17), ("carried", SHORT, 3), ("carried", 64, 3))
+    for number, (start, length, rows) in enumerate(calls):
+        if run is loop and length > SHORT:
             continue
-        for i, (leaf, first) in enumerate(zip(tree.leaves(state), tree.leaves(fresh), strict=True)):
-            got, want = (leaf.dtype, tuple(leaf.shape)), (first.dtype, tuple(first.shape))
-            if got != want:
-                yield f"after {name}, leaf {i}: {got[0]} {got[1]}, initially {want[0]} {want[1]}"
+        state, sources = trial.start(start, rows), dict(parameters)
+        if state is not None:
+            leaves = {p: s for p, s in named_leaves(state).items() if s.is_floating_point() and p not in ignored}
+            sources |= {path: leaf.requires_grad_() for path, leaf in leaves.items() if leaf.numel()}
+        if not sources:
+            continue
+        with torch.enable_grad():
+            total = functional([run(module, trial.inputs(10 + number, rows, length), state)[0]])
+        found = torch.autograd.grad(total, list(sources.values()), allow_unused=True)
+        for (source, tensor), gradient in zip(sources.items(), found, strict=True):
+            missing.add(source)
+            if gradient is None:
+                continue
+            graphs.add(source)
+            if not bool(torch.isfinite(gradient).all()):
+                yield f"{name}: the gradient of {source} is not finite"
+            entries = (gradient != 0).any(0) if source not in parameters else gradient != 0
+            before = reached.setdefault(source, torch.zeros_like(entries))
+            reached[source] = before | entries
+            assert entries.shape == (tensor.shape if source in parameters else tensor.shape[1:]), "one mark an entry"
+    untouched = trial.module(jittered=False, training=training)
+    with torch.enable_grad():
+        total = functional([run(untouched, trial.inputs(10, 3, SHORT), None)[0]])
+    own = {n: p for n, p in untouched.named_parameters() if p.requires_grad}
+    found = torch.autograd.grad(total, list(own.values()), allow_unused=True) if own else ()
+    for source, gradient in zip(own, found, strict=True):
+        if gradient is not None and not bool(torch.isfinite(gradient).all()):
+            yield f"{name}: the gradient of {source} is not finite, parameters as they are, from state=None"
+    for source in sorted(missing - graphs):
+        yield f"{name}: no gradient reaches {source}: the features do not depend on it"
 
 
+def _derivative(trial: Trial, what: str, situation: Situation, stepwise: bool) -> Breaches:
+    """Gradients against central differences in float64, one direction for each source."""
+    try:
+        module = trial.module(dtype=torch.float64)
+        state = cast(trial.start("carried", situation.rows), torch.float64)
+        x = trial.inputs(0, situation.rows, situation.length).double()
+        run = loop if stepwise else scan
+        is_first = situation.is_first(trial.device)
+        sources = {"x": x.requires_grad_()}
+        sources |= {p: s.requires_grad_() for p, s in named_leaves(state).items() if s.is_floating_point()}
+        sources |= {name: p for name, p in module.named_parameters() if p.requires_grad}
+
+        def total() -> Tensor:
+            features, last = run(module, x, state, is_first)
+            return functional([features, *tree.leaves(trial.comparable(last))])
+
+        total()
+    except (RuntimeError, TypeError):  # code that knows float32 alone
+        return
+    ignored = {f"state{path}" for path in module.not_differentiable}
+    sources = {name: source for name, source in sources.items() if name not in ignored}
+    yield from finite_differences(what, sources, total, *((1e-3, 3e-2) if trial.single_inside else (1e-6, 1e-5)))
+
+
+def finite_differences(
+    what: str, sources: dict[str, Tensor], total: Callable[[], Tensor], step: float, allowed: float
+) -> Breaches:
+    """Gradients of `total()` against central differences, one random direction for each source.
+
+    step: relative to the source's largest entry; allowed: relative to the slope.
+    """
+    with torch.enable_grad():
+        found = torch.autograd.grad(total(), list(sources.values()), allow_unused=True, materialize_grads=True)
+    slopes = {}
+    for number, ((name, source), gradient) in enumerate(zip(sources.items(), found, strict=True)):
+        size = scale_of(source) or 1.0
+        direction = noise(300 + number, tuple(source.shape)).to(source) * size
+        with torch.no_grad():
+            values, ends = source.detach().clone(), []
+            for sign in (1.0, -1.0):
+                source.copy_(values + sign * step * direction)
+                ends.append(float(total()))
+            source.copy_(values)
+        slopes[name] = ((ends[0] - ends[1]) / (2 * step), float((gradient * direction).sum()))
+    scale = max((abs(measured) for measured, _ in slopes.values()), default=0.0)
+    for name, (measured, claimed) in slopes.items():
+        if abs(measured - claimed) > allowed * max(abs(measured), scale / 100):
+            yield (
+                f"{what}: the derivative along one direction of {name} is {measured:.6g} by finite differences and "
+                f"{claimed:.6g} by its gradient"
+            )
+
+
+def _reloaded(trial: Trial, rebuild: Callable[[], Backbone] | None) -> Breaches:
+    """Through a file, into a newly built module where `rebuild` makes one."""
+    module = trial.module(jittered=False)
+    torch.manual_seed(trial.seed + 1)  # other random weights than those of the backbone itself
+    loaded = jittered(module) if rebuild is None else clone(rebuild()).to(trial.device, trial.dtype)
+    loaded.load_state_dict(_through_a_file(module.state_dict()))
+    with torch.no_grad():
+        got, want = (scan(one, trial.inputs(0, 3, SHORT), None)[0] for one in (loaded, module))
+    yield from disagreement("features after loading", got, want, trial.floor.features)
+
+
+@torch.no_grad()
+def _state_elsewhere(trial: Trial) -> Breaches:
+    """A state that was saved goes on in a copy of the module made before the calls."""
+    module, before = trial.fresh(), trial.fresh()
+    state = scan(module, trial.inputs(1, 3, SHORT), None)[1]
+    saved = _through_a_file(state)
+    x = trial.inputs(0, 3, SHORT)
+    want, got = scan(module, x, state)[0], scan(before, x, saved)[0]
+    yield from disagreement(
+        "a saved state in a copy of the module made before the calls: features", got, want, trial.floor.features
+    )
+
+
+def _through_a_file(value: State) -> State:
+    file = io.BytesIO()
+    torch.save(value, file)
+    file.seek(0)
+    return torch.load(file, weights_only=True)
+
+
+@torch.no_grad()
 def _rows_can_be_moved(trial: Trial) -> Breaches:
     """Choosing or repeating rows of a state (and of the inputs) chooses or repeats rows of the results."""
-    rows = torch.arange(trial.batch_size - 1, -1, -1, device=trial.device)[: max(1, trial.batch_size - 1)]
-    x, allowed = trial.x, trial.tolerance
-    whole, last = scan(trial.backbone, x, trial.carried)
+    module, x, carried = trial.module(), trial.inputs(0, 3, SHORT), trial.start("carried", 3)
+    rows, allowed = torch.tensor([2, 0], device=trial.device), trial.floor
+    whole, last = scan(module, x, carried)
     moved = {
-        "indexing": (x[rows], tree.index(trial.carried, rows), whole[rows], tree.index(last, rows)),
+        "choosing": (x[rows], tree.index(carried, rows), whole[rows], tree.index(last, rows)),
         "repeating": (
             x.repeat_interleave(2, dim=0),
-            tree.repeat(trial.carried, 2),
+            tree.repeat(carried, 2),
             whole.repeat_interleave(2, dim=0),
             tree.repeat(last, 2),
         ),
-        "detaching": (x, tree.detach(trial.carried), whole, last),
+        "detaching": (x, tree.detach(carried), whole, last),
     }
     for name, (inputs, state, want, want_last) in moved.items():
-        got, end = scan(trial.backbone, inputs, state)
-        yield from disagreement(f"features after {name} the state's rows", got, want, allowed.features)
-        what = f"last state after {name} the state's rows"
-        yield from disagreements(what, tree.leaves(end), tree.leaves(want_last), allowed.state)
+        got, end = scan(module, inputs, state)
+        yield from disagreement(f"features after {name} the state's rows", got, want, 4 * allowed.features)
+        ours, theirs = trial.comparable(end), trial.comparable(want_last)
+        yield from states_disagree(f"last state after {name} the state's rows", ours, theirs, 4 * allowed.state)
 
 
-def _untouched(trial: Trial) -> Breaches:
-    """A state that went into a call is the same after it."""
-    calls: dict[str, Callable[[State], object]] = {
-        "step": lambda state: trial.backbone.step(trial.x[:, 0], state),
-        "scan": lambda state: trial.backbone.scan(trial.x, state),
-        "scan with resets": lambda state: trial.backbone.scan(trial.x, state, trial.resets),
+def _untouched(trial: Trial, what: str, gradient: bool, training: bool) -> Breaches:
+    """Inputs, `is_first` and a state that went into a call are the same after it."""
+    module, x = trial.module(training=training), trial.inputs(0, 3, SHORT)
+    marks = Situation(SHORT, 3, resets="adjacent").is_first(trial.device)
+    assert marks is not None, "these situations reset"
+    marks[0, 0] = True
+    calls: dict[str, Callable[[State], tuple[Tensor, State]]] = {
+        "step": lambda state: module.step(x[:, 0], state),
+        "scan": lambda state: module.scan(x, state),
+        "scan without return_state": lambda state: module.scan(x, state, None, False),
+        "scan with resets": lambda state: module.scan(x, state, marks),
     }
-    origins: dict[str, Callable[[], State]] = {
-        "initial": lambda: trial.backbone.initial_state(trial.batch_size),
-        "carried": lambda: trial.carried,
-        "returned": lambda: scan(trial.backbone, trial.earlier, None)[1],
+    with torch.set_grad_enabled(gradient):
+        for origin in ("initial", "carried", "returned"):
+            for name, call in calls.items():
+                made = scan(module, trial.inputs(1, 3, SHORT), None)[1] if origin == "returned" else None
+                state = trial.start(origin, 3, training=training) if made is None else made  # type: ignore[arg-type]
+                given = {"x": x, "is_first": marks, **named_leaves(state)}
+                before = {key: value.detach().clone() for key, value in given.items() if value is not None}
+                call(state)
+                for key, old in before.items():
+                    if not torch.equal(given[key].nan_to_num(), old.nan_to_num()):
+                        whose = key if key in ("x", "is_first") else f"the caller's {origin} state in place, {key}"
+                        yield f"{name} {what} changed {whose}"
+
+
+def _compact(trial: Trial, notes: list[str]) -> Breaches:
+    """What `scan`, `step` and `initial_state` hand out holds no more memory than it needs."""
+    module = trial.module()
+    own = {p.untyped_storage().data_ptr(): name for name, p in module.named_parameters()}
+    for gradient in (False, True):
+        x = trial.inputs(0, 3, LONG)
+        with torch.set_grad_enabled(gradient):
+            made = {
+                f"scan of {LONG} steps": scan(module, x, None)[1],
+                "step": module.step(x[:, 0], module.initial_state(3))[1],
+                "initial_state": module.initial_state(3),
+            }
+        for path, leaf in named_leaves(made.pop("step")).items():
+            if leaf.numel() and leaf.untyped_storage().data_ptr() == x.untyped_storage().data_ptr():
+                notes.append(f"step: {path} is the input itself: it changes with it; a clone would not")
+        for name, state in made.items():
+            yield from compactness(name, state, own)
+
+
+def compactness(what: str, state: State, own: dict[int, str]) -> Breaches:
+    """A state holds no more memory than it needs, and none of parameters (`own`: name by address)."""
+    leaves = {path: leaf for path, leaf in named_leaves(state).items() if leaf.numel()}
+    needed = sum(leaf.numel() * leaf.element_size() for leaf in leaves.values())
+    for path, leaf in leaves.items():
+        storage = leaf.untyped_storage()
+        if storage.data_ptr() in own:
+            yield f"{what}: {path} shares memory with the parameter {own[storage.data_ptr()]}: clone it"
+        elif storage.nbytes() > 2 * needed + 4096:
+            yield (
+                f"{what}: {path} keeps {storage.nbytes():,} bytes alive, the state needs {needed:,}: it is a view of "
+                "the whole sequence; clone it"
+            )
+
+
+def _no_trace(trial: Trial, longest: int, training: bool) -> Breaches:
+    """A long call, calls of other batch sizes and with gradients change nothing for later ones."""
+    if training and trial.random_in_train:
+        return
+    module = trial.fresh(training=training)
+    held = {**dict(module.named_parameters()), **dict(module.named_buffers())}
+    values = {name: (tensor.detach().clone(), tensor._version) for name, tensor in held.items()}
+    torch.manual_seed(trial.seed + 1000)
+    generator = torch.get_rng_state()
+    kept, before = _every_call(trial, module)
+    if not training:
+        yield from attempt(f"one call over {longest} steps", _long_call, trial, module, longest)
+    for rows in (1, 17, 2):
+        with torch.no_grad():
+            scan(module, trial.inputs(4, rows, SHORT), None)
+            scan(module, trial.inputs(4, rows, SHORT), module.initial_state(rows))
+    x = trial.inputs(4, 2, SHORT).requires_grad_()
+    torch.autograd.grad(scan(module, x, None)[0].sum(), x, allow_unused=True)
+    where = " in train()" * training
+    with torch.no_grad():
+        got, want = (scan(one, trial.inputs(4, 17, SHORT), None)[0] for one in (module, trial.fresh(training=training)))
+    what = f"features of 17 rows after calls of other numbers of rows, against a module without a past{where}"
+    yield from disagreement(what, got, want, trial.floor.features)
+    _, after = _every_call(trial, module)
+    for number, (one, other) in enumerate(zip(after, before, strict=True)):
+        yield from disagreement(
+            f"result {number} of the same short calls before and after others{where}", one, other, trial.floor.features
+        )
+    if not all(torch.equal(x, was) for x, was in zip(kept, before, strict=True)):
+        yield f"features or a state that a call had returned{where} were overwritten by later calls"
+    if not training and not torch.equal(torch.get_rng_state(), generator):
+        yield "calls in eval() draw from, or seed, PyTorch's global random numbers"
+    now = {**dict(module.named_parameters()), **dict(module.named_buffers())}
+    for name in sorted(now.keys() ^ held.keys()):
+        yield f"{name}: a parameter or buffer that came or went in a call{where}"
+    for name in sorted(now.keys() & held.keys()):
+        old, version = values[name]
+        if now[name] is not held[name] or now[name]._version != version or not torch.equal(now[name], old):
+            yield f"{name}: a parameter or buffer written in a call{where}"
+
+
+@torch.no_grad()
+def _every_call(trial: Trial, module: Backbone) -> tuple[list[Tensor], list[Tensor]]:
+    """Features and states of each way to call the backbone, as they came and copied at once."""
+    x, marks = trial.inputs(0, 3, SHORT), Situation(SHORT, 3, resets="adjacent").is_first(trial.device)
+    kept: list[Tensor] = []
+    copies: list[Tensor] = []
+    for state in (None, trial.start("carried", 3)):
+        for is_first in (None, marks):
+            for return_state in (True, False):
+                features, last = scan(module, x, state, is_first, return_state)
+                kept += [features, *([] if last is None else tree.leaves(trial.comparable(last)))]
+                copies += [tensor.clone() for tensor in kept[len(copies) :]]
+    for number in (0, 1):
+        features, last = module.step(x[:, number], trial.start("carried", 3))
+        kept += [features, *tree.leaves(trial.comparable(last))]
+        copies += [tensor.clone() for tensor in kept[len(copies) :]]
+    return kept, copies
+
+
+@torch.no_grad()
+def _long_call(trial: Trial, module: Backbone, longest: int) -> Breaches:
+    """One call over `longest` steps and single steps after it, against pieces of a length known to work."""
+    x = trial.inputs(7, 1, longest + 2)
+    pieces = list(range(64, x.shape[1], 64))
+    want, want_end = in_pieces(module, x, None, pieces)
+    features, state = scan(module, x[:, :longest], None)
+    stateless = scan(module, x[:, :longest], None, None, False)[0]
+    tail, end = loop(module, x[:, longest:], state)
+    label = f"one call over {longest} steps against pieces of 64"
+
+    def compared(allowed: Tolerance) -> Breaches:
+        yield from disagreement(f"{label}: features", features, want[:, :longest], allowed.features)
+        without = f"{label}: features with return_state=False"
+        yield from disagreement(without, stateless, want[:, :longest], allowed.features)
+        after = f"{label}: features of the steps after it"
+        yield from disagreement(after, tail, want[:, longest:], allowed.features)
+        ours, theirs = trial.comparable(end), trial.comparable(want_end)
+        yield from states_disagree(f"{label}: last state", ours, theirs, allowed.state)
+
+    breaches = list(compared(trial.floor))
+    if breaches and trial.dtype == torch.float32 and trial.given is None:
+        double = trial.module(dtype=torch.float64)
+        try:
+            exact, exact_end = in_pieces(double, x.double(), None, pieces)
+            path, path_end = scan(double, x[:, :longest].double(), None)
+        except Exception:  # code that knows float32 alone
+            yield from breaches
+            return
+        errors, state_errors = [largest(want, exact)], [state_error(want_end, exact_end)]
+        if largest(path, exact[:, :longest]) < 1e-6:
+            errors.append(largest(features, path))
+            state_errors.append(state_error(state, path_end))
+        breaches = list(compared(trial.floor.widened(max(errors), max(state_errors), 0.0)))
+    yield from breaches
+
+
+def _sees_new_parameters(trial: Trial) -> Breaches:
+    """Parameters that changed in place between two calls count from the next call on."""
+    module, x = trial.fresh(), trial.inputs(0, 3, SHORT)
+    state = trial.start("carried", 3)
+    runs: dict[str, Callable[[Backbone], Tensor]] = {
+        "scan without a state": lambda m: scan(m, x, None, None, False)[0],
+        "scan with a state": lambda m: scan(m, x, state)[0],
+        "step": lambda m: m.step(x[:, 0], state)[0],
     }
-    for origin, make in origins.items():
+    with torch.no_grad():
+        for run in runs.values():
+            run(module)
+        for number, parameter in enumerate(module.parameters()):
+            if parameter.is_floating_point():
+                parameter.mul_(1 + 0.05 * (1 + number % 3))
+        fresh = trial.fresh()
+        fresh.load_state_dict(module.state_dict())
+        for name, run in runs.items():
+            got, want = run(module), run(fresh)
+            what = f"{name} after the parameters changed in place, against a module that starts with them: features"
+            yield from disagreement(what, got, want, trial.floor.features)
+
+
+def _copied_after(trial: Trial) -> Breaches:
+    """`copy.deepcopy` works after a call with gradients, and the copy gives the same."""
+    module, x = copy.deepcopy(trial.module()).train(), trial.inputs(0, 3, SHORT)
+    scan(module, x, None)
+    module.eval()
+    other = copy.deepcopy(module)
+    with torch.no_grad():
+        got, want = scan(other, x, None)[0], scan(module, x, None)[0]
+    yield from disagreement("features of a copy made after a call", got, want, trial.floor.features)
+
+
+def _under_autocast(
+    trial: Trial, what: str, situation: Situation, run: Callable[..., tuple[Tensor, State | None]]
+) -> Breaches:
+    """Outputs under autocast near those without."""
+    module = trial.module(dtype=torch.float32, training=situation.training)
+    x = trial.inputs(0, situation.rows, situation.length).float()
+    state = cast(trial.start(situation.start, situation.rows), torch.float32)
+    is_first = situation.is_first(trial.device)
+    with torch.no_grad():
+        want, want_last = run(module, x, state, is_first, situation.return_state)
+        with torch.autocast(trial.device.type, torch.bfloat16):
+            got, last = run(module, x, state, is_first, situation.return_state)
+    yield from far_apart(f"{what}: features under bf16 autocast", got, want)
+    if last is not None:
+        ours, theirs = (named_leaves(trial.comparable(one)) for one in (last, want_last))
+        for path, leaf in theirs.items():
+            if leaf.is_floating_point():
+                yield from far_apart(f"{what}: last {path} under bf16 autocast", ours[path], leaf)
+
+
+def far_apart(what: str, got: Tensor, want: Tensor) -> Breaches:
+    """A sentence where the two differ by more than `ROUNDED` in L2, or `got` is not finite where `want` is."""
+    counts = torch.isfinite(want) & (want.abs() < HUGE)
+    got, want = got.double()[counts], want.double()[counts]
+    if not bool(torch.isfinite(got).all()):
+        yield f"{what} are not finite"
+        return
+    error, size = float((got - want).norm()), float(want.norm())
+    if error > ROUNDED * size:
+        yield f"{what} differ from float32 by {error / max(size, 1e-30):.0%} in L2, allowed {ROUNDED:.0%}"
+
+
+def _accumulators(trial: Trial) -> Breaches:
+    """Entries that add up from step to step are kept in more than sixteen bits; a cache may be rounded."""
+    module = trial.module(dtype=torch.float32)
+    x = trial.inputs(0, 3, 2).float()
+    probes = _accumulating(trial, module, x[:, 0])
+
+    def scanned(situation: Situation) -> State:
+        state, inputs = cast(trial.start(situation.start, 3), torch.float32), trial.inputs(5, 3, SHORT).float()
+        return scan(module, inputs, state, situation.is_first(trial.device))[1]
+
+    calls: dict[str, Callable[[], State]] = {
+        "step from a carried state": lambda: module.step(x[:, 0], cast(trial.start("carried", 3), torch.float32))[1],
+    }
+    for situation in (
+        Situation(SHORT, 3),
+        Situation(SHORT, 3, resets="adjacent"),
+        Situation(SHORT, 3, "carried"),
+        Situation(SHORT, 3, "carried", "adjacent"),
+    ):
+        calls[str(situation)] = functools.partial(scanned, situation)
+    for autocast in (True, False):
         for name, call in calls.items():
-            state = make()
-            before = [leaf.clone() for leaf in tree.leaves(state)]
-            call(state)
-            for i, (leaf, old) in enumerate(zip(tree.leaves(state), before, strict=True)):
-                if not torch.equal(leaf, old):
-                    yield f"{name} changed the caller's {origin} state in place, leaf {i}"
+            with torch.no_grad(), torch.autocast(trial.device.type, torch.bfloat16, enabled=autocast):
+                leaves = named_leaves(call())
+            for path, places in probes.items():
+                entries = leaves[path].flatten()[places]
+                entries = entries[(entries != 0) & (entries != entries.round())]
+                if not len(entries):
+                    continue
+                share = float(_in_sixteen_bits(entries).double().mean())
+                if share > 0.2:
+                    how = "under bf16 autocast" if autocast else "without autocast"
+                    yield (
+                        f"{name}, {how}: {path} adds up from step to step, and {share:.0%} of its entries are rounded "
+                        "to sixteen bits, expected float32"
+                    )
 
 
-def _every_call(trial: Trial) -> list[Tensor]:
-    """Features of each way to call the backbone."""
-    backbone, x = trial.backbone, trial.x
-    step = backbone.step(x[:, 0], trial.carried)[0]
-    return [step, *(scan(backbone, x, state, f)[0] for _, state in trial.states for f in (None, trial.resets))]
+def _accumulating(trial: Trial, module: Backbone, x: Tensor) -> dict[str, Tensor]:
+    """By leaf, some entries whose next value depends on themselves but is not just moved: (K,) flat places."""
+    state = cast(trial.start("carried", 3), torch.float32)
+    old = {path: leaf.requires_grad_(leaf.is_floating_point()) for path, leaf in named_leaves(state).items()}
+    with torch.enable_grad():
+        new = named_leaves(module.step(x, state)[1])
+    found = {}
+    for path, leaf in new.items():
+        if not leaf.requires_grad or path in {f"state{p}" for p in module.not_differentiable}:
+            continue
+        flat, places = leaf.flatten(), []
+        for place in torch.linspace(0, flat.numel() - 1, min(PROBED, flat.numel())).long().tolist():
+            (gradient,) = torch.autograd.grad(flat[place], old[path], retain_graph=True, allow_unused=True)
+            if gradient is not None and float(gradient.flatten()[place]) not in (0.0, 1.0):
+                places.append(place)
+        if places:
+            found[path] = torch.tensor(places)
+    return found
 
 
-def _long_call(trial: Trial, longest: int) -> Breaches:
-    """One call over `longest` steps and single steps after it, against pieces of the length known to work."""
-    x = trial.random(7, 1, longest + 2)
-    pieces = list(range(trial.length, x.shape[1], trial.length))
-    want, want_end = in_pieces(trial, x, None, pieces)
-    features, state = scan(trial.backbone, x[:, :longest], None)
-    tail, end = loop(trial.backbone, x[:, longest:], state)
-    allowed = _long_tolerance(trial, x, pieces, want, want_end)
-    label = f"one call over {longest} steps against pieces of {trial.length}"
-    yield from disagreement(f"{label}: features", features, want[:, :longest], allowed.features)
-    yield from disagreement(f"{label}: features of the steps after it", tail, want[:, longest:], allowed.features)
-    yield from disagreements(f"{label}: last state", tree.leaves(end), tree.leaves(want_end), allowed.state)
-
-
-def _long_tolerance(trial: Trial, x: Tensor, pieces: list[int], features: Tensor, state: State) -> Tolerance:
-    """Twice what float32 costs over the long sequence, plus what is allowed over the short one."""
-    if trial.dtype == torch.float64:
-        return trial.tolerance
-
-    def errors() -> tuple[float, float, float]:
-        want, end = in_pieces(trial.double(), x.double(), None, pieces)
-        last = [largest(a, b) for a, b in zip(tree.leaves(state), tree.leaves(end), strict=True)]
-        return largest(features, want), max(last, default=0.0), 0.0
-
-    return trial.tolerance.widened(errors)
-
-
-def _tensors(backbone: Backbone) -> dict[str, Tensor]:
-    """Every parameter and buffer by name."""
-    return {**dict(backbone.named_parameters()), **dict(backbone.named_buffers())}
-
-
-def _is_rounded(leaf: Tensor) -> bool:
-    """Does every entry fit in sixteen bits?"""
-    return bool((leaf == leaf.bfloat16()).all()) or leaf.dtype == torch.float16
-
-
-def _rounded_to(leaf: Tensor) -> str:
-    return "float16" if leaf.dtype == torch.float16 else "bfloat16"
+def _in_sixteen_bits(entries: Tensor) -> Tensor:
+    """Which entries fit in bfloat16 or float16?"""
+    entries = entries.float()
+    return (entries == entries.bfloat16().float()) | (entries == entries.half().float())
 
 
 def only_moves_values(old: Tensor, new: Tensor) -> bool:

@@ -2,144 +2,279 @@
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from wmkit import tree
-from wmkit.testing.tolerance import Tolerance, disagreement, disagreements
+from wmkit.backbones.base import Backbone
+from wmkit.testing.situations import Situation
+from wmkit.testing.tolerance import Tolerance, disagreement, states_disagree
 from wmkit.testing.trial import Outcome, Trial, gradient_scales, loop, scan
 from wmkit.tree import State
 
 Breaches = Iterator[str]
 
-
-def scan_equals_step(trial: Trial) -> Breaches:
-    """1. `scan` equals repeated `step`: outputs, last state, gradients."""
-    yield from _shapes(trial)
-    for start, state in trial.states:
-        want = trial.outcome(loop, state)
-        yield from _same_outcome(trial, f"scan against step {start}", trial.outcome(scan, state), want)
-        with torch.no_grad():
-            again = loop(trial.backbone, trial.x, state)[0]
-        repeated = f"the same call twice in eval() {start}"
-        yield from disagreement(repeated, again, want.features, Tolerance.floor(trial.dtype).features)
+SHORT, LONG = 12, 100
+"""Steps of the sequences that laws 2 to 5 cut and change."""
 
 
-def pieces_equal_whole(trial: Trial) -> Breaches:
+def attempt(what: str, call: Callable[..., Breaches], *arguments: Any) -> Breaches:
+    """What a check finds; a crash in it is a breach that says where."""
+    try:
+        yield from call(*arguments)
+    except Exception as error:  # a user's code may raise anything
+        yield f"{what}: raised {repr(error) if str(error) == '' else f'{type(error).__name__}: {error}'}"
+
+
+def scan_equals_step(trial: Trial, situations: list[Situation]) -> Breaches:
+    """1. `scan` equals repeated `step`: outputs, last state, gradients, in every situation without resets."""
+    for training in (False, True):
+        yield from attempt("the same call twice", _repeatable, trial, training)
+    for situation in situations:
+        yield from attempt(str(situation), scan_against_step, trial, situation)
+
+
+def scan_against_step(trial: Trial, situation: Situation) -> Breaches:
+    """`scan` against the loop in one situation; those in train() are left out where modules draw random numbers."""
+    if situation.training and trial.random_in_train:
+        return
+    got, want = (trial.outcome(situation, stepwise=stepwise) for stepwise in (False, True))
+    if got.features.shape != want.features.shape:
+        yield f"{situation}: features of shape {tuple(got.features.shape)}, expected {tuple(want.features.shape)}"
+        return
+    for name, features in (("scan", got.features), ("step", want.features)):
+        if not bool(torch.isfinite(features).all()):
+            yield f"{situation}: features of {name} are not finite"
+            return
+    if (got.state is None) is situation.return_state:
+        yield f"{situation}: {'no state' if got.state is None else 'a state'} came back"
+        return
+    breaches = list(_same_outcome(trial, situation, got, want, trial.floor))
+    if breaches and trial.dtype == torch.float32:  # what rounding costs is measured where it is asked for
+        breaches = list(_same_outcome(trial, situation, got, want, trial.tolerance(situation, got, want)))
+    yield from breaches
+
+
+def _same_outcome(trial: Trial, situation: Situation, got: Outcome, want: Outcome, allowed: Tolerance) -> Breaches:
+    yield from disagreement(f"{situation}: features", got.features, want.features, allowed.features)
+    if situation.return_state:
+        ours, theirs = trial.comparable(got.state), trial.comparable(want.state)
+        yield from states_disagree(f"{situation}: last state", ours, theirs, allowed.state)
+    scales = gradient_scales(want.gradients)
+    for name, gradient in want.gradients.items():
+        what = f"{situation}: gradient of {name}"
+        yield from disagreement(what, got.gradients[name], gradient, allowed.gradients, scales[name])
+
+
+def pieces_equal_whole(trial: Trial, quick: bool) -> Breaches:
     """2. Scanning in pieces equals scanning whole, wherever it is cut."""
-    cuts = [[cut] for cut in range(1, trial.length)] + [list(range(1, trial.length))]
-    with torch.no_grad():
-        for start, state in trial.states:
-            features, last = scan(trial.backbone, trial.x, state)
-            for cut in cuts:
-                got, end = in_pieces(trial, trial.x, state, cut)
-                where = f"{start}, cut {'before every step' if len(cut) > 1 else f'at {cut[0]}'}"
-                yield from disagreement(f"features {where}", got, features, trial.tolerance.features)
-                yield from _same_state(trial, f"last state {where}", end, last)
+    every = [[cut] for cut in range(1, SHORT)] + [list(range(1, SHORT))]
+    long = [[8, 16, 32, 64], [5, 37, 64, 99], list(range(10, LONG, 10))]
+    for training in (False, True):
+        if training and trial.random_in_train:
+            continue
+        for start in ("none", "carried"):
+            for length, cuts in ((SHORT, every[:: 3 if quick else 1]), (LONG, long[: 1 if quick else 3])):
+                what = f"{length} steps from {start}{' in train()' * training}"
+                yield from attempt(what, _pieces, trial, what, start, length, cuts, training)
 
 
-def causality(trial: Trial) -> Breaches:
+def causality(trial: Trial, quick: bool) -> Breaches:
     """3. Changing x at t changes nothing before t."""
+    edges = [t for chunk in (8, 16, 32, 64) for t in (chunk - 1, chunk, chunk + 1)]
+    times = {SHORT: list(range(1, SHORT)), LONG: [*edges, LONG - 1]}
+    cases = [
+        (SHORT, Situation(SHORT, start="carried")),
+        (SHORT, Situation(SHORT, start="carried", resets="middle")),
+        (LONG, Situation(LONG, return_state=False)),
+        (LONG, Situation(LONG, return_state=False, training=True)),
+        (LONG, Situation(LONG, start="mixed", resets="chunks")),
+    ]
+    for length, situation in [cases[1], cases[3]] if quick else cases:
+        yield from attempt(str(situation), _blind, trial, situation, times[length])
+
+
+def resets(trial: Trial, situations: list[Situation]) -> Breaches:
+    """4. `is_first` at t makes everything from t on equal a fresh start, and nothing from before is left."""
+    for situation in situations:
+        yield from attempt(str(situation), scan_against_step, trial, situation)
+    for training in (False, True):
+        for return_state in (False, True):
+            what = f"return_state={return_state}{', in train()' * training}"
+            yield from attempt(what, _forgets, trial, what, training, return_state)
+
+
+def rows_apart(trial: Trial, quick: bool) -> Breaches:
+    """5. Rows do not see their neighbours; a row alone is the same row."""
+    yield from attempt("initial_state of several rows", _initial_rows, trial)
+    cases = [
+        Situation(16, 3, "mixed", "adjacent"),
+        Situation(64, 17, "none", "none", return_state=False, training=True),
+        Situation(16, 17, "carried"),
+        Situation(16, 17, "none", "chunks"),
+        Situation(2, 3, "initial", training=True),
+    ]
+    for situation in cases[: 3 if quick else 5]:
+        if situation.training and trial.random_in_train:
+            continue
+        for run in (scan, loop):
+            yield from attempt(f"{situation}, {run.__name__}", _row_alone, trial, situation, run)
+            yield from attempt(f"{situation}, {run.__name__}", _row_changed, trial, situation, run)
+
+
+def _repeatable(trial: Trial, training: bool) -> Breaches:
+    """Two equal calls give the same; in train() only where nothing is drawn."""
+    if training and trial.random_in_train:
+        return
+    module, x = trial.module(training=training), trial.inputs(0, 3, SHORT)
     with torch.no_grad():
-        for how, is_first in (("", None), (" with resets", trial.resets)):
-            plain = scan(trial.backbone, trial.x, trial.carried, is_first)[0]
-            for t in range(1, trial.length):
-                x = trial.x.clone()
-                x[:, t:] = trial.other[:, t:]
-                changed = scan(trial.backbone, x, trial.carried, is_first)[0]
-                what = f"features before t = {t}, with other inputs from there on{how}"
-                scale = float(plain.abs().max())
-                yield from disagreement(what, changed[:, :t], plain[:, :t], trial.tolerance.features, scale)
+        for start in ("none", "carried"):
+            state = trial.start(start, 3, training=training)
+            for run in (scan, loop):
+                first, again = (run(module, x, state)[0] for _ in range(2))
+                what = f"the same {run.__name__} twice from {start}{' in train()' if training else ' in eval()'}"
+                yield from disagreement(what, again, first, trial.floor.features)
+        state = trial.start("carried", 3, training=training)
+        alone = module.step(x[:, 0], state)[0]
+        with module.prepared():
+            inside = module.step(x[:, 0], state)[0]
+        yield from disagreement("step inside `prepared` against outside of it", inside, alone, trial.floor.features)
 
 
-def resets(trial: Trial) -> Breaches:
-    """4. `is_first` at t makes everything from t on equal a fresh start."""
-    for t in sorted({0, trial.length // 2, trial.length - 1}):
-        yield from _reset_at(trial, t)
-    everywhere = torch.ones_like(trial.resets)
-    for name, is_first in (("rows reset at different steps", trial.resets), ("a reset at every step", everywhere)):
-        want = trial.outcome(functools.partial(loop, is_first=is_first), trial.carried)
-        got = trial.outcome(functools.partial(scan, is_first=is_first), trial.carried)
-        yield from _same_outcome(trial, f"{name}, scan against step", got, want)
+@torch.no_grad()
+def _pieces(trial: Trial, what: str, start: Any, length: int, cuts: list[list[int]], training: bool) -> Breaches:
+    module, x = trial.module(training=training), trial.inputs(0, 3, length)
+    state = trial.start(start, 3, training=training)
+    whole, last = scan(module, x, state)
+    situation = Situation(length, 3, start, training=training)
+    results = [(cut, *in_pieces(module, x, state, cut)) for cut in cuts]
+
+    def compared(allowed: Tolerance) -> Breaches:
+        for cut, got, end in results:
+            where = f"{what}, cut {'before every step' if len(cut) == length - 1 else f'at {cut}'}"
+            yield from disagreement(f"{where}: features", got, whole, 2 * allowed.features)
+            ours, theirs = trial.comparable(end), trial.comparable(last)
+            yield from states_disagree(f"{where}: last state", ours, theirs, 2 * allowed.state)
+
+    breaches = list(compared(trial.floor))
+    if breaches and trial.dtype == torch.float32:
+        stepped = trial.outcome(situation, stepwise=True)
+        breaches = list(compared(trial.tolerance(situation, Outcome(whole, last, {}), stepped)))
+    yield from breaches
 
 
-def rows_apart(trial: Trial) -> Breaches:
-    """5. Rows do not see their neighbours, neither those before them nor those behind."""
-    for row in (0, trial.batch_size - 1):
-        yield from _row_apart(trial, row)
-
-
-def _row_apart(trial: Trial, row: int) -> Breaches:
-    """Other inputs, another state and other resets in one row change nothing in the others."""
-    chosen = torch.arange(trial.batch_size, device=trial.device) == row
-    others = ~chosen
-    x = torch.where(chosen[:, None, None], trial.other, trial.x)
-    with torch.no_grad():
-        after = scan(trial.backbone, trial.other, trial.carried)[1]
-        state = tree.where(chosen, after, trial.carried)
-        is_first = trial.resets ^ chosen[:, None]
-        for name, run, first, new_first in (
-            ("step", loop, None, None),
-            ("scan", scan, None, None),
-            ("scan with resets", scan, trial.resets, is_first),
-        ):
-            plain, last = run(trial.backbone, trial.x, trial.carried, first)
-            changed, end = run(trial.backbone, x, state, new_first)
-            what = f"{name}: features of other rows after row {row} changed"
-            yield from disagreement(what, changed[others], plain[others], trial.tolerance.features)
-            kept, want = tree.index(end, others), tree.index(last, others)
-            yield from _same_state(trial, f"{name}: last state of other rows after row {row} changed", kept, want)
-
-
-def in_pieces(trial: Trial, x: Tensor, state: State | None, cuts: list[int]) -> tuple[Tensor, State]:
+def in_pieces(module: Backbone, x: Tensor, state: State | None, cuts: list[int]) -> tuple[Tensor, State]:
     """`scan` over x cut before the steps `cuts`, the state carried from piece to piece."""
     features = []
     for piece in x.tensor_split(cuts, dim=1):
-        feature, state = scan(trial.backbone, piece, state)
+        feature, state = scan(module, piece, state)
         features.append(feature)
     return torch.cat(features, dim=1), state
 
 
-def _shapes(trial: Trial) -> Breaches:
-    """Widths are as announced, and `return_state=False` changes nothing but the state."""
-    rows, steps, width = trial.batch_size, trial.length, trial.backbone.feature_dim
-    with torch.no_grad():
-        whole, _ = trial.backbone.scan(trial.x)
-        stateless, nothing = trial.backbone.scan(trial.x, return_state=False)
-        one, _ = trial.backbone.step(trial.x[:, 0], trial.carried)
-    for name, got, want in (("scan", whole, (rows, steps, width)), ("step", one, (rows, width))):
-        if got.shape != want:
-            yield f"{name}: features of shape {tuple(got.shape)}, expected {want} (feature_dim = {width})"
-    yield from disagreement("features with return_state=False", stateless, whole, trial.tolerance.features)
-    if nothing is not None:
-        yield "return_state=False returned a state, expected None"
+@torch.no_grad()
+def _blind(trial: Trial, situation: Situation, times: list[int]) -> Breaches:
+    """Other inputs from t on change no features before t, under the same random numbers."""
+    module = trial.module(training=situation.training)
+    x, other = (trial.inputs(number, situation.rows, situation.length) for number in (0, 3))
+    state = trial.start(situation.start, situation.rows, training=situation.training)
+    is_first = situation.is_first(trial.device)
+
+    def features(inputs: Tensor) -> Tensor:
+        torch.manual_seed(trial.seed)
+        return scan(module, inputs, state, is_first, situation.return_state)[0]
+
+    plain = features(x)
+    for t in times:
+        changed = features(torch.cat([x[:, :t], other[:, t:]], dim=1))
+        what = f"{situation}: features before t = {t}, with other inputs from there on"
+        yield from disagreement(what, changed[:, :t], plain[:, :t], trial.floor.features, float(plain.abs().max()))
 
 
-def _reset_at(trial: Trial, t: int) -> Breaches:
-    """All rows reset at t: before it nothing changes, from it on all is as in a call that begins there."""
-    is_first = torch.zeros_like(trial.resets)
-    is_first[:, t] = True
-    allowed = trial.tolerance.features
-    with torch.no_grad():
-        got, end = scan(trial.backbone, trial.x, trial.carried, is_first)
-        fresh, last = scan(trial.backbone, trial.x[:, t:], None)
-        past = scan(trial.backbone, trial.x, trial.carried)[0][:, :t]
-    yield from disagreement(f"features from a reset at t = {t} on", got[:, t:], fresh, allowed)
-    yield from disagreement(f"features before a reset at t = {t}", got[:, :t], past, allowed)
-    yield from _same_state(trial, f"last state after a reset at t = {t}", end, last)
+@torch.no_grad()
+def _forgets(trial: Trial, what: str, training: bool, return_state: bool) -> Breaches:
+    """NaN in the inputs before a reset, and in a state that is reset at once, leaves no trace."""
+    if training and trial.random_in_train:
+        return
+    module = trial.module(training=training)
+    rows, length, t = 3, 40, 19
+    x = trial.inputs(0, rows, length)
+    poisoned = x.clone()
+    poisoned[:2, t - 3] = float("nan")
+    is_first = torch.zeros(rows, length, dtype=torch.bool, device=trial.device)
+    is_first[:2, t] = True
+    plain, last = scan(module, x, None, is_first, return_state)
+    got, end = scan(module, poisoned, None, is_first, return_state)
+    allowed = trial.floor
+    where = f"NaN in the inputs three steps before a reset at t = {t}, {what}"
+    yield from disagreement(f"{where}: features from the reset on", got[:, t:], plain[:, t:], allowed.features)
+    if return_state:
+        yield from states_disagree(f"{where}: last state", trial.comparable(end), trial.comparable(last), allowed.state)
+    is_first = torch.zeros_like(is_first)
+    is_first[:2, 0] = True
+    state = trial.start("carried", rows, training=training)
+    bad = tree.map_tree(lambda s: torch.full_like(s, float("nan")) if s.is_floating_point() else s, state)
+    bad = tree.where(torch.tensor([True, True, False], device=trial.device), bad, state)
+    plain, last = scan(module, x, state, is_first, return_state)
+    got, end = scan(module, x, bad, is_first, return_state)
+    where = f"NaN in a state that a reset at t = 0 replaces, {what}"
+    yield from disagreement(f"{where}: features", got, plain, allowed.features)
+    if return_state:
+        yield from states_disagree(f"{where}: last state", trial.comparable(end), trial.comparable(last), allowed.state)
 
 
-def _same_outcome(trial: Trial, what: str, got: Outcome, want: Outcome) -> Breaches:
-    yield from disagreement(f"{what}: features", got.features, want.features, trial.tolerance.features)
-    yield from disagreements(f"{what}: last state", got.state, want.state, trial.tolerance.state)
-    scales = gradient_scales(want.gradients)
-    for name, gradient in want.gradients.items():
-        label = f"{what}: gradient of {name}"
-        yield from disagreement(label, got.gradients[name], gradient, trial.tolerance.gradients, scales[name])
+@torch.no_grad()
+def _initial_rows(trial: Trial) -> Breaches:
+    """initial_state(n) is initial_state(1), n times."""
+    module = trial.module()
+    alone = module.initial_state(1)
+    for rows in (2, 3, 17):
+        want = tree.repeat(alone, rows)
+        what = f"initial_state({rows}) against initial_state(1) in every row"
+        yield from states_disagree(what, module.initial_state(rows), want, 0.0)
 
 
-def _same_state(trial: Trial, what: str, got: State, want: State) -> Breaches:
-    yield from disagreements(what, tree.leaves(got), tree.leaves(want), trial.tolerance.state)
+@torch.no_grad()
+def _row_alone(trial: Trial, situation: Situation, run: Callable[..., tuple[Tensor, State | None]]) -> Breaches:
+    """A row of the batch against the same row in a call of its own."""
+    module, x = trial.module(training=situation.training), trial.inputs(0, situation.rows, situation.length)
+    state = trial.start(situation.start, situation.rows, training=situation.training)
+    is_first, allowed = situation.is_first(trial.device), trial.floor
+    whole, last = run(module, x, state, is_first, situation.return_state)
+    for row in (0, situation.rows // 2, situation.rows - 1):
+        rows = torch.tensor([row], device=trial.device)
+        own = None if state is None else tree.index(state, rows)
+        marks = None if is_first is None else is_first[rows]
+        got, end = run(module, x[rows], own, marks, situation.return_state)
+        what = f"{situation}, {run.__name__}: row {row} alone against the same row in the batch"
+        yield from disagreement(f"{what}: features", got, whole[rows], 4 * allowed.features)
+        if last is not None:
+            ours, theirs = trial.comparable(end), trial.comparable(tree.index(last, rows))
+            yield from states_disagree(f"{what}: last state", ours, theirs, 4 * allowed.state)
+
+
+@torch.no_grad()
+def _row_changed(trial: Trial, situation: Situation, run: Callable[..., tuple[Tensor, State | None]]) -> Breaches:
+    """Other inputs, another state and other resets in one row change nothing in the others."""
+    module, rows = trial.module(training=situation.training), situation.rows
+    x, other = (trial.inputs(number, rows, situation.length) for number in (0, 3))
+    state = trial.start(situation.start, rows, training=situation.training)
+    is_first, allowed = situation.is_first(trial.device), trial.floor
+    plain, last = run(module, x, state, is_first, situation.return_state)
+    for row in (0, rows - 1):
+        chosen = torch.arange(rows, device=trial.device) == row
+        changed_state = state
+        if state is not None:
+            after = run(module, other, state)[1]
+            changed_state = tree.where(chosen, after, state)
+        marks = None if is_first is None else is_first ^ chosen[:, None]
+        inputs = torch.where(chosen[:, None, None], other, x)
+        got, end = run(module, inputs, changed_state, marks, situation.return_state)
+        what = f"{situation}, {run.__name__}: other rows after row {row} changed"
+        yield from disagreement(f"{what}: features", got[~chosen], plain[~chosen], allowed.features)
+        if last is not None:
+            ours, theirs = (trial.comparable(tree.index(one, ~chosen)) for one in (end, last))
+            yield from states_disagree(f"{what}: last state", ours, theirs, allowed.state)

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor
+from torch.utils import _pytree as pytree
+
+from wmkit import tree
+from wmkit.tree import State
 
 FLOOR = {torch.float32: 5e-5, torch.float64: 1e-10}
 """Relative error that any reordering of sums may cost."""
@@ -15,7 +19,10 @@ STATE_FLOOR = {torch.float32: 1e-4, torch.float64: 1e-8}
 """The same for last states, which parallel paths gather by another road than the outputs."""
 
 LARGEST_ERROR = 1e-3
-"""Relative error of `step` in float32 beyond which it is no longer put down to rounding."""
+"""Relative error of a path in its own precision beyond which it is no longer put down to rounding."""
+
+HUGE = 1e30
+"""Larger numbers stand for infinity (the start of a running maximum, an additive mask): no scale of anything else."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,27 +35,32 @@ class Tolerance:
 
     @classmethod
     def floor(cls, dtype: torch.dtype) -> Tolerance:
-        """What is allowed when the step itself has no error."""
+        """What is allowed when the paths themselves have no error."""
         return cls(FLOOR[dtype], STATE_FLOOR[dtype], FLOOR[dtype])
 
-    def widened(self, measure: Callable[[], tuple[float, float, float]]) -> Tolerance:
-        """The tolerance plus twice the errors that `measure` finds: of features, last state and gradients.
+    def widened(self, features: float, state: float, gradients: float) -> Tolerance:
+        """Plus twice these errors; no error counts for more than `LARGEST_ERROR`."""
+        more = [2 * min(error, LARGEST_ERROR) for error in (features, state, gradients)]
+        return Tolerance(self.features + more[0], self.state + more[1], self.gradients + more[2])
 
-        Unchanged where the measurement crashes (code that only knows float32). No error counts for more than
-        `LARGEST_ERROR`: beyond it the two runs differ by more than their precision.
-        """
-        try:
-            features, state, gradients = (2 * min(error, LARGEST_ERROR) for error in measure())
-        except Exception:  # a user's code may raise anything, and float64 is a yardstick here, not a law
-            return self
-        return Tolerance(self.features + features, self.state + state, self.gradients + gradients)
+
+def scale_of(tensor: Tensor) -> float:
+    """The largest finite entry that does not stand for infinity; 0 where there is none."""
+    sizes = tensor.detach().double().abs()
+    sizes = sizes[sizes < HUGE]
+    return float(sizes.max()) if sizes.numel() else 0.0
 
 
 def difference(got: Tensor, want: Tensor, scale: float | None = None) -> Tensor:
-    """|got - want| / scale, entry by entry; `scale` is the largest |want| unless given. Non-finite entries are inf."""
+    """|got - want| / scale, entry by entry; `scale` is that of `want` unless given.
+
+    Equal entries, infinite ones too, do not differ; entries of which one is not finite do, infinitely. Entries beyond
+    `HUGE` are measured by their own size.
+    """
     got, want = got.detach().double(), want.detach().double()
-    scale = float(want.abs().max()) if scale is None else scale
-    error = (got - want).abs() / max(scale, 1e-30)
+    size = torch.full_like(want, max(scale_of(want) if scale is None else scale, 1e-30))
+    size = torch.where(want.abs() < HUGE, size, want.abs())
+    error = torch.where(got == want, 0.0, (got - want).abs() / size)
     return torch.where(torch.isfinite(error), error, math.inf)
 
 
@@ -61,18 +73,33 @@ def disagreement(what: str, got: Tensor, want: Tensor, allowed: float, scale: fl
     """Yield one sentence when `got` is not `want`: what differs, where, by how much."""
     if got.shape != want.shape:
         yield f"{what}: shape {tuple(got.shape)}, expected {tuple(want.shape)}"
-    elif not want.is_floating_point() and not torch.equal(got, want):
-        yield f"{what}: {got.tolist()}, expected {want.tolist()}"
-    elif want.is_floating_point() and want.numel() and largest(got, want, scale) > allowed:
+    elif not want.is_floating_point():
+        wrong = (got != want).nonzero()
+        if len(wrong):
+            place = tuple(wrong[0].tolist())
+            yield f"{what}: {got[place].item()} at {place}, expected {want[place].item()}"
+    elif want.numel() and largest(got, want, scale) > allowed:
         error = difference(got, want, scale)
         place = tuple(int(i) for i in torch.unravel_index(error.argmax(), error.shape))
         yield f"{what}: off by {float(error.max()):.1e} of its scale at {place}, allowed {allowed:.1e}"
 
 
-def disagreements(what: str, got: list[Tensor], want: list[Tensor], allowed: float) -> Iterator[str]:
+def named_leaves(state: State) -> dict[str, Tensor]:
+    """The tensors of a state by path, such as `state['conv'][0]`."""
+    return {f"state{pytree.keystr(path)}": leaf for path, leaf in pytree.tree_flatten_with_path(state)[0]}
+
+
+def states_disagree(what: str, got: State, want: State, allowed: float) -> Iterator[str]:
     """`disagreement` over the leaves of two states."""
-    if len(got) != len(want):
-        yield f"{what}: {len(got)} tensors, expected {len(want)}"
+    ours, theirs = named_leaves(got), named_leaves(want)
+    if ours.keys() != theirs.keys():
+        yield f"{what}: tensors {', '.join(ours) or 'none'}, expected {', '.join(theirs) or 'none'}"
         return
-    for i, (a, b) in enumerate(zip(got, want, strict=True)):
-        yield from disagreement(f"{what}, leaf {i}", a, b, allowed)
+    for path, leaf in theirs.items():
+        yield from disagreement(f"{what}, {path}", ours[path], leaf, allowed)
+
+
+def state_error(got: State, want: State) -> float:
+    """The largest `difference` between two states of one structure."""
+    pairs = zip(tree.leaves(got), tree.leaves(want), strict=True)
+    return max((largest(a, b) for a, b in pairs if b.is_floating_point()), default=0.0)

@@ -19,6 +19,7 @@ from rich.text import Text
 
 from wmkit.config import RunConfig
 from wmkit.data import WorkerError
+from wmkit.pipe import ends_with_reader
 from wmkit.training.batches import check_query
 from wmkit.training.help import recipe_help
 from wmkit.training.loop import Summary, Validate, train
@@ -33,6 +34,7 @@ USAGE = """usage: python {script} [-m] [key=value ...]
 """
 
 
+@ends_with_reader
 def run_recipe(
     defaults: RunConfig,
     after: Callable[[Path], object],

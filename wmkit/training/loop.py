@@ -187,6 +187,8 @@ class Trainer:
             self.optimiser.zero_grad(set_to_none=True)
             self.accelerator.backward(output.total)
         norm = self.guard.step(self.model, self.optimiser, f"batch {self.step}")
+        if norm is not None:
+            self.model.after_update()
         self.schedule.step()
         self.step += 1
         if norm is not None:

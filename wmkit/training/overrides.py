@@ -4,7 +4,8 @@
 named by `plugins=my_module`, are chosen like those that ship: `world=distracting_memory world.width=64`. Hydra only
 composes: it starts no job, changes no folder and writes nothing.
 
-Sweeps: `backbone=s4,gru seed=range(3)` becomes one list of plain overrides per combination.
+Sweeps: `backbone=s4,gru seed=range(3)` becomes one list of plain overrides per combination. `plugins=a,b` is none, but
+the list `plugins=[a,b]`.
 """
 
 from __future__ import annotations
@@ -59,7 +60,7 @@ def compose(defaults: RunConfig, overrides: Sequence[str]) -> RunConfig:
     try:
         _store(defaults, size, entry, find_world(world))
         _check_keys(words, _compose([]))
-        composed = _compose([_hydra_word(word) for word in words if word.key_or_group not in GROUPS])
+        composed = _compose([str(word.input_line) for word in words if word.key_or_group not in GROUPS])
         config = OmegaConf.to_object(composed)
     except (HydraException, OmegaConfBaseException) as error:
         raise ValueError(_one_line(error)) from error
@@ -68,7 +69,10 @@ def compose(defaults: RunConfig, overrides: Sequence[str]) -> RunConfig:
 
 
 def parse_overrides(overrides: Sequence[str]) -> list[Override]:
-    """Hydra's own parse of the words; raises `ValueError` for one that is not `key=value`."""
+    """Hydra's own parse of the words; `plugins=a` and `plugins=a,b` are read as `plugins=[a]` and `plugins=[a,b]`.
+
+    Raises `ValueError` for a word that is not `key=value`.
+    """
     if dashed := [word for word in overrides if word.startswith("-")]:
         raise ValueError(f"{dashed[0]}: unknown option, there is --help. Write key=value, as in train.steps=500.")
     try:
@@ -78,7 +82,16 @@ def parse_overrides(overrides: Sequence[str]) -> list[Override]:
     for word in words:
         if word.is_add() or word.is_delete():
             raise ValueError(f"{word.input_line}: keys are neither added nor removed here. Write key=value.")
-    return words
+    return [_plugins_listed(word) for word in words]
+
+
+def _plugins_listed(word: Override) -> Override:
+    """The word; that of a list, which is no sweep, for plugins without brackets."""
+    value = word.value()
+    if word.key_or_group != "plugins" or not isinstance(value, str | ChoiceSweep | RangeSweep):
+        return word
+    names = word.get_value_element_as_str() if isinstance(value, str) else ",".join(word.sweep_string_iterator())
+    return OverridesParser.create().parse_override(f"{word.get_key_element()}=[{names}]")
 
 
 def chosen_source(what: str | World | None, own: World) -> str | World | None:
@@ -171,17 +184,9 @@ def _compose(words: list[str]) -> Any:
 
 def _plugins(words: Sequence[Override], defaults: RunConfig) -> list[str]:
     value = _scan(words, "plugins", defaults.plugins)
-    names = value if isinstance(value, list) else [value]
-    if not all(isinstance(name, str) for name in names):
-        raise ValueError(f"plugins: expected modules, as in plugins=my_module or plugins=[a,b], got {value}")
-    return names
-
-
-def _hydra_word(word: Override) -> str:
-    """The word as Hydra wants it: a single plugin becomes a list of one."""
-    if word.key_or_group == "plugins" and isinstance(word.value(), str):
-        return f"plugins=[{word.value()}]"
-    return str(word.input_line)
+    if not isinstance(value, list) or not all(isinstance(name, str) for name in value):
+        raise ValueError(f"plugins: expected modules, as in plugins=my_module or plugins=a,b, got {value}")
+    return value
 
 
 def _scan(words: Sequence[Override], key: str, default: Any) -> Any:

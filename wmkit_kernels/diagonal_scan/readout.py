@@ -17,6 +17,7 @@ import dataclasses
 import torch
 from torch import Tensor
 
+from wmkit_kernels.common.segments import by_segment
 from wmkit_kernels.common.series import (
     channels_first,
     check_sequence,
@@ -73,13 +74,11 @@ class ReadoutTables:
         """The same, span after span, where inputs reach the steps of their own segment only: is_first (B, T)."""
         outputs = []
         pieces = torch.split(u, RESET_SPAN, dim=2)  # one gradient for all; that of a slice is as long as u, for each
-        for piece, resets in zip(pieces, torch.split(is_first, RESET_SPAN, dim=1), strict=True):
+        response = self._shortened(min(RESET_SPAN, self.steps)).response.mT.unsqueeze(1)
+        for piece, (segment, from_inputs) in zip(pieces, by_segment(response, u, is_first), strict=True):
             span = self._shortened(piece.shape[2])
-            segment = resets.cumsum(1)  # (B, R): resets so far
-            unbroken, lasting = segment == 0, segment == segment[:, -1:]
-            together = segment.unsqueeze(2) == segment.unsqueeze(1)  # (B, R, R)
-            from_inputs = (piece.unsqueeze(2) @ (span.response.unsqueeze(1) * together)).squeeze(2)  # (H, B, R)
-            outputs.append(from_inputs + torch.where(unbroken, state @ span.readout, 0))
+            unbroken, lasting = segment == 0, segment == segment[:, -1:]  # (B, R)
+            outputs.append(from_inputs[:, :, 0] + torch.where(unbroken, state @ span.readout, 0))  # (H, B, R)
             state = torch.where(unbroken[:, -1:], span._carried(state), 0)
             state = torch.baddbmm(state, torch.where(lasting, piece, 0), span.input_map)
         return torch.cat(outputs, dim=2), state

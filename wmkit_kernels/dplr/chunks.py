@@ -17,6 +17,7 @@ import dataclasses
 import torch
 from torch import Tensor
 
+from wmkit_kernels.common.segments import by_segment
 from wmkit_kernels.common.series import column, powers, row, shift, toeplitz
 from wmkit_kernels.dplr.system import Discrete
 
@@ -53,10 +54,14 @@ class Chunk:
         """Chunk after chunk: u (H, B, T), state (H, B, 2N) -> (outputs (H, B, T) but for C Bbar u, last state)."""
         outputs, steps = [], self.transition.shape[1] - 1
         pieces = torch.split(u, steps, dim=2)  # one gradient for all; that of a slice is as long as u, for each chunk
-        resets = [None] * len(pieces) if is_first is None else torch.split(is_first, steps, dim=1)
-        for piece, reset in zip(pieces, resets, strict=True):
-            y, state = self._shortened(piece.shape[2])._step(piece, state, reset)
-            outputs.append(y)
+        if is_first is None:
+            for piece in pieces:
+                y, state = self._shortened(piece.shape[2])._step(piece, state)
+                outputs.append(y)
+        else:
+            for piece, resets in zip(pieces, by_segment(self.response, u, is_first), strict=True):
+                y, state = self._shortened(piece.shape[2])._step_with_resets(piece, state, *resets)
+                outputs.append(y)
         return torch.cat(outputs, dim=2), state
 
     def _shortened(self, steps: int) -> Chunk:
@@ -68,27 +73,29 @@ class Chunk:
             self.transition[:, : steps + 1],
         )
 
-    def _step(self, u: Tensor, state: Tensor, is_first: Tensor | None) -> tuple[Tensor, Tensor]:
-        """One chunk: u (H, B, R), state (H, B, 2N), is_first (B, R).
+    def _step(self, u: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+        """One chunk: u (H, B, R), state (H, B, 2N)."""
+        rows = torch.baddbmm(u @ self.response.flatten(1, 2).mT, state, self.readout.flatten(1, 2).mT)  # (H, B, K R)
+        alpha, y = rows.chunk(2, dim=-1)
+        return y, self._last(u, alpha, state)
 
-        With resets an input reaches the steps of its own segment only, and the state those of segment 0.
+    def _step_with_resets(
+        self, u: Tensor, state: Tensor, segment: Tensor, from_inputs: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """The same with resets so far (B, R) and what inputs add (H, B, K, R), of `by_segment`.
+
+        The state reaches the steps of segment 0, and the last state comes from the last segment.
         """
-        readout = self.readout.flatten(1, 2).mT  # (H, 2N, K R)
-        if is_first is None:
-            rows = torch.baddbmm(u @ self.response.flatten(1, 2).mT, state, readout)  # (H, B, K R)
-            alpha, y = rows.chunk(2, dim=-1)
-        else:
-            segment = is_first.cumsum(1)  # (B, R): resets so far
-            together = (segment.unsqueeze(2) == segment.unsqueeze(1)).unsqueeze(1)  # (B, 1, R, R)
-            from_inputs = (self.response.unsqueeze(1) * together) @ u.unsqueeze(2).unsqueeze(-1)  # (H, B, K, R, 1)
-            unbroken = (segment == 0).repeat(1, self.response.shape[1])  # (B, K R)
-            rows = from_inputs.flatten(2) + torch.where(unbroken, state @ readout, 0)
-            alpha, y = rows.chunk(2, dim=-1)
-            lasting = segment == segment[:, -1:]  # (B, R): steps of the last segment
-            state = torch.where(segment[:, -1:] == 0, state, 0)
-            u, alpha = torch.where(lasting, u, 0), torch.where(lasting, alpha, 0)
+        from_state = (state @ self.readout.flatten(1, 2).mT).view(from_inputs.shape)
+        alpha, y = (from_inputs + torch.where((segment == 0).unsqueeze(1), from_state, 0)).unbind(2)  # (H, B, R)
+        lasting = segment == segment[:, -1:]  # (B, R): steps of the last segment
+        state = torch.where(segment[:, -1:] == 0, state, 0)
+        return y, self._last(torch.where(lasting, u, 0), torch.where(lasting, alpha, 0), state)
+
+    def _last(self, u: Tensor, alpha: Tensor, state: Tensor) -> Tensor:
+        """The last state from inputs and alpha (H, B, R) and the first state (H, B, 2N)."""
         state = column(torch.view_as_complex(state.view(*state.shape[:-1], -1, 2)) * self.transition[:, -1:])
-        return y, torch.baddbmm(state, torch.cat([u, alpha], dim=-1), self.input_map.flatten(1, 2))
+        return torch.baddbmm(state, torch.cat([u, alpha], dim=-1), self.input_map.flatten(1, 2))
 
 
 def chunk_of(discrete: Discrete, Bbar: Tensor, C: Tensor, steps: int, dtype: torch.dtype) -> Chunk:

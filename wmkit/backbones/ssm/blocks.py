@@ -275,7 +275,10 @@ class MLP(nn.Module):
 
 
 class Layer(nn.Module):
-    """x + GLU(Linear(GELU(recurrence(LN x))))."""
+    """x + GLU(Linear(GELU(recurrence(LN x)))).
+
+    A recurrence answers in float32 or better, also in a model of half precision, which goes on in its own.
+    """
 
     def __init__(self, width: int, config: StackConfig, recurrence: Recurrence) -> None:
         super().__init__()
@@ -288,11 +291,11 @@ class Layer(nn.Module):
     def step(self, x: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
         """(B, H), state -> the same shapes."""
         y, state = self.ssm.step(self.norm(x), state)
-        return x + self.mix(y), state
+        return x + self.mix(y.to(self.norm.weight.dtype)), state
 
     def scan(
         self, x: Tensor, state: Tensor | None, is_first: Tensor | None, return_state: bool
     ) -> tuple[Tensor, Tensor | None]:
         """(B, T, H), state -> the same shapes."""
         y, after = self.ssm.scan(self.norm(x), state, is_first, return_state)
-        return x + self.mix(y), after
+        return x + self.mix(y.to(self.norm.weight.dtype)), after

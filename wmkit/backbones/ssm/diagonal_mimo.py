@@ -65,7 +65,9 @@ class MimoStateSpace(Recurrence):
             start = None if state is None else torch.view_as_complex(state.to(self.dtype).contiguous())  # (B, N)
             states = column(diagonal_scan(tables.transition, entered, start, is_first))  # (B, T, 2N)
             y = F.linear(states, tables.readout) + tables.feedthrough * u
-            return y, states[:, -1].view(u.shape[0], -1, 2) if return_state else None
+            if not return_state:
+                return y, None
+            return y, states[:, -1].reshape(u.shape[0], -1, 2).clone()  # a view would keep all states in memory
 
     def _tables(self) -> MimoTables:
         """The system as `step` and `scan` take it."""

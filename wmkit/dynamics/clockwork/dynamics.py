@@ -111,6 +111,12 @@ class ClockworkDynamics(Dynamics):
         """Noise of all levels, bottom first; a level reads its own at the steps where it ticks."""
         return torch.cat([level.latent.draw_noise(lead, generator) for level in self.levels], dim=-1)
 
+    def comparable_state(self, state: ClockworkState) -> ClockworkState:
+        """Of every level's backbone as it says."""
+        pairs = zip(self.levels, state["levels"], strict=True)
+        levels = [{**own, "core": level.core.comparable_state(own["core"])} for level, own in pairs]
+        return {**state, "levels": levels}
+
     def initial_state(self, batch_size: int, context: int | None = None) -> ClockworkState:
         """Every level at its initial state, nothing waiting.
 
@@ -125,10 +131,11 @@ class ClockworkDynamics(Dynamics):
                 name: weight.new_zeros(batch_size, self.levels[i].output_dim) for name, i in self._repeated.items()
             },
         }
+        sums = weight.new_zeros(batch_size, 0, dtype=torch.promote_types(weight.dtype, torch.float32))
         if self.config.windows == "causal":
-            state["frames"] = {name: weight.new_zeros(batch_size, self.embed_dim) for name in self._summing}
+            state["frames"] = {name: sums.new_zeros(batch_size, self.embed_dim) for name in self._summing}
         if self.config.actions_above:
-            state["actions"] = {name: weight.new_zeros(batch_size, self.action_dim) for name in self._summing}
+            state["actions"] = {name: sums.new_zeros(batch_size, self.action_dim) for name in self._summing}
         return state
 
     def observe(
@@ -151,7 +158,7 @@ class ClockworkDynamics(Dynamics):
                 f"prior_levels: expected levels from 1, the bottom one, to {len(self.cells)}, got {unknown}"
             )
         is_first = inputs.is_first
-        action = inputs.action * ~is_first.unsqueeze(-1)  # (B, T, A)
+        action = inputs.action.masked_fill(is_first.unsqueeze(-1), 0)  # (B, T, A)
         state, timing = self._begin(state, is_first)
         columns = self._inner_resets(is_first, timing) if inputs.inner_reset else set()
         marks = is_first if columns else None  # (B, T)
@@ -281,12 +288,13 @@ class ClockworkDynamics(Dynamics):
         waiting: dict[str, dict[str, Tensor]],
     ) -> ClockworkState:
         """The state after a call: of outputs the last ones, of sums those that some later tick will read."""
-        return {
+        after = {
             "phase": torch.full_like(state["phase"], (timing.phase + timing.length) % self.period),
             "levels": levels,
             "above": {name: outputs[name][:, -1] for name in self._repeated},
             **{key: {name: sums[name] for name in self._summing} for key, sums in waiting.items()},
         }
+        return tree.compact(after)
 
     def _split_noise(self, noise: Tensor | None, timing: Timing) -> list[list[Tensor | None]]:
         """Noise (B, T, noise_dim) -> for each level one (B, its noise_dim) per tick."""

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from wmkit import tree
-from wmkit.backbones.base import Backbone
+from wmkit.backbones.base import Backbone, check_features
 from wmkit.dynamics.clockwork.clock import repeat_to_ticks
 from wmkit.dynamics.latents import Latent
 
@@ -128,7 +128,7 @@ class Level(nn.Module):
         if context is not None:
             bias = bias + repeat_to_ticks(F.linear(context, of_context), parents)  # (B, n, I)
         if action is not None:
-            bias = bias + F.linear(action, of_action)
+            bias = bias + F.linear(action.to(of_action.dtype), of_action)  # sums are float32 at least
         return bias
 
     def prior(self, h: Tensor) -> Tensor:
@@ -149,6 +149,7 @@ class Level(nn.Module):
         resets: per tick the rows (B,) bool that begin anew, or None.
         """
         of_h, of_embed = torch.split(self.posterior_hidden.weight, [self.core.feature_dim, embed.shape[-1]], dim=1)
+        embed = embed.to(of_embed.dtype)  # sums are float32 at least
         from_embed = F.linear(embed, of_embed, self.posterior_hidden.bias)  # (B, n, U)
         head, bias = self.posterior_out.weight, self.posterior_out.shifted_bias()
         hs, zs, posteriors = [], [], []
@@ -203,7 +204,8 @@ class Level(nn.Module):
         if reset is not None:
             state = tree.where(reset, self.initial_state(reset.shape[0]), state)
         of_z = self.input.weight[:, : self.latent.sample_dim]
-        return self.core.step(F.relu(F.linear(state["z"], of_z) + input_bias), state["core"])
+        h, core = self.core.step(F.relu(F.linear(state["z"], of_z) + input_bias), state["core"])
+        return check_features(self.core, h, of_z), core
 
     def _stack(
         self, hs: list[Tensor], zs: list[Tensor], params: list[Tensor], batch_size: int

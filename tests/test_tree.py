@@ -1,0 +1,58 @@
+"""States as trees: what a call hands out owns its memory and no more."""
+
+import pytest
+import torch
+from torch import Tensor
+
+from wmkit import build_world_model, list_backbones, tree
+from wmkit.registry import get_entry
+
+
+def assert_own_memory(state: tree.State) -> None:
+    for leaf in tree.leaves(state):
+        assert leaf.untyped_storage().nbytes() <= 1.2 * leaf.nbytes + 64, f"{tuple(leaf.shape)} is a view"
+
+
+def test_a_compact_tree_copies_views_and_keeps_what_fills_its_memory() -> None:
+    whole, long = torch.ones(3, 2), torch.randn(3, 50, 2, requires_grad=True)
+    kept, copied = tree.compact((whole, long[:, -1]))
+    assert kept is whole
+    assert copied.untyped_storage().nbytes() == copied.nbytes
+    copied.sum().backward()
+    assert float(long.grad.sum()) == 6
+
+
+@pytest.mark.parametrize("resets", [False, True])
+@pytest.mark.parametrize("name", list_backbones("backbone"))
+def test_the_state_after_a_long_scan_does_not_hold_the_sequence_in_memory(name: str, resets: bool) -> None:
+    entry = get_entry(name)
+    config = entry.config.for_size("tiny")
+    backbone = entry.cls(config.input_dim, config)
+    x, is_first = torch.randn(2, 100, config.input_dim), torch.zeros(2, 100, dtype=torch.bool)
+    is_first[:, ::40] = True
+    _, state = backbone.scan(x, None, is_first if resets else None)
+    assert_own_memory(state)
+    _, state = backbone.scan(x, state, is_first if resets else None)
+    assert_own_memory(state)
+    for t in range(3):
+        _, state = backbone.step(x[:, t], state)
+    assert_own_memory(state)
+
+
+CASES = [(name, posterior) for name in list_backbones("backbone") for posterior in ("factorized", "filtering", "full")]
+CASES += [(name, None) for name in list_backbones("dynamics")]
+
+
+@pytest.mark.parametrize("latent", ["categorical", "gaussian"])
+@pytest.mark.parametrize(("name", "posterior"), CASES)
+def test_a_models_state_does_not_hold_the_sequence_in_memory(name: str, posterior: str | None, latent: str) -> None:
+    model = build_world_model(name, "tiny", (3, 16, 16), 2, posterior=posterior, latent=latent)
+    image, action = torch.rand(2, 100, 3, 16, 16), torch.randn(2, 100, 2)
+
+    def noise(given: bool) -> Tensor | None:
+        return model.draw_noise(2, 100) if given else None
+
+    for given in (False, True):
+        _, state = model.observe(image, action, noise=noise(given))
+        assert_own_memory(state)
+        assert_own_memory(model.imagine(action, state, noise=noise(given)).state)
