@@ -1,5 +1,7 @@
 """Every registered backbone keeps the ten laws, in single and in double precision."""
 
+import os
+
 import pytest
 import torch
 
@@ -17,7 +19,7 @@ def test_a_registered_backbone_keeps_the_contract(name: str, dtype: torch.dtype)
     def build() -> Backbone:
         return entry.cls(config.input_dim, config)
 
-    check_backbone(build().to(dtype), rebuild=build, longest=130)
+    check_backbone(build().to(dtype), rebuild=build, longest=130, quick=os.environ.get("HYPOTHESIS_PROFILE") != "long")
 
 
 @pytest.mark.parametrize("name", list_backbones("backbone"))

@@ -95,15 +95,15 @@ def test_check_tries_the_laws_of_dynamics_with_options_of_the_user(
     options: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("COLUMNS", "200")
-    assert main(["check", "clockwork", *options]) == 0
+    assert main(["check", "clockwork", *options, "--precision", "float64"]) == 0
     printed = capsys.readouterr().out
     assert " ".join(["clockwork", *options]) in printed
     assert "imagination in pieces" in printed
-    assert printed.count("kept") == 20
+    assert printed.count("kept") == 10
 
 
 def test_check_takes_options_of_a_backbone_too(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["check", "plain_gru", "hidden=5"]) == 0
+    assert main(["check", "plain_gru", "hidden=5", "--quick", "--longest", "130"]) == 0
     assert capsys.readouterr().out.count("kept") == 20
 
 
@@ -127,22 +127,22 @@ def test_check_refuses_options_with_advice(words: list[str], sentence: str, caps
 def test_check_passes_a_healthy_class_from_the_current_folder(
     module_in_cwd: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["check", f"{module_in_cwd}:Last"]) == 0
+    assert main(["check", f"{module_in_cwd}:Last", "--quick", "--longest", "130"]) == 0
     printed = capsys.readouterr().out
     assert printed.count("kept") == 20
     assert "broken" not in printed
 
 
 def test_check_shows_the_broken_law_and_fails(module_in_cwd: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["check", f"{module_in_cwd}:Amnesic"]) == 1
+    assert main(["check", f"{module_in_cwd}:Amnesic", "--quick", "--longest", "130"]) == 1
     printed = capsys.readouterr().out
     assert printed.count("broken") == 2
     assert "law 6, float32: scan: no gradient reaches state" in printed
 
 
 def test_check_takes_a_registered_class_at_its_tiny_size(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["check", "wmkit.backbones.gru:GRU"]) == 0
-    assert capsys.readouterr().out.count("kept") == 20
+    assert main(["check", "wmkit.backbones.gru:GRU", "--quick", "--precision", "float64", "--longest", "130"]) == 0
+    assert capsys.readouterr().out.count("kept") == 10
 
 
 @pytest.mark.parametrize(
@@ -184,5 +184,12 @@ class LastOfAll(Last):
     printed = capsys.readouterr().out
     assert printed.count("kept") == 10
     assert "float64" not in printed
-    assert main(["check", "last_of_all", *words, "--length", "0"]) == 2
-    assert "expected length >= 1, got 0" in capsys.readouterr().err
+    assert main(["check", "last_of_all", *words, "--laws", "3,7"]) == 0
+    assert capsys.readouterr().out.count("kept") == 2
+    for option, sentence in (
+        (["--length", "0"], "expected length >= 1, got 0"),
+        (["--laws", "all"], "--laws: expected numbers from 1 to 10 such as 1,4, got 'all'"),
+        (["--laws", "11"], "expected laws from 1 to 10, got [11]"),
+    ):
+        assert main(["check", "last_of_all", *words, *option]) == 2
+        assert sentence in capsys.readouterr().err

@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import hashlib
 import math
+import os
 
 import pytest
 import torch
@@ -15,6 +16,7 @@ from wmkit.backbones.base import ParameterGroup
 from wmkit.testing import examine_backbone
 from wmkit.tree import State
 
+LONG = os.environ.get("HYPOTHESIS_PROFILE") == "long"
 WIDTH = 6
 
 
@@ -1806,15 +1808,17 @@ def names(table: list[tuple[type[Backbone], object]]) -> list[str]:
 
 @pytest.mark.parametrize(("make", "law"), BROKEN, ids=names(BROKEN))
 def test_a_fault_is_named_by_its_law(make: type[Backbone], law: int) -> None:
-    results = {result.number: result for result in examine_backbone(make(), quick=True, longest=300, rebuild=make)}
+    laws = None if LONG else [law]
+    found = examine_backbone(make(), laws=laws, quick=True, longest=300, rebuild=make)
+    results = {result.number: result for result in found}
     assert results[law].breaches
     if make not in CRASHES:
-        assert not any("crashed" in text for result in results.values() for text in result.breaches)
+        assert not any(": raised " in text for result in found for text in result.breaches)
 
 
 @pytest.mark.parametrize(("make", "law"), WARNED, ids=names(WARNED))
 def test_what_may_be_meant_is_a_note(make: type[Backbone], law: int) -> None:
-    results = {result.number: result for result in examine_backbone(make(), quick=True, longest=300, rebuild=make)}
+    results = {result.number: result for result in examine_backbone(make(), quick=True, longest=130, rebuild=make)}
     assert results[law].notes
     assert not any(result.breaches for result in results.values())
 
@@ -1828,7 +1832,7 @@ def test_what_is_no_backbone_is_diagnosed_before_any_law(make: type[Backbone], w
 
 @pytest.mark.parametrize("make", HEALTHY)
 def test_what_the_faults_are_planted_in_is_healthy(make: type[Backbone]) -> None:
-    results = examine_backbone(make(), quick=True, longest=300, rebuild=make)
+    results = examine_backbone(make(), quick=True, longest=130, rebuild=make)
     assert [text for result in results for text in (*result.breaches, *result.notes)] == []
 
 

@@ -238,14 +238,14 @@ HEALTHY = [Leaky, Positions, Convolution, LSTM, Attention]
 
 
 def broken_laws(backbone: Backbone) -> list[int]:
-    return [result.number for result in examine_backbone(backbone, longest=300) if not result.kept]
+    return [result.number for result in examine_backbone(backbone, longest=130, quick=True) if not result.kept]
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=["float32", "float64"])
 @pytest.mark.parametrize(("make", "law"), BROKEN, ids=[f"{make.__name__}-law{law}" for make, law in BROKEN])
 def test_a_broken_backbone_is_caught_by_its_law(make: Callable[[], Backbone], law: int, dtype: torch.dtype) -> None:
     with pytest.raises(ContractViolation) as caught:
-        check_backbone(make().to(dtype), longest=300)
+        check_backbone(make().to(dtype), longest=130, quick=True)
     assert law in caught.value.laws
     assert f"law {law} " in str(caught.value)
     assert make.__name__ in str(caught.value)
@@ -254,7 +254,7 @@ def test_a_broken_backbone_is_caught_by_its_law(make: Callable[[], Backbone], la
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=["float32", "float64"])
 @pytest.mark.parametrize("make", HEALTHY)
 def test_its_healthy_twin_passes(make: Callable[[], Backbone], dtype: torch.dtype) -> None:
-    check_backbone(make().to(dtype), longest=300, rebuild=make)
+    check_backbone(make().to(dtype), longest=130, rebuild=make)
 
 
 @pytest.mark.parametrize(
@@ -297,13 +297,13 @@ def test_a_law_that_crashes_is_broken_and_quotes_the_exception() -> None:
             return super().scan(x, state, is_first, return_state)
 
     with pytest.raises(ContractViolation, match="NotImplementedError: no resets here") as caught:
-        check_backbone(Crashes(), longest=300)
+        check_backbone(Crashes(), longest=130, quick=True)
     assert 4 in caught.value.laws
     assert 2 not in caught.value.laws
 
 
 def test_the_breach_says_where_and_by_how_much() -> None:
-    results = {result.number: result for result in examine_backbone(ResetsLate(), longest=300)}
+    results = {result.number: result for result in examine_backbone(ResetsLate(), longest=130, quick=True)}
     first = results[4].breaches[0]
     assert first.startswith("scan of 64 steps, 17 rows, from state=None, resets: chunks, return_state=False, with grad")
     assert "features: off by" in first
@@ -326,7 +326,7 @@ def test_announced_widths_are_kept() -> None:
             self.feature_dim = WIDTH + 1
 
     with pytest.raises(ContractViolation, match="feature_dim = 7"):
-        check_backbone(Narrow(), longest=300)
+        check_backbone(Narrow(), longest=130, quick=True)
 
 
 def test_randomness_in_eval_is_a_breach_and_does_not_widen_the_tolerance() -> None:
@@ -343,7 +343,7 @@ def test_randomness_in_train_is_a_warning() -> None:
             return super().step(F.dropout(x, training=self.training), state)
 
     with pytest.warns(UserWarning, match=r"Dropout: two equal calls differ in train\(\)"):
-        check_backbone(Dropout(), longest=300)
+        check_backbone(Dropout(), longest=130, quick=True)
 
 
 def test_what_is_not_saved_is_found_by_rebuilding() -> None:
@@ -355,7 +355,7 @@ def test_what_is_not_saved_is_found_by_rebuilding() -> None:
         def step(self, x: Tensor, state: State) -> tuple[Tensor, State]:
             return super().step(x * self.gain.to(x), state)
 
-    results = examine_backbone(Unsaved(), longest=300, rebuild=Unsaved)
+    results = examine_backbone(Unsaved(), longest=130, quick=True, rebuild=Unsaved)
     assert [result.number for result in results if not result.kept] == [7]
 
 
@@ -398,7 +398,7 @@ def test_a_malformed_state_is_described(initial: Callable[[int], State], sentenc
         def initial_state(self, batch_size: int) -> State:
             return initial(batch_size)
 
-    (result,) = examine_backbone(Malformed(), longest=300)
+    (result,) = examine_backbone(Malformed(), longest=130, quick=True)
     assert result.number == 0
     assert sentence in result.breaches[0]
 
@@ -423,7 +423,7 @@ def test_code_that_only_knows_float32_is_checked_with_the_floor_alone() -> None:
                 raise TypeError("float32 only")
             return super().step(x, state)
 
-    check_backbone(Single(), longest=300)
+    check_backbone(Single(), longest=130, quick=True)
 
 
 def test_other_kinds_are_sent_to_their_own_checker(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -462,4 +462,4 @@ def test_a_tolerance_of_ones_own_replaces_the_measured_one() -> None:
             return 1.01 * features, last
 
     assert 1 in broken_laws(Rounded())
-    check_backbone(Rounded(), longest=300, tolerance=0.1)
+    check_backbone(Rounded(), longest=130, quick=True, tolerance=0.1)

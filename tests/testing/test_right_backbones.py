@@ -723,22 +723,24 @@ def drawn(make: type[Backbone], seed: int, dtype: torch.dtype) -> Backbone:
 
 
 @pytest.mark.parametrize("make", RIGHT)
-@pytest.mark.parametrize("seed", range(20 if LONG else 2))
+@pytest.mark.parametrize("seed", range(20 if LONG else 1))
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64] if LONG else [torch.float32])
 def test_a_right_backbone_passes(make: type[Backbone], seed: int, dtype: torch.dtype) -> None:
-    results = examine_backbone(drawn(make, seed, dtype), quick=not LONG, seed=seed, rebuild=make)
+    results = examine_backbone(
+        drawn(make, seed, dtype), quick=not LONG, longest=2049 if LONG else 130, seed=seed, rebuild=make
+    )
     assert [text for result in results for text in result.breaches] == []
 
 
 def test_what_is_single_inside_passes_in_double_precision_with_a_note() -> None:
-    results = examine_backbone(drawn(SingleInside, 0, torch.float64), quick=True, rebuild=SingleInside)
+    results = examine_backbone(drawn(SingleInside, 0, torch.float64), quick=True, longest=130, rebuild=SingleInside)
     assert [text for result in results for text in result.breaches] == []
     assert any("float32" in text for result in results for text in result.notes)
 
 
 def test_units_that_are_off_are_noted() -> None:
     core = drawn(DeadUnits, 0, torch.float32)
-    results = {result.number: result for result in examine_backbone(core, quick=True, rebuild=DeadUnits)}
+    results = {result.number: result for result in examine_backbone(core, quick=True, longest=130, rebuild=DeadUnits)}
     assert results[6].notes
 
 

@@ -85,6 +85,12 @@ class TransformerXL(Backbone):
         age = torch.zeros(batch_size, dtype=torch.int64, device=empty.device)
         return {"keys": [empty] * config.layers, "values": [empty] * config.layers, "age": age}
 
+    def comparable_state(self, state: State) -> State:
+        """Zeros in slots that hold nothing, whatever gradient they could pass on."""
+        filled = _filled(state["age"], self.config.memory)[:, None, :, None]  # (B, 1, M, 1)
+        shown = {name: [torch.where(filled, x, 0) for x in state[name]] for name in ("keys", "values")}
+        return {**shown, "age": state["age"]}
+
     def step(self, x: Tensor, state: State) -> tuple[Tensor, State]:
         """One step: x (B, input_dim) -> (features (B, input_dim), state)."""
         features, state = self.scan(x[:, None], state)

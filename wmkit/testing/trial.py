@@ -107,7 +107,11 @@ class Trial:
         with torch.enable_grad():
             features, last = run(module, x, state, is_first, situation.return_state)
             total = functional([features, *([] if last is None else tree.leaves(self.comparable(last)))])
-        found = torch.autograd.grad(total, list(sources.values()), allow_unused=True, materialize_grads=True)
+        wanted = list(sources.values())
+        if total.requires_grad:
+            found = torch.autograd.grad(total, wanted, allow_unused=True, materialize_grads=True)
+        else:
+            found = tuple(torch.zeros_like(source) for source in wanted)
         ignored = {f"state{path}" for path in self.backbone.not_differentiable}
         gradients = {name: g for name, g in zip(sources, found, strict=True) if name not in ignored}
         return Outcome(features.detach(), None if last is None else tree.detach(last), gradients)
