@@ -107,7 +107,8 @@ def gradients(trial: DynamicsTrial, notes: list[str]) -> Breaches:
         elif not bool(marks.all()):
             share = 1 - float(marks.double().mean())
             notes.append(f"{share:.0%} of the entries of {name} {tuple(marks.shape)} never got a gradient")
-    yield from _derivative(trial)
+    if not trial.training:
+        yield from _derivative(trial)
 
 
 @torch.no_grad()
@@ -356,7 +357,7 @@ def _derivative(trial: DynamicsTrial) -> Breaches:
         sequence = Sequence(*(x.double() for x in (trial.sequence.embed, trial.sequence.action, trial.sequence.noise)))
         sources = {path: leaf for path, leaf in named_leaves(state).items() if leaf.is_floating_point()}
         sources = {path: leaf.requires_grad_() for path, leaf in sources.items() if trial.is_differentiable(path)}
-        sources |= {name: p for name, p in dynamics.named_parameters() if p.requires_grad}
+        parameters: dict[str, Tensor] = {name: p for name, p in dynamics.named_parameters() if p.requires_grad}
 
         def total() -> Tensor:
             signals, _ = trial.observe(sequence, state, dynamics=dynamics)
@@ -368,7 +369,8 @@ def _derivative(trial: DynamicsTrial) -> Breaches:
     z = trial.observe(trial.sequence, None)[0]["z"].detach()
     if bool(((z - z.round()).abs() < 1e-4).all()):  # one-hot samples: straight-through gradients are no derivatives
         return
-    yield from finite_differences("observe", sources, total, 1e-6, 1e-5)
+    groups = {"the incoming state": sources, "all parameters": parameters}
+    yield from finite_differences("observe", groups, total, 1e-6, 1e-5)
 
 
 def _length(trial: DynamicsTrial, length: int) -> Breaches:

@@ -50,7 +50,7 @@ def gradients(trial: Trial, notes: list[str], quick: bool) -> Breaches:
     for situation in [Situation(16, 3, "carried"), Situation(16, 3, "carried", "adjacent")][: 1 if quick else 2]:
         for stepwise in (False, True):
             what = f"{'step after step' if stepwise else 'scan'}, resets: {situation.resets}"
-            yield from attempt(what, _derivative, trial, what, situation, stepwise)
+            yield from attempt(what, _derivative, trial, what, situation, stepwise, quick)
 
 
 def saving(trial: Trial, rebuild: Callable[[], Backbone] | None) -> Breaches:
@@ -154,8 +154,8 @@ def _reaching(
         yield f"{name}: no gradient reaches {source}: the features do not depend on it"
 
 
-def _derivative(trial: Trial, what: str, situation: Situation, stepwise: bool) -> Breaches:
-    """Gradients against central differences in float64, one direction for each source."""
+def _derivative(trial: Trial, what: str, situation: Situation, stepwise: bool, quick: bool) -> Breaches:
+    """Gradients against central differences in float64; quick: all parameters in one direction."""
     try:
         module = trial.module(dtype=torch.float64)
         state = cast(trial.start("carried", situation.rows), torch.float64)
@@ -164,7 +164,6 @@ def _derivative(trial: Trial, what: str, situation: Situation, stepwise: bool) -
         is_first = situation.is_first(trial.device)
         sources = {"x": x.requires_grad_()}
         sources |= {p: s.requires_grad_() for p, s in named_leaves(state).items() if s.is_floating_point()}
-        sources |= {name: p for name, p in module.named_parameters() if p.requires_grad}
 
         def total() -> Tensor:
             features, last = run(module, x, state, is_first)
@@ -174,30 +173,38 @@ def _derivative(trial: Trial, what: str, situation: Situation, stepwise: bool) -
     except (RuntimeError, TypeError):  # code that knows float32 alone
         return
     ignored = {f"state{path}" for path in module.not_differentiable}
-    sources = {name: source for name, source in sources.items() if name not in ignored}
-    yield from finite_differences(what, sources, total, *((1e-3, 3e-2) if trial.single_inside else (1e-6, 1e-5)))
+    groups = {name: {name: source} for name, source in sources.items() if name not in ignored}
+    parameters: dict[str, Tensor] = {name: p for name, p in module.named_parameters() if p.requires_grad}
+    groups |= {"all parameters": parameters} if quick else {name: {name: p} for name, p in parameters.items()}
+    step, allowed = (1e-3, 3e-2) if trial.single_inside else (1e-6, 1e-5)
+    yield from finite_differences(what, groups, total, step, allowed)
 
 
 def finite_differences(
-    what: str, sources: dict[str, Tensor], total: Callable[[], Tensor], step: float, allowed: float
+    what: str, sources: dict[str, dict[str, Tensor]], total: Callable[[], Tensor], step: float, allowed: float
 ) -> Breaches:
-    """Gradients of `total()` against central differences, one random direction for each source.
+    """Gradients of `total()` against central differences, one random direction for each group of sources.
 
-    step: relative to the source's largest entry; allowed: relative to the slope.
+    step: relative to each source's largest entry; allowed: relative to the slope.
     """
+    every = {name: source for group in sources.values() for name, source in group.items()}
     with torch.enable_grad():
-        found = torch.autograd.grad(total(), list(sources.values()), allow_unused=True, materialize_grads=True)
+        grads = torch.autograd.grad(total(), list(every.values()), allow_unused=True, materialize_grads=True)
+    found = dict(zip(every, grads, strict=True))
+    directions = {
+        name: noise(300 + number, tuple(source.shape)).to(source) * (scale_of(source) or 1.0)
+        for number, (name, source) in enumerate(every.items())
+    }
     slopes = {}
-    for number, ((name, source), gradient) in enumerate(zip(sources.items(), found, strict=True)):
-        size = scale_of(source) or 1.0
-        direction = noise(300 + number, tuple(source.shape)).to(source) * size
+    for label, group in sources.items():
+        values, ends = {name: source.detach().clone() for name, source in group.items()}, []
         with torch.no_grad():
-            values, ends = source.detach().clone(), []
-            for sign in (1.0, -1.0):
-                source.copy_(values + sign * step * direction)
-                ends.append(float(total()))
-            source.copy_(values)
-        slopes[name] = ((ends[0] - ends[1]) / (2 * step), float((gradient * direction).sum()))
+            for sign in (1.0, -1.0, 0.0):  # 0 puts the values back
+                for name, source in group.items():
+                    source.copy_(values[name] + sign * step * directions[name])
+                ends.append(float(total()) if sign else 0.0)
+        claimed = sum(float((found[name] * directions[name]).sum()) for name in group)
+        slopes[label] = ((ends[0] - ends[1]) / (2 * step), claimed)
     scale = max((abs(measured) for measured, _ in slopes.values()), default=0.0)
     for name, (measured, claimed) in slopes.items():
         if abs(measured - claimed) > allowed * max(abs(measured), scale / 100):
