@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-import os
 import re
 import subprocess
 import sys
@@ -12,59 +11,61 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmarks import clockwork
+from benchmarks import clockwork, gpu
+from benchmarks.kernels import __main__ as kernels
 from benchmarks.kernels import clock, curves, ops, peer
 from wmkit import build_world_model
 from wmkit.dynamics import ClockworkConfig
 
 ROOT = Path(__file__).parents[1]
 
-CODE = """
-import dataclasses, sys
+ALONE = """
+import sys
 from benchmarks import gpu
 
-{change}
 sys.argv = ["gpu", "--interpret"]
 try:
     gpu.main()
 finally:
-    heavy = {{"hydra", "zarr", "gymnasium", "minigrid"}} & set(sys.modules)
+    heavy = {"hydra", "zarr", "gymnasium", "minigrid"} & set(sys.modules)
     assert not heavy, heavy
 """
 
 
-def run(change=""):
-    done = subprocess.run([sys.executable, "-c", CODE.format(change=change)], cwd=ROOT, capture_output=True, text=True)
-    return done.returncode, done.stdout.splitlines(), done.stderr[-2000:]
-
-
 def test_every_kernel_is_checked_and_the_table_comes_last():
-    status, lines, errors = run()
-    assert status == 0, errors
+    done = subprocess.run([sys.executable, "-c", ALONE], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
+    lines = done.stdout.splitlines()
     header = next(i for i, line in enumerate(lines) if line.startswith("op "))
     rows = {line.split()[0]: line for line in lines[header + 1 :] if "S4 block" not in line}
     assert set(rows) == {"dplr_kernel", "dplr_scan", "vandermonde", "diagonal_scan"}
     assert all(row.endswith("right") for row in rows.values())
 
 
-def test_a_wrong_op_gets_no_times_and_fails_the_run():
-    wrong = "lambda xs, length, backend: (1.001 if backend == 'triton' else 1) * gpu.vandermonde(**xs, length=length)"
-    status, lines, _ = run(f"gpu.CASES = (dataclasses.replace(gpu.CASES[2], run={wrong}),)")
-    assert status == 1
-    (row,) = {line for line in lines if line.startswith("vandermonde")}
+def test_a_wrong_op_gets_no_times_and_fails_the_run(monkeypatch, capsys):
+    (right,) = (case for case in gpu.CASES if case.name == "vandermonde")
+    wrong = dataclasses.replace(
+        right, run=lambda xs, length, backend: (1.001 if backend == "triton" else 1) * right.run(xs, length, backend)
+    )
+    monkeypatch.setattr(gpu, "CASES", (wrong,))
+    monkeypatch.setattr(sys, "argv", ["gpu", "--interpret"])
+    with pytest.raises(SystemExit, match="1"):
+        gpu.main()
+    (row,) = {line for line in capsys.readouterr().out.splitlines() if line.startswith("vandermonde")}
     assert "NOT RIGHT" in row
     assert "output 0 is off by 1.0e-03" in row
     assert row.count("nan") == 6
 
 
-def test_the_command_says_how_to_get_the_peer_and_keeps_what_it_measured(tmp_path):
-    command = [sys.executable, "-m", "benchmarks.kernels", "--quick", "--threads", "1", "--only", "peer", "ops"]
-    environment = {k: v for k, v in os.environ.items() if k != peer.VARIABLE}
-    done = subprocess.run(
-        [*command, "--out", str(tmp_path)], cwd=ROOT, env=environment, capture_output=True, text=True
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr[-2000:]
-    assert "git clone https://github.com/state-spaces/s4" in done.stdout
+def test_the_command_says_how_to_get_the_peer_and_keeps_what_it_measured(tmp_path, monkeypatch, capsys):
+    """It starts itself as `python -m benchmarks.kernels` for every part."""
+    command = ["kernels", "--quick", "--threads", "1", "--only", "peer", "ops", "--out", str(tmp_path)]
+    monkeypatch.setattr(sys, "argv", command)
+    monkeypatch.delenv(peer.VARIABLE, raising=False)
+    monkeypatch.chdir(ROOT)
+    with pytest.raises(SystemExit, match="0"):
+        kernels.main()
+    assert "git clone https://github.com/state-spaces/s4" in capsys.readouterr().out
     kept = json.loads((tmp_path / "measurements.json").read_text())
     rows = {row["name"]: row for row in kept["ops"]["rows"]}
     assert set(rows) == {"dplr_kernel", "dplr_scan", "vandermonde", "diagonal_scan", "fft_conv"}

@@ -5,7 +5,7 @@ import dataclasses
 import runpy
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -14,15 +14,16 @@ import pytest
 
 from wmkit.backbones.s4 import S4Config
 from wmkit.build import get_preset
-from wmkit.comparison import Plan, PlannedWorld, System
-from wmkit.config import ModelConfig, load_config
+from wmkit.comparison import Cell, CellFiles, Plan, PlannedWorld, System, worker
+from wmkit.config import ModelConfig, RunConfig, load_config
 from wmkit.data import find_world
 from wmkit.evaluation.levels.base import all_analyses
+from wmkit.files import write_json
 from wmkit.training.overrides import compose
 
 RECIPES = Path(__file__).parent.parent / "recipes"
 TWO_STEPS = ("data.batch_size=2", "data.workers=0", "train.steps=2", "train.device=cpu", "train.threads=1",
-             "eval.episodes=4", "eval.batches=1", "eval.reward_episodes=6", "eval.valid_reward_episodes=4")  # fmt: skip
+             "eval.episodes=2", "eval.batches=1", "eval.reward_episodes=6", "eval.valid_reward_episodes=4")  # fmt: skip
 SHORT = (*TWO_STEPS, "size=tiny", "data.length=8", "data.episode_length=24", "eval.context=6", "eval.horizon=6")
 
 Recipe = Callable[..., int]
@@ -57,9 +58,9 @@ def test_memory_maze_takes_two_steps_as_a_command(tmp_path: Path) -> None:
     assert (run / "pictures" / "imagined.gif").stat().st_size > 0
 
 
-@pytest.mark.parametrize("overrides", [("backbone=gru",), ("backbone=transformer_xl", "world=ray_two_rooms")])
-def test_memory_maze_takes_two_steps(recipe: Recipe, overrides: tuple[str, ...]) -> None:
-    assert recipe("memory_maze", "run_dir=run", *SHORT, *overrides) == 0
+def test_memory_maze_takes_two_steps(recipe: Recipe) -> None:
+    """With a GRU in tests/data/test_worlds.py, on worlds of a plug-in."""
+    assert recipe("memory_maze", "run_dir=run", *SHORT, "backbone=transformer_xl", "world=ray_two_rooms") == 0
     assert Path("run/evaluation.json").exists()
 
 
@@ -71,6 +72,22 @@ def test_help_opens_with_the_recipes_page(recipe: Recipe, name: str, capsys: pyt
     assert capsys.readouterr().out.startswith(page)
 
 
+@pytest.fixture
+def cells_in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Cells of a comparison start no process of their own: tests/comparison/test_runner.py has those that do."""
+
+    def run(folder: Path, configs: Mapping[Cell, RunConfig], *, after_each: Callable[[], object], **_: object) -> None:
+        for cell, config in configs.items():
+            files = CellFiles.of(folder, cell)
+            files.run.parent.mkdir(parents=True)
+            write_json(files.config, config.to_dict())
+            assert worker.main(files.config) == 0
+            after_each()
+
+    monkeypatch.setattr("wmkit.comparison.command.run_cells", run)
+
+
+@pytest.mark.usefixtures("cells_in_this_process")
 def test_compare_backbones_compares(recipe: Recipe, capsys: pytest.CaptureFixture[str]) -> None:
     grid = ("systems=gru_tbtt", "world.width=8", "seeds=0", "lrs=1e-3", "steps=2", "out=out")
     assert recipe("compare_backbones", *grid, "size=tiny", "eval.episodes=2", "data.episodes=4") == 0
@@ -81,7 +98,6 @@ def test_compare_backbones_compares(recipe: Recipe, capsys: pytest.CaptureFixtur
 @pytest.mark.parametrize(
     ("name", "size", "word", "backbone"),
     [
-        ("distracting_memory", "world.width=8", "last reward", "s4"),
         ("distracting_memory", "world.width=8", "last reward", "gru"),
         ("multi_doors_keys", "world.keys=2", "doors in the view, open or closed", "s4"),
     ],
@@ -110,8 +126,9 @@ def test_a_tile_worlds_recipe_gives_a_preset_its_own_numbers(recipe: str) -> Non
 SMALLEST = ["model.depth=2", "model.units=8", "backbone.width=8", "backbone.level_units=8", "eval.horizon=6"]
 
 
-@pytest.mark.parametrize("overrides", [("backbone.levels=3", "backbone.factor=6"), ("backbone.core=s4", "size=tiny")])
-def test_moving_mnist_takes_two_steps(recipe: Recipe, overrides: tuple[str, ...]) -> None:
+def test_moving_mnist_takes_two_steps(recipe: Recipe) -> None:
+    """At the size and with the core of its own in the figures below."""
+    overrides = ("backbone.levels=3", "backbone.factor=6", "backbone.core=s4", "size=tiny")
     assert recipe("moving_mnist", "run_dir=run", *SMALLEST, *TWO_STEPS, *overrides) == 0
     assert "last context frame" in Path("run/evaluation.md").read_text()
 
@@ -125,8 +142,9 @@ def test_moving_mnist_gives_a_preset_its_own_numbers() -> None:
     assert (config.data.length, config.data.batch_size, config.train.decode_share) == (100, 50, 1.0)
 
 
+@pytest.mark.usefixtures("cells_in_this_process")
 def test_clockwork_figures_trains_and_draws(recipe: Recipe, capsys: pytest.CaptureFixture[str]) -> None:
-    few = ("steps=2", "out=out", "eval.batches=1", "eval.episodes=4", "data.batch_size=2", *SMALLEST)
+    few = ("steps=2", "out=out", "eval.batches=1", "eval.episodes=2", "data.batch_size=2", *SMALLEST)
     assert recipe("clockwork_figures", "figure=10", *few) == 0
     assert "out/figure-10/k2/entropy.json and .png" in capsys.readouterr().out
     assert Path("out/figure-10/k2/entropy.png").stat().st_size > 0

@@ -33,7 +33,7 @@ def tiny() -> RunConfig:
         size="tiny",
         data=DataConfig(sampler="episodes", batch_size=2, workers=0),
         train=TrainConfig(warmup=1, threads=1, device="cpu", log_every=2, eval_every=5, checkpoint_every=5),
-        eval=EvalConfig(episodes=2, batches=1),
+        eval=EvalConfig(episodes=2, batches=1, reward_episodes=2, valid_reward_episodes=2),
     )
 
 

@@ -1,8 +1,9 @@
 """Words of a comparison's command line that make no sense are refused before anything is written."""
 
-import subprocess
+import multiprocessing
 import sys
 from collections.abc import Callable
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from wmkit.comparison.command import run_comparison, split_overrides
 from wmkit.comparison.plan import Cell, Status, load_plan
 from wmkit.comparison.results import KEY, read_results
 from wmkit.config import RunConfig
-from wmkit.training.run_folder import HOLDER, LOCK
+from wmkit.training.run_folder import HOLDER, LOCK, RunFolder
 
 GRID = ("systems=gru", "world.width=8", "seeds=0", "lrs=1e-3", "minutes=1")
 
@@ -99,19 +100,29 @@ def test_failed_cells_run_again_where_that_is_asked_for_and_done_ones_never(
     assert [[*call["configs"]] for call in asked_to_run] == [[], failed]
 
 
+def hold(folder: Path, connection: Connection) -> None:
+    """Keep the folder for this process, until told to end."""
+    run = RunFolder(folder)
+    run.open()
+    connection.send("held")
+    connection.recv()
+    run.close()
+
+
 def test_a_second_start_leaves_a_comparison_under_way_alone(
     tiny: RunConfig, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    # Locks are between processes: another one holds this one.
-    hold = "import sys; from pathlib import Path; from wmkit.training.run_folder import RunFolder; "
-    hold += f"folder = RunFolder(Path({str(tmp_path)!r})); folder.open(); print('held', flush=True); sys.stdin.read()"
-    with subprocess.Popen([sys.executable, "-c", hold], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
-        assert other.stdout is not None
-        assert other.stdout.readline() == b"held\n"
-        assert run_comparison(tiny, {}, (*GRID, f"out={tmp_path}"), []) == 2
-        assert f"{tmp_path} is in use by process {other.pid}" in capsys.readouterr().err
-        assert {path.name for path in tmp_path.iterdir()} == {LOCK, HOLDER}
-        other.communicate()
+    # Locks are between processes: another one, which need not import anything anew, holds this one.
+    ours, theirs = multiprocessing.Pipe()
+    other = multiprocessing.get_context("fork").Process(target=hold, args=(tmp_path, theirs), daemon=True)
+    other.start()
+    assert ours.recv() == "held"
+    assert run_comparison(tiny, {}, (*GRID, f"out={tmp_path}"), []) == 2
+    assert f"{tmp_path} is in use by process {other.pid}" in capsys.readouterr().err
+    assert {path.name for path in tmp_path.iterdir()} == {LOCK, HOLDER}
+    ours.send("end")
+    other.join()
+    assert other.exitcode == 0
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from wmkit.comparison.worker import main
 from wmkit.config import RunConfig
 from wmkit.files import write_json
 from wmkit.training.command import train_in_folder
-from wmkit.training.run_folder import HOLDER, RunFolder
+from wmkit.training.run_folder import RunFolder
 
 
 @pytest.fixture
@@ -29,6 +29,20 @@ def one_cell(tiny: RunConfig) -> tuple[Cell, RunConfig]:
     )
     cell = plan.cells()[0]
     return cell, plan.config(cell, tiny)
+
+
+@pytest.fixture
+def started(monkeypatch: pytest.MonkeyPatch) -> list[subprocess.Popen[bytes]]:
+    """Every process that the test starts."""
+    processes: list[subprocess.Popen[bytes]] = []
+
+    class Noted(subprocess.Popen[bytes]):
+        def __init__(self, *args: Any, **options: Any) -> None:
+            super().__init__(*args, **options)
+            processes.append(self)
+
+    monkeypatch.setattr("subprocess.Popen", Noted)
+    return processes
 
 
 def test_a_comparison_ends_with_a_report_that_shows_what_failed_and_does_nothing_twice(
@@ -108,33 +122,26 @@ def test_as_many_cells_run_at_a_time_as_asked_for(tiny: RunConfig, tmp_path: Pat
 
 
 def test_cells_under_way_are_killed_when_the_runner_breaks_off(
-    one_cell: tuple[Cell, RunConfig], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    one_cell: tuple[Cell, RunConfig], started: list[subprocess.Popen[bytes]], tmp_path: Path
 ) -> None:
     cell, config = one_cell
-    started: list[subprocess.Popen[bytes]] = []
-
-    class Noted(subprocess.Popen[bytes]):
-        def __init__(self, *args: Any, **options: Any) -> None:
-            super().__init__(*args, **options)
-            started.append(self)
 
     class Broken(Display):
         def moved(self, cell: Cell, config: RunConfig, files: CellFiles) -> None:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr("subprocess.Popen", Noted)
     with Broken(1, 0) as display, pytest.raises(KeyboardInterrupt):
         run_cells(tmp_path, {cell: config}, jobs=1, display=display)
-    ends = [worker.returncode for worker in started]
-    for worker in started:
-        assert worker.stdin is not None
-        assert worker.stdin.closed
+    ends = [process.returncode for process in started]
+    for process in started:
+        assert process.stdin is not None
+        assert process.stdin.closed
     assert ends == [-signal.SIGKILL]
 
 
 def test_the_last_checkpoint_is_tested_and_not_the_best(one_cell: tuple[Cell, RunConfig], tmp_path: Path) -> None:
     cell, config = one_cell
-    config.train.steps, config.eval.reward_episodes = 2, 2
+    config.train.steps = 2
     files = CellFiles.of(tmp_path, cell)
     train_in_folder(config, RunFolder(files.run))
     (files.run / "checkpoints" / "best").unlink()  # the end of the budget is validated too: they are the same here
@@ -143,9 +150,7 @@ def test_the_last_checkpoint_is_tested_and_not_the_best(one_cell: tuple[Cell, Ru
     assert files.status() is Status.DONE
 
 
-def test_a_cell_ends_with_its_parent_and_one_that_is_killed_is_recorded(
-    one_cell: tuple[Cell, RunConfig], tmp_path: Path
-) -> None:
+def test_a_cell_ends_with_its_parent(one_cell: tuple[Cell, RunConfig], tmp_path: Path) -> None:
     cell, config = one_cell
     config.train.steps = 100_000
     files = CellFiles.of(tmp_path, cell)
@@ -160,12 +165,18 @@ def test_a_cell_ends_with_its_parent_and_one_that_is_killed_is_recorded(
         worker.stdin.close()  # as when the parent dies
         assert worker.wait() == 128 + signal.SIGTERM
 
+
+def test_a_cell_that_is_killed_is_recorded(
+    one_cell: tuple[Cell, RunConfig], started: list[subprocess.Popen[bytes]], tmp_path: Path
+) -> None:
+    cell, config = one_cell
+
     class Killer(Display):
         def moved(self, cell: Cell, config: RunConfig, files: CellFiles) -> None:
-            if "Continuing" in files.log.read_text():
-                os.kill(int((files.run / HOLDER).read_text()), signal.SIGKILL)
+            started[0].kill()  # while it still starts
 
     with Killer(1, 0) as display:
         run_cells(tmp_path, {cell: config}, jobs=1, display=display)
+    files = CellFiles.of(tmp_path, cell)
     assert files.status() is Status.FAILED
     assert "killed by SIGKILL" in files.record()["error"]

@@ -1,5 +1,6 @@
 import dataclasses
 import json
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
+import wmkit.cli.__main__ as cli
 from wmkit.data import (
     GeneratedEpisodes,
     WholeEpisodes,
@@ -154,6 +156,9 @@ def test_a_world_that_a_worker_cannot_make_is_refused_before_one_starts():
         WholeEpisodes(GeneratedEpisodes(Local(), seed=0), batch_size=2, workers=1)
 
 
+RECIPE = Path(__file__).parents[2] / "recipes" / "memory_maze.py"
+SHORT = ("size=tiny", "backbone=gru", "train.steps=2", "train.device=cpu", "train.threads=1", "data.batch_size=2",
+         "data.length=8", "eval.episodes=2", "eval.context=5", "eval.horizon=5", "plugins=my_worlds")  # fmt: skip
 TRAIN_AND_LIST = """
 import runpy, sys
 if __name__ == "__main__":
@@ -168,23 +173,30 @@ if __name__ == "__main__":
 """
 
 
-@pytest.mark.parametrize(
-    ("text", "overrides", "label"),
-    [
-        (NEW_WORLD, ["world=distracting_memory_tiny"], "distracting_memory_8_tile4_distractor_rate0.0"),
-        (NEW_FAMILY, ["world=fading", "world.side=32", "data.workers=1"], "fading_32_2.0"),
-    ],
-    ids=["world", "family"],
-)
-def test_one_file_of_forty_lines_adds_a_world_that_is_listed_and_trained_on(tmp_path, text, overrides, label):
-    assert len(text.strip().splitlines()) <= 40
-    (tmp_path / "my_worlds.py").write_text(text)
-    recipe = Path(__file__).parents[2] / "recipes" / "memory_maze.py"
-    small = ["size=tiny", "backbone=gru", "train.steps=2", "train.device=cpu", "train.threads=1", "data.batch_size=2"]
-    few = ["data.length=8", "eval.episodes=2", "eval.context=5", "eval.horizon=5"]
-    words = ["plugins=my_worlds", *overrides, *small, *few]
-    command = [sys.executable, "-c", TRAIN_AND_LIST, str(recipe), *words]
+def test_one_file_of_forty_lines_adds_a_family_that_is_listed_and_trained_on_with_a_worker(tmp_path):
+    assert len(NEW_FAMILY.strip().splitlines()) <= 40
+    (tmp_path / "my_worlds.py").write_text(NEW_FAMILY)
+    words = [*SHORT, "world=fading", "world.side=32", "data.workers=1"]
+    command = [sys.executable, "-c", TRAIN_AND_LIST, str(RECIPE), *words]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert (tmp_path / "runs" / f"memory_maze-{label}-gru-0" / "evaluation.md").exists()
-    assert overrides[0].removeprefix("world=") in done.stdout.partition("WORLDS")[2]
+    assert (tmp_path / "runs" / "memory_maze-fading_32_2.0-gru-0" / "evaluation.md").exists()
+    assert "fading" in done.stdout.partition("WORLDS")[2]
+
+
+def test_one_file_of_forty_lines_adds_a_world_that_is_listed_and_trained_on(tmp_path, monkeypatch, capsys):
+    assert len(NEW_WORLD.strip().splitlines()) <= 40
+    (tmp_path / "my_worlds.py").write_text(NEW_WORLD)
+    monkeypatch.setattr(worlds, "_registered", dict(worlds._registered))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(sys, "argv", [str(RECIPE), *SHORT, "world=distracting_memory_tiny", "data.workers=0"])
+    with pytest.raises(SystemExit, match="0"):
+        runpy.run_path(str(RECIPE), run_name="__main__")
+    del sys.modules["my_worlds"]
+    run = tmp_path / "runs" / "memory_maze-distracting_memory_8_tile4_distractor_rate0.0-gru-0"
+    assert (run / "evaluation.md").exists()
+    monkeypatch.setattr(worlds.metadata, "entry_points", lambda **_: [])  # one of these tests' is no world
+    capsys.readouterr()
+    cli.main(["list"])
+    assert "distracting_memory_tiny" in capsys.readouterr().out

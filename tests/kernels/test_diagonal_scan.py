@@ -74,10 +74,18 @@ def test_double_precision_equals_the_definition(gradients, relative_error, lengt
     assert all((found[name] - exact[name]).norm() <= 1e-11 * exact[name].norm() for name in exact)
 
 
+@pytest.fixture
+def short_chunks(monkeypatch):
+    """Chunks of 8 steps, so that the interpreter has fewer to go through before the next one begins."""
+    from wmkit_kernels.diagonal_scan import triton_impl
+
+    monkeypatch.setattr(triton_impl, "STEPS", 8)
+
+
 @COMPLEX
-@pytest.mark.parametrize(("length", "varies"), [(1, False), (7, True), (65, False), (65, True)])
+@pytest.mark.parametrize(("length", "varies"), [(1, False), (7, True), (9, False), (9, True), (17, True)])
 def test_the_interpreted_kernels_equal_the_definition(
-    single, gradients, relative_error, poisoned, length, varies, dtype
+    single, gradients, relative_error, poisoned, short_chunks, length, varies, dtype
 ):
     mask = torch.zeros(1, length, dtype=torch.bool)
     mask[0, length // 3] = mask[0, length // 2] = True
@@ -85,8 +93,17 @@ def test_the_interpreted_kernels_equal_the_definition(
     agrees(tensors, single, gradients, relative_error, mask, backend="triton")
 
 
-def test_the_interpreted_kernels_without_resets_or_initial_state(single, gradients, relative_error, poisoned):
-    tensors = numbers(65, batch=1)
+def test_the_interpreted_kernels_equal_the_definition_in_chunks_of_their_own(
+    single, gradients, relative_error, poisoned
+):
+    mask = torch.arange(65).unsqueeze(0) == torch.tensor([[21]])
+    agrees(numbers(65, varies=True, batch=1), single, gradients, relative_error, mask, backend="triton")
+
+
+def test_the_interpreted_kernels_without_resets_or_initial_state(
+    single, gradients, relative_error, poisoned, short_chunks
+):
+    tensors = numbers(17, batch=1)
     del tensors["initial_state"]
     agrees(tensors, single, gradients, relative_error, None, backend="triton")
 

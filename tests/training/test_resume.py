@@ -36,8 +36,8 @@ def test_the_metrics_of_a_killed_and_resumed_run_are_those_of_a_whole_one(
         kill_at_second_checkpoint(cut, run)
     assert not (run / "finished.json").exists()
     monkeypatch.chdir(tmp_path)
-    for word in ("resume=true", "run_dir=whole"):
-        monkeypatch.setattr(sys, "argv", ["maze.py", word])
+    for words in (["resume=true"], ["run_dir=whole", "data.workers=0"]):
+        monkeypatch.setattr(sys, "argv", ["maze.py", *words])
         with pytest.raises(SystemExit, match="0"):
             runpy.run_path("maze.py", run_name="__main__")
     expected = (tmp_path / "whole" / "metrics.jsonl").read_bytes()
