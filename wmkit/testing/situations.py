@@ -82,10 +82,7 @@ def covering(lengths: tuple[int, ...], *, resets: bool) -> list[Situation]:
     The first is the one that training is in: 64 steps in train() from state=None, with gradients, no state wanted.
     """
     kinds: tuple[Resets, ...] = ("start", "middle", "last", "adjacent", "every", "chunks") if resets else ("none",)
-    length = 64 if 64 in lengths else max(lengths)
-    training = Situation(
-        length, 17, "none", kinds[-1], return_state=False, gradient=True, training=True, jittered=False
-    )
+    training = Situation(64, 17, "none", kinds[-1], return_state=False, gradient=True, training=True, jittered=False)
     return list(_covering(lengths, kinds, training))
 
 
