@@ -463,3 +463,15 @@ def test_a_tolerance_of_ones_own_replaces_the_measured_one() -> None:
 
     assert 1 in broken_laws(Rounded())
     check_backbone(Rounded(), longest=130, quick=True, tolerance=0.1)
+
+
+def test_a_start_that_is_a_parameter_expanded_is_a_note() -> None:
+    class Expanded(Leaky):
+        def initial_state(self, batch_size: int) -> State:
+            return (self.start.expand(batch_size, -1),)
+
+    results = {result.number: result for result in examine_backbone(Expanded(), laws=[8], quick=True, longest=130)}
+    assert results[8].kept
+    assert results[8].notes == (
+        "initial_state: state[0] is the parameter start itself: one that is kept changes with it",
+    )

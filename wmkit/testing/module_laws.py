@@ -295,7 +295,7 @@ def _untouched(trial: Trial, what: str, gradient: bool, training: bool) -> Breac
 
 
 def _compact(trial: Trial, notes: list[str]) -> Breaches:
-    """What `scan`, `step` and `initial_state` hand out holds no more memory than it needs."""
+    """What `scan` and `step` hand out holds no more memory than it needs, and none of a parameter."""
     module = trial.module()
     own = {p.untyped_storage().data_ptr(): name for name, p in module.named_parameters()}
     for gradient in (False, True):
@@ -303,12 +303,16 @@ def _compact(trial: Trial, notes: list[str]) -> Breaches:
         with torch.set_grad_enabled(gradient):
             made = {
                 f"scan of {LONG} steps": scan(module, x, None)[1],
-                "step": module.step(x[:, 0], module.initial_state(3))[1],
-                "initial_state": module.initial_state(3),
+                "step": module.step(x[:, 0].clone(), module.initial_state(3))[1],
             }
-        for path, leaf in named_leaves(made.pop("step")).items():
-            if leaf.numel() and leaf.untyped_storage().data_ptr() == x.untyped_storage().data_ptr():
+            single = x[:, 0].clone()
+            stepped, initial = module.step(single, module.initial_state(3))[1], module.initial_state(3)
+        for path, leaf in named_leaves(stepped).items():
+            if leaf.numel() and leaf.untyped_storage().data_ptr() == single.untyped_storage().data_ptr():
                 notes.append(f"step: {path} is the input itself: it changes with it; a clone would not")
+        for path, leaf in named_leaves(initial).items():
+            if leaf.numel() and (name := own.get(leaf.untyped_storage().data_ptr())):
+                notes.append(f"initial_state: {path} is the parameter {name} itself: one that is kept changes with it")
         for name, state in made.items():
             yield from compactness(name, state, own)
 
