@@ -12,14 +12,18 @@ from wmkit.backbones.base import Backbone
 from wmkit.registry import entry_of
 from wmkit.testing import module_laws, sequence_laws
 from wmkit.testing.diagnosis import diagnose
-from wmkit.testing.situations import LENGTHS, covering
+from wmkit.testing.situations import LENGTHS, Situation, covering
 from wmkit.testing.trial import Trial, placement
 
 SHOWN = 4
 """Breaches of one law that are spelled out; the rest are counted."""
 
-QUICK_LENGTHS = {False: (1, 16, 64), True: (1, 16, 65)}
-"""Without resets, where a kernel in chunks of 64 has a full one; with resets, where it has one at its second chunk."""
+QUICK_LENGTHS = (1, 16)
+LONGER = {
+    False: [Situation(64), Situation(65, start="carried", gradient=True, strided=True)],
+    True: [Situation(65, resets="chunks"), Situation(65, start="mixed", resets="chunks", gradient=True)],
+}
+"""What a quick check tries beside them, without and with resets: a kernel in chunks has its faults at their edges."""
 
 
 class ContractViolation(AssertionError):
@@ -150,9 +154,9 @@ def examine_backbone(
     if placement(backbone)[0] not in (torch.float32, torch.float64):
         raise ValueError(f"expected a backbone in float32 or float64, got {placement(backbone)[0]}")
     more = [] if length is None else [length]
+    lengths = tuple(sorted({*(QUICK_LENGTHS if quick else LENGTHS), *more}))
     plain, broken_up = (
-        covering(tuple(sorted({*(QUICK_LENGTHS[resets] if quick else LENGTHS), *more})), resets=resets)
-        for resets in (False, True)
+        covering(lengths, resets=resets) + (LONGER[resets] if quick else []) for resets in (False, True)
     )
     with torch.random.fork_rng(), torch.enable_grad():
         torch.manual_seed(seed)

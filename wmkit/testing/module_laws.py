@@ -29,6 +29,9 @@ from wmkit.tree import State
 
 Breaches = Iterator[str]
 
+SHORT_ENTRIES = 0.4
+"""Share of the entries that add up which may fit in sixteen bits: some do by chance, as just after a reset."""
+
 PROBED = 24
 """Entries of a state leaf that are looked at one by one: does an accumulator keep them in sixteen bits?"""
 
@@ -525,7 +528,7 @@ def _accumulators(trial: Trial) -> Breaches:
                 if not len(entries):
                     continue
                 share = float(_in_sixteen_bits(entries).double().mean())
-                if share > 0.2:
+                if share > SHORT_ENTRIES:
                     how = "under bf16 autocast" if autocast else "without autocast"
                     yield (
                         f"{name}, {how}: {path} adds up from step to step, and {share:.0%} of its entries are rounded "
