@@ -234,7 +234,7 @@ def _initial_rows(trial: Trial) -> Breaches:
     for rows in (2, 3, 17):
         want = tree.repeat(alone, rows)
         what = f"initial_state({rows}) against initial_state(1) in every row"
-        yield from states_disagree(what, module.initial_state(rows), want, 0.0)
+        yield from states_disagree(what, module.initial_state(rows), want, trial.floor.features)
 
 
 @torch.no_grad()
