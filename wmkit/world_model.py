@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from wmkit import tree
-from wmkit.backbones.base import Backbone, ParameterGroup, collected_losses
+from wmkit.backbones.base import Backbone, ParameterGroup, all_prepared, collected_losses
 from wmkit.batch import Batch
 from wmkit.config import ModelConfig
 from wmkit.dynamics import Dynamics, Inputs, Observed
@@ -124,10 +124,7 @@ class WorldModel(nn.Module):
         `observe` and `imagine` enter one for their own steps; one around many calls, as in acting step by step, spares
         each of them computing the same tables.
         """
-        with contextlib.ExitStack() as blocks:
-            for module in self.modules():
-                if isinstance(module, Backbone):
-                    blocks.enter_context(module.prepared())
+        with all_prepared(self):
             yield
 
     def draw_noise(self, batch_size: int, length: int, generator: torch.Generator | None = None) -> Tensor:

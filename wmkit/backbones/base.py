@@ -217,6 +217,16 @@ class Backbone(nn.Module, ABC):
         return []
 
 
+@contextlib.contextmanager
+def all_prepared(module: nn.Module) -> Iterator[None]:
+    """`Backbone.prepared` of every backbone in a module."""
+    with contextlib.ExitStack() as blocks:
+        for part in module.modules():
+            if isinstance(part, Backbone):
+                blocks.enter_context(part.prepared())
+        yield
+
+
 def build_backbone(entry: Entry, config: Any) -> Backbone:
     """The entry's class at `config`; raises `ValueError` for a class that is no `Backbone`."""
     core = entry.cls(config.input_dim, config)

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import contextlib
 import copy
 import dataclasses
 import functools
 import itertools
 import math
-from collections.abc import Iterator
 
 import torch
 from torch import Tensor
 
 from wmkit import tree
-from wmkit.backbones.base import Backbone
+from wmkit.backbones.base import Backbone, all_prepared
 from wmkit.dynamics.base import Dynamics, Inputs
 from wmkit.testing.tolerance import Tolerance
 from wmkit.testing.trial import jittered, noise, placement, without_dropout
@@ -150,14 +148,14 @@ class DynamicsTrial:
         rows, length = sequence.embed.shape[:2]
         marks = self.first_column(length, state is None, rows) if is_first is None else is_first
         inputs = sequence.inputs(marks, inner_reset=is_first is not None)
-        with prepared(dynamics):
+        with all_prepared(dynamics):
             seen, last = dynamics.observe(inputs, state, return_state=return_state)
         parts = {name: getattr(seen, name) for name in ("h", "z", "posterior", "prior")}
         return {**parts, **dynamics.kl(seen, None, 0.0), **dynamics.entropies(seen)}, last
 
     def imagine(self, sequence: Sequence, state: State) -> tuple[Signals, State]:
         """Imagined h and z, and the last state."""
-        with prepared(self.dynamics):
+        with all_prepared(self.dynamics):
             h, z, last = self.dynamics.imagine(sequence.action, noise=sequence.noise, state=state)
         return {"h": h, "z": z}, last
 
@@ -175,16 +173,6 @@ class DynamicsTrial:
             signals, state = self.observe(sequence.window(start, stop), state, marks)
             parts.append(signals)
         return join(parts), state
-
-
-@contextlib.contextmanager
-def prepared(dynamics: Dynamics) -> Iterator[None]:
-    """What a world model enters around its calls: `Backbone.prepared` of every backbone."""
-    with contextlib.ExitStack() as blocks:
-        for part in dynamics.modules():
-            if isinstance(part, Backbone):
-                blocks.enter_context(part.prepared())
-        yield
 
 
 def join(parts: list[Signals]) -> Signals:

@@ -284,10 +284,14 @@ def _untouched(trial: Trial, what: str, gradient: bool, training: bool) -> Breac
         "scan with resets": lambda state: module.scan(x, state, marks),
     }
     with torch.set_grad_enabled(gradient):
-        for origin in ("initial", "carried", "returned"):
+        origins: dict[str, Callable[[], State]] = {
+            "initial": lambda: trial.start("initial", 3, training=training),
+            "carried": lambda: trial.start("carried", 3, training=training),
+            "returned": lambda: scan(module, trial.inputs(1, 3, SHORT), None)[1],
+        }
+        for origin, make in origins.items():
             for name, call in calls.items():
-                made = scan(module, trial.inputs(1, 3, SHORT), None)[1] if origin == "returned" else None
-                state = trial.start(origin, 3, training=training) if made is None else made  # type: ignore[arg-type]
+                state = make()
                 given = {"x": x, "is_first": marks, **named_leaves(state)}
                 before = {key: value.detach().clone() for key, value in given.items() if value is not None}
                 call(state)
@@ -304,20 +308,17 @@ def _compact(trial: Trial, notes: list[str]) -> Breaches:
     for gradient in (False, True):
         x = trial.inputs(0, 3, LONG)
         with torch.set_grad_enabled(gradient):
-            made = {
-                f"scan of {LONG} steps": scan(module, x, None)[1],
-                "step": module.step(x[:, 0].clone(), module.initial_state(3))[1],
-            }
             single = x[:, 0].clone()
-            stepped, initial = module.step(single, module.initial_state(3))[1], module.initial_state(3)
+            scanned, initial = scan(module, x, None)[1], module.initial_state(3)
+            stepped = module.step(single, initial)[1]
         for path, leaf in named_leaves(stepped).items():
             if leaf.numel() and leaf.untyped_storage().data_ptr() == single.untyped_storage().data_ptr():
                 notes.append(f"step: {path} is the input itself: it changes with it; a clone would not")
         for path, leaf in named_leaves(initial).items():
             if leaf.numel() and (name := own.get(leaf.untyped_storage().data_ptr())):
                 notes.append(f"initial_state: {path} is the parameter {name} itself: one that is kept changes with it")
-        for name, state in made.items():
-            yield from compactness(name, state, own)
+        yield from compactness(f"scan of {LONG} steps", scanned, own)
+        yield from compactness("step", stepped, own)
 
 
 def compactness(what: str, state: State, own: dict[int, str]) -> Breaches:
