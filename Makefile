@@ -8,7 +8,7 @@ PYTHON ?= $(shell for p in python3 python3.12 python3.11; do \
 	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))' 2>/dev/null && echo $$p && break; done)
 VENV ?= .venv
 BIN := $(VENV)/bin
-PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+PIP := $(BIN)/python -m pip install --no-compile --quiet --disable-pip-version-check --constraint constraints.txt
 
 QUICK := tests/backbones/test_contract.py tests/backbones/test_gru.py tests/backbones/ssm tests/kernels/test_dplr_kernel.py \
 	tests/kernels/test_fft_conv.py tests/kernels/test_series.py tests/kernels/test_dispatch.py tests/dynamics/test_latents.py \
