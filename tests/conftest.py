@@ -11,7 +11,7 @@ from hypothesis import settings
 
 settings.register_profile("short", deadline=None, derandomize=True, max_examples=25)
 settings.register_profile("long", deadline=None, derandomize=True, max_examples=200)
-settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "short"))
+settings.load_profile(PROFILE := os.environ.get("HYPOTHESIS_PROFILE", "short"))
 
 # The models of the tests are tiny: a second thread costs more in hand-overs than it computes, and one is repeatable.
 torch.set_num_threads(1)
@@ -20,3 +20,10 @@ torch.set_num_threads(1)
 @pytest.fixture(autouse=True)
 def _seeded() -> None:
     torch.manual_seed(0)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Tests marked `long` run in `make test-long` alone."""
+    later = [item for item in items if PROFILE == "short" and item.get_closest_marker("long")]
+    config.hook.pytest_deselected(items=later)
+    items[:] = [item for item in items if item not in later]

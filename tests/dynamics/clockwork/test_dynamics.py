@@ -170,7 +170,11 @@ def test_sequential_cell_steps_of_a_hundred_frames(factor: int, number: int, mon
     assert len(calls) == number
 
 
-@pytest.mark.parametrize("core", ["plain_gru", "gru", "s4", "s4d", "s5", "lru", "transformer_xl"])
+LATER = [pytest.param(core, marks=pytest.mark.long) for core in ("gru", "s4d", "s5", "lru")]
+"""Each keeps the laws of backbones, and is one of the kinds of the others."""
+
+
+@pytest.mark.parametrize("core", ["plain_gru", "s4", "transformer_xl", *LATER])
 def test_levels_over_every_backbone_keep_the_laws(core: str) -> None:
     check_dynamics(make(strides=[1, 2, 4], core=core))
 
@@ -181,7 +185,7 @@ def test_levels_that_read_ahead_keep_the_laws(core: str) -> None:
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
-@pytest.mark.parametrize("strides", [[1], [1, 1], [1, 3, 3]])
+@pytest.mark.parametrize("strides", [[1], pytest.param([1, 1], marks=pytest.mark.long), [1, 3, 3]])
 def test_every_clock_and_variant_keeps_the_laws(strides: list[int], variant: str) -> None:
     check_dynamics(make(strides=strides, **VARIANTS[variant]))
 
