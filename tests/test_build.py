@@ -267,7 +267,17 @@ def moving_bars(side: int) -> Batch:
     )
 
 
-@pytest.mark.parametrize("preset", [name for name in PRESETS if name.endswith("-3d")])
+@pytest.mark.no_cover
+@pytest.mark.parametrize(
+    "preset",
+    [
+        "s4wm-3d",
+        "s4wm-full-posterior-3d",
+        pytest.param("s4wm-no-mlp-3d", marks=pytest.mark.long),
+        "tssm-xl-3d",
+        "rssm-tbtt-3d",
+    ],
+)
 def test_every_preset_with_actions_overfits_eight_short_episodes_at_tiny_size(preset: str) -> None:
     """Within 450 steps, one on images of 2D worlds; at this size a preset for 2D worlds is that for 3D ones."""
     side = 20 if preset == "tssm-xl-3d" else 16
@@ -275,7 +285,7 @@ def test_every_preset_with_actions_overfits_eight_short_episodes_at_tiny_size(pr
     batch, generator = moving_bars(side), torch.Generator().manual_seed(1)
     pixels = batch.image / 255
     of_mean_image = (pixels - pixels.mean((0, 1))).square().sum((2, 3, 4)).mean()
-    optimiser = torch.optim.AdamW(model.parameters(), lr=5e-3)
+    optimiser = torch.optim.AdamW(model.parameters(), lr=1e-2)
     for _ in range(450):
         out = model(batch, None, model.draw_noise(8, 8, generator), return_state=False)
         if out.metrics["squared_error"] < 0.12 * of_mean_image and out.metrics["kl"] < 12:

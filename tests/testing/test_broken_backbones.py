@@ -1815,7 +1815,7 @@ CRASHES = {
 }
 """Faults that are exceptions; all others have to be found without one."""
 
-pytestmark = pytest.mark.filterwarnings("ignore:.*differ in train:UserWarning")
+pytestmark = [pytest.mark.filterwarnings("ignore:.*differ in train:UserWarning"), pytest.mark.no_cover]
 
 
 def names(table: list[tuple[type[Backbone], object]]) -> list[str]:

@@ -714,7 +714,7 @@ RIGHT: list[type[Backbone]] = [
     Memoryless,
 ]
 
-pytestmark = pytest.mark.filterwarnings("ignore:.*differ in train:UserWarning")
+pytestmark = [pytest.mark.filterwarnings("ignore:.*differ in train:UserWarning"), pytest.mark.no_cover]
 
 
 def drawn(make: type[Backbone], seed: int, dtype: torch.dtype) -> Backbone:

@@ -29,9 +29,9 @@ def check_dynamics(
 
     Tried in the precision they have, on copies with jittered parameters in eval() and, where nothing but dropout
     modules draws random numbers there, in train(). Sequences hold a few of their periods, one of them 64 steps or more.
-    A law that crashes counts as broken. `laws`: numbers of those to try; None: all ten. `tolerance` replaces the allowed difference, as a share of the compared
-    tensor's largest entry. Samples of categorical latents can flip by rounding: check those in float64. Warns with
-    every note: see `LawResult`.
+    A law that crashes counts as broken. `laws`: numbers of those to try; None: all ten. `tolerance` replaces the
+    allowed difference, as a share of the compared tensor's largest entry. Samples of categorical latents can flip by
+    rounding: check those in float64. Warns with every note: see `LawResult`.
 
     Raises `ValueError` for something that is no dynamics, or fewer than two rows.
     """
