@@ -51,7 +51,11 @@ def _differs(leaf: Any, like: Tensor, rows: int) -> str | None:
     if leaf.shape[1:] != like.shape[1:] or leaf.ndim != like.ndim:
         return f"expected (B, ...) = {(rows, *like.shape[1:])}, got {tuple(leaf.shape)}: the state of another model"
     if leaf.shape[0] != rows:
-        return f"expected {rows} rows, as there are in the inputs, got {leaf.shape[0]}; choose them by wmkit.tree.index"
+        times, rest = divmod(rows, max(leaf.shape[0], 1))
+        how = f"tree.index(state, rows) of wmkit chooses {'them' if rows > 1 else 'it'}"
+        if leaf.shape[0] and times > 1 and not rest:
+            how = f"tree.repeat(state, {times}) of wmkit gives each row {times} times"
+        return f"of {_rows(leaf.shape[0])}, the inputs have {_rows(rows)}; {how}"
     if leaf.device != like.device:
         return f"it is on {leaf.device}, the model on {like.device}; move one of the two"
     if leaf.dtype != like.dtype:
@@ -59,6 +63,10 @@ def _differs(leaf: Any, like: Tensor, rows: int) -> str | None:
         if not (both and torch.is_autocast_enabled(leaf.device.type)):
             return f"expected {like.dtype} as in initial_state, got {leaf.dtype}; convert the state with the model"
     return None
+
+
+def _rows(number: int) -> str:
+    return "1 row" if number == 1 else f"{number} rows"
 
 
 def _by_path(tree: State) -> dict[str, Any]:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from wmkit.backbones.base import ParameterGroup
+from wmkit.checks import check_tensor
 from wmkit.tree import State
 
 
@@ -16,7 +17,7 @@ from wmkit.tree import State
 class Inputs:
     """What dynamics read in one call of `observe`; shapes and types are checked when it is made.
 
-    `WorldModel.encode` makes one of a batch. Raises `ValueError` for shapes or types other than these, and for
+    `WorldModel.encode` makes one of a batch. Raises `ValueError` for shapes, types or devices other than these, and for
     `inner_reset=False` beside an `is_first` that says otherwise, where the host can read that for nothing: on the CPU.
     """
 
@@ -34,6 +35,10 @@ class Inputs:
     """Host-side: False promises that no row begins an episode at t >= 1, so that nobody has to read `is_first`."""
 
     def __post_init__(self) -> None:
+        check_tensor("embed", self.embed)
+        for name in ("action", "is_first", "noise", "mask"):
+            if (x := getattr(self, name)) is not None:
+                check_tensor(name, x, self.embed.device)
         if self.embed.ndim != 3:
             raise ValueError(f"embed: expected (B, T, E), got {tuple(self.embed.shape)}")
         lead = self.embed.shape[:2]  # (B, T)
@@ -45,8 +50,9 @@ class Inputs:
             x = getattr(self, name)
             if x is not None and (x.shape != lead or x.dtype != torch.bool):
                 raise ValueError(f"{name}: expected (B, T) = {tuple(lead)} bool, got {tuple(x.shape)} of {x.dtype}")
-        on_cpu = self.is_first.device.type == "cpu"  # elsewhere the host would have to wait for the answer
-        if not self.inner_reset and on_cpu and bool(self.is_first[:, 1:].any()):
+        # Elsewhere than on the CPU the host would have to wait for the answer; a graph cannot branch on it.
+        readable = self.is_first.device.type == "cpu" and not torch.compiler.is_compiling()
+        if not self.inner_reset and readable and bool(self.is_first[:, 1:].any()):
             raise ValueError("inner_reset=False, but is_first is True at some t >= 1: one of the two is wrong")
 
 
