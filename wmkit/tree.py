@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
+from wmkit.checks import check_integer
+
 State = Any
 """A pytree of real, integer or bool tensors, batch first; opaque to everyone but its owner."""
 
@@ -51,11 +53,7 @@ def _differs(leaf: Any, like: Tensor, rows: int) -> str | None:
     if leaf.shape[1:] != like.shape[1:] or leaf.ndim != like.ndim:
         return f"expected (B, ...) = {(rows, *like.shape[1:])}, got {tuple(leaf.shape)}: the state of another model"
     if leaf.shape[0] != rows:
-        times, rest = divmod(rows, max(leaf.shape[0], 1))
-        how = f"tree.index(state, rows) of wmkit chooses {'them' if rows > 1 else 'it'}"
-        if leaf.shape[0] and times > 1 and not rest:
-            how = f"tree.repeat(state, {times}) of wmkit gives each row {times} times"
-        return f"of {_rows(leaf.shape[0])}, the inputs have {_rows(rows)}; {how}"
+        return other_rows(leaf.shape[0], rows)
     if leaf.device != like.device:
         return f"it is on {leaf.device}, the model on {like.device}; move one of the two"
     if leaf.dtype != like.dtype:
@@ -65,8 +63,13 @@ def _differs(leaf: Any, like: Tensor, rows: int) -> str | None:
     return None
 
 
-def _rows(number: int) -> str:
-    return "1 row" if number == 1 else f"{number} rows"
+def other_rows(has: int, rows: int) -> str:
+    """What is wrong with a state of `has` rows where the inputs have `rows`, and the call that makes it fit."""
+    counted = ["1 row" if number == 1 else f"{number} rows" for number in (has, rows)]
+    how = f"tree.index(state, rows) of wmkit chooses {'them' if rows > 1 else 'it'}"
+    if 0 < has < rows and rows % has == 0:
+        how = f"tree.repeat(state, {rows // has}) of wmkit gives each row {rows // has} times"
+    return f"of {counted[0]}, the inputs have {counted[1]}; {how}"
 
 
 def _by_path(tree: State) -> dict[str, Any]:
@@ -80,12 +83,19 @@ def detach(tree: State) -> State:
 
 
 def index(tree: State, rows: Any) -> State:
-    """Rows of a state: an int tensor, a slice or a bool mask over the batch axis."""
+    """Rows of a state: an int tensor, a slice or a bool mask over the batch axis.
+
+    Raises `ValueError` for a single number, which would take the batch axis away.
+    """
+    if isinstance(rows, int) or (isinstance(rows, Tensor) and rows.ndim == 0):
+        row = int(rows)
+        raise ValueError(f"rows: expected a slice, a tensor or a list, got {row}; one row is slice({row}, {row + 1})")
     return map_tree(lambda leaf: leaf[rows], tree)
 
 
 def repeat(tree: State, times: int) -> State:
-    """Every row `times` times in a row, as for imagining several futures of one past."""
+    """Every row `times` times in a row, as for imagining several futures of one past; `ValueError` below 1."""
+    check_integer("times", times, 1)
     return map_tree(lambda leaf: leaf.repeat_interleave(times, dim=0), tree)
 
 

@@ -8,6 +8,7 @@ from abc import ABC, abstractmethod
 import torch
 from torch import Tensor, nn
 
+from wmkit import tree
 from wmkit.backbones.base import ParameterGroup
 from wmkit.checks import check_tensor
 from wmkit.tree import State
@@ -147,6 +148,25 @@ class Dynamics(nn.Module, ABC):
     @abstractmethod
     def entropies(self, seen: Observed) -> dict[str, Tensor]:
         """Entropies of priors and posteriors in nats by name, each (B, T)."""
+
+    def check_call(
+        self, action: Tensor, noise: Tensor | None, state: State | None, embed: Tensor | None = None
+    ) -> None:
+        """Raise `ValueError` for what would be broadcast: other widths than these dynamics', or a state of other rows.
+
+        The first thing that `observe` and `imagine` do. `WorldModel` has looked at the rest.
+        """
+        rows, length = action.shape[:2]
+        for name, x, width in (
+            ("embed", embed, self.embed_dim),
+            ("action", action, self.action_dim),
+            ("noise", noise, self.noise_dim),
+        ):
+            if x is not None and tuple(x.shape) != (rows, length, width):
+                raise ValueError(f"{name}: expected (B, T, ...) = {(rows, length, width)}, got {tuple(x.shape)}")
+        for leaf in [] if state is None else tree.leaves(state):
+            if leaf.shape[:1] != (rows,):
+                raise ValueError(f"state: {tree.other_rows(leaf.shape[0] if leaf.ndim else 0, rows)}")
 
     def comparable_state(self, state: State) -> State:
         """The state as the laws compare it: what backbones say of theirs (`Backbone.comparable_state`)."""

@@ -157,6 +157,7 @@ class ClockworkDynamics(Dynamics):
             raise ValueError(
                 f"prior_levels: expected levels from 1, the bottom one, to {len(self.cells)}, got {unknown}"
             )
+        self.check_call(inputs.action, inputs.noise, state, inputs.embed)
         is_first = inputs.is_first
         action = inputs.action.masked_fill(is_first.unsqueeze(-1), 0)  # (B, T, A)
         state, timing = self._begin(state, is_first)
@@ -188,6 +189,7 @@ class ClockworkDynamics(Dynamics):
         self, action: Tensor, *, noise: Tensor | None, state: ClockworkState
     ) -> tuple[Tensor, Tensor, ClockworkState]:
         """Prior samples, level after level from the top; see `Dynamics.imagine`. The clock runs on."""
+        self.check_call(action, noise, state)
         phase = _common(_read(state["phase"]))
         timing = self.clock.timing(action.shape[1], phase, begins=phase < 0)
         actions, waiting = self._sum_actions(action, state, timing, None)
