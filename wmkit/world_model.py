@@ -176,6 +176,8 @@ class WorldModel(nn.Module):
         `noise` (B, T, noise_dim) from `draw_noise`; None takes the mode of every latent.
         Raises `ValueError` for shapes or types other than the model's.
         """
+        if not isinstance(batch, Batch):
+            raise ValueError(f"batch: expected a wmkit.Batch, got a {type(batch).__name__}; Batch.of makes one")
         self._check_image(batch.image)
         return self._inputs(batch.image, batch.action, batch.is_first, noise, batch.mask, batch.inner_reset)
 
@@ -250,10 +252,10 @@ class WorldModel(nn.Module):
         What backbones add by `Backbone.add_loss` enters the total and the metrics, but no term: it has no steps.
         Raises `ValueError` for shapes, types or devices other than these, and for a `state` that is not this model's.
         """
+        inputs = self.encode(batch, noise)
         self._check_state(state, batch.shape[0])
         if frames is not None:
             self._check_frames(frames, batch.shape[1])
-        inputs = self.encode(batch, noise)
         with collected_losses() as of_backbones:
             seen, after = self.dynamics.observe(inputs, state, return_state=return_state)
         counts = batch.mask & ~batch.is_first if self.first_step == "condition" else batch.mask
@@ -367,6 +369,8 @@ class WorldModel(nn.Module):
 
     def _check_features(self, features: Tensor) -> None:
         """Raise `ValueError` unless `features` (..., F) are as `Observed` and `Imagined` hold them."""
+        if isinstance(features, Observed | Imagined):
+            raise ValueError(f"features: expected a tensor, got an {type(features).__name__}; give its .features")
         check_tensor("features", features, self.device)
         if features.ndim < 1 or features.shape[-1] != self.feature_dim:
             raise ValueError(
@@ -408,8 +412,9 @@ class WorldModel(nn.Module):
         if noise is not None:
             check_tensor("noise", noise, self.device)
         wanted = (*lead, self.dynamics.noise_dim)
-        if noise is not None and tuple(noise.shape) != wanted:
+        if noise is not None and (tuple(noise.shape) != wanted or not noise.is_floating_point()):
             raise ValueError(
-                f"noise: expected (B, T, noise_dim) = {wanted}, as draw_noise gives it, got {tuple(noise.shape)}"
+                f"noise: expected (B, T, noise_dim) = {wanted} floats, as draw_noise gives it, got "
+                f"{tuple(noise.shape)} of {noise.dtype}"
             )
         return action.to(self.dtype)
