@@ -247,6 +247,7 @@ def test_an_empty_window_is_refused(list_source):
 @torch.no_grad()
 def test_episodes_of_any_length_can_be_learnt_from(list_source, backbone, lengths):
     source = list_source(lengths)
+    source.image_shape = (3, 8, 8)
     for episode in source.episodes:
         episode.steps["image"] = episode.steps["image"].repeat(2, 1).repeat(2, 2)  # the smallest that models take
     model = build_world_model(backbone, "tiny", (3, 8, 8), 2, reward_head=True, first_step="model")
