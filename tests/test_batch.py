@@ -186,6 +186,9 @@ def test_a_batch_made_of_marks_knows_whether_rows_reset_inside() -> None:
     "`ValueError`: what to write",
 )
 @pytest.mark.reported(
+    "shapes", "", "`Batch.of` with one action less than images, as environments give them", "`ValueError`: zeros first"
+)
+@pytest.mark.reported(
     "shapes", "", "`Batch.of` with NaN, rows of several lengths, complex numbers, text", "`ValueError`, by name"
 )
 @pytest.mark.parametrize(
@@ -193,7 +196,9 @@ def test_a_batch_made_of_marks_knows_whether_rows_reset_inside() -> None:
     [
         ({"image": image().permute(0, 1, 3, 4, 2)}, r"yours looks like \(B, T, H, W, C\).*np.moveaxis"),
         ({"image": image() / 255}, r"Batch.image: expected torch.uint8 in 0..255, got torch.float32; pictures in"),
+        ({"image": image().long()}, r"Batch.image: expected torch.uint8 in 0..255, got torch.int64; numbers in 0..255"),
         ({"image": image()[0]}, r"expected \(B, T, C, H, W\), got shape \(6, 3, 16, 16\); one row is image\[None\]"),
+        ({"action": torch.zeros(2, 5, 2)}, r"\(2, 6, A\) as in image, got \(2, 5, 2\); .*put zeros before the first"),
         ({"image": 3}, r"expected \(B, T, C, H, W\), got shape \(\)"),
         ({"action": torch.zeros(2, 6, dtype=torch.int64)}, r"got numbers of actions \(2, 6\); .*one_hot\(action, A\)"),
         ({"action": [[0.0], [0.0, 1.0]]}, r"Batch.action: expected rows of one length; pad them and give mask"),

@@ -121,6 +121,13 @@ def test_why_there_is_no_best_checkpoint_is_said_truly(run, losses, why):
         wmkit.load(run)
 
 
+@pytest.mark.reported("messages", "", "`wmkit.load(run, device=...)` of a device that is not there", "`ValueError`")
+@pytest.mark.parametrize("device", ["gpu", "xla", "cuda:99"])
+def test_a_device_that_is_not_there_is_refused(run, device):
+    with pytest.raises(ValueError, match=f"device: '{device}' cannot be used here: "):
+        wmkit.load(run, device=device)
+
+
 def test_an_unknown_checkpoint_is_refused(run):
     with pytest.raises(ValueError, match="expected 'best', 'last' or the folder of a checkpoint, got 'newest'"):
         wmkit.load(run, "newest")

@@ -524,6 +524,38 @@ def test_numbers_of_actions_and_complex_actions_are_refused() -> None:
             call(torch.zeros(2, 3, 2, dtype=torch.complex64))
 
 
+@pytest.mark.reported(
+    "messages",
+    "",
+    "a dict as a batch, `decode(seen)`, `imagine(state, action)`, `observe(image, action, state)`, a seed as generator",
+    "`ValueError`: what to give",
+)
+@pytest.mark.reported("shapes", "", "whole numbers as noise", "`ValueError`: floats, as `draw_noise` gives them")
+def test_things_in_the_place_of_others_are_refused_with_what_to_give() -> None:
+    model, batch = make(reward_head=True), make_batch()
+    seen, state = model.observe(batch.image, batch.action)
+    future = model.imagine(batch.action, state)
+    for call, message in (
+        (lambda: model.loss(vars(batch)), r"batch: expected a wmkit.Batch, got a dict; Batch.of makes one"),
+        (lambda: model.decode(seen), r"features: expected a tensor, got an Observed; give its .features"),
+        (lambda: model.predict_reward(future), r"features: expected a tensor, got an Imagined; give its .features"),
+        (lambda: model.imagine(state, batch.action), r"action: expected a tensor, got a dict$"),
+        (lambda: model.imagine(batch.action, (seen, state)), r"state: not one of this model, it lacks state\['backb"),
+        (lambda: model.imagine(batch.action, future), r"state: not one of this model, it lacks state\['backbone'\]"),
+        (
+            lambda: model.observe(batch.image, batch.action, state),
+            r"is_first: expected \(B, T\) bool, got a dict; a state is given by name",
+        ),
+        (lambda: model.draw_noise(2, 6, 0), r"generator: expected a torch.Generator, got 0; .*manual_seed"),
+        (
+            lambda: model.imagine(batch.action, state, noise=torch.ones(2, 6, 8, dtype=torch.int64)),
+            r"noise: expected .* = \(2, 6, 8\) floats, as draw_noise gives it, got \(2, 6, 8\) of torch.int64",
+        ),
+    ):
+        with pytest.raises(ValueError, match=message):
+            call()
+
+
 @pytest.mark.reported("shapes", "", "`initial_state` or `draw_noise` of -1 or 2.5 rows", "`ValueError`: a whole number")
 def test_numbers_of_rows_are_whole() -> None:
     model = make()

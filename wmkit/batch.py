@@ -59,6 +59,8 @@ class Batch:
             if value.shape[:2] != lead or value.ndim != axes:
                 rest = ", A" if name == "action" else "" if name in steps else ", ..."
                 hint = "; take the last axis off by squeeze(-1)" if value.shape == (*lead, 1) else ""
+                if name == "action" and value.shape[:2] == (lead[0], lead[1] - 1):
+                    hint = "; action[:, t] is what led to image[:, t]: put zeros before the first"
                 raise ValueError(
                     f"Batch.{name}: expected (B, T{rest}) = ({lead[0]}, {lead[1]}{rest}) as in image, "
                     f"got {tuple(value.shape)}{hint}"
@@ -90,7 +92,7 @@ class Batch:
         """
         pixels = _as_tensor("image", image)
         if pixels.ndim != 5:
-            hint = "; one row is image[None]" if pixels.ndim == 4 else ""
+            hint = "; one row is image[None], rows of grey pictures are image[:, :, None]" if pixels.ndim == 4 else ""
             raise ValueError(f"Batch.image: expected (B, T, C, H, W), got shape {tuple(pixels.shape)}{hint}")
         if pixels.shape[4] <= 4 < min(pixels.shape[2:4]):
             raise ValueError(
@@ -98,10 +100,9 @@ class Batch:
                 "move the channels first, in NumPy by np.moveaxis(image, -1, 2)"
             )
         if pixels.dtype != torch.uint8:
-            raise ValueError(
-                f"Batch.image: expected torch.uint8 in 0..255, got {pixels.dtype}; pictures in [0, 1] are "
-                "(255 * image).round() as uint8"
-            )
+            scale = "pictures in [0, 1] are (255 * image).round() as uint8"
+            hint = scale if pixels.is_floating_point() else "numbers in 0..255 fit into uint8"
+            raise ValueError(f"Batch.image: expected torch.uint8 in 0..255, got {pixels.dtype}; {hint}")
         move = _as_tensor("action", action)
         if move.ndim == 2 and not move.is_floating_point():
             raise ValueError(

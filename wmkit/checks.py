@@ -8,6 +8,7 @@ import numbers
 from collections.abc import Collection
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -61,7 +62,10 @@ def check_tensor(name: str, value: Any, device: torch.device | None = None) -> N
     """Raise `ValueError` unless `value` is a tensor, and on the model's `device` where one is given."""
     if not isinstance(value, Tensor):
         kind = f"{type(value).__module__}.{type(value).__qualname__}".removeprefix("builtins.")
-        raise ValueError(f"{name}: expected a tensor, got a {kind}; torch.as_tensor makes one of numbers")
+        numbers_inside = isinstance(value, np.ndarray | np.generic | list | tuple | numbers.Real)
+        raise ValueError(
+            f"{name}: expected a tensor, got a {kind}{'; torch.as_tensor makes one' if numbers_inside else ''}"
+        )
     if device is not None and value.device != device:
         raise ValueError(f"{name}: it is on {value.device}, the model on {device}; move one of the two by .to")
 

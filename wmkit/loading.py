@@ -23,9 +23,13 @@ def load(run: str | Path, checkpoint: str | Path = BEST, device: torch.device | 
     named its module in `plugins`, or when you imported it before.
 
     Raises `ValueError` when this is no run folder, has no such checkpoint, or the checkpoint is damaged
-    (`CheckpointCorrupt`) or belongs to another config.
+    (`CheckpointCorrupt`) or belongs to another config, and for a device that this machine has not.
     """
     folder = Path(run)
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:  # AssertionError: PyTorch was built without it
+        raise ValueError(f"device: {str(device)!r} cannot be used here: {str(error).splitlines()[0]}") from error
     config = run_config(folder)
     path = find_checkpoint(folder, checkpoint)
     model = _initial_model(config, folder)

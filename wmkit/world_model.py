@@ -136,11 +136,15 @@ class WorldModel(nn.Module):
     def draw_noise(self, batch_size: int, length: int, generator: torch.Generator | None = None) -> Tensor:
         """Noise (B, T, noise_dim) for `observe`, `imagine` and `loss`: drawn on the CPU, put on the model's device.
 
-        Raises `ValueError` for sizes that are no whole numbers.
+        Raises `ValueError` for sizes that are no whole numbers, and for what is no generator.
         """
         if not torch.compiler.is_compiling():
             check_integer("batch_size", batch_size, 0)
             check_integer("length", length, 0)
+        if generator is not None and not isinstance(generator, torch.Generator):
+            raise ValueError(
+                f"generator: expected a torch.Generator, got {generator!r}; torch.Generator().manual_seed makes one"
+            )
         return self.dynamics.draw_noise((batch_size, length), generator).to(self.device)
 
     def observe(
@@ -161,6 +165,8 @@ class WorldModel(nn.Module):
         Raises `ValueError` for shapes, types or devices other than these, and for a `state` that is not this model's.
         """
         self._check_image(image)
+        if isinstance(is_first, dict):
+            raise ValueError("is_first: expected (B, T) bool, got a dict; a state is given by name, state=...")
         inner_reset = is_first is not None
         if is_first is None:
             is_first = torch.zeros(image.shape[:2], dtype=torch.bool, device=image.device)
