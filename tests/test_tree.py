@@ -74,3 +74,11 @@ def test_rows_are_chosen_so_that_the_batch_axis_stays() -> None:
     for times in (0, -1, 2.5):
         with pytest.raises(ValueError, match=r"times: expected (at least 1|a whole number of at least 1)"):
             tree.repeat(state, times)
+
+
+@pytest.mark.reported("shapes", "", "`tree.where` with a mask of other rows than the state", "`ValueError`, both sizes")
+@pytest.mark.parametrize("mask", [torch.tensor([True]), torch.tensor(True), torch.ones(3, 1, dtype=torch.bool)])
+def test_a_mask_of_other_rows_is_not_broadcast(mask: Tensor) -> None:
+    state = {"h": torch.zeros(3, 2)}
+    with pytest.raises(ValueError, match=r"mask: expected \(B,\) = \(3,\) as in the state, got"):
+        tree.where(mask, state, state)

@@ -154,6 +154,12 @@ class Batch:
         return self.map(lambda x: x[:, start:stop])
 
 
+def check_type(batch: Any) -> None:
+    """Raise `ValueError` unless it is a `Batch`."""
+    if not isinstance(batch, Batch):
+        raise ValueError(f"batch: expected a wmkit.Batch, got a {type(batch).__name__}; Batch.of makes one")
+
+
 def check_batch(batch: Batch) -> None:
     """Refuse a batch that would poison training.
 
@@ -161,6 +167,7 @@ def check_batch(batch: Batch) -> None:
     `inner_reset=False` beside an `is_first` that says otherwise, for padding that comes before steps of its episode,
     which would enter them, and where all is padding. Reads tensor values: call it before the batch goes to a device.
     """
+    check_type(batch)
     expected = {"image": torch.uint8, "action": torch.float32, "reward": torch.float32}
     for key, dtype in expected.items():
         if getattr(batch, key).dtype != dtype:

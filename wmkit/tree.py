@@ -100,9 +100,14 @@ def repeat(tree: State, times: int) -> State:
 
 
 def where(mask: Tensor, yes: State, no: State) -> State:
-    """Row-wise choice: `mask` (B,) bool picks `yes`, else `no`; leaves keep `no`'s dtype."""
+    """Row-wise choice: `mask` (B,) bool picks `yes`, else `no`, of B rows; leaves keep `no`'s dtype.
+
+    Raises `ValueError` for a mask of other rows, which would be broadcast.
+    """
 
     def pick(a: Tensor, b: Tensor) -> Tensor:
+        if mask.shape != b.shape[:1]:
+            raise ValueError(f"mask: expected (B,) = {tuple(b.shape[:1])} as in the state, got {tuple(mask.shape)}")
         return torch.where(mask.reshape(-1, *[1] * (b.ndim - 1)), a.to(b.dtype), b)
 
     return map_tree(pick, yes, no)

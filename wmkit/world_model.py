@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from wmkit import tree
 from wmkit.backbones.base import Backbone, ParameterGroup, all_prepared, collected_losses
-from wmkit.batch import Batch
+from wmkit.batch import Batch, check_type
 from wmkit.checks import check_integer, check_tensor
 from wmkit.config import ModelConfig
 from wmkit.dynamics import Dynamics, Inputs, Observed
@@ -182,8 +182,7 @@ class WorldModel(nn.Module):
         `noise` (B, T, noise_dim) from `draw_noise`; None takes the mode of every latent.
         Raises `ValueError` for shapes or types other than the model's.
         """
-        if not isinstance(batch, Batch):
-            raise ValueError(f"batch: expected a wmkit.Batch, got a {type(batch).__name__}; Batch.of makes one")
+        check_type(batch)
         self._check_image(batch.image)
         return self._inputs(batch.image, batch.action, batch.is_first, noise, batch.mask, batch.inner_reset)
 

@@ -121,3 +121,18 @@ def test_an_action_that_is_numbers_is_refused_whatever_the_width_is(list_source)
             continue
         with pytest.raises(ValueError, match=message):
             check_episode(changed, "Episode 9")
+
+
+@pytest.mark.reported("shapes", "", "`Episode` of a list or of None", "`ValueError`: a dict of NumPy arrays")
+def test_the_groups_of_an_episode_are_dicts():
+    for steps in ([1], None):
+        with pytest.raises(ValueError, match=r"Episode.steps: expected a dict of NumPy arrays, got a (list|NoneType)"):
+            Episode(steps)
+    with pytest.raises(ValueError, match=r"Episode.constants: expected a dict of NumPy arrays, got a list"):
+        Episode({}, [])
+
+
+@pytest.mark.reported("shapes", "", "`check_batch` of a dict", "`ValueError`: `Batch.of` makes one")
+def test_a_dict_is_no_batch():
+    with pytest.raises(ValueError, match=r"batch: expected a wmkit.Batch, got a dict; Batch.of makes one"):
+        check_batch({"image": torch.zeros(1)})

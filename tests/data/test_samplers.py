@@ -259,3 +259,23 @@ def test_episodes_of_any_length_can_be_learnt_from(list_source, backbone, length
         batch = next(sampler)
         check_batch(batch)
         assert torch.isfinite(model.loss(batch, noise=model.draw_noise(*batch.shape)).total)
+
+
+@pytest.mark.reported(
+    "shapes", "", "a sampler with 2.5 rows or steps, a seed of 1.5, or `keys` as one text", "`ValueError`, by name"
+)
+def test_numbers_of_a_sampler_are_whole_and_keys_are_a_list(list_source):
+    source = list_source([5, 6])
+    for make in (
+        lambda **given: WholeEpisodes(source, **{"batch_size": 1, **given}),
+        lambda **given: RandomWindows(source, **{"batch_size": 1, "length": 3, **given}),
+        lambda **given: PersistentWindows(source, **{"batch_size": 1, "length": 3, **given}),
+    ):
+        for name, value in (("batch_size", 2.5), ("batch_size", 0), ("seed", 1.5), ("seed", -1)):
+            with pytest.raises(ValueError, match=f"{name}: expected"):
+                make(**{name: value})
+        with pytest.raises(ValueError, match=r"keys: expected a list of names, got 'agent_pos'; write \['agent_pos'\]"):
+            make(keys="agent_pos")
+    for kind in (RandomWindows, PersistentWindows):
+        with pytest.raises(ValueError, match=r"length: expected a whole number of at least 1, got 2.5"):
+            kind(source, 1, 2.5)

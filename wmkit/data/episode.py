@@ -18,7 +18,7 @@ STEP_KEYS = ("image", "action", "reward", "is_first", "is_terminal")
 class Episode(Mapping[str, Array]):
     """The arrays of one episode; `episode[key]` reads either group.
 
-    Raises `ValueError` for a key that is in both groups.
+    Raises `ValueError` for groups that are no dicts, and for a key that is in both.
     """
 
     steps: dict[str, Array]
@@ -28,6 +28,9 @@ class Episode(Mapping[str, Array]):
     """What holds for the whole episode, of any shape: it has no time axis even where its first axis equals T."""
 
     def __post_init__(self) -> None:
+        for name, group in (("steps", self.steps), ("constants", self.constants)):
+            if not isinstance(group, Mapping):
+                raise ValueError(f"Episode.{name}: expected a dict of NumPy arrays, got a {type(group).__name__}")
         if both := sorted(self.steps.keys() & self.constants.keys()):
             raise ValueError(f"Episode: {both} are in steps and in constants, expected each key in one of them")
 
