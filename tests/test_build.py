@@ -179,6 +179,12 @@ def test_the_full_posteriors_backbone_has_weights_of_its_own() -> None:
     assert any(not torch.equal(left, right) for left, right in pairs)
 
 
+@pytest.mark.reported(
+    "messages",
+    "",
+    "`build_world_model` with misspelt names, sizes in another order, text for numbers, another library's module",
+    "`ValueError`: what was expected, what came, the nearest name",
+)
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 import wmkit
 from wmkit.files import to_json, write_json, write_text
@@ -46,6 +47,14 @@ def test_what_json_has_no_number_for_is_null(tmp_path):
     assert read == {"a": None, "b": [1.5, None, {"c": [None, 2, True, "NaN", None]}]}
     assert to_json({"loss": 0.1}) == '{"loss": 0.1}'
     assert math.isnan(values["a"])
+
+
+@pytest.mark.reported(
+    "numbers", "", "figures of one's own as numbers of NumPy or PyTorch, in any file", "written as any other number"
+)
+def test_numbers_of_other_libraries_are_written_as_pythons():
+    values = {"a": np.float32(0.5), "b": torch.tensor(2.0), "c": np.int64(3), "d": np.float32("nan"), "e": np.bool_(1)}
+    assert json.loads(to_json(values)) == {"a": 0.5, "b": 2.0, "c": 3, "d": None, "e": True}
 
 
 def test_no_file_is_written_around_the_one_writer():

@@ -29,15 +29,20 @@ def write_json(path: Path, values: Any) -> None:
 
 
 def to_json(values: Any, indent: int | None = None) -> str:
-    """`values` as JSON that every program reads: NaN and infinity, for which it has no words, are null."""
-    return json.dumps(_with_nulls(values), indent=indent, allow_nan=False)
+    """`values` as JSON that every program reads: NaN and infinity, for which it has no words, are null.
+
+    Numbers of NumPy and PyTorch are taken as Python's.
+    """
+    return json.dumps(_plain(values), indent=indent, allow_nan=False)
 
 
-def _with_nulls(values: Any) -> Any:
+def _plain(values: Any) -> Any:
     if isinstance(values, dict):
-        return {key: _with_nulls(value) for key, value in values.items()}
+        return {key: _plain(value) for key, value in values.items()}
     if isinstance(values, list | tuple):
-        return [_with_nulls(value) for value in values]
+        return [_plain(value) for value in values]
+    if getattr(values, "ndim", None) == 0:
+        values = values.item()
     return None if isinstance(values, float) and not math.isfinite(values) else values
 
 
