@@ -77,8 +77,10 @@ def test_a_batch_of_another_action_width_is_refused_by_the_model() -> None:
 )
 @pytest.mark.parametrize("shape", [(3, 6), (2, 5, 2), (2,), ()])
 def test_extras_are_as_long_as_the_images(shape: tuple[int, ...]) -> None:
-    with pytest.raises(ValueError, match=r"Batch.agent_pos: expected \(B, T, ...\) = \(2, 6, ...\) as in image, got"):
-        make_batch(extras={"agent_pos": torch.zeros(shape)})
+    with pytest.raises(
+        ValueError, match=r"Batch.extras\['reward'\]: expected \(B, T, ...\) = \(2, 6, ...\) as in image, got"
+    ):
+        make_batch(extras={"reward": torch.zeros(shape)})
 
 
 @pytest.mark.reported(
@@ -209,7 +211,10 @@ def test_a_batch_made_of_marks_knows_whether_rows_reset_inside() -> None:
         ({"is_first": torch.zeros(6, dtype=torch.bool)}, r"Batch.is_first: expected \(B, T\) = \(2, 6\)"),
         ({"is_terminal": np.zeros((2, 6))}, r"Batch.is_terminal: expected torch.bool, got torch.float32"),
         ({"mask": torch.zeros(2, 6, dtype=torch.bool)}, r"mask is False everywhere"),
-        ({"pos": np.zeros((3, 6))}, r"Batch.pos: expected \(B, T, ...\) = \(2, 6, ...\) as in image, got \(3, 6\)"),
+        (
+            {"pos": np.zeros((3, 6))},
+            r"Batch.extras\['pos'\]: expected \(B, T, ...\) = \(2, 6, ...\) as in image, got \(3, 6\)",
+        ),
         ({"extras": {"pos": 0}}, r"Batch.extras: expected numbers, got a dict of object"),
     ],
 )

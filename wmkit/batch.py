@@ -20,6 +20,8 @@ from torch import Tensor
 from wmkit.checks import check_tensor
 
 FLAGS = ("is_first", "is_terminal", "mask")
+REST = {"action": ", A", "reward": "", **dict.fromkeys(FLAGS, "")}
+"""What follows (B, T) in the shapes of a batch beside its images."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -48,16 +50,15 @@ class Batch:
     """Named ground truth, each (B, T, ...): `agent_pos`, `maze_layout`, ..."""
 
     def __post_init__(self) -> None:
-        steps = {name: getattr(self, name) for name in ("image", "action", "reward", *FLAGS)}
-        for name, value in {**steps, **self.extras}.items():
-            check_tensor(f"Batch.{name}", value)
+        check_tensor("Batch.image", self.image)
         if self.image.ndim != 5:
             raise ValueError(f"Batch.image: expected (B, T, C, H, W), got shape {tuple(self.image.shape)}")
         lead = self.image.shape[:2]  # (B, T)
-        for name, value in {**steps, **self.extras}.items():
-            axes = {"image": 5, "action": 3}.get(name, 2) if name in steps else value.ndim
+        steps = [(name, getattr(self, name), rest) for name, rest in REST.items()]
+        for name, value, rest in (*steps, *((f"extras[{key!r}]", x, ", ...") for key, x in self.extras.items())):
+            check_tensor(f"Batch.{name}", value)
+            axes = {"": 2, ", A": 3}.get(rest, value.ndim)
             if value.shape[:2] != lead or value.ndim != axes:
-                rest = ", A" if name == "action" else "" if name in steps else ", ..."
                 hint = "; take the last axis off by squeeze(-1)" if value.shape == (*lead, 1) else ""
                 if name == "action" and value.shape[:2] == (lead[0], lead[1] - 1):
                     hint = "; action[:, t] is what led to image[:, t]: put zeros before the first"
@@ -67,7 +68,7 @@ class Batch:
                 )
             if name in FLAGS and value.dtype != torch.bool:
                 raise ValueError(f"Batch.{name}: expected torch.bool, got {value.dtype}; write x != 0")
-            if name in steps and value.device != self.image.device:
+            if name in REST and value.device != self.image.device:
                 raise ValueError(
                     f"Batch.{name}: it is on {value.device}, image on {self.image.device}; move one by .to"
                 )

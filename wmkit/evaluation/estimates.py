@@ -60,9 +60,7 @@ def normal(means: Floats) -> Estimate:
     if len(means) == 0:
         return Estimate(math.nan, math.nan, math.nan, 0)
     mean = float(means.mean())
-    with np.errstate(
-        invalid="ignore"
-    ):  # one that is not finite makes a mean that is not, which is said where it is shown
+    with np.errstate(invalid="ignore"):  # a mean that is not finite is said where it is shown
         half = NORMAL_95 * float(means.std(ddof=1)) / math.sqrt(len(means)) if len(means) > 1 else 0.0
     return Estimate(mean, mean - half, mean + half, len(means))
 
