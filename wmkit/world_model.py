@@ -210,9 +210,8 @@ class WorldModel(nn.Module):
         """
         self._check_features(features)
         flat = features.reshape(-1, self.feature_dim)  # (N, F)
-        images = torch.cat(
-            [self.decoder(part) for part in torch.split(flat, check_integer("chunk", chunk, 1))]
-        )  # (N, C, H, W)
+        parts = torch.split(flat, check_integer("chunk", chunk, 1))
+        images = torch.cat([self.decoder(part) for part in parts])  # (N, C, H, W)
         return images.reshape(*features.shape[:-1], *self.image_shape)
 
     def predict_reward(self, features: Tensor) -> Tensor:

@@ -68,10 +68,11 @@ def check_episode(
         )
     for key, array in episode.items():
         if not isinstance(array, np.ndarray | np.generic) or isinstance(array, np.ma.MaskedArray):
-            hint = (
-                "each of its entries needs a key of its own" if isinstance(array, Mapping) else "np.asarray makes one"
-            )
-            hint = "array.filled(...) says what stands where it is masked" if isinstance(array, np.ndarray) else hint
+            hint = "np.asarray makes one"
+            if isinstance(array, Mapping):
+                hint = "each of its entries needs a key of its own"
+            if isinstance(array, np.ndarray):
+                hint = "array.filled(...) says what stands where it is masked"
             raise ValueError(f"{where}: {key}: expected a NumPy array, got a {type(array).__name__}; {hint}")
     image, action = episode["image"], episode["action"]
     if image.dtype != np.uint8 or image.ndim != 4 or image.shape[0] < 1:
@@ -85,12 +86,9 @@ def check_episode(
             f"{where}: action: expected (T, A) float32, got {action.dtype} {action.shape}: one-hot they are "
             "np.eye(A, dtype=np.float32)[action], with zeros at t = 0"
         )
+    own = action.shape[1] if action.ndim > 1 else "A"
     for key, dtype, rest in (
-        (
-            "action",
-            np.float32,
-            (action_dim if action_dim is not None else action.shape[1] if action.ndim > 1 else "A",),
-        ),
+        ("action", np.float32, (own if action_dim is None else action_dim,)),
         ("reward", np.float32, ()),
         ("is_first", np.bool_, ()),
         ("is_terminal", np.bool_, ()),
