@@ -144,6 +144,12 @@ def test_an_unregistered_subclass_that_takes_no_config_has_the_parents_width() -
     assert build_world_model(Narrow, "tiny", (3, 16, 16), 2).dynamics.backbone.input_dim == 16
 
 
+@pytest.mark.reported(
+    "machines",
+    "TariqAHassan/S4Torch#14, VincentStimper/normalizing-flows#43",
+    "`pickle`, `torch.save` or `deepcopy` of a whole model",
+    "the same frames from the copy",
+)
 @pytest.mark.parametrize("preset", [*PRESETS])
 def test_a_model_of_every_preset_is_pickled_copied_and_saved_whole(preset: str) -> None:
     chosen = PRESETS[preset]
@@ -173,6 +179,12 @@ def test_the_full_posteriors_backbone_has_weights_of_its_own() -> None:
     assert any(not torch.equal(left, right) for left, right in pairs)
 
 
+@pytest.mark.reported(
+    "messages",
+    "",
+    "`build_world_model` with misspelt names, sizes in another order, text for numbers, another library's module",
+    "`ValueError`: what was expected, what came, the nearest name",
+)
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

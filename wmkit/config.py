@@ -9,9 +9,10 @@ from __future__ import annotations
 import dataclasses
 import importlib
 import json
+import math
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import field
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Self
@@ -283,7 +284,8 @@ class RunConfig:
 
     def __post_init__(self) -> None:
         check_choice("size", self.size, SIZES)
-        check_between("seed", self.seed, 0)
+        self.seed = check_integer("seed", self.seed, 0)
+        check_between("seed", self.seed, 0, 2**64 - 1)  # the seeds of torch.manual_seed
         if isinstance(self.world, str) or isinstance(self.backbone, str):
             import_plugins(self.plugins)
         self.world = find_world(self.world)
@@ -293,6 +295,8 @@ class RunConfig:
             self.backbone = get_entry(self.backbone).config.for_size(self.size)
         if entry_of(self.backbone) is None:
             raise ValueError(f"backbone: expected a registered name or its config, got {self.backbone!r}")
+        for key, value in _not_finite(dataclasses.asdict(self)):
+            raise ValueError(f"{key}: expected a finite number, got {value}, for which the JSON of configs has no word")
 
     @property
     def backbone_name(self) -> str:
@@ -361,6 +365,15 @@ def differences(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> d
         elif a != b:
             found[prefix + key] = (a, b)
     return found
+
+
+def _not_finite(values: Any, key: str = "") -> Iterator[tuple[str, float]]:
+    """Dotted keys of numbers that are NaN or infinite, with their values."""
+    if isinstance(values, dict | list | tuple):
+        for name, value in values.items() if isinstance(values, dict) else enumerate(values):
+            yield from _not_finite(value, f"{key}.{name}".removeprefix("."))
+    elif isinstance(values, float) and not math.isfinite(values):
+        yield key, values
 
 
 def import_plugins(names: Sequence[str]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 
 import torch
@@ -22,9 +23,13 @@ def load(run: str | Path, checkpoint: str | Path = BEST, device: torch.device | 
     named its module in `plugins`, or when you imported it before.
 
     Raises `ValueError` when this is no run folder, has no such checkpoint, or the checkpoint is damaged
-    (`CheckpointCorrupt`) or belongs to another config.
+    (`CheckpointCorrupt`) or belongs to another config, and for a device that this machine has not.
     """
     folder = Path(run)
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:  # AssertionError: PyTorch was built without it
+        raise ValueError(f"device: {str(device)!r} cannot be used here: {str(error).splitlines()[0]}") from error
     config = run_config(folder)
     path = find_checkpoint(folder, checkpoint)
     model = _initial_model(config, folder)
@@ -57,9 +62,16 @@ def find_checkpoint(run: Path, checkpoint: str | Path = BEST) -> Path:
         raise ValueError(f"{run} has no checkpoint yet: let it train up to its first one (train.checkpoint_every)")
     best = checkpoints.best()
     if checkpoint == BEST and best is None:
+        from wmkit.training.log import read_lines
+
+        lines = read_lines(run / "metrics.jsonl")
+        losses = [line["values"].get("loss") for line in lines if line["split"] == "valid"]
+        why = "it was not validated yet"
+        if losses:
+            lost = any(loss is not None and math.isfinite(loss) for loss in losses)
+            why = "its link was lost, as in some copies" if lost else "no validation had a finite loss"
         raise ValueError(
-            f"{run} has no best checkpoint, it was not validated yet; "
-            f"--checkpoint last (in Python checkpoint='last') is step {steps[-1]}"
+            f"{run} has no best checkpoint, {why}; --checkpoint last (in Python checkpoint='last') is step {steps[-1]}"
         )
     return best if checkpoint == BEST and best is not None else checkpoints.folder(steps[-1])
 

@@ -157,3 +157,22 @@ def test_a_folder_without_measurements_says_what_to_do(tmp_path):
     (tmp_path / "evaluation.json").write_text("{}")
     with pytest.raises(ValueError, match="of an older wmkit"):
         Measurements.load(tmp_path)
+
+
+@pytest.mark.reported(
+    "numbers",
+    "",
+    "a table of predictions that are NaN or infinite",
+    "`not finite`; `-` only where nothing was measured",
+)
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_what_is_not_finite_is_said_in_tables_and_null_in_the_summary(measured, tmp_path, bad):
+    frame = pl.concat([measured.frame, frame_of("error", MEAN_IMAGE, np.array([[bad] * 4, [1.0] * 4]), 1)])
+    changed = dataclasses.replace(measured, frame=frame)
+    assert ERROR.text(changed.estimate("error", MEAN_IMAGE)) == "not finite"
+    assert ERROR.text(changed.estimate("error", MEAN_IMAGE, (-1, 0))) == "-"
+    changed.save(tmp_path)
+    saved = json.loads((tmp_path / "evaluation.json").read_text(), parse_constant=pytest.fail)
+    entry = saved["measures"]["error"]["predictors"][MEAN_IMAGE]
+    assert (entry["mean"], entry["curve"]["mean"]) == (None, [None] * 4)
+    assert Measurements.load(tmp_path).summary() == changed.summary()

@@ -127,3 +127,30 @@ def test_the_stopwatch_counts_since_the_last_take(monkeypatch: pytest.MonkeyPatc
     watch.add(frames=100, waited=2.0)
     watch.add(frames=100, waited=3.0)
     assert watch.take() == {"frames_per_second": 50.0, "data_wait": 0.5, "seconds": 4.0}
+
+
+@pytest.mark.reported(
+    "numbers",
+    "clearml/clearml#118, tensorflow/tensorflow#3212, lanpa/tensorboardX#377",
+    "a loss that is NaN or infinite in `metrics.jsonl`, in a new run and a resumed one",
+    "`null`; the validation says that its loss is not finite",
+)
+def test_a_value_that_is_not_finite_is_null_in_the_file_and_said(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = RunFolder(tmp_path)
+    (tmp_path / "metrics.jsonl").write_text('{"step": 1, "split": "train", "values": {"loss": Infinity}}\n')  # older
+    log = RunLog(folder, 9, 1)
+    log.training(2, {"loss": float("inf"), "kl": 1.0})
+    log.validation(2, {"loss": float("nan")}, {"doors": float("nan")}, seconds=1.0)
+    log.validation(3, {"loss": 1.0}, {}, seconds=2.0)
+    log.close()
+    strict = [json.loads(line, parse_constant=pytest.fail) for line in folder.metrics.read_text().splitlines()]
+    assert [line["values"] for line in strict] == [
+        {"loss": None}, {"loss": None, "kl": 1.0}, {"loss": None, "doors": None}, {"loss": 1.0},
+    ]  # fmt: skip
+    said = [line for line in capsys.readouterr().out.splitlines() if "not finite" in line]
+    assert said == [
+        "step 2: the validation loss is not finite (null in metrics.jsonl), so that this step cannot be the best; "
+        "try a smaller train.lr"
+    ]

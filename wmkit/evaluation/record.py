@@ -92,8 +92,8 @@ class Metric:
 
     def text(self, estimate: Estimate) -> str:
         """`97.3 % ± 0.4`, `97.3 % [95.1, 98.6]` of a binary metric, `60.21 ± 1.3`; `-` where there is nothing."""
-        if math.isnan(estimate.mean):
-            return "-"
+        if not math.isfinite(estimate.mean):
+            return "not finite" if estimate.episodes else "-"
         if self.binary:
             return f"{estimate.mean:.1%} [{estimate.low:.1%}, {estimate.high:.1%}]"
         if self.unit == "share":
@@ -354,5 +354,5 @@ def _plain(estimate: Estimate) -> dict[str, float | int | None]:
 
 
 def _number(value: float) -> float | None:
-    """None for NaN, which JSON does not have."""
-    return None if math.isnan(value) else value
+    """None for what JSON has no number for."""
+    return value if math.isfinite(value) else None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import os
 import time
 from collections.abc import Iterator, Mapping
@@ -16,7 +17,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
-from wmkit.files import write_text
+from wmkit.files import to_json, write_text
 from wmkit.training.run_folder import RunFolder
 
 SHOWN = ("loss", "image", "kl", "reward")
@@ -59,6 +60,11 @@ class RunLog:
         self.metrics.write(step, "valid", values)
         self._scalars(step, "valid", values)
         self.display.show(step, "valid", {**_shown(losses), **measured}, {})
+        if not math.isfinite(losses.get("loss", 0.0)):
+            self.display.say(
+                f"step {step}: the validation loss is not finite (null in {self.metrics.path.name}), so that this step "
+                "cannot be the best; try a smaller train.lr"
+            )
         self.watch.take()
 
     def sync(self) -> None:
@@ -80,17 +86,18 @@ def _shown(values: Mapping[str, float]) -> dict[str, float]:
 
 
 class JsonLines:
-    """One JSON object per line: {"step": 10, "split": "train", "values": {...}}."""
+    """One JSON object per line: {"step": 10, "split": "train", "values": {...}}; null is a value that is not finite."""
 
     def __init__(self, path: Path, last_step: int = 0) -> None:
         """Append to `path`, after dropping the lines of steps beyond `last_step`: those will be trained again."""
+        self.path = path
         earlier = [record for record in read_lines(path) if record["step"] <= last_step]
-        write_text(path, "".join(json.dumps(record) + "\n" for record in earlier))
+        write_text(path, "".join(to_json(record) + "\n" for record in earlier))
         self._file = path.open("a", encoding="utf-8")
 
     def write(self, step: int, split: str, values: Mapping[str, float]) -> None:
         """Append one line and hand it to the operating system."""
-        self._file.write(json.dumps({"step": step, "split": split, "values": dict(values)}) + "\n")
+        self._file.write(to_json({"step": step, "split": split, "values": dict(values)}) + "\n")
         self._file.flush()
 
     def sync(self) -> None:
