@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 
 from wmkit.config import RunConfig, load_config
+from wmkit.files import user_path
 from wmkit.training.checkpoints import BEST, CheckpointFolder, load_weights
 from wmkit.world_model import WorldModel
 
@@ -24,7 +25,7 @@ def load(run: str | Path, checkpoint: str | Path = BEST, device: torch.device | 
     Raises `ValueError` when this is no run folder, has no such checkpoint, or the checkpoint is damaged
     (`CheckpointCorrupt`) or belongs to another config.
     """
-    folder = Path(run)
+    folder = Path(user_path(str(run)))
     config = run_config(folder)
     path = find_checkpoint(folder, checkpoint)
     model = _initial_model(config, folder)
@@ -67,6 +68,7 @@ def find_checkpoint(run: Path, checkpoint: str | Path = BEST) -> Path:
 def _initial_model(config: RunConfig, run: Path) -> WorldModel:
     """The model at its initial weights; the global random state is left as it was."""
     from wmkit.training.loop import build_model
+    from wmkit.training.runtime import torch_defaults
 
     path = run / "shapes.json"
     try:
@@ -75,5 +77,5 @@ def _initial_model(config: RunConfig, run: Path) -> WorldModel:
         action_dim = int(shapes["action_dim"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{path} does not say the shapes of the run's images and actions: {error}") from error
-    with torch.random.fork_rng(devices=[]):
+    with torch_defaults(), torch.random.fork_rng(devices=[]):
         return build_model(config, (channels, height, width), action_dim)

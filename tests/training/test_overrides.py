@@ -101,7 +101,7 @@ def test_a_config_that_hydra_cannot_hold_is_named_and_stops_no_other_backbone(mo
         ("+train.new=1", "keys are neither added nor removed"),
         ("~train.steps", "keys are neither added nor removed"),
         ("train.steps=1,2", "Add -m"),
-        ("data.source=!!python/object:os.system", "data.source|Write key=value"),
+        ("train.device=!!python/object:os.system", "Write key=value"),
     ],
 )
 def test_a_mistake_gives_one_clear_line(word: str, message: str) -> None:

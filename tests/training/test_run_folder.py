@@ -1,6 +1,7 @@
 import dataclasses
 import json
 import os
+import platform
 import signal
 import subprocess
 import sys
@@ -109,7 +110,7 @@ def test_a_second_process_is_refused_and_a_killed_one_leaves_no_lock_and_no_heir
     folder = RunFolder(tmp_path)
     folder.open()
     os.kill(worker, signal.SIGKILL)  # it was alive: what the killed process had started holds no lock
-    assert (tmp_path / "process").read_text() == str(os.getpid())
+    assert (tmp_path / "process").read_text() == f"{os.getpid()} on {platform.node()}"
     (tmp_path / "config.json").touch()
     folder.close()
     assert {path.name for path in tmp_path.iterdir()} == {"config.json", "lock"}

@@ -26,6 +26,7 @@ from wmkit.comparison.plan import (
 from wmkit.comparison.results import read_results
 from wmkit.comparison.runner import Display, run_cells
 from wmkit.config import RunConfig
+from wmkit.files import file_name, user_path
 from wmkit.pipe import ends_with_reader
 from wmkit.training.help import recipe_help
 from wmkit.training.overrides import compose, expand_sweep, parse_overrides, swept
@@ -155,10 +156,10 @@ def _run(defaults: RunConfig, systems: Mapping[str, Sequence[str]], arguments: S
     )
     if idle := sorted(set(defined) - {system.label for system in plan.systems}):
         raise ValueError(f"system.{idle[0]}=...: defined, but not among systems=; name it there or drop it")
-    out = _one(own, "out", str, "comparisons/" + "-".join(world.name for world in plan.worlds))
+    out = _one(own, "out", str, "comparisons/" + file_name("-".join(world.name for world in plan.worlds)))
     if not out:
         raise ValueError("out=: expected the name of a folder, got nothing")
-    folder = Path(out)
+    folder = Path(user_path(out))
     configs = {cell: plan.config(cell, defaults) for cell in plan.cells()}
     check_alike(configs)
     for cell, config in configs.items():

@@ -22,7 +22,7 @@ from typing import Any
 from wmkit.checks import closest
 from wmkit.config import RunConfig, differences, load_config, rule_of
 from wmkit.data.worlds import World, describe_world
-from wmkit.files import write_json
+from wmkit.files import file_name, write_json
 from wmkit.registry import list_backbones
 from wmkit.training.batches import check_query
 from wmkit.training.overrides import compose, world_overrides
@@ -117,7 +117,7 @@ class Cell:
     @property
     def name(self) -> str:
         """Name of its run folder."""
-        return f"{self.world}-{self.system}-lr{self.lr:g}-seed{self.seed}"
+        return file_name(f"{self.world}-{self.system}-lr{self.lr:g}-seed{self.seed}")
 
     def __str__(self) -> str:
         return f"{self.system} on {self.world}, lr {self.lr:g}, seed {self.seed}"

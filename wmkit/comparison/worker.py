@@ -7,7 +7,6 @@ the cell's files. It ends when its parent does: the parent holds the other end o
 from __future__ import annotations
 
 import os
-import resource
 import signal
 import sys
 import threading
@@ -45,9 +44,13 @@ def main(path: Path) -> int:
 
 
 def peak_memory() -> int:
-    """Most bytes that this process has held: on the accelerator if it has one, else in main memory."""
+    """Most bytes that this process has held: on the accelerator if it has one, else in main memory; 0 on Windows."""
     if torch.cuda.is_available() and torch.cuda.max_memory_allocated():
         return torch.cuda.max_memory_allocated()
+    try:
+        import resource
+    except ImportError:  # Windows
+        return 0
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else 1024 * peak  # bytes there, KiB elsewhere
 

@@ -6,7 +6,7 @@ import dataclasses
 import json
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -14,7 +14,6 @@ import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from torch import Tensor
-from torch.utils.tensorboard import SummaryWriter
 
 from wmkit.files import write_text
 from wmkit.training.run_folder import RunFolder
@@ -33,9 +32,8 @@ class RunLog:
     def __init__(self, folder: RunFolder, steps: int | None, last_step: int) -> None:
         self.metrics = JsonLines(folder.metrics, last_step)
         self.timing = JsonLines(folder.timing, last_step)
-        # TensorBoard cuts the curves of a resumed run back to its checkpoint.
-        self.tensorboard = SummaryWriter(str(folder.tensorboard), purge_step=last_step + 1 if last_step else None)
         self.display = build_display(steps, last_step)
+        self.tensorboard = open_tensorboard(folder, last_step, self.display)
         self.watch = Stopwatch()
 
     def step(self, step: int, frames: int, waited: float) -> None:
@@ -73,6 +71,23 @@ class RunLog:
     def _scalars(self, step: int, split: str, values: Mapping[str, float]) -> None:
         for name, value in values.items():
             self.tensorboard.add_scalar(f"{split}/{name}", value, step)
+
+
+class NoTensorBoard:
+    """Stands for its writer where it is not installed: takes every call and does nothing."""
+
+    def __getattr__(self, name: str) -> Callable[..., None]:
+        return lambda *arguments, **options: None
+
+
+def open_tensorboard(folder: RunFolder, last_step: int, display: Display) -> Any:
+    """TensorBoard's writer, which cuts the curves of a resumed run back to its checkpoint."""
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError as error:
+        display.say(f"No TensorBoard: {error} (pip install tensorboard). Its curves are in {folder.metrics} too.")
+        return NoTensorBoard()
+    return SummaryWriter(str(folder.tensorboard), purge_step=last_step + 1 if last_step else None)
 
 
 def _shown(values: Mapping[str, float]) -> dict[str, float]:

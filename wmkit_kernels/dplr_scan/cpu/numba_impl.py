@@ -102,7 +102,16 @@ def _rows(ratio, readout, gain, inputs, gain_through, input_through, u, state, p
             y[row, h] = kept - gain_through[h] * alpha + input_through[h] * entering
 
 
-@cfunc(types.void(types.CPointer(types.int64)), cache=True, error_model="numpy")
+def _compiled(function):
+    """`function` as machine code, kept on disk; for this process alone where no folder takes it or keeps it whole."""
+    numbers = types.void(types.CPointer(types.int64))
+    try:
+        return cfunc(numbers, cache=True, error_model="numpy")(function)
+    except Exception:  # no folder, a full disk, a damaged file; what cannot be compiled fails again
+        return cfunc(numbers, error_model="numpy")(function)
+
+
+@_compiled
 def _step(arguments):
     """The share of `one_pass` that falls to the thread it runs on; an address of tables is four bytes a number."""
     given = carray(arguments, 8)
