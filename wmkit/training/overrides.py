@@ -16,6 +16,7 @@ import contextlib
 import dataclasses
 import itertools
 import json
+import re
 import shlex
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -168,7 +169,8 @@ def _hydra_value(value: Any) -> str:
     if isinstance(value, dict):
         return f"{{{','.join(f'{key}:{_hydra_value(each)}' for key, each in value.items())}}}"
     if isinstance(value, str):
-        return value if value.isidentifier() and value.isascii() else _quoted(value.replace("${", "\\${"))
+        plain = re.fullmatch(r"(?!(true|false|null|nan|inf)$)[a-z_]\w*", value, re.ASCII | re.IGNORECASE)
+        return value if plain else _quoted(value.replace("${", "\\${"))
     return json.dumps(value)
 
 
