@@ -13,7 +13,7 @@ from wmkit.config import ModelConfig, RunConfig
 from wmkit.data import find_world, worlds
 from wmkit.presets import CORRECTED
 from wmkit.registry import get_entry
-from wmkit.training.overrides import chosen_source, compose, expand_sweep, world_overrides
+from wmkit.training.overrides import PATHS, chosen_source, compose, expand_sweep, parse_overrides, world_overrides
 from wmkit_envs import RayTwoRooms
 
 DEFAULTS = RunConfig(backbone="gru", size="small")
@@ -197,8 +197,14 @@ def test_a_source_that_cannot_be_is_refused(text: str, message: str) -> None:
      ".a", "-a", "a:b", "C:\\data\\x", "a\nb", "$x", "a|b", "x" * 300],
 )  # fmt: skip
 def test_a_path_is_taken_as_it_stands(name: str) -> None:
-    assert compose(DEFAULTS, [f"run_dir={name}"]).run_dir == name
-    assert compose(DEFAULTS, [f"data.source={name}", f"data.valid_source={name}"]).data.valid_source == name
+    words = parse_overrides([f"{key}={name}" for key in PATHS])
+    assert [word.value() for word in words] == [name] * len(PATHS)
+
+
+def test_a_path_comes_into_the_config_as_it_stands() -> None:
+    words = ["run_dir=ünï/[x]=1e3", "data.source=2024_01", 'data.valid_source="a,b"']
+    config = compose(DEFAULTS, words)
+    assert (config.run_dir, config.data.source, config.data.valid_source) == ("ünï/[x]=1e3", "2024_01", "a,b")
 
 
 @pytest.mark.reported(
@@ -209,7 +215,7 @@ def test_a_path_is_taken_as_it_stands(name: str) -> None:
 )
 @pytest.mark.parametrize("name", ["2024_01_05", "007", "1e3", "true", "nan", "0x10", "-1", "1_000"])
 def test_a_path_that_looks_like_a_number_is_text(name: str) -> None:
-    assert compose(DEFAULTS, [f"run_dir={name}"]).run_dir == name
+    assert parse_overrides([f"run_dir={name}"])[0].value() == name
     assert expand_sweep([f"data.source={name},2024_02"]) == [[f'data.source="{name}"'], ['data.source="2024_02"']]
 
 
