@@ -19,10 +19,12 @@ from wmkit.comparison.plan import CellFiles, Status
 from wmkit.config import load_config
 from wmkit.evaluation import HeldOutValidation, evaluate_run
 from wmkit.loading import LAST, load
+from wmkit.pipe import ends_with_reader
 from wmkit.training.command import train_in_folder
 from wmkit.training.run_folder import RunFolder
 
 
+@ends_with_reader
 def main(path: Path) -> int:
     """Run the cell of the config at `path`; returns 0 when done, 1 when it failed, 128 + n after signal n."""
     files = CellFiles(path.with_suffix(""))

@@ -81,13 +81,20 @@ class NoTensorBoard:
 
 
 def open_tensorboard(folder: RunFolder, last_step: int, display: Display) -> Any:
-    """TensorBoard's writer, which cuts the curves of a resumed run back to its checkpoint."""
+    """TensorBoard's writer, which cuts the curves of a resumed run back to its checkpoint.
+
+    Where it is not installed, and in a folder whose name is no UTF-8, which it does not open, a sentence says so.
+    """
     try:
         from torch.utils.tensorboard import SummaryWriter
+
+        return SummaryWriter(str(folder.tensorboard), purge_step=last_step + 1 if last_step else None)
     except ImportError as error:
-        display.say(f"No TensorBoard: {error} (pip install tensorboard). Its curves are in {folder.metrics} too.")
-        return NoTensorBoard()
-    return SummaryWriter(str(folder.tensorboard), purge_step=last_step + 1 if last_step else None)
+        reason = f"{error} (pip install tensorboard)"
+    except UnicodeEncodeError:
+        reason = "it opens no folder whose name is not UTF-8"
+    display.say(f"No TensorBoard: {reason}. Its curves are in {folder.metrics.name} too.")
+    return NoTensorBoard()
 
 
 def _shown(values: Mapping[str, float]) -> dict[str, float]:
