@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from filelock import FileLock, Timeout
+from filelock import FileLock, SoftFileLock, Timeout
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -119,24 +119,24 @@ def _write(folder: Path) -> str:
 
 def _lock(folder: Path) -> str:
     """A lock that nobody else gets until it is released."""
-    try:
-        with tempfile.TemporaryDirectory(prefix=".wmkit-", dir=folder) as place:
-            path = Path(place) / "lock"
-            with warnings.catch_warnings():
-                warnings.simplefilter("error", UserWarning)
-                held = hold_lock(path)
-            try:
-                FileLock(path, thread_local=False).acquire(blocking=False)
-            except Timeout:
-                return "one process at a time writes to a run or an archive"
-            finally:
-                held.release()
-        raise UserWarning("a second one was given")
-    except (OSError, UserWarning) as error:
+    with tempfile.TemporaryDirectory(prefix=".wmkit-", dir=folder) as place, warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # of a file that stands for a lock
+        held = hold_lock(Path(place) / "lock")
+        try:
+            works = not isinstance(held, SoftFileLock)
+            if works:
+                FileLock(held.lock_file, thread_local=False).acquire(blocking=False).lock.release()
+                works = False  # that should have been refused
+        except Timeout:
+            works = True
+        finally:
+            held.release()
+    if not works:
         raise ValueError(
-            f"{folder} has no locks ({error}). Runs and archives go on with a file in place of a lock, which a process "
-            "that is killed leaves behind; on NFS start its lock daemon, or keep runs on a disk of this machine"
-        ) from error
+            f"{folder} has no locks. Runs and archives go on with a file in place of a lock, which a process that is "
+            "killed leaves behind; on NFS start its lock daemon, or keep runs on a disk of this machine"
+        )
+    return "one process at a time writes to a run or an archive"
 
 
 def _link(folder: Path) -> str:
