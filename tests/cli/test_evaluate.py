@@ -138,6 +138,12 @@ def test_a_place_that_cannot_be_written_to_is_named(run, tmp_path, capsys):
     assert printed.count("\n") == 1
 
 
+@pytest.mark.reported(
+    "machines",
+    "",
+    "`wmkit evaluate` of a run folder that cannot be written to",
+    "status 1 with the folder, before anything is measured; `--out` helps",
+)
 def test_evaluate_refuses_a_place_that_cannot_be_written_to_before_it_measures(run, tmp_path, monkeypatch, capsys):
     (tmp_path / "file").touch()
     monkeypatch.setattr("wmkit.evaluation.run.measure_query", lambda *_, **__: pytest.fail("measured"))

@@ -281,10 +281,16 @@ def test_training_curves_begin_where_every_seed_has_been_validated() -> None:
     assert (low, high) == ([7.0, 5.0, 4.0], [8.0, 6.0, 5.0])
 
 
+@pytest.mark.reported(
+    "names",
+    "ray-project/ray#15367",
+    "`wmkit report` of a comparison in a folder of any name",
+    "its page is made again there",
+)
 def test_the_report_verb_prints_the_tables_and_makes_the_page_again_without_training(
     make_folder: MakeFolder, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    folder = make_folder(ended=1)
+    folder = make_folder(ended=1).rename(tmp_path / "mÿ [9x9]* #1 %d $x$ 日本")
     assert cli.main(["report", str(folder)]) == 0
     printed = capsys.readouterr().out
     assert "answers <right>, imagined" in printed

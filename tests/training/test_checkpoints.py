@@ -147,6 +147,9 @@ class Bomb:
         return pytest.fail, ("a pickle was run",)
 
 
+@pytest.mark.reported(
+    "machines", "", "the disk is full at a checkpoint", "status 1, with what to do; the checkpoint before stays whole"
+)
 @pytest.mark.parametrize("at", ["fsync", "rename"])
 def test_a_full_disk_leaves_the_old_checkpoint_and_no_litter(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at: str

@@ -105,6 +105,7 @@ worker.wait()
 """
 
 
+@pytest.mark.reported("machines", "", "`kill -9` of a run whose data workers live on", "no lock stays behind")
 def test_a_second_process_is_refused_and_a_killed_one_leaves_no_lock_and_no_heir(tmp_path: Path) -> None:
     with subprocess.Popen([sys.executable, "-c", HOLD, str(tmp_path)], stdout=subprocess.PIPE) as holder:
         assert holder.stdout is not None
@@ -157,6 +158,7 @@ def test_a_run_says_what_it_was(tmp_path: Path) -> None:
     assert {"python", "torch", "numpy", "wmkit", "commit"} <= starts[0].keys()
 
 
+@pytest.mark.reported("machines", "", "no git", "a run without a commit in `versions.json`")
 def test_versions_do_without_git_and_without_a_package(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "")
     monkeypatch.setattr(run_folder, "PACKAGES", ("no-such-package",))
@@ -175,6 +177,7 @@ def test_a_named_folder_that_holds_no_run_is_not_resumed(tmp_path: Path) -> None
     assert choose(tmp_path, run_dir=str(tmp_path / "killed"), resume=True).path == tmp_path / "killed"
 
 
+@pytest.mark.reported("machines", "", "the disk is full when a run is described", "the old config stays whole")
 def test_a_disk_that_fills_up_leaves_the_old_config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = RunFolder(tmp_path)
     folder.describe(CONFIG, (3, 8, 8), 2)

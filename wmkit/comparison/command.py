@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from hydra.core.override_parser.types import ChoiceSweep, QuotedString
 from rich.console import Console
 
 from wmkit.checks import closest
@@ -29,7 +30,7 @@ from wmkit.config import RunConfig
 from wmkit.files import file_name, user_path
 from wmkit.pipe import ends_with_reader
 from wmkit.training.help import recipe_help
-from wmkit.training.overrides import compose, expand_sweep, parse_overrides, swept
+from wmkit.training.overrides import compose, expand_sweep, hydra_value, parse_overrides, swept
 from wmkit.training.run_folder import RunFolder
 
 OWN = ("systems", "worlds", "seeds", "lrs", "minutes", "steps", "jobs", "out", "retry")
@@ -140,7 +141,7 @@ def _run(defaults: RunConfig, systems: Mapping[str, Sequence[str]], arguments: S
     plugins = [override for override in shared if parse_overrides([override])[0].key_or_group == "plugins"]
     if missing := [key for key in ("systems", "seeds", "lrs") if key not in own]:
         raise ValueError(f"{missing[0]}=...: a comparison needs it")
-    names = [[f"world={name}"] for name in own["worlds"]] if "worlds" in own else [[]]
+    names = [[f"world={hydra_value(name)}"] for name in own["worlds"]] if "worlds" in own else [[]]
     choices = [[*name, *these] for name in names for these in expand_sweep([*settings.values()])]
     # Before systems: composing imports the plugins.
     worlds = [compose(defaults, [*plugins, *choice]).world for choice in choices]
@@ -221,6 +222,9 @@ def _values(argument: str) -> list[str]:
     """`a,b` or `range(3)` as a list; a single value as a list of one."""
     parsed = parse_overrides([argument])[0]
     value = parsed.value()
+    if isinstance(value, ChoiceSweep):  # names without their quotes
+        given = zip(value.list, swept(parsed), strict=True)
+        return [each.text if isinstance(each, QuotedString) else text for each, text in given]
     return swept(parsed) if parsed.is_sweep_override() or isinstance(value, list | dict) else [str(value)]
 
 

@@ -159,15 +159,15 @@ def world_overrides(world: World) -> list[str]:
     description = describe_world(world)
     usual = describe_world(find_world(description["name"]))
     settings = {f"world.{key}": value for key, value in description.items() if value != usual[key]}
-    return [f"{key}={_hydra_value(value)}" for key, value in ({"world": description["name"]} | settings).items()]
+    return [f"{key}={hydra_value(value)}" for key, value in ({"world": description["name"]} | settings).items()]
 
 
-def _hydra_value(value: Any) -> str:
+def hydra_value(value: Any) -> str:
     """A value as Hydra's grammar reads it, and OmegaConf after it."""
     if isinstance(value, list | tuple):
-        return f"[{','.join(map(_hydra_value, value))}]"
+        return f"[{','.join(map(hydra_value, value))}]"
     if isinstance(value, dict):
-        return f"{{{','.join(f'{key}:{_hydra_value(each)}' for key, each in value.items())}}}"
+        return f"{{{','.join(f'{key}:{hydra_value(each)}' for key, each in value.items())}}}"
     if isinstance(value, str):
         plain = re.fullmatch(r"(?!(true|false|null|nan|inf)$)[a-z_]\w*", value, re.ASCII | re.IGNORECASE)
         return value if plain else _quoted(value.replace("${", "\\${"))
@@ -305,7 +305,10 @@ def _values(word: str) -> list[str]:
 
 
 def swept(word: Override) -> list[str]:
-    """The values of `a,b`, `choice(a, b)` or `range(3)`; raises `ValueError` for what cannot be listed."""
+    """The values of `a,b`, `choice(a, b)` or `range(3)`, quotes of Hydra's among them.
+
+    Raises `ValueError` for what cannot be listed.
+    """
     if not isinstance(word.value(), ChoiceSweep | RangeSweep):
         raise ValueError(f"{word.input_line}: expected values with commas between, or range(...)")
     return list(word.sweep_string_iterator())
