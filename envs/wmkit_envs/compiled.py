@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Callable
 from typing import Any, ParamSpec, TypeVar, cast
 
-from numba import njit
+from numba import config, njit
 
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
@@ -21,6 +22,9 @@ def compiled(function: Callable[Arguments, Result]) -> Callable[Arguments, Resul
     made: Any = njit(nogil=True)(function)
     if made is function:  # NUMBA_DISABLE_JIT
         return function
+    beside = os.access(os.path.dirname(function.__code__.co_filename), os.W_OK)
+    if not (beside or config.CACHE_DIR or os.path.isabs(os.path.expanduser("~"))):
+        return cast(Callable[Arguments, Result], made)  # without a home Numba would make a folder called ~ right here
     try:
         made.enable_caching()
     except RuntimeError:  # "no locator available"

@@ -1,6 +1,7 @@
 """Compiled functions work wherever their machine code can be kept, or cannot."""
 
 import errno
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 from numba.core import caching
 
 from wmkit_envs.compiled import compiled
+from wmkit_kernels.dplr_scan.cpu.numba_impl import has_a_place
 
 
 def add(a: int, b: int) -> int:
@@ -61,3 +63,18 @@ def test_damaged_code_is_compiled_again(monkeypatch: pytest.MonkeyPatch) -> None
 def test_with_compiling_turned_off_functions_are_what_they_are() -> None:
     code = "from wmkit_envs.compiled import compiled; f = lambda a: a + 1; assert compiled(f) is f"
     subprocess.run([sys.executable, "-c", code], env={"NUMBA_DISABLE_JIT": "1"}, check=True)
+
+
+@pytest.mark.reported(
+    "machines",
+    "birdnet-team/BirdNET-V1#23",
+    "a container's user without home and entry in passwd, packages read-only",
+    "compiles for each process; no folder called `~` is made in the current one",
+)
+def test_without_a_home_no_folder_called_tilde_is_made(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(os, "access", lambda path, mode: False)
+    monkeypatch.setattr(os.path, "expanduser", lambda path: path)
+    assert compiled(add)(2, 3) == 5
+    assert not has_a_place(add)
+    assert list(tmp_path.iterdir()) == []

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import importlib
-import os
 import platform
 import sys
 import tempfile
@@ -182,14 +181,18 @@ def _compile() -> str:
     assert numba.njit(_one_more)(1) == 2, "Numba makes wrong code"
     if reason := cpu.why_never():
         raise ValueError(f"{reason}: S4's steps are PyTorch's operations, which are slower; nothing else needs it")
+    from wmkit_kernels.dplr_scan.cpu.numba_impl import has_a_place
+
     try:
-        FunctionCache(_one_more)
+        if not has_a_place(_one_more):
+            raise RuntimeError("the packages are read-only, and there is no home")
+        place = FunctionCache(_one_more).cache_path
     except RuntimeError as error:
         raise ValueError(
             f"compiles, but no folder keeps the code ({error}), so that every process compiles again, which takes half "
             "a minute: let NUMBA_CACHE_DIR name a folder that you may write to"
         ) from error
-    return f"compiles, and keeps the code in {os.environ.get('NUMBA_CACHE_DIR') or 'its folders'}"
+    return f"compiles, and keeps the code in folders such as {place}"
 
 
 def _one_more(number: int) -> int:
