@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import torch
 from accelerate import Accelerator
+from accelerate.state import AcceleratorState, GradientState
 
 from wmkit.config import RunConfig, TrainConfig
 from wmkit.dynamics.latents import CategoricalLatent, GaussianLatent
@@ -250,13 +251,19 @@ def test_an_application_gets_its_settings_back() -> None:
     "settings",
     "huggingface/accelerate#1627",
     "an `Accelerator` of the application, with accumulation",
-    "a run has one of its own, without",
+    "a run has one of its own, without; theirs is as it was afterwards",
 )
-def test_an_accelerator_that_was_there_before_changes_none_of_a_run() -> None:
-    Accelerator(cpu=True, gradient_accumulation_steps=4)
-    ours = build_accelerator(TrainConfig(device="cpu"))
-    assert ours.gradient_accumulation_steps == 1
-    assert ours.mixed_precision == "no"
+def test_an_accelerator_that_was_there_before_changes_none_of_a_run_and_stays_what_it_was() -> None:
+    AcceleratorState._reset_state(reset_partial_state=True)
+    theirs = Accelerator(cpu=True, gradient_accumulation_steps=4, mixed_precision="bf16")
+    try:
+        with torch_settings(TrainConfig(device="cpu")):
+            ours = build_accelerator(TrainConfig(device="cpu"))
+            assert (ours.gradient_accumulation_steps, ours.mixed_precision) == (1, "no")
+        assert (theirs.gradient_accumulation_steps, theirs.mixed_precision) == (4, "bf16")
+    finally:
+        AcceleratorState._reset_state(reset_partial_state=True)
+        GradientState._reset_state()
 
 
 @pytest.mark.reported(

@@ -131,16 +131,22 @@ def _float32_precision(matmul: str) -> Iterator[None]:
 def torch_settings(config: TrainConfig) -> Iterator[None]:
     """The run's threads and matmul precision, and `torch_defaults`; restored: they belong to the whole process.
 
-    So does the allocator, which stays as it is set: it changes no result.
+    So do Accelerate's states, restored too, and the allocator, which stays as it is set: it changes no result.
     """
     threads = torch.get_num_threads()
     torch.set_num_threads(config.threads or threads)
     keep_freed_memory()
+    shared = [kind._shared_state for kind in (AcceleratorState, PartialState, GradientState)]
+    theirs = [dict(state) for state in shared]
     try:
         with torch_defaults(config.matmul_precision):
             yield
     finally:
         torch.set_num_threads(threads)
+        if theirs[0]:  # of an Accelerator that the application had: each process has one state for all of them
+            for state, kept in zip(shared, theirs, strict=True):
+                state.clear()
+                state.update(kept)
 
 
 def keep_freed_memory() -> bool:
