@@ -1,14 +1,17 @@
+import errno
+import fcntl
 import json
 import math
 import os
 from pathlib import Path
 
+import filelock
 import numpy as np
 import pytest
 import torch
 
 import wmkit
-from wmkit.files import to_json, write_json, write_text
+from wmkit.files import file_name, hold_lock, sync, to_json, user_path, write_json, write_text
 
 
 def test_a_replaced_file_is_another_file_so_no_reader_sees_half_of_one(tmp_path):
@@ -64,3 +67,83 @@ def test_no_file_is_written_around_the_one_writer():
     package = Path(wmkit.__file__).parent
     using = {str(path.relative_to(package)) for path in package.rglob("*.py") if "json.dump" in path.read_text()}
     assert using <= shown
+
+
+@pytest.mark.parametrize("label", ["maze", "ray_maze 9x9 [v1]", "ünï,=#%@~ $x$ {y}", ".hidden", "日本"])
+def test_a_label_that_can_be_a_files_name_stays_as_it_is(label):
+    assert file_name(label) == label
+
+
+@pytest.mark.parametrize("label", ["a/b", "..", "", "a\\b", "a\nb", "a:b", "dots...", "x" * 300, "ü" * 100, "\udcff/"])
+def test_other_labels_become_names_that_differ_as_they_do(label, tmp_path):
+    name = file_name(label)
+    (tmp_path / name).mkdir()
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+    assert len(os.fsencode(name)) <= 160
+    assert name != file_name(label + "/")
+
+
+@pytest.mark.reported("names", "hydra-ecosystem/hydra#1647", "`~` within quotes or after `=`", "the home folder")
+def test_a_tilde_is_the_home_folder(monkeypatch):
+    monkeypatch.setenv("HOME", "/home/müller")
+    assert user_path("~/runs") == "/home/müller/runs"
+    assert user_path("~") == "/home/müller"
+    for text in (None, "", "runs/~", "./~", "a~b"):
+        assert user_path(text) == text
+
+
+@pytest.mark.reported(
+    "names", "", "`run_dir=~nobody/run`, and there is no such user", "refused; no folder `~nobody` is made"
+)
+def test_a_tilde_of_nobody_is_refused():
+    with pytest.raises(
+        ValueError, match=r"~nobody-here/run: there is no home folder ~nobody-here\. Write .*\./ before"
+    ):
+        user_path("~nobody-here/run")
+
+
+def refuse_locks(monkeypatch, number):
+    def flock(descriptor, operation):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+
+
+@pytest.mark.reported(
+    "machines",
+    "huggingface/datasets#2618, spack/spack#12501, SModelS/smodels#37",
+    "a file system without locks (errno 37, 38, 95)",
+    "a file stands for the lock; a warning says so once, and how to get rid of it",
+)
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP])
+def test_without_locks_a_file_keeps_others_out(number, tmp_path, monkeypatch):
+    refuse_locks(monkeypatch, number)
+    for _ in range(2):
+        with pytest.warns(UserWarning, match="this file system has no locks.*as long as it exists; delete it if"):
+            lock = hold_lock(tmp_path / "lock")
+        with pytest.raises(filelock.Timeout):
+            hold_lock(tmp_path / "lock")
+        lock.release()
+
+
+@pytest.mark.reported(
+    "machines", "", "a disk error while locking (errno 5)", "is raised as it is, not taken for missing locks"
+)
+def test_another_error_of_locking_is_none_of_missing_locks(tmp_path, monkeypatch):
+    refuse_locks(monkeypatch, errno.EIO)
+    with pytest.raises(OSError, match=os.strerror(errno.EIO)):
+        hold_lock(tmp_path / "lock")
+
+
+@pytest.mark.reported(
+    "machines", "", "a mount that cannot sync a folder (CIFS, FUSE: errno 22)", "files are synced, folders let be"
+)
+def test_a_folder_that_cannot_be_synced_is_no_error_and_a_file_is(tmp_path, monkeypatch):
+    def fsync(descriptor):
+        raise OSError(errno.EINVAL, "Invalid argument")
+
+    (tmp_path / "file").touch()
+    monkeypatch.setattr(os, "fsync", fsync)
+    sync([tmp_path])
+    with pytest.raises(OSError, match="Invalid argument"):
+        sync([tmp_path / "file"])

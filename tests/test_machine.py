@@ -28,6 +28,7 @@ def test_processors_of_one_name_are_told_apart_by_family_and_model(
     assert machine.processor_name() == "AMD EPYC (family 25, model 17)"
 
 
+@pytest.mark.reported("machines", "", "no /proc (macOS, Windows)", "the processor by its architecture")
 def test_a_system_without_names_of_processors_gives_its_architecture(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

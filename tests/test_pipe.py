@@ -1,5 +1,6 @@
 """A command whose reader has gone ends without a traceback; nothing else about it changes."""
 
+import io
 import os
 import subprocess
 import sys
@@ -53,3 +54,36 @@ def test_status_and_result_of_a_command_stay_what_they_are() -> None:
     assert command.__doc__ == "Ends as told."
     with pytest.raises(SystemExit, match="2"):
         command(2)
+
+
+def printed(text: str, encoding: str, monkeypatch: pytest.MonkeyPatch) -> bytes:
+    """What comes out of a command that prints `text` to a stream of that encoding."""
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(io.BytesIO(), encoding=encoding))
+    ends_with_reader(lambda: print(text))()
+    written: bytes = sys.stdout.buffer.getvalue()  # type: ignore[attr-defined]
+    return written
+
+
+@pytest.mark.reported(
+    "machines",
+    "",
+    "a terminal or a file that has ASCII alone, or Latin 1",
+    "`+-` for `±`, numbers for letters; no error after a finished run",
+)
+@pytest.mark.parametrize(
+    ("encoding", "shown"), [("ascii", r"60.2 +- 1.3 - m\xfcller \u65e5"), ("latin-1", r"60.2 ± 1.3 - müller \u65e5")]
+)
+def test_output_takes_letters_that_its_encoding_lacks(
+    encoding: str, shown: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert printed("60.2 ± 1.3 – müller 日", encoding, monkeypatch).decode(encoding) == shown + "\n"
+
+
+@pytest.mark.reported(
+    "names",
+    "",
+    "a folder whose name is no UTF-8, as of an old disk",
+    "is written as `\\udcff`; no error after a finished run",
+)
+def test_output_takes_names_that_are_no_text(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert printed("runs/\udcff", "utf-8", monkeypatch) == rb"runs/\udcff" + b"\n"

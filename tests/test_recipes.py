@@ -48,6 +48,9 @@ def part(recipe: str, name: str) -> Any:
     return runpy.run_path(str(RECIPES / f"{recipe}.py"))[name]
 
 
+@pytest.mark.reported(
+    "machines", "", "the newest torch and triton that there are", "the recipe trains, evaluates and draws"
+)
 def test_memory_maze_takes_two_steps_as_a_command(tmp_path: Path) -> None:
     command = [sys.executable, str(RECIPES / "memory_maze.py"), "run_dir=run", *SHORT]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)

@@ -19,6 +19,7 @@ from typing import Any, Literal, NamedTuple, Self
 
 from wmkit.checks import check_between, check_bool, check_choice, check_integer, check_positive, closest
 from wmkit.data.worlds import World, describe_world, find_world, list_worlds, restore_world
+from wmkit.files import user_path
 from wmkit.registry import entry_of, get_entry
 
 SIZES = ("tiny", "small", "2d", "3d")
@@ -163,6 +164,8 @@ class DataConfig:
     """Seed of the world's episodes, apart from the run's `seed`, so that runs can share their data."""
 
     def __post_init__(self) -> None:
+        for name in ("source", "valid_source"):
+            setattr(self, name, user_path(getattr(self, name)))
         check_choice("data.sampler", self.sampler, SAMPLERS)
         for name in ("length", "batch_size", "episodes", "episode_length", "windows_per_episode"):
             if getattr(self, name) is not None:
@@ -286,6 +289,7 @@ class RunConfig:
         check_choice("size", self.size, SIZES)
         self.seed = check_integer("seed", self.seed, 0)
         check_between("seed", self.seed, 0, 2**64 - 1)  # the seeds of torch.manual_seed
+        self.run_dir = user_path(self.run_dir)
         if isinstance(self.world, str) or isinstance(self.backbone, str):
             import_plugins(self.plugins)
         self.world = find_world(self.world)

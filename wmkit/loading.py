@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 
 from wmkit.config import RunConfig, load_config
+from wmkit.files import user_path
 from wmkit.training.checkpoints import BEST, CheckpointFolder, load_weights
 from wmkit.world_model import WorldModel
 
@@ -25,7 +26,7 @@ def load(run: str | Path, checkpoint: str | Path = BEST, device: torch.device | 
     Raises `ValueError` when this is no run folder, has no such checkpoint, or the checkpoint is damaged
     (`CheckpointCorrupt`) or belongs to another config, and for a device that this machine has not.
     """
-    folder = Path(run)
+    folder = Path(user_path(str(run)))
     try:
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:  # AssertionError: PyTorch was built without it
@@ -79,6 +80,7 @@ def find_checkpoint(run: Path, checkpoint: str | Path = BEST) -> Path:
 def _initial_model(config: RunConfig, run: Path) -> WorldModel:
     """The model at its initial weights; the global random state is left as it was."""
     from wmkit.training.loop import build_model
+    from wmkit.training.runtime import torch_defaults
 
     path = run / "shapes.json"
     try:
@@ -87,5 +89,5 @@ def _initial_model(config: RunConfig, run: Path) -> WorldModel:
         action_dim = int(shapes["action_dim"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{path} does not say the shapes of the run's images and actions: {error}") from error
-    with torch.random.fork_rng(devices=[]):
+    with torch_defaults(), torch.random.fork_rng(devices=[]):
         return build_model(config, (channels, height, width), action_dim)

@@ -1,16 +1,19 @@
 """`wmkit evaluate` and `wmkit imagine` on a trained run of a tiny model."""
 
 import json
+import shutil
 import sys
 from functools import partial
 
 import pytest
 import torch
 from PIL import Image
+from rich.console import Console
 
 from wmkit.cli.__main__ import main
 from wmkit.config import DataConfig, EvalConfig, RunConfig, TrainConfig
-from wmkit.evaluation import Measurements, fit_frame_probe, make_video, whole_episodes, write_video
+from wmkit.evaluation import Measurements, evaluate_run, fit_frame_probe, make_video, whole_episodes, write_video
+from wmkit.evaluation.held_out import other_episodes
 from wmkit.evaluation.measures import digits
 from wmkit.loading import load
 from wmkit.training.command import train_in_folder
@@ -135,6 +138,12 @@ def test_a_place_that_cannot_be_written_to_is_named(run, tmp_path, capsys):
     assert printed.count("\n") == 1
 
 
+@pytest.mark.reported(
+    "machines",
+    "",
+    "`wmkit evaluate` of a run folder that cannot be written to",
+    "status 1 with the folder, before anything is measured; `--out` helps",
+)
 def test_evaluate_refuses_a_place_that_cannot_be_written_to_before_it_measures(run, tmp_path, monkeypatch, capsys):
     (tmp_path / "file").touch()
     monkeypatch.setattr("wmkit.evaluation.run.measure_query", lambda *_, **__: pytest.fail("measured"))
@@ -150,3 +159,65 @@ def test_evaluate_imports_plugins_before_it_looks_for_measures(run, tmp_path, mo
     assert main(["evaluate", str(run), "--plugins", "first_plugin, second_plugin", "--measures", "mine"]) == 2
     assert "Unknown measure 'mine'" in capsys.readouterr().err
     assert {"first_plugin", "second_plugin"} <= sys.modules.keys()
+
+
+ODD = "mÿ run[/b] [v1] a=b #c ~$x$ %d {e} 日本"
+"""A folder in a folder, with what shells, patterns, markup, formulas and Hydra take for something else."""
+
+
+@pytest.mark.reported(
+    "names",
+    "ray-project/ray#15367, tensorflow/tensorflow#34290",
+    "`wmkit evaluate` and `wmkit imagine` of a run whose name has brackets, markup, `=`, `#`, `~`, `$`, `%`, braces",
+    "measured again, drawn, and written where it is",
+)
+def test_a_run_of_any_name_is_evaluated_and_imagined(run, tmp_path, monkeypatch, capsys):
+    odd = tmp_path / ODD
+    shutil.copytree(run, odd, symlinks=True)
+    monkeypatch.setenv("COLUMNS", "400")
+    for _ in range(2):  # the second reads what the first has left
+        assert main(["evaluate", str(odd), "--episodes", "2", "--measures", "frames"]) == 0
+        assert f"Pictures in {odd / 'pictures'}" in capsys.readouterr().out
+    assert main(["imagine", str(odd), "--episodes", "1"]) == 0
+    assert str(odd / "pictures" / "imagined.gif") in capsys.readouterr().out
+    assert [path.name for path in odd.parent.iterdir()] == [odd.name]
+
+
+@pytest.mark.reported(
+    "names", "hydra-ecosystem/hydra#1647", '`wmkit imagine "~/run" --out=~/video.gif`', "`~` is the home folder"
+)
+def test_commands_know_the_home_folder(run, tmp_path, monkeypatch):
+    shutil.copytree(run, tmp_path / "run", symlinks=True)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    assert main(["imagine", "~/run", "--out=~/video.gif", "--episodes", "1"]) == 0
+    assert {path.name for path in tmp_path.iterdir()} == {"run", "video.gif"}
+
+
+@pytest.mark.reported(
+    "names",
+    "",
+    "`--episodes-from ..`, an archive that is the folder above",
+    "the results are in `held_out/NAME` of its own name, inside of the run",
+)
+def test_results_on_an_archive_named_by_dots_stay_inside_of_the_run(run, tmp_path, monkeypatch):
+    (tmp_path / "kitchen" / "inner").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "kitchen" / "inner")
+    assert other_episodes(run, CONFIG, "..")[2] == run / "held_out" / "kitchen"
+
+
+@pytest.mark.reported(
+    "settings",
+    "pytorch/pytorch#58545",
+    "evaluation under another default device or dtype, in inference mode or autocast",
+    "the same table",
+)
+def test_what_an_application_has_set_enters_no_table(run, tmp_path):
+    usual = evaluate_run(run, measures=["frames"], episodes=2, out=tmp_path / "usual", console=Console(quiet=True))
+    torch.set_default_dtype(torch.float64)
+    try:
+        with torch.device("meta"), torch.inference_mode(), torch.autocast("cpu"):
+            odd = evaluate_run(run, measures=["frames"], episodes=2, out=tmp_path / "odd", console=Console(quiet=True))
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert odd.frame.equals(usual.frame)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from pathlib import Path
 
 import pytest
 from matplotlib.figure import Figure
@@ -230,3 +231,20 @@ def test_a_registered_class_is_an_analysis_whose_fields_are_options(runs, tmp_pa
     assert "--more-of: expected at least 1, got 0" in capsys.readouterr().err
     with pytest.raises(ValueError, match="Analysis 'labels' is already registered by"):
         register_analysis("labels")(Labels)
+
+
+@pytest.mark.reported(
+    "names",
+    "",
+    "`wmkit levels` of a folder with `=` in its name, of `.`, of `LABEL=~/run`",
+    "the folder that is there; `~` is the home folder",
+)
+def test_a_folder_that_is_there_is_no_label(tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "lr=3").mkdir()
+    (tmp_path / "home").mkdir()
+    found = labelled(["lr=3", "a=b=lr=3", "best=~/home", "."])
+    assert found == {
+        "lr=3": Path("lr=3"), "a=b=lr": Path("3"), "best": tmp_path / "home", tmp_path.name: Path(),
+    }  # fmt: skip

@@ -1,5 +1,6 @@
 """Words of a comparison's command line that make no sense are refused before anything is written."""
 
+import dataclasses
 import multiprocessing
 import sys
 from collections.abc import Callable
@@ -9,11 +10,13 @@ from typing import Any
 
 import pytest
 
-from wmkit import registry
+from wmkit import BackboneConfig, registry
+from wmkit.backbones.gru import GRU
 from wmkit.comparison.command import run_comparison, split_overrides
 from wmkit.comparison.plan import Cell, Status, load_plan
 from wmkit.comparison.results import KEY, read_results
 from wmkit.config import RunConfig
+from wmkit.data import worlds
 from wmkit.training.run_folder import HOLDER, LOCK, RunFolder
 
 GRID = ("systems=gru", "world.width=8", "seeds=0", "lrs=1e-3", "minutes=1")
@@ -250,3 +253,40 @@ def test_a_system_may_have_a_config_in_braces(tiny: RunConfig, tmp_path: Path) -
     own = ["systems=recipes,typed", f"system.typed=backbone=clockwork {core}", f"out={tmp_path}", "eval.horizon=4"]
     assert run_comparison(tiny, systems, GRID, own) == 1  # no cell has run
     assert [system.overrides for system in load_plan(tmp_path).systems] == [("backbone=clockwork", core)] * 2
+
+
+@pytest.mark.reported(
+    "names",
+    "",
+    "worlds and backbones of one's own called `größe` or `my net`, in a comparison",
+    "are found by their names in quotes",
+)
+def test_worlds_and_backbones_of_any_name_are_compared(
+    tiny: RunConfig, tmp_path: Path, asked_to_run: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(worlds._registered, "my world, große", tiny.world)
+    monkeypatch.setattr(registry, "_entries", dict(registry._entries))
+    registry.register_backbone("größe", dataclasses.make_dataclass("Config", [], bases=(BackboneConfig,)))(GRU)
+    grid = ('systems=gru,"größe"', 'worlds="my world, große"', "seeds=0", "lrs=1e-3", "steps=1")
+    monkeypatch.chdir(tmp_path)
+    run_comparison(tiny, {}, grid, ["out=2024_11_29"])
+    plan = load_plan(tmp_path / "2024_11_29")
+    assert [system.label for system in plan.systems] == ["gru", "größe"]
+    assert len(asked_to_run) == 1
+
+
+@pytest.mark.reported(
+    "names",
+    "hydra-ecosystem/hydra#1647",
+    "`out=~/cmp`, `out=cmp/[x]`, `out=2024_11_29` of a comparison",
+    "the folder of that name; `~` is the home folder",
+)
+def test_a_comparison_goes_into_a_folder_of_any_name(
+    tiny: RunConfig, tmp_path: Path, asked_to_run: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    names = {"out=~/cmp": "home/cmp", "out=cmp/[x]": "cmp/[x]", "out=2024_11_29": "2024_11_29", "out=ünï": "ünï"}
+    for word, name in names.items():
+        run_comparison(tiny, {}, ("systems=gru", "seeds=0", "lrs=1e-3", "steps=1"), [word])
+        assert (tmp_path / name / "plan.json").exists()

@@ -1,11 +1,23 @@
 """The grid: its order, its configs, and what is refused before anything is trained."""
 
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from wmkit.comparison.plan import CellFiles, Plan, PlannedWorld, System, check_kept, find_system, load_plan
+from wmkit.comparison.plan import (
+    CELL,
+    CellFiles,
+    Plan,
+    PlannedWorld,
+    Status,
+    System,
+    check_kept,
+    find_system,
+    load_plan,
+    other_cells,
+)
 from wmkit.config import RunConfig, TrainConfig
 from wmkit.files import write_json
 from wmkit_envs import DistractingMemory
@@ -179,3 +191,31 @@ def test_worlds_that_differ_in_one_number_are_sizes_of_one_world() -> None:
 )
 def test_worlds_that_differ_in_more_or_in_no_number_have_no_size(worlds: list[dict[str, object]]) -> None:
     assert sizes(*worlds) is None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Named(DistractingMemory):
+    label: str = "plain"
+
+    @property
+    def name(self) -> str:
+        return self.label
+
+
+@pytest.mark.reported(
+    "names",
+    "",
+    "a comparison of worlds whose names have `/`, `..`, brackets or 300 letters",
+    "a folder for each cell, inside of the comparison",
+)
+@pytest.mark.parametrize("label", ["a/b", "../../a", "maze[9x9]*", "ünï 日本", "x" * 300, "a.json"])
+def test_a_cell_of_a_world_of_any_name_has_one_folder_in_the_comparison(
+    label: str, make_plan: Callable[..., Plan], tmp_path: Path
+) -> None:
+    [cell, *others] = make_plan(worlds=(PlannedWorld(label, ()),)).cells()
+    files = CellFiles.of(tmp_path, cell)
+    files.write(status=Status.DONE)
+    write_json(files.config, {})
+    assert [path.parent for path in tmp_path.rglob(CELL)] == [tmp_path / "cells" / files.run.name]
+    assert CellFiles(files.config.with_suffix("")) == files
+    assert other_cells(tmp_path, others) == [cell.name]

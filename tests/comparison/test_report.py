@@ -4,6 +4,7 @@ import dataclasses
 import io
 import json
 import re
+import shutil
 from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
@@ -281,10 +282,17 @@ def test_training_curves_begin_where_every_seed_has_been_validated() -> None:
     assert (low, high) == ([7.0, 5.0, 4.0], [8.0, 6.0, 5.0])
 
 
+@pytest.mark.reported(
+    "names",
+    "ray-project/ray#15367",
+    "`wmkit report` of a comparison in a folder of any name",
+    "its page is made again there",
+)
 def test_the_report_verb_prints_the_tables_and_makes_the_page_again_without_training(
-    make_folder: MakeFolder, capsys: pytest.CaptureFixture[str], tmp_path: Path
+    make_folder: MakeFolder, capsys: pytest.CaptureFixture[str], tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    folder = make_folder(ended=1)
+    tmp_path = tmp_path_factory.mktemp("other")
+    folder = Path(shutil.copytree(make_folder(ended=1), tmp_path / "mÿ [9x9]* #1 %d $x$ 日本"))
     assert cli.main(["report", str(folder)]) == 0
     printed = capsys.readouterr().out
     assert "answers <right>, imagined" in printed

@@ -1,5 +1,6 @@
 """Cells in processes of their own: done once, resumed, failed and recorded, stopped with their parent."""
 
+import io
 import json
 import os
 import signal
@@ -11,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from wmkit.comparison import worker
 from wmkit.comparison.command import run_comparison
 from wmkit.comparison.plan import Cell, CellFiles, Plan, PlannedWorld, Status, System
 from wmkit.comparison.runner import Display, run_cells
@@ -180,3 +182,25 @@ def test_a_cell_that_is_killed_is_recorded(
     files = CellFiles.of(tmp_path, cell)
     assert files.status() is Status.FAILED
     assert "killed by SIGKILL" in files.record()["error"]
+
+
+@pytest.mark.reported(
+    "machines",
+    "",
+    "a comparison whose cells print to an ASCII log (`LC_ALL=C`)",
+    "what went wrong is recorded, not that `±` cannot be written",
+)
+def test_a_cell_prints_to_a_log_of_any_encoding(
+    one_cell: tuple[Cell, RunConfig], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = CellFiles.of(tmp_path, one_cell[0])
+
+    def fail(path: Path) -> None:
+        print("60.2 ± 1.3")
+        raise ValueError("of its own")
+
+    monkeypatch.setattr(worker, "load_config", fail)
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(io.BytesIO(), encoding="ascii"))
+    monkeypatch.setattr(sys, "stderr", io.StringIO())
+    assert main(files.config) == 1
+    assert files.record()["error"] == "ValueError: of its own"

@@ -13,7 +13,7 @@ import numpy as np
 import psutil
 import pytest
 
-from wmkit.data import GeneratedEpisodes, RandomWindows, WholeEpisodes, WorkerError, worker
+from wmkit.data import GeneratedEpisodes, RandomWindows, WholeEpisodes, WorkerError, loader, worker
 from wmkit.data.loader import WorkerClient
 
 
@@ -169,3 +169,42 @@ def test_arrays_of_objects_do_not_leave_a_worker():
 def test_negative_workers_are_refused():
     with pytest.raises(ValueError, match="workers"):
         WholeEpisodes(GeneratedEpisodes("toy", seed=0), 2, workers=-1)
+
+
+@pytest.mark.reported(
+    "machines", "", "macOS: no `memfd_create`, no /proc", "workers pass episodes in a file without a name"
+)
+def test_a_worker_does_without_files_in_memory(monkeypatch):
+    monkeypatch.delattr(os, "memfd_create")
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        worker.send(ours, {"n": 1}, {"x": np.arange(5), "empty": np.zeros((0, 3), np.uint8)})
+        message, arrays = worker.receive(theirs)
+    assert message == {"n": 1}
+    assert arrays["x"].tolist() == [0, 1, 2, 3, 4]
+    assert arrays["empty"].shape == (0, 3)
+
+
+@pytest.mark.reported(
+    "machines",
+    "Eclectic-Sheep/sheeprl#277",
+    "Windows: no descriptors through sockets",
+    "threads make the episodes, the same ones",
+)
+def test_without_descriptors_through_sockets_threads_make_the_episodes(monkeypatch):
+    source = GeneratedEpisodes("toy", seed=0)
+    with WholeEpisodes(source, 3, workers=2) as processes:
+        expected = next(processes)
+    monkeypatch.delattr(socket, "send_fds")
+    monkeypatch.setattr(loader, "WorkerClient", None)
+    with WholeEpisodes(source, 3, workers=2) as threads:
+        found = next(threads)
+    assert (found.image == expected.image).all()
+    assert (found.action == expected.action).all()
+
+
+@pytest.mark.reported("machines", "", "`TMPDIR` names a folder that is not there", "workers and commands go on")
+def test_a_worker_does_without_tmpdir(monkeypatch, tmp_path):
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "gone"))
+    with WholeEpisodes(GeneratedEpisodes("toy", seed=0), 2, workers=1) as sampler:
+        assert next(sampler).shape[0] == 2

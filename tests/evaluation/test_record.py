@@ -176,3 +176,18 @@ def test_what_is_not_finite_is_said_in_tables_and_null_in_the_summary(measured, 
     entry = saved["measures"]["error"]["predictors"][MEAN_IMAGE]
     assert (entry["mean"], entry["curve"]["mean"]) == (None, [None] * 4)
     assert Measurements.load(tmp_path).summary() == changed.summary()
+
+
+@pytest.mark.reported(
+    "names",
+    "ray-project/ray#15367",
+    "records in a folder with `[ ]`, `*` or letters that are no UTF-8",
+    "are written and read there",
+)
+@pytest.mark.parametrize("name", ["run[9x9]", "run*", "run\udcff"])
+def test_records_in_a_folder_of_any_name_come_back(name, tmp_path):
+    frame = frame_of("error", IMAGINED, np.ones((2, 3)), 1)
+    measured = Measurements(frame, {"error": Metric("error", "units", "lower")}, 2, 3)
+    (tmp_path / name).mkdir()
+    measured.save(tmp_path / name)
+    assert Measurements.load(tmp_path / name).frame.equals(measured.frame)

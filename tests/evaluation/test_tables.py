@@ -63,3 +63,13 @@ def test_a_measure_has_a_row_per_predictor_and_a_column_per_range():
     assert table.title == "error: lower is better"
     assert table.caption.startswith("2 held-out episodes, context 5 | query 3; unit: grey levels")
     assert table.caption.endswith("Of grey.")
+
+
+@pytest.mark.reported(
+    "names", "", "names with `[9x9]` or `[/b]` in a table of the terminal", "stand there as they are, not as markup"
+)
+def test_names_in_the_terminal_are_no_markup():
+    console = Console(file=io.StringIO(), width=120)
+    console.print(Table("maze[9x9]", ["[/b]", "[red]a"], [["run[/]", "[b]1"]], "of [x]").rich())
+    text = console.file.getvalue()
+    assert all(part in text for part in ("maze[9x9]", "[/b]", "[red]a", "run[/]", "[b]1", "of [x]"))

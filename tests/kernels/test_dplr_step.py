@@ -10,6 +10,7 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from numba.core import caching
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.autograd import forward_ad
 from torch.fx.experimental.proxy_tensor import make_fx
@@ -17,7 +18,7 @@ from torch.fx.experimental.proxy_tensor import make_fx
 from wmkit_kernels import dplr_step, prepare_step, reference
 from wmkit_kernels.dplr_scan import cpu, why_not_compiled_step
 from wmkit_kernels.dplr_scan.cpu import openmp, why_never
-from wmkit_kernels.dplr_scan.cpu.numba_impl import one_pass
+from wmkit_kernels.dplr_scan.cpu.numba_impl import _compiled, one_pass
 
 needs_openmp = pytest.mark.skipif(why_never() is not None, reason=str(why_never()))
 
@@ -287,3 +288,21 @@ def test_a_switch_turns_the_compiled_step_off(ready, monkeypatch):
         assert torch.equal(dplr_step(tables, u, state)[0], dplr_step(tables, u, state, backend="torch")[0])
     finally:
         cpu._compiled.cache_clear()
+
+
+@pytest.mark.reported(
+    "machines",
+    "librosa/librosa#1156, numba/numba#4032",
+    "no folder for Numba's cache, a full disk or a damaged file in it",
+    "S4's compiled step compiles for this process, with the same numbers",
+)
+@pytest.mark.parametrize("trouble", ["no folder", "full", "damaged"])
+def test_the_step_compiles_where_its_code_cannot_be_kept(trouble, monkeypatch):
+    def fail(*arguments):
+        raise {"full": OSError(28, "No space left on device"), "damaged": EOFError("Ran out of input")}[trouble]
+
+    if trouble == "no folder":
+        monkeypatch.setattr(caching.CompileResultCacheImpl, "_locator_classes", [])
+    else:
+        monkeypatch.setattr(caching.Cache, "save_overload" if trouble == "full" else "load_overload", fail)
+    assert _compiled(lambda address: None).address

@@ -2,6 +2,7 @@ import errno
 import json
 import os
 import resource
+import shutil
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -146,6 +147,9 @@ class Bomb:
         return pytest.fail, ("a pickle was run",)
 
 
+@pytest.mark.reported(
+    "machines", "", "the disk is full at a checkpoint", "status 1, with what to do; the checkpoint before stays whole"
+)
 @pytest.mark.parametrize("at", ["fsync", "rename"])
 def test_a_full_disk_leaves_the_old_checkpoint_and_no_litter(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at: str
@@ -220,3 +224,53 @@ def test_tied_weights_are_saved_under_both_names(tmp_path: Path) -> None:
     assert torch.equal(loaded["a"], tied)
     assert torch.equal(loaded["b"], tied)
     assert torch.equal(loaded["c"], tied[1:])
+
+
+@pytest.mark.reported(
+    "machines",
+    "open-mmlab/mmdetection#1371, open-mmlab/mmsegmentation#1587, sconlyshootery/FeatDepth#21",
+    "a mount without symbolic links (errno 95 on blobfuse, CIFS, exFAT)",
+    "`checkpoints/best` is a file with the name of the best checkpoint; all commands read it",
+)
+@pytest.mark.parametrize(
+    "error", [OSError(errno.EOPNOTSUPP, "Operation not supported"), NotImplementedError("no links")]
+)
+def test_without_links_a_file_names_the_best(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+    def refuse(*args: object, **options: object) -> None:
+        raise error
+
+    monkeypatch.setattr(Path, "symlink_to", refuse)
+    folder = folder_with(tmp_path, keep_last=1)
+    for step, is_best in ((1, True), (2, False), (3, True), (4, False)):
+        folder.save(checkpoint(step), is_best)
+        assert folder.best() == folder.folder(1 if step < 3 else 3).resolve()
+    assert folder.steps() == [3, 4]
+    assert (folder.path / "best").read_text() == "step-00000003\n"
+
+
+@pytest.mark.reported(
+    "machines",
+    "",
+    "a run copied with links followed (`cp -rL`, a zip), then resumed",
+    "the copy `best` is read, and replaced by the next best",
+)
+def test_a_copy_with_links_followed_goes_on(tmp_path: Path) -> None:
+    folder_with(tmp_path / "first").save(checkpoint(1), is_best=True)
+    shutil.copytree(tmp_path / "first", tmp_path / "copy", symlinks=False)
+    folder = CheckpointFolder(tmp_path / "copy" / "checkpoints")
+    assert folder.best() == folder.path / "best"
+    folder.save(checkpoint(2), is_best=True)
+    assert folder.best() == folder.folder(2)
+
+
+@pytest.mark.reported(
+    "names", "", "`step-00000001 (copy)`, `step-old`, `step-1.tar` among the checkpoints", "are let be"
+)
+def test_what_is_no_checkpoint_by_its_name_is_let_be(tmp_path: Path) -> None:
+    folder = folder_with(tmp_path, 1, keep_last=1)
+    for name in ("step-00000001 (copy)", "step-old"):
+        shutil.copytree(folder.folder(1), folder.path / name)
+    (folder.path / "step-00000009.tar").touch()
+    folder.save(checkpoint(2))
+    assert folder.steps() == [2]
+    assert {"step-00000001 (copy)", "step-old", "step-00000009.tar"} <= {path.name for path in folder.path.iterdir()}

@@ -1,6 +1,9 @@
+import itertools
+import json
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -140,3 +143,50 @@ def test_a_signal_ends_a_sweep_after_the_job_under_way(
     assert recipe("-m", "seed=1,2") == 130
     assert len(ran) == 1
     assert "stopped in run 1 of 2" in capsys.readouterr().err
+
+
+@pytest.mark.reported(
+    "machines",
+    "google-deepmind/dm_control#511, google-deepmind/labmaze#11",
+    "the default recipe without labmaze",
+    "status 2 and one sentence, before anything is trained",
+)
+def test_a_world_that_lacks_its_library_is_a_sentence(
+    recipe: Callable[..., int], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.setitem(sys.modules, "labmaze", None)
+    monkeypatch.setenv("COLUMNS", "300")
+    assert recipe(after=pytest.fail) == 2
+    assert "ray_maze needs labmaze" in capsys.readouterr().err
+    assert not list(tmp_path.glob("runs/*"))
+
+
+@pytest.mark.reported(
+    "names",
+    "ray-project/ray#15367",
+    "`run_dir` with brackets, spaces, accents, `~`, `=`, `#`, `$`, `%`",
+    "trained there; resumed from there",
+)
+def test_a_run_folder_of_any_name_is_trained_in_and_resumed(recipe: Callable[..., int], tmp_path: Path) -> None:
+    name = "mÿ [v1] a=b #c ~$x$ %d {e} 日本"
+    assert recipe(f"run_dir={name}") == 0
+    assert (tmp_path / name / "finished.json").exists()
+    assert recipe(f"run_dir={name}") == 2
+    assert recipe(f"run_dir={name}", "resume=true") == 0
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+@pytest.mark.reported(
+    "machines",
+    "",
+    "the system's clock is set back while a run trains",
+    "the run goes on; speeds and budgets are of a clock that only goes forwards",
+)
+def test_a_clock_that_goes_backwards_stops_no_run(
+    recipe: Callable[..., int], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    hours = itertools.count(1_700_000_000, -3600)
+    monkeypatch.setattr(time, "time", lambda: float(next(hours)))
+    assert recipe("train.minutes=0.0001", "run_dir=run", "train.threads=null") == 0
+    timing = [json.loads(line) for line in (tmp_path / "run" / "timing.jsonl").read_text().splitlines()]
+    assert all(value >= 0 for line in timing for value in line["values"].values())

@@ -3,14 +3,18 @@ import re
 from pathlib import Path
 from typing import Literal
 
+import hydra
 import pytest
+from hydra.core.config_store import ConfigStore
+from hydra.core.global_hydra import GlobalHydra
 
 from wmkit import Backbone, BackboneConfig, build_world_model, registry
 from wmkit.config import ModelConfig, RunConfig
-from wmkit.data import find_world
+from wmkit.data import find_world, worlds
 from wmkit.presets import CORRECTED
 from wmkit.registry import get_entry
-from wmkit.training.overrides import chosen_source, compose
+from wmkit.training.overrides import PATHS, chosen_source, compose, expand_sweep, parse_overrides, world_overrides
+from wmkit_envs import RayTwoRooms
 
 DEFAULTS = RunConfig(backbone="gru", size="small")
 
@@ -76,6 +80,12 @@ def test_a_config_that_hydra_cannot_hold_is_named_and_stops_no_other_backbone(mo
         compose(RunConfig(), ["backbone=odd"])
 
 
+@pytest.mark.reported(
+    "names",
+    "hydra-ecosystem/hydra#2017, #1889",
+    "mistyped words on the command line",
+    "one line with the closest match",
+)
 @pytest.mark.parametrize(
     ("word", "message"),
     [
@@ -101,7 +111,7 @@ def test_a_config_that_hydra_cannot_hold_is_named_and_stops_no_other_backbone(mo
         ("+train.new=1", "keys are neither added nor removed"),
         ("~train.steps", "keys are neither added nor removed"),
         ("train.steps=1,2", "Add -m"),
-        ("data.source=!!python/object:os.system", "data.source|Write key=value"),
+        ("train.device=!!python/object:os.system", "Write key=value"),
     ],
 )
 def test_a_mistake_gives_one_clear_line(word: str, message: str) -> None:
@@ -172,4 +182,129 @@ def test_a_source_without_settings_is_left_to_whoever_opens_it(tmp_path: Path, m
 )
 def test_a_source_that_cannot_be_is_refused(text: str, message: str) -> None:
     with pytest.raises(ValueError, match=re.escape(message)):
+        chosen_source(text, find_world("ray_two_rooms"))
+
+
+@pytest.mark.reported(
+    "names",
+    "hydra-ecosystem/hydra#1647, #1577, #962, #1074, #2705, #798",
+    "paths with accents, `~`, `=`, `#`, brackets, braces, `;`, `&`, `!` on the command line",
+    "are taken as they stand, without quotes of Hydra's",
+)
+@pytest.mark.parametrize(
+    "name",
+    ["ünïcode/läuft", "ab=c", "a#b", "[x]", "a[x]", "{a}", "a(b)", "a;b", "a&b!", "日本", "a b", "50%", "me@host", "a.",
+     ".a", "-a", "a:b", "C:\\data\\x", "a\nb", "$x", "a|b", "x" * 300],
+)  # fmt: skip
+def test_a_path_is_taken_as_it_stands(name: str) -> None:
+    words = parse_overrides([f"{key}={name}" for key in PATHS])
+    assert [word.value() for word in words] == [name] * len(PATHS)
+
+
+def test_a_path_comes_into_the_config_as_it_stands() -> None:
+    words = ["run_dir=ünï/[x]=1e3", "data.source=2024_01", 'data.valid_source="a,b"']
+    config = compose(DEFAULTS, words)
+    assert (config.run_dir, config.data.source, config.data.valid_source) == ("ünï/[x]=1e3", "2024_01", "a,b")
+
+
+@pytest.mark.reported(
+    "names",
+    "",
+    "`run_dir=2024_01_05`, `007`, `1e3`, `true`, `nan`: numbers of Hydra's grammar",
+    "the folder of that name",
+)
+@pytest.mark.parametrize("name", ["2024_01_05", "007", "1e3", "true", "nan", "0x10", "-1", "1_000"])
+def test_a_path_that_looks_like_a_number_is_text(name: str) -> None:
+    assert parse_overrides([f"run_dir={name}"])[0].value() == name
+    assert expand_sweep([f"data.source={name},2024_02"]) == [[f'data.source="{name}"'], ['data.source="2024_02"']]
+
+
+@pytest.mark.reported(
+    "names", "hydra-ecosystem/hydra#1647", '`run_dir="~/runs/one"`, `data.source=~/maze`', "`~` is the home folder"
+)
+def test_a_tilde_in_a_path_is_the_home_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/müller")
+    config = compose(DEFAULTS, ['run_dir="~/runs/one"', "data.source=~/maze", "data.valid_source=~"])
+    assert config.run_dir == "/home/müller/runs/one"
+    assert (config.data.source, config.data.valid_source) == ("/home/müller/maze", "/home/müller")
+
+
+@pytest.mark.reported(
+    "names",
+    "hydra-ecosystem/hydra#1577",
+    "a value that Hydra's grammar does not read",
+    "refused, with the quotes that it needs",
+)
+@pytest.mark.parametrize(
+    ("word", "advice"),
+    [
+        ("preset=ünï", """'preset="ünï"'"""),
+        ('run_dir="a', """'run_dir="\\"a"'"""),
+        ("run_dir=it's", "run_dir="),
+        ("run_dir=a,b", """'run_dir="a,b"'"""),
+        ("train.device=a;b", """'train.device="a;b"'"""),
+    ],
+)
+def test_the_message_says_how_to_quote(word: str, advice: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(advice)):
+        compose(DEFAULTS, [word])
+
+
+@pytest.mark.reported("names", "", 'a sweep over quoted paths, `run_dir="a,b","c d"`', "each job gets its path whole")
+def test_a_sweep_keeps_quoted_paths_whole() -> None:
+    jobs = expand_sweep(['run_dir="a,b","c d"'])
+    assert [compose(DEFAULTS, job).run_dir for job in jobs] == ["a,b", "c d"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Shown(RayTwoRooms):
+    folder: str = "plain"
+    more: tuple[str, ...] = ()
+
+
+@pytest.mark.reported(
+    "names",
+    "",
+    "a world's setting with accents, quotes, `${`, backslashes, newlines",
+    "comes back the same from the words of a comparison",
+)
+@pytest.mark.parametrize(
+    "text", ["läuft", "a\"b'c", "a\\b", "ends\\", "${x}", "$x", "a\nb", "a,b=[c]", "true", "1_0", "", " a "]
+)
+def test_any_setting_of_a_world_survives_the_command_line(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(worlds._registered, "shown", Shown)
+    world = Shown(folder=text, more=(text, "x"))
+    assert compose(DEFAULTS, world_overrides(world)).world == world
+
+
+@pytest.mark.reported(
+    "settings",
+    "hydra-ecosystem/hydra#1821, #2794, #702",
+    "composing inside of somebody's own Hydra application",
+    "works, and leaves its `GlobalHydra`, its store of configs and its `version_base` as they were",
+)
+def test_composing_inside_of_an_application_of_hydras(monkeypatch: pytest.MonkeyPatch) -> None:
+    store = ConfigStore.instance()
+    with hydra.initialize(version_base="1.2", config_path=None):
+        store.store(group="backbone", name="chosen", node={"theirs": 1})
+        store.store(name="their_app", node={"defaults": [{"backbone": "chosen"}]})
+        before = GlobalHydra.instance(), str(sorted(store.repo))
+        assert compose(DEFAULTS, ["backbone.hidden=7"]).backbone.hidden == 7
+        with pytest.raises(ValueError, match=r"train\.steps"):
+            compose(DEFAULTS, ["train.steps=x"])
+        assert (GlobalHydra.instance(), str(sorted(store.repo))) == before
+        assert hydra.version.getbase().minor == 2
+        assert hydra.compose("their_app").backbone.theirs == 1
+    assert not GlobalHydra.instance().is_initialized()
+
+
+@pytest.mark.reported(
+    "names",
+    "",
+    "`--episodes-from` a folder that is not there and has `=` or quotes in its name",
+    "said so, not taken for a world's settings",
+)
+@pytest.mark.parametrize("text", ["data/speed=3", "a='b", "~/no such=folder"])
+def test_a_missing_folder_with_signs_in_its_name_is_called_missing(text: str) -> None:
+    with pytest.raises(ValueError, match=f"{re.escape(text)}: .*no .*folder"):
         chosen_source(text, find_world("ray_two_rooms"))

@@ -21,6 +21,12 @@ sys.exit(run_recipe(config, after=lambda run: print("evaluating", run)))
 """
 
 
+@pytest.mark.reported(
+    "machines",
+    "Eclectic-Sheep/sheeprl#273, #339",
+    "`torchrun` with two processes",
+    "trains what one process does; one evaluates",
+)
 def test_two_processes_train_what_one_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "maze.py").write_text(RECIPE)
     torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]

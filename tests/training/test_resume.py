@@ -27,6 +27,12 @@ def kill_at_second_checkpoint(process: "subprocess.Popen[bytes]", run: Path) -> 
     process.kill()
 
 
+@pytest.mark.reported(
+    "machines",
+    "tensorflow/tensorboard#3732, pytorch/pytorch#42379",
+    "`kill -9` while training, then `resume=true`",
+    "the metrics of a run that was never killed, byte for byte",
+)
 def test_the_metrics_of_a_killed_and_resumed_run_are_those_of_a_whole_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

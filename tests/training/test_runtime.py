@@ -1,17 +1,37 @@
 """What a run asks of its machine: precision, memory, and its torch settings back."""
 
+import contextlib
 import ctypes
+import os
 import resource
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from accelerate import Accelerator
+from accelerate.state import AcceleratorState, GradientState
 
-from wmkit.config import TrainConfig
+from wmkit.config import RunConfig, TrainConfig
+from wmkit.dynamics.latents import CategoricalLatent, GaussianLatent
 from wmkit.training import runtime
-from wmkit.training.runtime import keep_freed_memory, resolve_precision, torch_settings
+from wmkit.training.loop import Summary
+from wmkit.training.runtime import (
+    build_accelerator,
+    draw_frames,
+    keep_freed_memory,
+    resolve_precision,
+    step_generator,
+    torch_settings,
+)
+
+MakeConfig = Callable[..., RunConfig]
+TrainIn = Callable[..., Summary]
 
 CPU = torch.device("cpu")
 COUNT = """
@@ -88,3 +108,173 @@ def test_auto_is_float32_where_nobody_says(tmp_path: Path, monkeypatch: pytest.M
 @pytest.mark.parametrize("name", ["fp32", "bf16"])
 def test_a_precision_that_is_named_is_taken(name: str) -> None:
     assert resolve_precision(name, CPU) == name
+
+
+@contextlib.contextmanager
+def environment(**variables: str) -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in variables.items():
+            patch.setenv(name, value)
+        yield
+
+
+@contextlib.contextmanager
+def called(change: Callable[[], object], back: Callable[[], object]) -> Iterator[None]:
+    change()
+    try:
+        yield
+    finally:
+        back()
+
+
+MKLDNN: Any = torch.backends.mkldnn
+SETTINGS: dict[str, Callable[[], contextlib.AbstractContextManager[Any]]] = {
+    "default device": lambda: called(
+        partial(torch.set_default_device, "meta"), partial(torch.set_default_device, None)
+    ),
+    "with device": lambda: torch.device("meta"),
+    "float64": lambda: called(
+        partial(torch.set_default_dtype, torch.float64), partial(torch.set_default_dtype, torch.float32)
+    ),
+    "no gradients": torch.no_grad,
+    "inference mode": torch.inference_mode,
+    "autocast": lambda: torch.autocast("cpu"),
+    "deterministic": lambda: called(
+        partial(torch.use_deterministic_algorithms, True), partial(torch.use_deterministic_algorithms, False)
+    ),
+    "matmul precision": lambda: called(
+        partial(torch.set_float32_matmul_precision, "medium"), partial(torch.set_float32_matmul_precision, "highest")
+    ),
+    "fp32_precision": lambda: called(
+        lambda: [setattr(part, "fp32_precision", "bf16") for part in (MKLDNN.matmul, MKLDNN.conv)],
+        lambda: [setattr(part, "fp32_precision", "none") for part in (MKLDNN.matmul, MKLDNN.conv)],
+    ),
+    "numpy's errors": lambda: np.errstate(all="raise"),
+    "ACCELERATE_GRADIENT_ACCUMULATION_STEPS": lambda: environment(ACCELERATE_GRADIENT_ACCUMULATION_STEPS="4"),
+    "ACCELERATE_*": lambda: environment(
+        ACCELERATE_USE_DEEPSPEED="true",
+        ACCELERATE_USE_FSDP="true",
+        ACCELERATE_USE_MEGATRON_LM="true",
+        ACCELERATE_USE_PARALLELISM_CONFIG="true",
+        ACCELERATE_MIXED_PRECISION="bf16",
+        ACCELERATE_DYNAMO_BACKEND="EAGER",
+        ACCELERATE_TORCH_DEVICE="meta",
+        ACCELERATE_USE_CPU="true",
+    ),
+}
+"""What an application may have set for its own work before it calls `train`."""
+
+
+@pytest.fixture(scope="module")
+def metrics(make_config: MakeConfig, train_in: TrainIn, tmp_path_factory: pytest.TempPathFactory) -> Callable[[], str]:
+    config = make_config(backbone="s4", train={"steps": 2, "log_every": 1, "eval_every": 2})
+
+    def of_a_run() -> str:
+        path = tmp_path_factory.mktemp("runs") / "run"
+        train_in(config, path)
+        return (path / "metrics.jsonl").read_text()
+
+    return of_a_run
+
+
+@pytest.fixture(scope="module")
+def expected(metrics: Callable[[], str]) -> str:
+    return metrics()
+
+
+@pytest.mark.reported(
+    "settings",
+    "huggingface/accelerate#3571, huggingface/accelerate#1011",
+    "`ACCELERATE_GRADIENT_ACCUMULATION_STEPS=4`",
+    "the same gradients and metrics as without",
+)
+@pytest.mark.reported(
+    "settings",
+    "",
+    "`ACCELERATE_USE_DEEPSPEED`, `_FSDP`, `_MEGATRON_LM`, `_TORCH_DEVICE`, `_DYNAMO_BACKEND`",
+    "the same metrics",
+)
+@pytest.mark.reported(
+    "settings",
+    "pytorch/pytorch#58545, huggingface/accelerate#1627",
+    "`torch.set_default_device`, `with torch.device(...)` around `train`",
+    "the same metrics: noise, weights and batches are made on the CPU as always",
+)
+@pytest.mark.reported("settings", "", "default dtype float64 around `train`", "the same metrics, in float32")
+@pytest.mark.reported("settings", "", "`no_grad`, `inference_mode` or `autocast` around `train`", "the same metrics")
+@pytest.mark.reported(
+    "settings",
+    "",
+    "coarser products by `set_float32_matmul_precision` or `fp32_precision`",
+    "the same metrics; `train.matmul_precision` alone counts",
+)
+@pytest.mark.reported(
+    "settings", "", "`np.seterr(all='raise')`, deterministic algorithms", "the same metrics, no error"
+)
+@pytest.mark.parametrize("setting", SETTINGS)
+def test_what_an_application_has_set_enters_no_number(setting: str, metrics: Callable[[], str], expected: str) -> None:
+    device, dtype = torch.get_default_device(), torch.get_default_dtype()
+    with SETTINGS[setting]():
+        found = metrics()
+    assert found == expected
+    assert (torch.get_default_device(), torch.get_default_dtype()) == (device, dtype)
+    assert torch.is_grad_enabled()
+    assert torch.get_float32_matmul_precision() == "highest"
+
+
+@pytest.mark.reported("settings", "", "what `train` turns off while it runs", "is on again afterwards")
+def test_an_application_gets_its_settings_back() -> None:
+    with torch.device("meta"), torch.no_grad(), torch.autocast("cpu"), environment(ACCELERATE_USE_FSDP="true"):
+        torch.set_default_dtype(torch.float64)
+        MKLDNN.matmul.fp32_precision = "bf16"
+        try:
+            with torch_settings(TrainConfig(matmul_precision="high")):
+                assert torch.zeros(1).device.type == "cpu"
+                assert torch.zeros(1).dtype is torch.float32
+                assert torch.get_float32_matmul_precision() == "high"
+                assert torch.is_grad_enabled()
+                assert not torch.is_autocast_enabled("cpu")
+                build_accelerator(TrainConfig(device="cpu"))
+            assert MKLDNN.matmul.fp32_precision == "bf16"
+            assert torch.zeros(1).device.type == "meta"
+            assert torch.get_default_dtype() is torch.float64
+            assert torch.is_autocast_enabled("cpu")
+            assert not torch.is_grad_enabled()
+            assert os.environ["ACCELERATE_USE_FSDP"] == "true"
+        finally:
+            torch.set_default_dtype(torch.float32)
+            MKLDNN.matmul.fp32_precision = "none"
+            torch.set_float32_matmul_precision("highest")
+
+
+@pytest.mark.reported(
+    "settings",
+    "huggingface/accelerate#1627",
+    "an `Accelerator` of the application, with accumulation",
+    "a run has one of its own, without; theirs is as it was afterwards",
+)
+def test_an_accelerator_that_was_there_before_changes_none_of_a_run_and_stays_what_it_was() -> None:
+    AcceleratorState._reset_state(reset_partial_state=True)
+    theirs = Accelerator(cpu=True, gradient_accumulation_steps=4, mixed_precision="bf16")
+    try:
+        with torch_settings(TrainConfig(device="cpu")):
+            ours = build_accelerator(TrainConfig(device="cpu"))
+            assert (ours.gradient_accumulation_steps, ours.mixed_precision) == (1, "no")
+        assert (theirs.gradient_accumulation_steps, theirs.mixed_precision) == (4, "bf16")
+    finally:
+        AcceleratorState._reset_state(reset_partial_state=True)
+        GradientState._reset_state()
+
+
+@pytest.mark.reported(
+    "settings",
+    "pytorch/pytorch#58545",
+    "`draw_noise` under another default device",
+    "drawn on the CPU, the same numbers",
+)
+def test_noise_is_drawn_on_the_cpu_under_any_default_device() -> None:
+    for latent in (CategoricalLatent(3, 4), GaussianLatent(5)):
+        expected = latent.draw_noise((2, 3), step_generator(0, 0))
+        with torch.device("meta"):
+            assert torch.equal(latent.draw_noise((2, 3), step_generator(0, 0)), expected)
+            assert draw_frames(9, 0.5, step_generator(0, 0)) is not None

@@ -13,10 +13,12 @@ import importlib
 import pkgutil
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from types import ModuleType
 
 import wmkit
 from wmkit import cli
+from wmkit.files import user_path
 from wmkit.pipe import ends_with_reader
 
 
@@ -33,6 +35,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             verb.add_arguments(own)
     arguments = parser.parse_args(words)
     try:
+        for key, value in vars(arguments).items():
+            if isinstance(value, str | Path):
+                setattr(arguments, key, type(value)(user_path(str(value))))
         return found[arguments.verb].run(arguments)
     except ValueError as error:
         print(f"wmkit {arguments.verb}: {error}", file=sys.stderr)

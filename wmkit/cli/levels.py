@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from wmkit.loading import run_config
+from wmkit.files import user_path
 
 HELP = "What the levels of a clockwork hierarchy hold and cost, by one of several analyses."
 FOLDER = "levels"
@@ -35,6 +35,7 @@ def run(arguments: argparse.Namespace) -> int:
     from rich.console import Console
 
     from wmkit.evaluation.levels.base import all_analyses
+    from wmkit.loading import run_config
     from wmkit.training.overrides import chosen_source
 
     runs = labelled(arguments.runs)
@@ -53,14 +54,18 @@ def run(arguments: argparse.Namespace) -> int:
     out.mkdir(parents=True, exist_ok=True)
     console = Console()
     console.print(analysis(**options).write(runs, out).rich())
-    console.print(f"{out / arguments.analysis}.json and .png", highlight=False, soft_wrap=True)
+    console.print(f"{out / arguments.analysis}.json and .png", highlight=False, markup=False, soft_wrap=True)
     return 0
 
 
 def labelled(words: Sequence[str]) -> dict[str, Path]:
-    """Run folders by label: `LABEL=FOLDER`, or the folder's own name; raises `ValueError` for a label twice."""
-    pairs = [word.split("=", 1) if "=" in word else [Path(word).name, word] for word in words]
-    found = {label: Path(folder) for label, folder in pairs}
+    """Run folders by label: `LABEL=FOLDER`, or the folder's own name; raises `ValueError` for a label twice.
+
+    A folder that is there is one, also where `=` is in its name.
+    """
+    named = [("", "", word) if Path(user_path(word)).is_dir() else word.rpartition("=") for word in words]
+    paths = [Path(user_path(folder)) for _, _, folder in named]
+    found = {label or path.resolve().name: path for (label, _, _), path in zip(named, paths, strict=True)}
     if len(found) < len(words):
         raise ValueError("Two runs have one name: write LABEL=FOLDER to tell them apart")
     return found

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from hydra.core.override_parser.types import ChoiceSweep, QuotedString
 from rich.console import Console
 
 from wmkit.checks import closest
@@ -26,9 +27,10 @@ from wmkit.comparison.plan import (
 from wmkit.comparison.results import read_results
 from wmkit.comparison.runner import Display, run_cells
 from wmkit.config import RunConfig
+from wmkit.files import file_name, user_path
 from wmkit.pipe import ends_with_reader
 from wmkit.training.help import recipe_help
-from wmkit.training.overrides import compose, expand_sweep, parse_overrides, swept
+from wmkit.training.overrides import compose, expand_sweep, hydra_value, parse_overrides, swept
 from wmkit.training.run_folder import RunFolder
 
 OWN = ("systems", "worlds", "seeds", "lrs", "minutes", "steps", "jobs", "out", "retry")
@@ -139,7 +141,7 @@ def _run(defaults: RunConfig, systems: Mapping[str, Sequence[str]], arguments: S
     plugins = [override for override in shared if parse_overrides([override])[0].key_or_group == "plugins"]
     if missing := [key for key in ("systems", "seeds", "lrs") if key not in own]:
         raise ValueError(f"{missing[0]}=...: a comparison needs it")
-    names = [[f"world={name}"] for name in own["worlds"]] if "worlds" in own else [[]]
+    names = [[f"world={hydra_value(name)}"] for name in own["worlds"]] if "worlds" in own else [[]]
     choices = [[*name, *these] for name in names for these in expand_sweep([*settings.values()])]
     # Before systems: composing imports the plugins.
     worlds = [compose(defaults, [*plugins, *choice]).world for choice in choices]
@@ -155,10 +157,10 @@ def _run(defaults: RunConfig, systems: Mapping[str, Sequence[str]], arguments: S
     )
     if idle := sorted(set(defined) - {system.label for system in plan.systems}):
         raise ValueError(f"system.{idle[0]}=...: defined, but not among systems=; name it there or drop it")
-    out = _one(own, "out", str, "comparisons/" + "-".join(world.name for world in plan.worlds))
+    out = _one(own, "out", str, "comparisons/" + file_name("-".join(world.name for world in plan.worlds)))
     if not out:
         raise ValueError("out=: expected the name of a folder, got nothing")
-    folder = Path(out)
+    folder = Path(user_path(out))
     configs = {cell: plan.config(cell, defaults) for cell in plan.cells()}
     check_alike(configs)
     for cell, config in configs.items():
@@ -220,6 +222,9 @@ def _values(argument: str) -> list[str]:
     """`a,b` or `range(3)` as a list; a single value as a list of one."""
     parsed = parse_overrides([argument])[0]
     value = parsed.value()
+    if isinstance(value, ChoiceSweep):  # names without their quotes
+        given = zip(value.list, swept(parsed), strict=True)
+        return [each.text if isinstance(each, QuotedString) else text for each, text in given]
     return swept(parsed) if parsed.is_sweep_override() or isinstance(value, list | dict) else [str(value)]
 
 

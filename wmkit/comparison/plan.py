@@ -22,10 +22,10 @@ from typing import Any
 from wmkit.checks import closest
 from wmkit.config import RunConfig, differences, load_config, rule_of
 from wmkit.data.worlds import World, describe_world
-from wmkit.files import write_json
+from wmkit.files import file_name, write_json
 from wmkit.registry import list_backbones
 from wmkit.training.batches import check_query
-from wmkit.training.overrides import compose, world_overrides
+from wmkit.training.overrides import compose, hydra_value, world_overrides
 from wmkit.training.run_folder import CONFIG, check_local_data
 
 PLAN = "plan.json"
@@ -69,7 +69,7 @@ def find_system(label: str, defined: Mapping[str, Sequence[str]]) -> System:
         lr = learning_rate(f"system.{label}: {LR}", own[-1]) if own else None
         return System(label, tuple(o for o, key in zip(defined[label], keys, strict=True) if key != LR), lr)
     if label in list_backbones("backbone"):
-        return System(label, (f"backbone={label}",))
+        return System(label, (f"backbone={hydra_value(label)}",))
     known = sorted({*defined, *list_backbones("backbone")})
     raise ValueError(
         f"Unknown system {label!r}.{closest(label, known)} Known: {', '.join(known)}. "
@@ -117,7 +117,7 @@ class Cell:
     @property
     def name(self) -> str:
         """Name of its run folder."""
-        return f"{self.world}-{self.system}-lr{self.lr:g}-seed{self.seed}"
+        return file_name(f"{self.world}-{self.system}-lr{self.lr:g}-seed{self.seed}")
 
     def __str__(self) -> str:
         return f"{self.system} on {self.world}, lr {self.lr:g}, seed {self.seed}"

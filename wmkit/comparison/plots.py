@@ -15,12 +15,12 @@ from collections.abc import Callable, Sequence
 from html import escape
 from typing import Any
 
-import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
+from wmkit.evaluation.plots.look import own_look
 from wmkit.evaluation.predictors import Dash
 
 COLOURS = {
@@ -155,7 +155,7 @@ def line_plot(
     positive = [y for y in ys if y > 0]
     low, high = (0.9 * min(positive), 1.1 * max(positive)) if log and positive else _ends(ys, unit)
     few = LogLocator(subs=(1, 2, 5) if high < 1000 * low else (1,)) if log else MaxNLocator(5, steps=ROUND)
-    with matplotlib.rc_context(STYLE | {"svg.hashsalt": title}):
+    with own_look(STYLE | {"svg.hashsalt": title}):
         figure, axes = _axes(HEIGHT, LEFT, WIDTH - _room(RIGHT, [line.label for line in lines]))
         xs = [x for line in lines for x in line.x]
         axes.set(xlim=(min(xs), max(max(xs), min(xs) + 1e-9)), xlabel=x_label, ylabel=y_label)
@@ -188,7 +188,7 @@ def dot_plot(
     """
     values = [value for row in rows for value in row.values]
     ends = _ends([*values, *([] if dashed is None else [dashed])], unit)
-    with matplotlib.rc_context(STYLE | {"svg.hashsalt": title}):
+    with own_look(STYLE | {"svg.hashsalt": title}):
         left = _room(LEFT + 70, [row.label for row in rows])
         figure, axes = _axes(TOP + ROW * len(rows) + BOTTOM, left, WIDTH - RIGHT)
         axes.set(xlim=ends, ylim=(len(rows) - 0.5, -0.5), xlabel=x_label)

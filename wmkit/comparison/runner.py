@@ -124,7 +124,8 @@ def run_cells(
                     after_each()
         return stop.number
     finally:
-        _signal(running, signal.SIGKILL)
+        for job in running:
+            job.process.kill()
         for job in running:
             job.process.communicate()  # waits, and closes its standard input
 

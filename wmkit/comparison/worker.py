@@ -7,7 +7,6 @@ the cell's files. It ends when its parent does: the parent holds the other end o
 from __future__ import annotations
 
 import os
-import resource
 import signal
 import sys
 import threading
@@ -20,10 +19,12 @@ from wmkit.comparison.plan import CellFiles, Status
 from wmkit.config import load_config
 from wmkit.evaluation import HeldOutValidation, evaluate_run
 from wmkit.loading import LAST, load
+from wmkit.pipe import ends_with_reader
 from wmkit.training.command import train_in_folder
 from wmkit.training.run_folder import RunFolder
 
 
+@ends_with_reader
 def main(path: Path) -> int:
     """Run the cell of the config at `path`; returns 0 when done, 1 when it failed, 128 + n after signal n."""
     files = CellFiles(path.with_suffix(""))
@@ -45,9 +46,13 @@ def main(path: Path) -> int:
 
 
 def peak_memory() -> int:
-    """Most bytes that this process has held: on the accelerator if it has one, else in main memory."""
+    """Most bytes that this process has held: on the accelerator if it has one, else in main memory; 0 on Windows."""
     if torch.cuda.is_available() and torch.cuda.max_memory_allocated():
         return torch.cuda.max_memory_allocated()
+    try:
+        import resource
+    except ImportError:  # Windows
+        return 0
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else 1024 * peak  # bytes there, KiB elsewhere
 

@@ -48,7 +48,9 @@ class Loader:
         self._uses: Counter[int] = Counter()
         self._futures: dict[int, Future[Episode]] = {}
         self._tasks: SimpleQueue[Task | None] = SimpleQueue()
-        remote = [WorkerClient(source, n) for n in range(workers)] if isinstance(source, GeneratedEpisodes) else []
+        remote: list[WorkerClient] = []
+        if isinstance(source, GeneratedEpisodes) and hasattr(socket, "send_fds"):  # Windows lacks it: threads there
+            remote = [WorkerClient(source, n) for n in range(workers)]
         readers: list[Reader] = [*remote] or [source] * workers
         self._threads = [
             # daemon: a thread waiting for its worker must not keep the interpreter alive

@@ -65,7 +65,7 @@ class CategoricalLatent(Latent):
 
     def draw_noise(self, lead: tuple[int, ...], generator: torch.Generator | None = None) -> Tensor:
         """Uniform numbers in [0, 1)."""
-        return torch.rand(*lead, self.noise_dim, generator=generator)
+        return torch.rand(*lead, self.noise_dim, generator=generator, device="cpu")
 
     def sample(self, params: Tensor, noise: Tensor | None) -> Tensor:
         """One-hot samples, flattened."""
@@ -115,7 +115,7 @@ class GaussianLatent(Latent):
 
     def draw_noise(self, lead: tuple[int, ...], generator: torch.Generator | None = None) -> Tensor:
         """Standard normal numbers."""
-        return torch.randn(*lead, self.noise_dim, generator=generator)
+        return torch.randn(*lead, self.noise_dim, generator=generator, device="cpu")
 
     def sample(self, params: Tensor, noise: Tensor | None) -> Tensor:
         """Reparametrised samples."""

@@ -10,6 +10,7 @@ from wmkit.config import RunConfig
 from wmkit.data import EpisodeSource, World, find_world, open_source
 from wmkit.data.episode import check_episode
 from wmkit.data.samplers import Segment, collate
+from wmkit.files import file_name, user_path
 from wmkit.world_model import WorldModel
 
 PIXELS_AT_ONCE = 1600 * 64 * 64
@@ -37,11 +38,13 @@ def other_episodes(
     """
     if isinstance(episodes_from, str | Path):
         label = str(episodes_from)
-        world = None if Path(label).is_dir() else find_world(label)
+        folder = Path(user_path(label))
+        world = None if folder.is_dir() else find_world(label)
+        name = folder.resolve().name if world is None else label
     else:
         world = episodes_from
-        label = (world or config.world).name
-    return label, world, run if episodes_from is None else run / "held_out" / Path(label).name
+        label = name = (world or config.world).name
+    return label, world, run if episodes_from is None else run / "held_out" / file_name(name)
 
 
 def whole_episodes(

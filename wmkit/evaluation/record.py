@@ -268,7 +268,8 @@ class Measurements:
     def save(self, folder: Path) -> None:
         """Write `records.parquet` and its summary `evaluation.json` into `folder`."""
         constants = [pl.lit(self.about[name]).alias(name) for name in CONSTANTS if name in self.about]
-        self.frame.with_columns(constants).write_parquet(folder / RECORDS)
+        with (folder / RECORDS).open("wb") as file:  # by their names polars takes folders for patterns
+            self.frame.with_columns(constants).write_parquet(file)
         write_json(folder / SUMMARY, self.summary())
 
     @classmethod
@@ -286,7 +287,8 @@ class Measurements:
         verdicts = tuple(Verdict(**entry) for entry in summary.pop("verdicts"))
         context, horizon = summary.pop("context"), summary.pop("horizon")
         about = {key: value for key, value in summary.items() if key not in ("episodes", "interval")}
-        frame = pl.read_parquet(folder / RECORDS).select(*SCHEMA)
+        with (folder / RECORDS).open("rb") as file:
+            frame = pl.read_parquet(file).select(*SCHEMA)
         metrics = {name: _metric(name, entry) for name, entry in entries.items()}
         return cls(frame, metrics, context, horizon, about, verdicts)
 

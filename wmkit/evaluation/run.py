@@ -19,11 +19,12 @@ from wmkit.evaluation.predictors import IMAGINED, OBSERVED
 from wmkit.evaluation.record import Measurements
 from wmkit.evaluation.rollout import joined, rows_of
 from wmkit.evaluation.tables import measure_tables
-from wmkit.files import write_text
+from wmkit.files import user_path, write_text
 from wmkit.loading import find_checkpoint, load, run_config
 from wmkit.training.batches import training_source, validation_source
 from wmkit.training.checkpoints import BEST
 from wmkit.training.run_folder import check_local_data
+from wmkit.training.runtime import torch_defaults
 from wmkit.world_model import WorldModel
 
 TRAINING_EPISODES = 16
@@ -32,6 +33,7 @@ SHOWN = 4
 """Episodes in the pictures."""
 
 
+@torch_defaults()
 def evaluate_run(
     run: str | Path,
     *,
@@ -60,7 +62,7 @@ def evaluate_run(
     Raises `ValueError` as `wmkit.load` does, for episodes that are too few, too short or of other shapes, and for
     measures that are unknown or do not apply; `OSError` where `out` cannot be written to.
     """
-    folder = Path(run)
+    folder = Path(user_path(str(run)))
     config = run_config(folder)
     if measures is not None:
         find_measures([one for one in measures if isinstance(one, str) and one != "all"])  # before anything is loaded
@@ -69,7 +71,7 @@ def evaluate_run(
     path = find_checkpoint(folder, checkpoint)
     model = load(folder, path, device=device_for(config))
     label, world, usual = other_episodes(folder, config, episodes_from)
-    place = usual if out is None else Path(out)
+    place = usual if out is None else Path(user_path(str(out)))
     context, horizon = context_and_horizon(config, context, horizon, world=world)
     seed = config.seed if seed is None else seed
 
@@ -105,13 +107,13 @@ def evaluate_run(
     whole = measurements if measures is None else measurements.with_older(place)
     console = console or Console()
     if replaced := whole.replaces(place):
-        console.print(replaced, highlight=False)
+        console.print(replaced, highlight=False, markup=False)
     _write(whole, video, place, f"{config.backbone_name} ({config.size}) on {label}")
     for table in measure_tables(measurements):
         console.print(table.rich())
     for verdict in measurements.verdicts:
-        console.print(str(verdict), style="green" if verdict.holds else "red", highlight=False)
-    console.print(f"Pictures in {place / 'pictures'}", highlight=False)
+        console.print(str(verdict), style="green" if verdict.holds else "red", highlight=False, markup=False)
+    console.print(f"Pictures in {place / 'pictures'}", highlight=False, markup=False)
     return measurements
 
 

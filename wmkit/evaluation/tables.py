@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 
 import jinja2
 from rich import box
+from rich.markup import escape
 from rich.table import Table as RichTable
 
 from wmkit.evaluation.predictors import predictor
@@ -44,11 +45,11 @@ class Table:
 
     def rich(self) -> RichTable:
         """For the terminal; where it is narrow, values are broken at their spaces and names of rows stay whole."""
-        table = RichTable(title=self.title, caption=self.caption or None, box=box.SIMPLE, padding=0)
-        for number, heading in enumerate(self.headings):
+        table = RichTable(title=escape(self.title), caption=escape(self.caption) or None, box=box.SIMPLE, padding=0)
+        for number, heading in enumerate(map(escape, self.headings)):
             table.add_column(heading, justify="right" if number else "left", overflow="fold", no_wrap=number == 0)
         for row in self.rows:
-            table.add_row(*row)
+            table.add_row(*map(escape, row))
         return table
 
     def markdown(self) -> str:

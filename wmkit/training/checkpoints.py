@@ -3,7 +3,7 @@
     checkpoints/step-00000100/model.safetensors    weights alone, what is shared
                               training.pt          optimiser, schedule, sampler, carried state, random states
                               manifest.json        format, step, config, size and sha256 of each file
-    checkpoints/best -> step-00000100              lowest validation loss
+    checkpoints/best -> step-00000100              lowest validation loss; a file with this name where no links are
 
 A checkpoint is written to a hidden folder, synced, and renamed into place: a reader sees a whole one or none.
 """
@@ -15,6 +15,7 @@ import errno
 import hashlib
 import json
 import os
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -24,7 +25,7 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from wmkit.files import sync, write_json
+from wmkit.files import sync, write_json, write_text
 
 FORMAT = 1
 WEIGHTS, TRAINING, MANIFEST = "model.safetensors", "training.pt", "manifest.json"
@@ -54,7 +55,8 @@ class CheckpointFolder:
 
     def steps(self) -> list[int]:
         """Steps that have a checkpoint, oldest first."""
-        return sorted(int(entry.name.removeprefix("step-")) for entry in self.path.glob("step-*"))
+        names = [entry.name for entry in self.path.iterdir() if entry.is_dir()] if self.path.is_dir() else []
+        return sorted(int(name.removeprefix("step-")) for name in names if re.fullmatch(r"step-\d{8,}", name))
 
     def folder(self, step: int) -> Path:
         """Where the checkpoint of `step` is, or would be."""
@@ -63,7 +65,10 @@ class CheckpointFolder:
     def best(self) -> Path | None:
         """The checkpoint of lowest validation loss."""
         link = self.path / BEST
-        return link.resolve() if link.exists() else None
+        if link.is_dir():
+            return link.resolve()
+        named = self.path / link.read_text(encoding="utf-8").strip() if link.is_file() else link
+        return named.resolve() if named.is_dir() else None
 
     def save(self, checkpoint: Checkpoint, is_best: bool = False) -> Path:
         """Commit `checkpoint`, mark it best if it is, and remove what need not be kept.
@@ -93,16 +98,25 @@ class CheckpointFolder:
             shutil.rmtree(temporary, ignore_errors=True)
         sync([self.path])
         if is_best:
-            link = self.path / f".{BEST}"
-            link.unlink(missing_ok=True)
-            link.symlink_to(final.name)
-            os.replace(link, self.path / BEST)
+            self._mark_best(final.name)
         # Later steps than this one are what a resumed run passed over: they are not counted, and written again.
         best = self.best()
         for step in [step for step in self.steps() if step <= checkpoint.step][: -self.keep_last]:
             if best is None or self.folder(step).resolve() != best:
                 shutil.rmtree(self.folder(step))
         return final
+
+    def _mark_best(self, name: str) -> None:
+        """Link to the checkpoint `name`; where the file system or Windows has no links, a file holds its name."""
+        link, best = self.path / f".{BEST}", self.path / BEST
+        link.unlink(missing_ok=True)
+        try:
+            link.symlink_to(name)
+        except (OSError, NotImplementedError):  # whatever the reason: a disk that refuses the file too says so itself
+            write_text(link, name + "\n", durable=True)
+        if best.is_dir() and not best.is_symlink():  # a copy that was made of the run took the link for its folder
+            shutil.rmtree(best)
+        os.replace(link, best)
 
     def load_newest(self, warn: Callable[[str], None]) -> Checkpoint | None:
         """The newest checkpoint that is whole; each corrupt one that was passed over is reported to `warn`.

@@ -7,7 +7,7 @@ import json
 import math
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -15,7 +15,6 @@ import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from torch import Tensor
-from torch.utils.tensorboard import SummaryWriter
 
 from wmkit.files import to_json, write_text
 from wmkit.training.run_folder import RunFolder
@@ -34,9 +33,8 @@ class RunLog:
     def __init__(self, folder: RunFolder, steps: int | None, last_step: int) -> None:
         self.metrics = JsonLines(folder.metrics, last_step)
         self.timing = JsonLines(folder.timing, last_step)
-        # TensorBoard cuts the curves of a resumed run back to its checkpoint.
-        self.tensorboard = SummaryWriter(str(folder.tensorboard), purge_step=last_step + 1 if last_step else None)
         self.display = build_display(steps, last_step)
+        self.tensorboard = open_tensorboard(folder, last_step, self.display)
         self.watch = Stopwatch()
 
     def step(self, step: int, frames: int, waited: float) -> None:
@@ -79,6 +77,30 @@ class RunLog:
     def _scalars(self, step: int, split: str, values: Mapping[str, float]) -> None:
         for name, value in values.items():
             self.tensorboard.add_scalar(f"{split}/{name}", value, step)
+
+
+class NoTensorBoard:
+    """Stands for its writer where it is not installed: takes every call and does nothing."""
+
+    def __getattr__(self, name: str) -> Callable[..., None]:
+        return lambda *arguments, **options: None
+
+
+def open_tensorboard(folder: RunFolder, last_step: int, display: Display) -> Any:
+    """TensorBoard's writer, which cuts the curves of a resumed run back to its checkpoint.
+
+    Where it is not installed, and in a folder whose name is no UTF-8, which it does not open, a sentence says so.
+    """
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+
+        return SummaryWriter(str(folder.tensorboard), purge_step=last_step + 1 if last_step else None)
+    except ImportError as error:
+        reason = f"{error} (pip install tensorboard)"
+    except UnicodeEncodeError:
+        reason = "it opens no folder whose name is not UTF-8"
+    display.say(f"No TensorBoard: {reason}. Its curves are in {folder.metrics.name} too.")
+    return NoTensorBoard()
 
 
 def _shown(values: Mapping[str, float]) -> dict[str, float]:

@@ -4,25 +4,32 @@
 named by `plugins=my_module`, are chosen like those that ship: `world=distracting_memory world.width=64`. Hydra only
 composes: it starts no job, changes no folder and writes nothing.
 
+Paths (`PATHS`) are text as it stands, also where Hydra's grammar would refuse them or take them for something else.
+
 Sweeps: `backbone=s4,gru seed=range(3)` becomes one list of plain overrides per combination. `plugins=a,b` is none, but
 the list `plugins=[a,b]`.
 """
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import itertools
 import json
+import re
 import shlex
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import hydra
 from hydra.core.config_store import ConfigStore
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import ChoiceSweep, Override, RangeSweep
+from hydra.core.override_parser.types import ChoiceSweep, Override, Quote, QuotedString, RangeSweep
+from hydra.core.plugins import Plugins
 from hydra.errors import HydraException
+from hydra.version import VersionBase
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -30,10 +37,13 @@ from wmkit.build import get_preset
 from wmkit.checks import closest
 from wmkit.config import ModelConfig, RunConfig, import_plugins
 from wmkit.data.worlds import World, describe_world, find_world
+from wmkit.files import user_path
 from wmkit.registry import Entry, get_entry
 
 NODE = "wmkit_run"
 GROUPS = ("backbone", "world")
+PATHS = ("run_dir", "out", "data.source", "data.valid_source", "data.test_source")
+"""Keys whose values are paths; `out` is that of a comparison."""
 CHOSEN = "chosen"
 """The one choice that Hydra knows of each group: the node of what the words name."""
 
@@ -46,7 +56,10 @@ def compose(defaults: RunConfig, overrides: Sequence[str]) -> RunConfig:
     words = _expand_preset(parse_overrides(overrides))
     for word in words:
         if word.is_sweep_override():
-            raise ValueError(f"{word.input_line}: several values make a sweep. Add -m to run them one after another.")
+            comma = f" Or quote a comma of a name: '{word.key_or_group}=\"a,b\"'." if word.key_or_group in PATHS else ""
+            raise ValueError(
+                f"{word.input_line}: several values make a sweep. Add -m to run them one after another.{comma}"
+            )
     import_plugins(_plugins(words, defaults))
     size = _scan(words, "size", defaults.size)
     ModelConfig.for_size(size)  # refuses an unknown size before any backbone is asked for its numbers
@@ -58,9 +71,10 @@ def compose(defaults: RunConfig, overrides: Sequence[str]) -> RunConfig:
     if not isinstance(world, str) and world is not defaults.world:
         raise ValueError(f"world: expected the name of one, as in world=ray_maze_9x9, got {world}")
     try:
-        _store(defaults, size, entry, find_world(world))
-        _check_keys(words, _compose([]))
-        composed = _compose([str(word.input_line) for word in words if word.key_or_group not in GROUPS])
+        with _own_hydra():
+            _store(defaults, size, entry, find_world(world))
+            _check_keys(words, _compose([]))
+            composed = _compose([str(word.input_line) for word in words if word.key_or_group not in GROUPS])
         config = OmegaConf.to_object(composed)
     except (HydraException, OmegaConfBaseException) as error:
         raise ValueError(_one_line(error)) from error
@@ -71,27 +85,49 @@ def compose(defaults: RunConfig, overrides: Sequence[str]) -> RunConfig:
 def parse_overrides(overrides: Sequence[str]) -> list[Override]:
     """Hydra's own parse of the words; `plugins=a` and `plugins=a,b` are read as `plugins=[a]` and `plugins=[a,b]`.
 
-    Raises `ValueError` for a word that is not `key=value`.
+    A path is text, as it stands: `run_dir=2024_01_05` is no number. Raises `ValueError` for a word that is not
+    `key=value`, or whose value needs quotes.
     """
     if dashed := [word for word in overrides if word.startswith("-")]:
         raise ValueError(f"{dashed[0]}: unknown option, there is --help. Write key=value, as in train.steps=500.")
-    try:
-        words = list(OverridesParser.create().parse_overrides(list(overrides)))
-    except HydraException as error:
-        raise ValueError(f"{_one_line(error)}. Write key=value, as in train.steps=500.") from error
+    words = [_parsed(word) for word in overrides]
     for word in words:
         if word.is_add() or word.is_delete():
             raise ValueError(f"{word.input_line}: keys are neither added nor removed here. Write key=value.")
-    return [_plugins_listed(word) for word in words]
+    return words
 
 
-def _plugins_listed(word: Override) -> Override:
-    """The word; that of a list, which is no sweep, for plugins without brackets."""
-    value = word.value()
-    if word.key_or_group != "plugins" or not isinstance(value, str | ChoiceSweep | RangeSweep):
-        return word
-    names = word.get_value_element_as_str() if isinstance(value, str) else ",".join(word.sweep_string_iterator())
-    return OverridesParser.create().parse_override(f"{word.get_key_element()}=[{names}]")
+def _parsed(text: str) -> Override:
+    """Hydra's parse of one word, with what `parse_overrides` says of paths and plugins."""
+    parser = OverridesParser.create()
+    key, equals, value = text.partition("=")
+    plain_path = key in PATHS and not set(value) & set("\"'")
+    try:
+        word = parser.parse_override(text)
+    except HydraException as error:
+        if plain_path and "," not in value:
+            return parser.parse_override(f"{key}={_quoted(value)}")
+        if not equals:
+            raise ValueError(f"{_one_line(error)}. Write key=value, as in train.steps=500.") from error
+        quoted = shlex.quote(f"{key}={_quoted(value)}")
+        raise ValueError(
+            f"{text}: Hydra's grammar does not read this. Write key=value, as in train.steps=500, and put a value with "
+            f"such letters or signs in quotes: {quoted}"
+        ) from error
+    found = word.value()
+    if plain_path and isinstance(found, ChoiceSweep) and found.simple_form:
+        return parser.parse_override(f"{key}={','.join(map(_quoted, value.split(',')))}")
+    if plain_path and not isinstance(found, str | None) and not word.is_sweep_override():
+        return parser.parse_override(f"{key}={_quoted(value)}")
+    if word.key_or_group == "plugins" and isinstance(found, str | ChoiceSweep | RangeSweep):
+        names = word.get_value_element_as_str() if isinstance(found, str) else ",".join(word.sweep_string_iterator())
+        return parser.parse_override(f"{word.get_key_element()}=[{names}]")  # a list, which is no sweep
+    return word
+
+
+def _quoted(text: str) -> str:
+    """`text` in the quotes of Hydra's grammar."""
+    return QuotedString(text, Quote.double).with_quotes()
 
 
 def chosen_source(what: str | World | None, own: World) -> str | World | None:
@@ -101,9 +137,14 @@ def chosen_source(what: str | World | None, own: World) -> str | World | None:
     `own`, the run's world. A folder, a mere name, a world and None stay what they are. Raises `ValueError` as `compose`
     does, and for keys that are not the world's.
     """
-    if not isinstance(what, str) or "=" not in what or Path(what).is_dir():
+    if not isinstance(what, str) or "=" not in what or Path(user_path(what)).is_dir():
         return what
-    words = shlex.split(what)
+    try:
+        words = shlex.split(what)
+    except ValueError as error:
+        raise ValueError(f"{what}: no folder, and as a world with settings it cannot be read: {error}") from error
+    if "/" in words[0].partition("=")[0]:
+        raise ValueError(f"{what}: there is no such folder")
     if "=" not in words[0]:
         words[0] = f"world={words[0]}"
     for word in parse_overrides(words):
@@ -118,14 +159,19 @@ def world_overrides(world: World) -> list[str]:
     description = describe_world(world)
     usual = describe_world(find_world(description["name"]))
     settings = {f"world.{key}": value for key, value in description.items() if value != usual[key]}
-    return [f"{key}={_hydra_value(value)}" for key, value in ({"world": description["name"]} | settings).items()]
+    return [f"{key}={hydra_value(value)}" for key, value in ({"world": description["name"]} | settings).items()]
 
 
-def _hydra_value(value: Any) -> str:
-    """A value as Hydra's grammar reads it."""
+def hydra_value(value: Any) -> str:
+    """A value as Hydra's grammar reads it, and OmegaConf after it."""
     if isinstance(value, list | tuple):
-        return f"[{','.join(map(_hydra_value, value))}]"
-    return str(value) if isinstance(value, str) and value.isidentifier() else json.dumps(value)
+        return f"[{','.join(map(hydra_value, value))}]"
+    if isinstance(value, dict):
+        return f"{{{','.join(f'{key}:{hydra_value(each)}' for key, each in value.items())}}}"
+    if isinstance(value, str):
+        plain = re.fullmatch(r"(?!(true|false|null|nan|inf)$)[a-z_]\w*", value, re.ASCII | re.IGNORECASE)
+        return value if plain else _quoted(value.replace("${", "\\${"))
+    return json.dumps(value)
 
 
 def _expand_preset(words: list[Override]) -> list[Override]:
@@ -175,6 +221,28 @@ def _at_size(config: Any, old: str, new: str) -> Any:
     names = [field.name for field in dataclasses.fields(config)]
     changed = {name: getattr(config, name) for name in names if getattr(config, name) != getattr(usual, name)}
     return dataclasses.replace(type(config).for_size(new), **changed)
+
+
+@contextlib.contextmanager
+def _own_hydra() -> Iterator[None]:
+    """Within it Hydra's state of the process is this module's; afterwards that of whose application this may be."""
+    Plugins.instance()  # enters Hydra's own configs into the store when it is made
+    store, version = ConfigStore.instance(), VersionBase.instance()
+    theirs = GlobalHydra.instance(), store.repo, version.getbase()
+    store.repo = _branches(store.repo)
+    GlobalHydra.set_instance(GlobalHydra.__new__(GlobalHydra))
+    GlobalHydra.instance().clear()
+    try:
+        yield
+    finally:
+        GlobalHydra.set_instance(theirs[0])
+        store.repo = theirs[1]
+        version.version_base = theirs[2]
+
+
+def _branches(repo: dict[str, Any]) -> dict[str, Any]:
+    """Hydra's store of configs, its folders copied and the configs in them shared."""
+    return {name: _branches(node) if isinstance(node, dict) else node for name, node in repo.items()}
 
 
 def _compose(words: list[str]) -> Any:
@@ -237,7 +305,10 @@ def _values(word: str) -> list[str]:
 
 
 def swept(word: Override) -> list[str]:
-    """The values of `a,b`, `choice(a, b)` or `range(3)`; raises `ValueError` for what cannot be listed."""
+    """The values of `a,b`, `choice(a, b)` or `range(3)`, quotes of Hydra's among them.
+
+    Raises `ValueError` for what cannot be listed.
+    """
     if not isinstance(word.value(), ChoiceSweep | RangeSweep):
         raise ValueError(f"{word.input_line}: expected values with commas between, or range(...)")
     return list(word.sweep_string_iterator())

@@ -16,11 +16,12 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
+import torch
+from filelock import BaseFileLock, SoftFileLock, Timeout
 
 from wmkit.config import RunConfig
 from wmkit.data.worlds import World
-from wmkit.files import write_json, write_text
+from wmkit.files import file_name, hold_lock, write_json, write_text
 from wmkit.machine import graphics, processor
 
 ROOT = Path("runs")
@@ -28,9 +29,12 @@ CONFIG, SHAPES, VERSIONS, FINISHED = "config.json", "shapes.json", "versions.jso
 LOCAL_DATA = "local_data"
 """Under this name `SHAPES` keeps what the world shows of the machine, such as a local copy of MNIST."""
 LOCK, HOLDER = "lock", "process"
-OWN = frozenset({LOCK, HOLDER})
+OWN = frozenset({LOCK, f"{LOCK}.held", HOLDER})
 """What a folder has as soon as it is open: its lock, and the process that holds it."""
 PACKAGES = ("wmkit", "torch", "numpy", "triton", "accelerate", "safetensors", "zarr")
+COMPUTING = ("ATEN_", "CUBLAS_", "CUDA_", "CUDNN_", "DNNL_", "GOMP_", "KMP_", "MKL_", "NUMBA_", "NVIDIA_", "OMP_",
+             "ONEDNN_", "OPENBLAS_", "PYTORCH_", "TORCH_", "TRITON_", "WMKIT_")  # fmt: skip
+"""How the variables begin that `versions` keeps."""
 
 
 class RunFolder:
@@ -38,36 +42,40 @@ class RunFolder:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        # Any thread may close what another one has opened.
-        self._lock = FileLock(path / LOCK, blocking=False, thread_local=False)
+        self._lock: BaseFileLock | None = None
 
     def open(self) -> None:
         """Make the folder and lock it; raises `ValueError` naming the process that holds it.
 
         The operating system ends the lock with its process, however that ends, and data workers do not inherit it: no
-        stale lock stays behind.
+        stale lock stays behind, but where the file system has none (`wmkit.files.hold_lock`).
         """
         self.path.mkdir(parents=True, exist_ok=True)
         try:
-            self._lock.acquire()
+            self._lock = hold_lock(self.path / LOCK)
         except Timeout as error:
             path = self.path / HOLDER
-            holder = path.read_text(encoding="utf-8") if path.exists() else "unknown"
+            holder = f"process {path.read_text(encoding='utf-8')}" if path.exists() else "another process"
+            marker = Path(error.lock_file)
+            stale = f" If there is no such process any more, delete {marker}." if marker.name != LOCK else ""
             raise ValueError(
-                f"{self.path} is in use by process {holder}. Wait for it or choose another folder."
+                f"{self.path} is in use by {holder}. Wait for it or choose another folder.{stale}"
             ) from error
-        write_text(self.path / HOLDER, str(os.getpid()))
+        write_text(self.path / HOLDER, f"{os.getpid()} on {platform.node()}")
 
     def close(self) -> None:
         """Release the lock; a folder that nothing was written to is removed."""
-        if not self._lock.is_locked:
+        if self._lock is None:
             return
         empty = {entry.name for entry in self.path.iterdir()} <= OWN
+        if os.name == "nt" or isinstance(self._lock, SoftFileLock):  # no open file can be removed there
+            self._lock.release()
         for name in OWN if empty else {HOLDER}:
             (self.path / name).unlink(missing_ok=True)
         if empty:
             self.path.rmdir()
         self._lock.release()
+        self._lock = None
 
     def describe(self, config: RunConfig, image_shape: tuple[int, int, int], action_dim: int) -> None:
         """Write what the run is: config, shapes of the data, and for this start versions, commit and command line.
@@ -122,8 +130,9 @@ def choose_folder(config: RunConfig, recipe: str, root: Path = ROOT) -> tuple[Ru
     """
     if config.run_dir is not None:
         return _named_folder(Path(config.run_dir), config.resume)
-    world = Path(config.data.source).stem if config.data.source else config.world.name
-    name = "-".join((recipe, world, config.backbone_name, str(config.seed)))
+    source = config.data.source
+    world = Path(source).resolve().name.removesuffix(".zarr") if source else config.world.name
+    name = file_name("-".join((recipe, world, config.backbone_name, str(config.seed))))
     taken = _numbered(root, name)
     unfinished = [number for number, folder in taken.items() if not folder.finished]
     if config.resume and unfinished:
@@ -157,7 +166,7 @@ def _named_folder(path: Path, resume: bool) -> tuple[RunFolder, str]:
 def _numbered(root: Path, name: str) -> dict[int, RunFolder]:
     """Existing folders `name`, `name-2`, `name-3`, ... by number."""
     found = {}
-    for path in root.glob(f"{name}*"):
+    for path in root.iterdir() if root.is_dir() else ():
         match = re.fullmatch(rf"{re.escape(name)}(?:-([2-9]|[1-9]\d+))?", path.name)
         if match:
             found[int(match.group(1) or 1)] = RunFolder(path)
@@ -191,13 +200,19 @@ def kept_local_data(run: Path) -> dict[str, Any] | None:
 
 
 def versions() -> dict[str, Any]:
-    """Python, the machine, versions of what decides the numbers, the git commit if there is one, the command line."""
+    """Python, the machine, versions of what decides the numbers, the git commit if there is one, the command line.
+
+    Also the threads of this start and the variables of its environment by which libraries choose how they compute:
+    sums in another order differ in their last bits.
+    """
     return {
         "python": platform.python_version(),
         "platform": platform.platform(),
         "processor": processor(),
         "gpus": graphics(),
         **{name: _version(name) for name in PACKAGES},
+        "threads": torch.get_num_threads(),
+        "environment": {key: value for key, value in sorted(os.environ.items()) if key.startswith(COMPUTING)},
         "commit": _commit(),
         "command": sys.argv,
     }
@@ -211,13 +226,22 @@ def _version(package: str) -> str | None:
 
 
 def _commit() -> str | None:
-    """The commit of the code, with `+changes` when the working tree differs from it; None outside a repository."""
-    here = Path(__file__).parent
-    try:
-        head = subprocess.run(["git", "rev-parse", "HEAD"], cwd=here, capture_output=True, text=True, check=True)
-        state = subprocess.run(
-            ["git", "status", "--porcelain", "-uno"], cwd=here, capture_output=True, text=True, check=True
+    """The commit of the code, with `+changes` when the working tree differs from it; None outside a repository.
+
+    An installed package may lie in somebody else's repository, as in the virtual environment of a project: a commit is
+    the code's where git knows this file.
+    """
+    here = Path(__file__)
+    foreign = {key: value for key, value in os.environ.items() if not key.startswith("GIT_")}  # as inside of a hook
+
+    def git(*words: str) -> str:
+        done = subprocess.run(
+            ["git", *words], cwd=here.parent, env=foreign, capture_output=True, text=True, check=True, errors="replace"
         )
+        return done.stdout.strip()
+
+    try:
+        git("ls-files", "--error-unmatch", here.name)
+        return git("rev-parse", "HEAD") + ("+changes" if git("status", "--porcelain", "-uno") else "")
     except (OSError, subprocess.CalledProcessError):
         return None
-    return head.stdout.strip() + ("+changes" if state.stdout.strip() else "")

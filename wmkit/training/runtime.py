@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import os
 import re
 import signal
 import sys
@@ -19,7 +20,7 @@ from typing import Any, Self
 import numpy as np
 import torch
 from accelerate import Accelerator
-from accelerate.state import AcceleratorState, PartialState
+from accelerate.state import AcceleratorState, GradientState, PartialState
 
 from wmkit.batch import Batch
 from wmkit.config import TrainConfig
@@ -31,15 +32,36 @@ LARGE, NEVER = 1 << 30, 2**31 - 1
 
 def processes_of(config: TrainConfig) -> PartialState:
     """Which process of how many this is, under `torchrun` or alone."""
-    return PartialState(cpu=config.device == "cpu")
+    with _without_launchers_settings():
+        return PartialState(cpu=config.device == "cpu")
 
 
 def build_accelerator(config: TrainConfig) -> Accelerator:
-    """Accelerate's handle on device and processes, in the precision of `config`."""
+    """Accelerate's handle on device and processes, in the precision of `config` and as nothing else says."""
     # Accelerate keeps one state per process and refuses a second run with other settings.
     AcceleratorState._reset_state(reset_partial_state=True)
+    GradientState._reset_state()
     precision = resolve_precision(config.precision, processes_of(config).device)
-    return Accelerator(cpu=config.device == "cpu", mixed_precision="bf16" if precision == "bf16" else "no")
+    with _without_launchers_settings():
+        return Accelerator(cpu=config.device == "cpu", mixed_precision="bf16" if precision == "bf16" else "no")
+
+
+LAUNCHERS = ("ACCELERATE_", "FSDP_", "MEGATRON_LM_", "PARALLELISM_CONFIG_")
+"""How the variables begin by which Accelerate's launcher speaks to its scripts: some win over what a script says."""
+
+
+@contextlib.contextmanager
+def _without_launchers_settings() -> Iterator[None]:
+    """The environment without them: what enters a number stands in the config of the run.
+
+    Left in place, ACCELERATE_GRADIENT_ACCUMULATION_STEPS would divide every gradient, and others would choose the
+    device, compile the model, or ask for packages that are not there.
+    """
+    held = {key: os.environ.pop(key) for key in list(os.environ) if key.startswith(LAUNCHERS)}
+    try:
+        yield
+    finally:
+        os.environ.update(held)
 
 
 def resolve_precision(name: str, device: torch.device) -> str:
@@ -60,20 +82,71 @@ def has_native_bf16(device: torch.device) -> bool:
 
 
 @contextlib.contextmanager
-def torch_settings(config: TrainConfig) -> Iterator[None]:
-    """The run's threads and matmul precision, restored afterwards: they belong to the whole process.
+def torch_defaults(matmul_precision: str = "highest") -> Iterator[None]:
+    """PyTorch's own defaults for what decides a number without being said, restored afterwards.
 
-    So does the allocator, which stays as it is set: it changes no result.
+    A notebook or an application may have set others for its own work: a default device or dtype, no gradients,
+    inference mode, autocast, faster and coarser products. None of it enters a run.
     """
-    threads, precision = torch.get_num_threads(), torch.get_float32_matmul_precision()
-    torch.set_num_threads(config.threads or threads)
-    torch.set_float32_matmul_precision(config.matmul_precision)
-    keep_freed_memory()
+    dtype, device = torch.get_default_dtype(), torch.get_default_device()
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(_float32_precision(matmul_precision))
+        stack.callback(torch.set_default_dtype, dtype)
+        torch.set_default_dtype(torch.float32)
+        if device.type != "cpu":  # only then: a device that is set, also the CPU, slows every call down
+            stack.enter_context(torch.device("cpu"))
+        for kind in ("cpu", "cuda"):
+            if torch.is_autocast_enabled(kind):
+                stack.enter_context(torch.autocast(kind, enabled=False))
+        stack.enter_context(torch.inference_mode(False))
+        stack.enter_context(torch.enable_grad())
+        yield
+
+
+@contextlib.contextmanager
+def _float32_precision(matmul: str) -> Iterator[None]:
+    """`torch.set_float32_matmul_precision(matmul)` and the usual convolutions, in whichever way they had been set."""
+    backends: Any = torch.backends  # whose types do not know these
+    cuda, cudnn, mkldnn = backends.cuda, backends.cudnn, backends.mkldnn
+    usual = {cudnn.conv: "tf32", cudnn.rnn: "tf32", mkldnn.conv: "ieee", mkldnn.rnn: "ieee"}
+    before = {part: part.fp32_precision for part in (cuda.matmul, mkldnn.matmul, *usual)}
+    try:
+        named = torch.get_float32_matmul_precision()
+    except RuntimeError:  # it cannot tell after `fp32_precision`, the newer way; `before` has what that set
+        named = "highest"
+    torch.set_float32_matmul_precision(matmul)
+    for part, value in usual.items():
+        if part.fp32_precision not in (value, "none"):
+            part.fp32_precision = value
     try:
         yield
     finally:
+        torch.set_float32_matmul_precision(named)
+        for part, value in before.items():
+            if part.fp32_precision != value:
+                part.fp32_precision = value
+
+
+@contextlib.contextmanager
+def torch_settings(config: TrainConfig) -> Iterator[None]:
+    """The run's threads and matmul precision, and `torch_defaults`; restored: they belong to the whole process.
+
+    So do Accelerate's states, restored too, and the allocator, which stays as it is set: it changes no result.
+    """
+    threads = torch.get_num_threads()
+    torch.set_num_threads(config.threads or threads)
+    keep_freed_memory()
+    shared = [kind._shared_state for kind in (AcceleratorState, PartialState, GradientState)]
+    theirs = [dict(state) for state in shared]
+    try:
+        with torch_defaults(config.matmul_precision):
+            yield
+    finally:
         torch.set_num_threads(threads)
-        torch.set_float32_matmul_precision(precision)
+        if theirs[0]:  # of an Accelerator that the application had: each process has one state for all of them
+            for state, kept in zip(shared, theirs, strict=True):
+                state.clear()
+                state.update(kept)
 
 
 def keep_freed_memory() -> bool:
@@ -153,4 +226,4 @@ def draw_frames(length: int, share: float, generator: torch.Generator) -> torch.
     """Time steps to decode, sorted: a random `share` of `length`, at least one; None for all of them."""
     if share == 1:
         return None
-    return torch.randperm(length, generator=generator)[: max(1, round(share * length))].sort().values
+    return torch.randperm(length, generator=generator, device="cpu")[: max(1, round(share * length))].sort().values

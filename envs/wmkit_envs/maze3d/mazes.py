@@ -11,10 +11,10 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import platform
 import zlib
 from collections import deque
 
-import labmaze
 import numpy as np
 from numpy.typing import NDArray
 
@@ -49,8 +49,17 @@ def draw_maze(shape: MazeShape, split: str, rng: np.random.Generator) -> Scene:
     """A maze with at least `shape.targets` rooms, an object in that many of them, and a start.
 
     Small mazes repeat: of 20,000 seeds for 9x9 only 15,000 layouts differ. A layout therefore belongs to one split for
-    good, by its checksum, and drawing goes on until a layout of `split` comes up.
+    good, by its checksum, and drawing goes on until a layout of `split` comes up. Raises `ValueError` where labmaze
+    cannot be imported.
     """
+    try:
+        import labmaze
+    except ImportError as error:
+        raise ValueError(
+            f"ray_maze needs labmaze, which has packages for Python 3.12 and older, and this is Python "
+            f"{platform.python_version()}: {error}. Install it (pip install labmaze) under such a Python, or take "
+            "another world, as in world=ray_two_rooms or world=distracting_memory."
+        ) from error
     maze = labmaze.RandomMaze(
         height=shape.size + 2,
         width=shape.size + 2,

@@ -1,4 +1,7 @@
+import builtins
 import errno
+import fcntl
+import io
 import json
 import os
 import shutil
@@ -14,7 +17,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from wmkit.data import CorruptArchive, Episode, EpisodeStore, EpisodeWriter, GeneratedEpisodes, write_archive
+from wmkit.data import (
+    CorruptArchive,
+    Episode,
+    EpisodeStore,
+    EpisodeWriter,
+    GeneratedEpisodes,
+    build_cache,
+    open_source,
+    write_archive,
+)
 from wmkit.data.store.archive import read_index
 
 DTYPES = ["u1", "i4", "i8", "f2", "f4", "f8", "?"]
@@ -111,6 +123,9 @@ def test_a_killed_writer_leaves_whole_episodes(tmp_path):
     assert (len(store), store.verify()) == (5, [])
 
 
+@pytest.mark.reported(
+    "machines", "", "the disk is full while an archive is written", "the episodes before stay; the same command goes on"
+)
 def test_a_full_disk_is_reported_and_costs_nothing(source, tmp_path, monkeypatch):
     write_archive(source, tmp_path / "a", 2)
 
@@ -228,3 +243,62 @@ def test_an_index_beyond_the_end_is_refused(archive):
 def test_an_endless_source_needs_a_count(tmp_path):
     with pytest.raises(ValueError, match="no end of"):
         write_archive(GeneratedEpisodes("toy", seed=0), tmp_path / "a")
+
+
+@pytest.mark.reported(
+    "names",
+    "ray-project/ray#15367, tensorflow/tensorflow#34290",
+    "an archive and its cache in folders with brackets, `#`, `%20`, `::`, `~`, a newline, 250 letters",
+    "are written, gone on with, read and cached",
+)
+@pytest.mark.parametrize("name", ["maze[9x9]*", "a#b%20c::d", "~x$y{z}", "-a", "a.zip", "ünï\n日本", "x" * 250])
+def test_an_archive_of_any_name_is_written_read_and_cached(source, tmp_path, name):
+    for episodes in (1, 2):
+        store = write_archive(source, tmp_path / name, episodes)
+    assert store.verify() == []
+    build_cache(store, tmp_path / "cache" / name)
+    for opened in (open_source(tmp_path / name), open_source(str(tmp_path / "cache" / name))):
+        same(opened.episode(1), source.episode(1))
+    assert name in {path.name for path in tmp_path.iterdir()}
+    assert [path.name for path in (tmp_path / "cache").iterdir()] == [name]
+
+
+@pytest.mark.reported(
+    "machines",
+    "spack/spack#12501, SModelS/smodels#37",
+    "an archive on a mount without locks",
+    "a warning names it; a second writer is refused",
+)
+def test_without_locks_two_writers_exclude_each_other(tmp_path, monkeypatch):
+    def flock(descriptor, operation):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    with pytest.warns(UserWarning, match="has no locks"), EpisodeWriter(tmp_path / "a"):
+        with pytest.raises(ValueError, match=r"another process is writing.*or delete .*\.held if it was killed"):
+            EpisodeWriter(tmp_path / "a")
+
+
+@pytest.mark.reported(
+    "machines",
+    "zarr-developers/zarr-python#1382, #486",
+    "a read-only archive and cache",
+    "are read; nothing is written beside them",
+)
+def test_a_read_only_archive_is_read(archive, tmp_path, source, monkeypatch):
+    build_cache(EpisodeStore(archive), tmp_path / "cache")
+
+    def refuse(*arguments, **options):
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    opened = io.open
+
+    def read_only(file, mode="r", *arguments, **options):
+        return opened(file, mode, *arguments, **options) if set(mode) <= set("rbt") else refuse()
+
+    for module, name in ((os, "mkdir"), (os, "replace"), (os, "unlink"), (Path, "touch")):
+        monkeypatch.setattr(module, name, refuse)
+    for module in (io, builtins):
+        monkeypatch.setattr(module, "open", read_only)
+    for path in (archive, tmp_path / "cache"):
+        same(open_source(path).episode(3), source.episode(3))

@@ -149,6 +149,12 @@ def assert_same(one: dict[str, Any], other: dict[str, Any]) -> None:
             np.testing.assert_array_equal(value, other[key], err_msg=key)
 
 
+@pytest.mark.reported(
+    "machines",
+    "Farama-Foundation/Gymnasium#1103, #914, #885, #1112",
+    "`make_vec` in every autoreset mode, with manual resets",
+    "what Gymnasium makes of single environments",
+)
 @pytest.mark.parametrize("mode", list(AutoresetMode), ids=lambda mode: mode.value)
 @pytest.mark.parametrize(
     ("family", "settings"), [("DistractingMemory", {"width": 8, "tile": 4}), ("MultiDoorsKeys", {"keys": 2})]

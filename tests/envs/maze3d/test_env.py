@@ -1,5 +1,8 @@
 """The worlds as Gymnasium environments."""
 
+import copy
+import pickle
+
 import gymnasium
 import numpy as np
 import pytest
@@ -119,3 +122,25 @@ def test_an_action_that_does_not_exist_is_refused() -> None:
     env.reset(seed=0)
     with pytest.raises(ValueError, match="action"):
         env.step(6)
+
+
+@pytest.mark.reported(
+    "machines",
+    "Farama-Foundation/Minigrid#153, facebookresearch/nle#91",
+    "`deepcopy` and `pickle` of an environment in the middle of an episode",
+    "the copies go on as it does",
+)
+@pytest.mark.parametrize("env_id", ["wmkit/RayMaze-v0", "wmkit/DistractingMemory-v0", "wmkit/MultiDoorsKeys-v0"])
+def test_copies_of_an_environment_go_on_as_it_does(env_id: str) -> None:
+    env = gymnasium.make(env_id)
+    env.reset(seed=3)
+    actions = np.random.default_rng(0).integers(0, env.action_space.n, 30)  # type: ignore[attr-defined]
+    for action in actions[:10]:
+        env.step(action)
+    copies = [copy.deepcopy(env), pickle.loads(pickle.dumps(env))]
+    for action in actions[10:]:
+        expected = env.step(action)
+        for twin in copies:
+            found = twin.step(action)
+            np.testing.assert_array_equal(found[0], expected[0])
+            assert found[1:4] == expected[1:4]

@@ -1,9 +1,12 @@
 """Random mazes: sizes, statistics, splits; and the policy that collects their episodes."""
 
+import sys
+
+import gymnasium
 import numpy as np
 import pytest
 
-from wmkit_envs import RayMaze
+from wmkit_envs import RayMaze, RayTwoRooms
 from wmkit_envs.maze3d.kinematics import NUM_ACTIONS
 from wmkit_envs.maze3d.mazes import STALL_STEPS, MazeShape, Wander, distances, draw_maze, wander
 from wmkit_envs.maze3d.scene import OPEN, Pose, Scene, dress_walls
@@ -122,3 +125,20 @@ def test_a_walker_that_makes_no_way_draws_another_goal() -> None:
         for heading in headings:
             policy.act(Pose(0.5, 0.5, heading))
     assert len(draws) > 2
+
+
+@pytest.mark.reported(
+    "machines",
+    "google-deepmind/dm_control#511, google-deepmind/labmaze#11",
+    "labmaze away (Python 3.13)",
+    "`ValueError` with the reason and the worlds that do without; those work",
+)
+def test_without_labmaze_mazes_say_what_to_do_and_rooms_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "labmaze", None)
+    with pytest.raises(
+        ValueError, match=r"ray_maze needs labmaze.*pip install labmaze.*or take another world.*ray_two_"
+    ):
+        RayMaze().generate(seed=0, length=1)
+    with pytest.raises(ValueError, match="ray_maze needs labmaze"):
+        gymnasium.make("wmkit/RayMaze-v0").reset(seed=0)
+    assert RayTwoRooms().generate(seed=0, length=1)["image"].any()

@@ -152,7 +152,7 @@ def read_index(path: Path) -> Index:
     if not file.is_file():
         raise ValueError(f"{path}: no archive here (no zarr.json). Write one with wmkit.data.write_archive.")
     try:
-        index: Index = json.loads(file.read_text())["attributes"][ATTRIBUTE]
+        index: Index = json.loads(file.read_text(encoding="utf-8"))["attributes"][ATTRIBUTE]
         _check_index(index)
     except (ValueError, KeyError, TypeError) as error:
         raise CorruptArchive(f"{file}: the index is unreadable ({error!r}). {_REMEDY}") from error

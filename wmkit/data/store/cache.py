@@ -149,7 +149,7 @@ def _read_manifest(path: Path) -> Manifest:
     if not is_cache(path):
         raise ValueError(f"{path}: no cache here (no {MANIFEST}). Build one with wmkit.data.build_cache.")
     try:
-        manifest: Manifest = json.loads((path / MANIFEST).read_text())
+        manifest: Manifest = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
         _check_manifest(**manifest)
     except (ValueError, KeyError, TypeError) as error:
         raise CorruptCache(f"{path / MANIFEST}: unreadable ({error!r}). {_REMEDY}") from error

@@ -26,7 +26,7 @@ from wmkit.data.store import archive, cache
 from wmkit.data.store.archive import Column, EpisodeStore, Index, chunk_files, padded, read_index, span
 from wmkit.data.store.cache import CachedEpisodes, File, Manifest, checksum
 from wmkit.data.store.tiles import without_pictures
-from wmkit.files import sync, to_json, write_text
+from wmkit.files import file_name, hold_lock, sync, to_json, write_text
 
 FRAMES_PER_CHUNK = 64
 LONGEST_BLOCK = 4096
@@ -109,7 +109,7 @@ class EpisodeWriter:
         import zarr
 
         folder = self.path / key
-        metadata = json.loads((folder / "zarr.json").read_text())
+        metadata = json.loads((folder / "zarr.json").read_text(encoding="utf-8"))
         rows = value if index["schema"][key]["per_step"] else value[None]
         start, stop = span(index, key, len(self))
         end = padded(stop, metadata["chunk_grid"]["configuration"]["chunk_shape"][0])
@@ -163,14 +163,16 @@ def _open_or_create(path: Path, origin: dict[str, Any]) -> Index:
     return index
 
 
-def _lock(path: Path) -> filelock.FileLock:
+def _lock(path: Path) -> filelock.BaseFileLock:
     """An exclusive lock, in a file beside the folder; the system frees it when its holder ends, however that comes."""
-    lock = filelock.FileLock(path.resolve().with_name(f".{path.resolve().name}.lock"), thread_local=False)
+    place = path.resolve()
     try:
-        lock.acquire(blocking=False)
-    except filelock.Timeout:
-        raise ValueError(f"{path}: another process is writing to this archive") from None
-    return lock
+        return hold_lock(place.with_name(f".{file_name(place.name)}.lock"))
+    except filelock.Timeout as error:
+        raise ValueError(
+            f"{path}: another process is writing to this archive. Wait for it"
+            + (f", or delete {error.lock_file} if it was killed" if error.lock_file.endswith(".held") else "")
+        ) from None
 
 
 def _write_index(path: Path, index: Index) -> None:
@@ -218,7 +220,7 @@ def build_cache(store: EpisodeStore, path: str | Path, *, workers: int = 0) -> C
         raise ValueError(f"{store.path}: holds no episodes to make a cache of")
     if path.exists():
         raise ValueError(f"{path}: there is something here already; delete it to build the cache again")
-    unfinished = path.with_name(path.name + ".new")
+    unfinished = path.resolve().with_name(f"{file_name(path.resolve().name)}.new")
     shutil.rmtree(unfinished, ignore_errors=True)  # of a build that was killed
     unfinished.mkdir(parents=True)
     try:

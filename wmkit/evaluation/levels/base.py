@@ -17,6 +17,7 @@ from matplotlib.figure import Figure
 from wmkit.data import World
 from wmkit.evaluation.held_out import context_and_horizon
 from wmkit.evaluation.levels.reading import LoadedRun
+from wmkit.evaluation.plots.look import own_look
 from wmkit.evaluation.tables import Table
 from wmkit.files import write_json
 from wmkit.loading import LAST
@@ -58,9 +59,10 @@ class Analysis(ABC):
 
     def write(self, runs: Runs, out: Path) -> Table:
         """Write `NAME.json` and `NAME.png` into the folder `out`; returns the table. Raises as `find` does."""
-        found = self.find(runs)
-        write_json(out / f"{self.name}.json", found.values)
-        found.figure.savefig(out / f"{self.name}.png")
+        with own_look():
+            found = self.find(runs)
+            write_json(out / f"{self.name}.json", found.values)
+            found.figure.savefig(out / f"{self.name}.png")
         return found.table
 
 

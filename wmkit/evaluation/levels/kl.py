@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter
 from torch import Tensor
 
 from wmkit.batch import Batch
@@ -145,6 +146,7 @@ def draw_kl(found: Mapping[str, LevelKL]) -> Figure:
         for place, height in zip(places, heights, strict=True):
             axes.annotate(f"{height:.3g}", (place, height), (0, 4), textcoords="offset points", ha="center", fontsize=7)
     axes.set_yscale("symlog", linthresh=NEAR_ZERO)
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axes.set_ylim(bottom=0)
     axes.set_xticks(range(len(found)), list(found), fontsize=8)
     axes.set_ylabel("KL(q || p), bits per clip")

@@ -8,6 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from wmkit.evaluation.plots.look import own_look
 from wmkit.evaluation.plots.video import CONTEXT_COLOUR, QUERY_COLOUR, Picture, Video
 from wmkit.evaluation.predictors import Dash, predictor
 from wmkit.evaluation.record import Curve, Measurements, Metric
@@ -20,6 +21,7 @@ QUERY_STEPS = (1, 2, 5, 10, 20, 35, 50)
 PANELS_ABREAST = 2
 
 
+@own_look()
 def draw_strip(video: Video, path: Path, title: str) -> None:
     """Truth above model at several times for every episode: the context framed in blue, the query in orange."""
     times = strip_times(video.context, video.horizon)
@@ -64,6 +66,7 @@ def show_image(axes: Axes, image: Picture, in_context: bool) -> None:
         spine.set_linewidth(2.5)
 
 
+@own_look()
 def draw_curves(measurements: Measurements, path: Path, title: str) -> None:
     """A panel for every measure that has a value for each step; without such measures nothing is written."""
     measures = [name for name in measurements.measures if measurements.has_steps(name)]

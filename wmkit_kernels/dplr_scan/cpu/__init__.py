@@ -57,7 +57,7 @@ def why_never() -> str | None:
 
 @functools.cache
 def _compiled() -> tuple[Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]] | None, str | None]:
-    """The compiled pass, or None and why there is none: turned off, no Numba, no folder to keep its code in."""
+    """The compiled pass, or None and why there is none: turned off, or no Numba that works."""
     if os.environ.get("WMKIT_NUMBA_STEP", "1") == "0":
         return None, "WMKIT_NUMBA_STEP=0 turns it off"
     try:

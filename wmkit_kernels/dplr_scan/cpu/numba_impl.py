@@ -8,10 +8,12 @@ row is read once and written once.
 
 from __future__ import annotations
 
+import os
+
 import numpy as np
 import torch
 from llvmlite import ir
-from numba import carray, cfunc, njit, types
+from numba import carray, cfunc, config, njit, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 from torch import Tensor
@@ -102,7 +104,22 @@ def _rows(ratio, readout, gain, inputs, gain_through, input_through, u, state, p
             y[row, h] = kept - gain_through[h] * alpha + input_through[h] * entering
 
 
-@cfunc(types.void(types.CPointer(types.int64)), cache=True, error_model="numpy")
+def has_a_place(function) -> bool:
+    """Whether Numba may look for a folder for its code: without a home it would make one called ~ where it is."""
+    beside = os.access(os.path.dirname(function.__code__.co_filename), os.W_OK)
+    return bool(beside or config.CACHE_DIR or os.path.isabs(os.path.expanduser("~")))
+
+
+def _compiled(function):
+    """`function` as machine code, kept on disk; for this process alone where no folder takes it or keeps it whole."""
+    numbers = types.void(types.CPointer(types.int64))
+    try:
+        return cfunc(numbers, cache=has_a_place(function), error_model="numpy")(function)
+    except Exception:  # no folder, a full disk, a damaged file; what cannot be compiled fails again
+        return cfunc(numbers, error_model="numpy")(function)
+
+
+@_compiled
 def _step(arguments):
     """The share of `one_pass` that falls to the thread it runs on; an address of tables is four bytes a number."""
     given = carray(arguments, 8)
