@@ -10,8 +10,8 @@ from wmkit.config import DataConfig, EvalConfig, RunConfig
 from wmkit.data import GeneratedEpisodes, WholeEpisodes, write_archive
 from wmkit.training.batches import (
     build_sampler,
-    check_query,
     check_windows,
+    settle,
     training_source,
     validation_batches,
     validation_source,
@@ -132,20 +132,25 @@ def test_a_missing_folder_is_not_taken_for_a_world(make_config: MakeConfig, key:
 def test_windows_that_persist_hold_whole_periods_of_a_clock() -> None:
     data = DataConfig(sampler="persistent", length=10)
     source = GeneratedEpisodes(MovingMnist(side=32), seed=0)
-    assert check_windows(data, source, 5) == check_windows(data, source, 10) == check_windows(data, source, 1) == []
+    assert not any(check_windows(data, source, source, period=period, first_step="model") for period in (5, 10, 1))
     with pytest.raises(ValueError, match=r"data\.length=10 .* Take a multiple of 4"):
-        check_windows(data, source, 4)
+        check_windows(data, source, source, period=4, first_step="model")
 
 
 def test_windows_without_a_second_tick_of_the_slowest_level_are_pointed_out() -> None:
     source = GeneratedEpisodes(MovingMnist(side=32), seed=0, length=20)
-    assert check_windows(DataConfig(length=32), source, 16) == []
-    for data, length in ((DataConfig(length=32), 32), (DataConfig(sampler="episodes", length=99), 20)):
-        [note] = check_windows(data, source, 36)
+    whole = GeneratedEpisodes(MovingMnist(side=32), seed=0)
+    assert check_windows(DataConfig(length=32), whole, whole, period=16, first_step="model") == []
+    for data, of, length in (
+        (DataConfig(length=32), whole, 32),
+        (DataConfig(sampler="episodes", length=99), source, 20),
+    ):
+        [note] = check_windows(data, of, of, period=36, first_step="model")
         assert f"{length} steps hold one tick of the slowest level, which has one every 36" in note
 
 
 def test_an_evaluation_beyond_the_episodes_is_refused_before_training(make_config: MakeConfig) -> None:
-    check_query(make_config(eval=EvalConfig(horizon=500)))
+    config = make_config(eval=EvalConfig(horizon=500))
+    assert settle(config) == (config, [])
     with pytest.raises(ValueError, match=r"501 \+ 501 steps, but an episode of ray_maze_9x9 has 1001"):
-        check_query(make_config(eval=EvalConfig(horizon=501)))
+        settle(make_config(eval=EvalConfig(horizon=501)))
