@@ -10,8 +10,6 @@ import functools
 import importlib.util
 import os
 import re
-import zipfile
-import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -89,20 +87,21 @@ class FolderEpisodes:
         progress("looking at", len(self.files), len(self.files))
 
     def _arrays(self, file: Path) -> Mapping[str, Any]:
+        kind = "pictures" if file.is_dir() else file.suffix.lower()
+        read = {"pictures": _pictures, ".npz": _npz, ".gif": _gif}.get(kind, _video)
         try:
-            if file.is_dir():
-                return {"image": _pictures(file)}
-            if file.suffix.lower() == ".npz":
-                return _npz(file, self.rename)
-            return {"image": _gif(file) if file.suffix.lower() == ".gif" else _video(file)}
-        except (
-            OSError,
-            EOFError,
-            zipfile.BadZipFile,
-            zlib.error,
-            SyntaxError,
-        ) as error:  # SyntaxError: Pillow's, of PNG
+            found = read(file)
+        except Exception as error:  # whatever libraries raise on damaged bytes
             raise ValueError(f"{file}: cannot be read ({error}): repair it, or take it out of the folder") from error
+        if missing := sorted(set(self.rename) - set(found)):
+            raise ValueError(f"{file}: --rename: no {missing[0]!r} among {sorted(found)}")
+        found = {self.rename.get(key, key): value for key, value in found.items()}
+        if "image" not in found:
+            raise ValueError(
+                f"{file}: no 'image' among {sorted(found)}; say which it is, as in --rename frames=image "
+                '(in Python rename={"frames": "image"})'
+            )
+        return found
 
 
 def import_folder(
@@ -208,26 +207,21 @@ def _in_order(path: Path) -> list[tuple[int, str]]:
     return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", path.name) if part]
 
 
-def _npz(file: Path, rename: Mapping[str, str]) -> Mapping[str, Any]:
-    with np.load(file, allow_pickle=False) as arrays:
-        if missing := sorted(set(rename) - set(arrays.files)):
-            raise ValueError(f"{file}: --rename: no {missing[0]!r} among {sorted(arrays.files)}")
-        found: dict[str, Any] = {}
+def _npz(file: Path) -> dict[str, Array]:
+    found = {}
+    with file.open("rb") as bytes_, np.load(bytes_, allow_pickle=False) as arrays:
         for key in arrays.files:
             try:
-                found[rename.get(key, key)] = arrays[key]
-            except ValueError:  # Python objects, which would have to be unpickled: code of whoever wrote the file
-                found[rename.get(key, key)] = np.empty(0, object)
-    if "image" not in found:
-        raise ValueError(
-            f"{file}: no 'image' among {sorted(found)}; say which it is, as in --rename frames=image,actions=action "
-            '(in Python rename={"frames": "image"})'
-        )
+                found[key] = arrays[key]
+            except ValueError as error:  # Python objects are not unpickled: that may run the code of whoever made them
+                if "allow_pickle" not in str(error):
+                    raise
+                found[key] = np.empty(0, object)
     return found
 
 
-def _pictures(folder: Path) -> Array:
-    """(T, H, W, 3) or, where all are grey, (T, H, W)."""
+def _pictures(folder: Path) -> dict[str, Array]:
+    """`image` (T, H, W, 3) or, where all are grey, (T, H, W)."""
     from PIL import Image
 
     frames = []
@@ -237,33 +231,29 @@ def _pictures(folder: Path) -> Array:
                 frames.append(np.asarray(image if image.mode == "L" else image.convert("RGB")))
     shapes = sorted({frame.shape for frame in frames})
     if len(shapes) > 1:
-        raise ValueError(f"{folder}: its pictures are of different sizes or colours, {shapes[0]} and {shapes[1]}")
-    return np.stack(frames)
+        raise ValueError(f"its pictures are of different sizes or colours, {shapes[0]} and {shapes[1]}")
+    return {"image": np.stack(frames)}
 
 
-def _gif(file: Path) -> Array:
-    """(T, H, W, 3)."""
+def _gif(file: Path) -> dict[str, Array]:
+    """`image` (T, H, W, 3)."""
     from PIL import Image, ImageSequence
 
     with Image.open(file) as image:
-        return np.stack([np.asarray(frame.convert("RGB")) for frame in ImageSequence.Iterator(image)])
+        return {"image": np.stack([np.asarray(frame.convert("RGB")) for frame in ImageSequence.Iterator(image)])}
 
 
-def _video(file: Path) -> Array:
-    """(T, H, W, 3)."""
+def _video(file: Path) -> dict[str, Array]:
+    """`image` (T, H, W, 3)."""
     import av
 
+    frames: list[Array] = []
     with av.open(str(file)) as container:
-        if not container.streams.video:
-            raise ValueError(f"{file}: holds no video")
-        frames = []
         for frame in container.decode(video=0):
             frames.append(frame.to_ndarray(format="rgb24"))
             if len(frames) * frames[0].nbytes > LARGEST:
                 raise ValueError(
-                    f"{file}: its first {len(frames)} frames alone take {LARGEST >> 30} GiB: cut it in pieces, or make "
+                    f"its first {len(frames)} frames alone take {LARGEST / 2**30:.2g} GiB; cut it in pieces, or make "
                     f"it smaller first, as by ffmpeg -i {file.name} -vf scale=128:128 small.mp4"
                 )
-    if not frames:
-        raise ValueError(f"{file}: holds no frames")
-    return np.stack(frames)
+    return {"image": np.stack(frames)}
