@@ -115,8 +115,8 @@ def whole_episodes(
                 f"Asked for (as context + horizon or as length) are {length} steps, but an episode of {label} has "
                 f"{longest}"
             )
-        enough = f", {len(long)} of them with {length} steps," if len(long) < len(there) else ""
-        raise ValueError(f"{label} has {len(there)} episodes{enough} expected at least {count}")
+        enough = f", {len(long)} of them with {length} steps" if len(long) < len(there) else ""
+        raise ValueError(f"{label} has {len(there)} episodes{enough}, expected at least {count}")
     if isinstance(episodes, GeneratedEpisodes):  # a world draws no further
         episodes = open_source(episodes.world, seed=config.data.seed, split=split, length=length)
     return read_episodes(episodes, long, length, keys, f"{label}, {split}")

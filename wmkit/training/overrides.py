@@ -90,6 +90,8 @@ def _plugins_listed(word: Override) -> Override:
     value = word.value()
     if word.key_or_group != "plugins" or not isinstance(value, str | ChoiceSweep | RangeSweep):
         return word
+    if value == "":
+        raise ValueError("plugins: expected the name of a module, got nothing")
     names = word.get_value_element_as_str() if isinstance(value, str) else ",".join(word.sweep_string_iterator())
     return OverridesParser.create().parse_override(f"{word.get_key_element()}=[{names}]")
 
