@@ -243,3 +243,11 @@ def test_other_arrays_are_kept_as_steps_or_constants(said: list[str]) -> None:
 def test_what_makes_no_episode_is_refused(episodes: Any, words: str) -> None:
     with pytest.raises(ValueError, match=words):
         Episodes(episodes)
+
+
+@pytest.mark.reported(
+    "data", "", "the same recording twice in a folder or list", "said: it may be trained and tested on"
+)
+def test_copies_are_pointed_out(said: list[str]) -> None:
+    Episodes([given(5), given(6), given(5)])
+    assert said == ["1 episodes are copies of others: a copy may come to be trained and tested on."]

@@ -166,7 +166,8 @@ def test_answers_at_the_end_are_judged_where_all_episodes_have_one(tmp_path: Pat
 
 def test_batches_hold_episodes_of_one_length() -> None:
     action = {length: np.zeros((length, 1)) for length in (3, 4, 5)}
-    source = Episodes([{"image": np.zeros((n, 8, 8, 3), np.uint8), "action": action[n]} for n in (5, 3, 5, 4)])
+    images = [np.full((length, 8, 8, 3), number, np.uint8) for number, length in enumerate((5, 3, 5, 4))]
+    source = Episodes([{"image": image, "action": action[len(image)]} for image in images])
     assert [batch.shape for batch in in_batches(source, 4)] == [(1, 3), (1, 4), (2, 5)]
     assert [batch.shape for batch in in_batches(source, 3, least=4)] == [(2, 5)]
 

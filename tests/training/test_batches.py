@@ -171,22 +171,21 @@ def own(tmp_path_factory: pytest.TempPathFactory) -> Own:
 
     def write(name: str, lengths: Sequence[int], *, actions: int = 2, moving: bool = True, **constants: int) -> str:
         if not (folder / name).exists():
-            rng = np.random.default_rng(0)
+            rng = np.random.default_rng(list(name.encode()))
             episodes = [
                 {
-                    "image": rng.integers(0, 256, (length, 8, 8, 3), np.uint8) if moving else WHITE.repeat(length, 0),
+                    "image": rng.integers(0, 256, (length, 8, 8, 3), np.uint8)
+                    if moving
+                    else np.full((length, 8, 8, 3), number, np.uint8),
                     "action": np.zeros((length, actions)),
                     **constants,
                 }
-                for length in lengths
+                for number, length in enumerate(lengths)
             ]
             write_archive(Episodes(episodes), folder / name)
         return str(folder / name)
 
     return write
-
-
-WHITE = np.full((1, 8, 8, 3), 255, np.uint8)
 
 
 def stored(make_config: MakeConfig, own: Own, **data: object) -> RunConfig:
@@ -363,3 +362,13 @@ def test_what_teaches_little_is_said(own: Own) -> None:
     assert "never change" not in said
     white = open_source(own("white", [6, 6], moving=False))
     assert "images of the first 2 training episodes never change" in notes_of(DataConfig(length=4), white, white)
+
+
+@pytest.mark.reported(
+    "data", "", "test episodes that are training episodes too, in another folder", "how many is said before step 1"
+)
+def test_copies_between_training_and_test_are_said(make_config: MakeConfig, own: Own, tmp_path: Path) -> None:
+    source = open_source(own("ball_train", ()))
+    write_archive(source, tmp_path / "overlap", 2)
+    notes = settle(stored(make_config, own, test_source=str(tmp_path / "overlap")))[1]
+    assert notes[0].startswith("2 test episodes are training episodes too")

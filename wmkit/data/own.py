@@ -7,6 +7,7 @@ what had to be decided or changed for it is said in sentences, `Form.notes`.
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal
@@ -165,6 +166,8 @@ def form_of(
             continue
         dtype = np.result_type(*(dtype for _, dtype in arrays))
         more[key] = (per_step, np.dtype(np.float32) if dtype.kind == "f" else dtype)
+    if copies := len(seen) - len({one.digest for one in seen}):
+        notes.append(f"{copies} episodes are copies of others: a copy may come to be trained and tested on.")
     return Form(side, channels, width, discrete, actions, more, tuple(one.length for one in seen), tuple(notes))
 
 
@@ -198,6 +201,8 @@ class _Seen:
     """Whether the first action is another than zero, or a class."""
     more: dict[str, tuple[tuple[int, ...], np.dtype[Any]]]
     """Shapes and types of other keys."""
+    digest: bytes
+    """Of images and actions."""
 
 
 def _look(where: str, given: Mapping[str, Any], actions: Timing) -> _Seen:
@@ -232,7 +237,9 @@ def _look(where: str, given: Mapping[str, Any], actions: Timing) -> _Seen:
         value = _array(given, key, where, needed=False)
         more[str(key)] = (value.shape, value.dtype)
     height, width_, channels = image.shape[1:]
-    return _Seen(where, length, (height, width_), channels, image.dtype.kind == "f", width, discrete, begins, more)
+    digest = hashlib.sha256(image.tobytes() + (b"" if action is None else action.tobytes())).digest()
+    floats = image.dtype.kind == "f"
+    return _Seen(where, length, (height, width_), channels, floats, width, discrete, begins, more, digest)
 
 
 def _array(given: Mapping[str, Any], key: str, where: str, *, needed: bool = True) -> Array:

@@ -163,12 +163,12 @@ def unseen_episodes(world: World | str, count: int, beyond: int, seed: int = 0, 
     once. Raises `ValueError` where the world has too few unseen ones.
     """
     train, test = (GeneratedEpisodes(world, seed=seed, split=split, length=length) for split in ("train", "test"))
-    known = {_digest(train.episode(index)) for index in range(beyond)}
+    known = {digest_of(train.episode(index)) for index in range(beyond)}
     unseen: list[int] = []
     for index in range(LOOKED_AT):
         if len(unseen) == count:
             break
-        if _digest(test.episode(index)) not in known:
+        if digest_of(test.episode(index)) not in known:
             unseen.append(index)
     if len(unseen) < count:
         raise ValueError(
@@ -178,5 +178,6 @@ def unseen_episodes(world: World | str, count: int, beyond: int, seed: int = 0, 
     return Subset(test, unseen)
 
 
-def _digest(episode: Episode) -> bytes:
+def digest_of(episode: Episode) -> bytes:
+    """The same for two episodes with the same images and actions, and for no others."""
     return hashlib.sha256(episode["image"].tobytes() + episode["action"].tobytes()).digest()

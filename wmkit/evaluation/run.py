@@ -87,7 +87,7 @@ def evaluate_run(
 
     if episodes_from is None:
         for sentence in without_test_archive(config):
-            console.print(sentence, highlight=False)
+            console.print(sentence, highlight=False, markup=False)
     source = held_out(config, episodes_from)
     setting = Setting(model, context, horizon, seed, source.episode(0), training)
     chosen, on_episodes = (choose(setting, measures, whole_episodes=whole) for whole in (False, True))
@@ -98,6 +98,7 @@ def evaluate_run(
         console.print(
             f"{label} has {batch.shape[0]} episodes of {length} steps or more, all are taken (asked for: {number}).",
             highlight=False,
+            markup=False,
         )
     frames = None if episodes_from else training_frames(config, model, length)
     (place / "pictures").mkdir(parents=True, exist_ok=True)  # a place that refuses says so before the long part
@@ -106,7 +107,7 @@ def evaluate_run(
     count = min(wanted, source.num_episodes or wanted)
     if measures is None and (partial := [one for one in on_episodes if not _of_all(one, setting, source, count)]):
         names = ", ".join(one.name for one in partial)
-        console.print(f"Not measured: {names}, for which not all episodes of {label} have what it takes.")
+        console.print(f"Not measured: {names}, for which not all episodes of {label} have what it takes.", markup=False)
         on_episodes = [one for one in on_episodes if one not in partial]
     if on_episodes:
         measurements = measurements.joined(_on_episodes(setting, on_episodes, source, count))
@@ -130,7 +131,7 @@ def evaluate_run(
         console.print(table.rich())
     for verdict in measurements.verdicts:
         console.print(str(verdict), style="green" if verdict.holds else "red", highlight=False)
-    console.print(f"Pictures in {place / 'pictures'}", highlight=False)
+    console.print(f"Pictures in {place / 'pictures'}", highlight=False, markup=False)
     return measurements
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
+import math
 from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
@@ -19,6 +21,7 @@ from wmkit.data import (
     open_source,
     restore_world,
 )
+from wmkit.data.sources import digest_of
 from wmkit.data.worlds import SPLITS
 from wmkit.training.overrides import world_overrides
 
@@ -47,6 +50,11 @@ def settle(config: RunConfig) -> tuple[RunConfig, list[str]]:
     if data.test_source is None:
         return config, [*notes, *_check_world(config)]
     notes += without_test_archive(config)
+    split = _stands_in(data) or "test"
+    if data.source is not None and split != "train" and (copies := _copies(data.source, data.test_source, split)):
+        notes.append(
+            f"{copies} test episodes are training episodes too: what is measured on them is no generalisation."
+        )
     context, horizon = query_of(held_out, config.eval.context, config.eval.horizon)
     lengths = [held_out.episode_length(index) for index in range(held_out.num_episodes or 0)]
     number = sum(length >= context + horizon for length in lengths)
@@ -77,6 +85,22 @@ def settle(config: RunConfig) -> tuple[RunConfig, list[str]]:
         )
     settled = dataclasses.replace(config.eval, context=context, horizon=horizon, episodes=min(wanted, number))
     return dataclasses.replace(config, eval=settled), notes
+
+
+@functools.lru_cache
+def _copies(source: str, test: str, split: str) -> int:
+    """How many episodes of the test archive the training archive has too; 0 where comparing them would take long."""
+    training, held_out = open_source(source), open_source(test, split=split)
+    ours, theirs = range(training.num_episodes or 0), range(held_out.num_episodes or 0)
+    steps = sum(map(training.episode_length, ours)) + sum(map(held_out.episode_length, theirs))
+    if steps * math.prod(training.image_shape) > COMPARED:
+        return 0
+    seen = {digest_of(training.episode(index)) for index in ours}
+    return sum(digest_of(held_out.episode(index)) in seen for index in theirs)
+
+
+COMPARED = 20_000 * 3 * 64 * 64
+"""Numbers of images, of all episodes together, up to which training and test are compared: some seconds."""
 
 
 def archives_of(data: DataConfig) -> DataConfig:
