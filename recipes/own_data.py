@@ -8,8 +8,9 @@
 docs/your_data.md is the way there from nothing. Context and horizon are halves of the shortest test episode unless
 eval.context and eval.horizon say otherwise.
 
-Claim: after 600 steps (three minutes on two CPU cores) the model reconstructs held-out recordings of a ball or a
-pendulum better than the mean image, and its imagination follows the actions: it gets worse with another row's.
+Claim: after 600 steps (two and a quarter minutes of one CPU core) the model has learnt the camera of that page: it
+imagines 6 to 20 steps ahead with less than half of the mean image's error, and with another episode's actions that is
+at least 15 % worse. The table printed at the end says how it is with yours.
 """
 
 from __future__ import annotations
