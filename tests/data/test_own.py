@@ -250,4 +250,4 @@ def test_what_makes_no_episode_is_refused(episodes: Any, words: str) -> None:
 )
 def test_copies_are_pointed_out(said: list[str]) -> None:
     Episodes([given(5), given(6), given(5)])
-    assert said == ["1 episodes are copies of others: a copy may come to be trained and tested on."]
+    assert said == ["Copies of other episodes: 1. One may come to be trained on, and the other tested on."]

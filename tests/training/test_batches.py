@@ -249,6 +249,7 @@ def test_the_context_is_the_scripts_where_episodes_have_one(make_config: MakeCon
 @pytest.mark.parametrize(
     ("name", "lengths", "more", "evaluation", "words"),
     [
+        ("tiny", [2, 1], {}, EvalConfig(context=None, horizon=None), "It takes episodes of at least 3 steps"),
         ("wide", [12, 12], {"actions": 3}, EvalConfig(), r"\(\(3, 8, 8\), 3\), in training .* Set data\.test_source"),
         ("one", [12], {}, EvalConfig(context=4, horizon=4), "one holds 1 episode: .* expected at least 2"),
         (
@@ -275,7 +276,7 @@ def test_short_test_episodes_are_left_out_with_a_word(make_config: MakeConfig, o
     evaluation = EvalConfig(context=4, horizon=6)
     config, notes = settle(stored(make_config, own, test_source=own("mixed", [5, 10, 12]), eval=evaluation))
     assert config.eval.episodes == 2
-    assert notes[0] == "1 test episodes are shorter than 10 steps and left out."
+    assert notes[0] == "Left out: 1 of 3 test episodes, shorter than 10 steps."
 
 
 @pytest.mark.reported(
@@ -371,4 +372,4 @@ def test_copies_between_training_and_test_are_said(make_config: MakeConfig, own:
     source = open_source(own("ball_train", ()))
     write_archive(source, tmp_path / "overlap", 2)
     notes = settle(stored(make_config, own, test_source=str(tmp_path / "overlap")))[1]
-    assert notes[0].startswith("2 test episodes are training episodes too")
+    assert notes[0].startswith("Test episodes that are training episodes too: 2.")

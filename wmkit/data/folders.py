@@ -10,6 +10,7 @@ import functools
 import importlib.util
 import os
 import re
+import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -114,13 +115,13 @@ def import_folder(
     action_dim: int | None = None,
     actions: Timing = "before",
     progress: Progress = lambda what, done, total: None,
-    say: Callable[[str], None] = lambda note: None,
+    say: Callable[[str], None] = warnings.warn,
 ) -> dict[str, EpisodeStore]:
     """Write the recordings of a folder to the archives `train`, `valid` and `test` in the folder `out`.
 
     split: shares of the episodes, or just the first one or two. Which episode goes where is drawn once, the same each
     time; the same call again goes on where one was stopped. The rest as in `FolderEpisodes`; `say` gets what was
-    decided or changed, a sentence at a time.
+    decided or changed, a sentence at a time; it is a warning otherwise.
 
     Raises `ValueError` as `FolderEpisodes` does, for shares that leave a split without episodes, and for archives in
     `out` that hold something else.

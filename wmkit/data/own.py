@@ -167,7 +167,7 @@ def form_of(
         dtype = np.result_type(*(dtype for _, dtype in arrays))
         more[key] = (per_step, np.dtype(np.float32) if dtype.kind == "f" else dtype)
     if copies := len(seen) - len({one.digest for one in seen}):
-        notes.append(f"{copies} episodes are copies of others: a copy may come to be trained and tested on.")
+        notes.append(f"Copies of other episodes: {copies}. One may come to be trained on, and the other tested on.")
     return Form(side, channels, width, discrete, actions, more, tuple(one.length for one in seen), tuple(notes))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
+import os
 from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
@@ -34,29 +35,27 @@ def settle(config: RunConfig) -> tuple[RunConfig, list[str]]:
     episodes do not reach, and for archives that are missing, too small or of other shapes than the training episodes.
     """
     data, notes = archives_of(config.data), []
-    if data.source is None and data.valid_source is None and data.test_source is None:
-        return config, _check_world(config)
     config = dataclasses.replace(config, data=data)
-    training, held_out = training_source(config), held_out_source(config)
-    _check_shapes("test_source", _name_of(config, data.test_source), held_out, like=training)
-    held = validation_source(config, like=training)
+    if data.source is not None or data.valid_source is not None or data.test_source is not None:
+        training = training_source(config)
+        validation, test = validation_source(config, like=training), held_out_source(config)
+        _check_shapes("test_source", _name_of(config, data.test_source), test, like=training)
     if data.source is not None and (data.episodes or data.episode_length):
         notes.append("data.episodes and data.episode_length are for generated episodes: archives are read whole.")
-    if data.valid_source is not None and _same(data.valid_source, data.source):
+    if _same(data.valid_source, data.source):
         notes.append(
             f"data.valid_source is the training archive, {data.source}: the best checkpoint is chosen on episodes that "
             "were trained on."
         )
     if data.test_source is None:
-        return config, [*notes, *_check_world(config)]
+        _check_world(config)
+        return config, notes
     notes += without_test_archive(config)
-    split = _stands_in(data) or "test"
-    if data.source is not None and split != "train" and (copies := _copies(data.source, data.test_source, split)):
-        notes.append(
-            f"{copies} test episodes are training episodes too: what is measured on them is no generalisation."
-        )
-    context, horizon = query_of(held_out, config.eval.context, config.eval.horizon)
-    lengths = [held_out.episode_length(index) for index in range(held_out.num_episodes or 0)]
+    folders = [os.path.abspath(one) for one in (data.source, data.test_source) if one is not None]
+    if len(folders) == 2 and (copies := _copies(*folders, _stands_in(data) or "test")):
+        notes.append(f"Test episodes that are training episodes too: {copies}. On them nothing new is asked.")
+    context, horizon = query_of(test, config.eval.context, config.eval.horizon)
+    lengths = [test.episode_length(index) for index in range(test.num_episodes or 0)]
     number = sum(length >= context + horizon for length in lengths)
     if len(lengths) < 2:
         raise ValueError(
@@ -64,21 +63,24 @@ def settle(config: RunConfig) -> tuple[RunConfig, list[str]]:
             "at least 2. Name a larger archive, data.test_source=..."
         )
     if number < 2:
-        half = max(2, min(lengths) // 2)
+        shortest = min(lengths)
+        half = max(2, shortest // 2)
+        advice = f"Say eval.context={half} eval.horizon={shortest - half}"
         raise ValueError(
             f"eval.context + eval.horizon: {context} + {horizon} steps, but {number or 'none'} of the {len(lengths)} "
-            f"episodes of {data.test_source} has so many, the shortest has {min(lengths)}, and the table needs two. "
-            f"Say eval.context={half} eval.horizon={max(1, min(lengths) - half)}."
+            f"episodes of {data.test_source} has so many, the shortest has {shortest}, and the table needs two. "
+            f"{advice if shortest > 2 else 'It takes episodes of at least 3 steps'}."
         )
     if number < len(lengths):
-        notes.append(f"{len(lengths) - number} test episodes are shorter than {context + horizon} steps and left out.")
+        few = len(lengths) - number
+        notes.append(f"Left out: {few} of {len(lengths)} test episodes, shorter than {context + horizon} steps.")
     wanted = config.eval.episodes
     here = f"all {number}" if number < wanted else f"{wanted}"
     notes.append(
         f"To be tested on {here} episodes of {data.test_source}: {context} steps observed, {horizon} imagined."
     )
     assert config.model is not None, "filled in when the config was made"
-    if config.model.reward_head and max(map(held.episode_length, range(held.num_episodes or 1))) <= context:
+    if config.model.reward_head and max(map(validation.episode_length, range(validation.num_episodes or 1))) <= context:
         raise ValueError(
             f"eval.context={context}: no validation episode is longer, so no reward after it can be judged. Say a "
             "smaller eval.context."
@@ -89,7 +91,9 @@ def settle(config: RunConfig) -> tuple[RunConfig, list[str]]:
 
 @functools.lru_cache
 def _copies(source: str, test: str, split: str) -> int:
-    """How many episodes of the test archive the training archive has too; 0 where comparing them would take long."""
+    """How many test episodes the training archive has too, in another folder; 0 where comparing would take long."""
+    if _same(source, test):
+        return 0
     training, held_out = open_source(source), open_source(test, split=split)
     ours, theirs = range(training.num_episodes or 0), range(held_out.num_episodes or 0)
     steps = sum(map(training.episode_length, ours)) + sum(map(held_out.episode_length, theirs))
@@ -143,7 +147,7 @@ def _name_of(config: RunConfig, folder: str | None) -> str:
     return config.world.name if folder is None else folder
 
 
-def _check_world(config: RunConfig) -> list[str]:
+def _check_world(config: RunConfig) -> None:
     """Refuse an evaluation that the episodes of the run's world do not reach."""
     world = config.world
     context = config.eval.context or world.context_length
@@ -153,7 +157,6 @@ def _check_world(config: RunConfig) -> list[str]:
             f"eval.context + eval.horizon: {context} + {horizon} steps, but an episode of {world.name} has "
             f"{world.episode_length}. Shorten one of the two."
         )
-    return []
 
 
 def query_of(source: EpisodeSource, context: int | None, horizon: int | None) -> tuple[int, int]:
@@ -234,7 +237,10 @@ def _check_shapes(key: str, name: str, source: EpisodeSource, like: EpisodeSourc
 def _folder(key: str, path: str | None) -> str | None:
     """`path`, which must be there: what is no folder would be taken for the name of a world."""
     if path is not None and not Path(path).is_dir():
-        raise ValueError(f"data.{key}={path}: there is no such folder. It names an archive of episodes or its cache.")
+        raise ValueError(
+            f"data.{key}={path}: there is no such folder. It names an archive of episodes, such as `wmkit import` "
+            "writes, or its cache."
+        )
     return path
 
 
