@@ -67,7 +67,7 @@ def test_memory_maze_takes_two_steps(recipe: Recipe) -> None:
     assert Path("run/evaluation.json").exists()
 
 
-@pytest.mark.parametrize("name", ["memory_maze", "distracting_memory", "multi_doors_keys", "moving_mnist"])
+@pytest.mark.parametrize("name", ["memory_maze", "distracting_memory", "multi_doors_keys", "moving_mnist", "own_data"])
 def test_help_opens_with_the_recipes_page(recipe: Recipe, name: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert recipe(name, "--help") == 0
     page = ast.get_docstring(ast.parse((RECIPES / f"{name}.py").read_text()))

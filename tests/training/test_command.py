@@ -8,10 +8,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
-from wmkit.config import RunConfig
-from wmkit.data import WorkerError
+from wmkit.config import RunConfig, load_config
+from wmkit.data import Episodes, WorkerError, write_archive
 from wmkit.training import command
 from wmkit.training.command import run_recipe
 from wmkit.training.loop import Summary
@@ -190,3 +191,33 @@ def test_a_clock_that_goes_backwards_stops_no_run(
     assert recipe("train.minutes=0.0001", "run_dir=run", "train.threads=null") == 0
     timing = [json.loads(line) for line in (tmp_path / "run" / "timing.jsonl").read_text().splitlines()]
     assert all(value >= 0 for line in timing for value in line["values"].values())
+
+
+@pytest.mark.reported(
+    "data",
+    "Farama-Foundation/Minari#304, newcomer: trains, then dies",
+    "a recipe on archives whose test archive has another action width, or on a folder that is not there",
+    "status 2 before the first step, no run folder; with archives that fit, notes before the run folder",
+)
+def test_what_the_end_needs_is_asked_before_the_first_step(
+    recipe: Callable[..., int], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rng = np.random.default_rng(0)
+    for name, width in (("train", 2), ("test", 2), ("wide", 3)):
+        images = rng.integers(0, 256, (3, 12, 8, 8, 3), np.uint8)
+        episodes = [{"image": image, "action": np.zeros((12, width))} for image in images]
+        write_archive(Episodes(episodes), tmp_path / "own [1]" / name)
+    own = ["data.source='own [1]/train'", "data.valid_source='own [1]/test'", "data.episode_length=null"]
+    own += ["data.episodes=null", "eval.context=null", "eval.horizon=null"]
+    for wrong, said in (("'own [1]/wide'", "Set data.test_source"), ("nowhere", "there is no such folder")):
+        assert recipe(*own, f"data.test_source={wrong}") == 2
+        assert said in " ".join(capsys.readouterr().err.split())
+        assert not (tmp_path / "runs").exists()
+    evaluated: list[Path] = []
+    assert recipe(*own, after=evaluated.append) == 0
+    said = capsys.readouterr().out.splitlines()
+    assert said[0].startswith("No test archive of its own")
+    assert said[1] == "To be tested on all 3 episodes of own [1]/test: 6 steps observed, 6 imagined."
+    assert evaluated == [Path("runs/maze-own [1]-gru-0")]
+    kept = load_config(evaluated[0] / "config.json")
+    assert (kept.eval.context, kept.eval.horizon, kept.data.test_source) == (6, 6, "own [1]/test")

@@ -23,15 +23,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--episodes-from",
         metavar="SOURCE",
         help="an archive of split test, a world, or in quotes a world with settings, as in 'ray_maze world.size=11' "
-        "(default: the run's world)",
+        "(default: the run's own test episodes)",
     )
-    parser.add_argument("--context", type=int, help="observed steps (default: as the run or its world says)")
+    parser.add_argument("--context", type=int, help="observed steps (default: as the run or its episodes say)")
     parser.add_argument("--horizon", type=int, help="imagined steps (default: as the run says)")
     parser.add_argument(
         "--samples", type=int, default=1, help="imagined futures of each episode, for best_of_n (default: 1)"
     )
     parser.add_argument("--seed", type=int, help="of the latents (default: the run's)")
-    parser.add_argument("--out", type=Path, help="folder for files and pictures (default: the run folder)")
+    parser.add_argument("--out", help="folder for files and pictures (default: the run folder)")
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -49,6 +49,8 @@ def run(arguments: argparse.Namespace) -> int:
     measures = None if arguments.measures is None else _words(arguments.measures)
     if measures == []:
         raise ValueError("--measures: expected names separated by commas, or all, got none")
+    if arguments.out == "":
+        raise ValueError("--out: expected a folder, got nothing")
     import_plugins(_words(arguments.plugins))
     arguments.episodes_from = chosen_source(arguments.episodes_from, run_config(arguments.run).world)
     evaluate_run(arguments.run, measures=measures, **{name: wanted[name] for name in names})

@@ -14,8 +14,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--out", type=Path, help="the .gif or .mp4 to write (default: pictures/imagined.gif where `evaluate` writes it)"
     )
-    parser.add_argument("--episodes", type=int, default=4, help="how many episodes to show (default: %(default)s)")
-    parser.add_argument("--context", type=int, help="observed steps (default: as the run or its world says)")
+    parser.add_argument("--episodes", type=int, help="how many episodes to show (default: 4, or all there are)")
+    parser.add_argument("--context", type=int, help="observed steps (default: as the run or its episodes say)")
     parser.add_argument("--horizon", type=int, help="imagined steps (default: as the run says)")
     parser.add_argument("--seed", type=int, default=0, help="seed of the latents (default: 0)")
     parser.add_argument("--checkpoint", default="best", help="best, last, or a checkpoint's folder (default: best)")
@@ -23,7 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--episodes-from",
         metavar="SOURCE",
         help="an archive of split test, a world, or in quotes a world with settings, as in 'ray_maze world.size=11' "
-        "(default: the run's world)",
+        "(default: the run's own test episodes)",
     )
 
 
@@ -32,6 +32,7 @@ def run(arguments: argparse.Namespace) -> int:
     from wmkit.evaluation import context_and_horizon, device_for, make_video, whole_episodes, write_video
     from wmkit.evaluation.held_out import other_episodes
     from wmkit.evaluation.plots.video import check_path
+    from wmkit.evaluation.run import SHOWN
     from wmkit.loading import load, run_config
     from wmkit.training.overrides import chosen_source
     from wmkit.training.run_folder import check_local_data
@@ -41,15 +42,18 @@ def run(arguments: argparse.Namespace) -> int:
         if value is not None and value < 1:
             raise ValueError(f"--{name}: expected at least 1, got {value}")
     config = run_config(arguments.run)
+    if arguments.out is not None and not arguments.out.name:
+        raise ValueError("--out: expected a path that ends in .gif or .mp4, got nothing")
     source = chosen_source(arguments.episodes_from, config.world)
-    _, world, place = other_episodes(arguments.run, config, source)
+    _, place = other_episodes(arguments.run, config, source)
     out: Path = arguments.out or place / "pictures" / "imagined.gif"
     check_path(out)
     if source is None:
         check_local_data(arguments.run, config.world)
     model = load(arguments.run, arguments.checkpoint, device=device_for(config))
-    context, horizon = context_and_horizon(config, arguments.context, arguments.horizon, world=world)
-    batch = whole_episodes(config, model, "test", arguments.episodes, context + horizon, source)
+    context, horizon = context_and_horizon(config, arguments.context, arguments.horizon, episodes_from=source)
+    number, fewer = arguments.episodes or SHOWN, arguments.episodes is None
+    batch = whole_episodes(config, model, "test", number, context + horizon, source, or_fewer=fewer)
     out.parent.mkdir(parents=True, exist_ok=True)
     video = make_video(model, batch, context=context, horizon=horizon, seed=arguments.seed)
     write_video(video, out)

@@ -29,6 +29,7 @@ from wmkit.comparison.runner import Display, run_cells
 from wmkit.config import RunConfig
 from wmkit.files import file_name, user_path
 from wmkit.pipe import ends_with_reader
+from wmkit.training.batches import settle
 from wmkit.training.help import recipe_help
 from wmkit.training.overrides import compose, expand_sweep, hydra_value, parse_overrides, swept
 from wmkit.training.run_folder import RunFolder
@@ -143,11 +144,14 @@ def _run(defaults: RunConfig, systems: Mapping[str, Sequence[str]], arguments: S
         raise ValueError(f"{missing[0]}=...: a comparison needs it")
     names = [[f"world={hydra_value(name)}"] for name in own["worlds"]] if "worlds" in own else [[]]
     choices = [[*name, *these] for name in names for these in expand_sweep([*settings.values()])]
+    stored = [word for word in shared if parse_overrides([word])[0].key_or_group in ("data.source", "data.test_source")]
     # Before systems: composing imports the plugins.
-    worlds = [compose(defaults, [*plugins, *choice]).world for choice in choices]
+    worlds = [compose(defaults, [*plugins, *stored, *choice]) for choice in choices]
+    if len(worlds) > 1 and worlds[0].data.source is not None:
+        raise ValueError("worlds=..., world.key=...: several worlds, but data.source names one archive for all of them")
     plan = Plan(
         systems=tuple(find_system(label, {**systems, **defined}) for label in own["systems"]),
-        worlds=tuple(map(PlannedWorld.of, worlds)),
+        worlds=tuple(PlannedWorld.of(config.world, config.label) for config in worlds),
         seeds=tuple(_read("seeds", value, int) for value in own["seeds"]),
         lrs=tuple(learning_rate("lrs", value) for value in own["lrs"]),
         steps=_one(own, "steps", int, None),
@@ -191,6 +195,8 @@ def _run_and_report(folder: Path, configs: Mapping[Cell, RunConfig], *, jobs: in
     todo = {cell: config for cell, config in configs.items() if CellFiles.of(folder, cell).status() not in ended}
     write_report(folder)  # refuses cells without records before any other is run
     with Display(len(configs), len(configs) - len(todo), console) as display:
+        for note in settle(next(iter(configs.values())))[1]:  # all cells have the same data
+            display.say(note)
         display.say(f"{folder}: {len(todo)} of {len(configs)} cells to run, {jobs} at a time")
         if others := other_cells(folder, configs):
             display.say(f"other runs there stay as they are, and out of the report: {', '.join(others)}")

@@ -92,7 +92,7 @@ def evaluate_episodes(
     measures: Sequence[str | Measure] | None = None,
     seed: int = 0,
 ) -> Measurements:
-    """Measure whole episodes, of equal length and read batch by batch, such as those of `in_batches`.
+    """Measure whole episodes, those of a batch of equal length, read batch by batch, such as those of `in_batches`.
 
     measures: as in `evaluate`, of those that are about whole episodes. Latents are samples, drawn from `seed`. Raises
     `ValueError` as `evaluate` does.
@@ -187,7 +187,8 @@ def measure_episodes(setting: Setting, measures: Sequence[Measure], batches: Ite
             query = part.window(context, part.shape[1])
             scores.add(model, {name: values[:, context - batch.shape[1] :] for name, values in features.items()}, query)
             truths.append(dataclasses.replace(query, image=query.image[..., :0, :0]).to("cpu"))
-    return scores.measurements(joined(truths), {})
+    shortest = min(truth.shape[1] for truth in truths)  # of all, the end is judged
+    return scores.measurements(joined([one.window(one.shape[1] - shortest, one.shape[1]) for one in truths]), {})
 
 
 class _Scores:

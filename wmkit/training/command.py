@@ -20,7 +20,7 @@ from rich.text import Text
 from wmkit.config import RunConfig
 from wmkit.data import WorkerError
 from wmkit.pipe import ends_with_reader
-from wmkit.training.batches import check_query
+from wmkit.training.batches import settle
 from wmkit.training.help import recipe_help
 from wmkit.training.loop import Summary, Validate, train
 from wmkit.training.overrides import compose, expand_sweep
@@ -82,11 +82,11 @@ def train_in_folder(config: RunConfig, folder: RunFolder, validate: Validate | N
 
 
 def _run(config: RunConfig, after: Callable[[Path], object], validation: Callable[[RunConfig], Validate] | None) -> int:
-    check_query(config)
+    config, notes = settle(config)
     main = processes_of(config.train).is_main_process
     folder, sentence = _choose_together(config)
     if main:
-        print(sentence, flush=True)
+        print(*notes, sentence, sep="\n", flush=True)
     summary = train_in_folder(config, folder, None if validation is None else validation(config))
     if summary.stopped_by is not None:
         if main:

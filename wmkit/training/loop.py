@@ -110,6 +110,8 @@ class Trainer:
         self.mean = RunningMean(self.accelerator.device)
         self.checkpoints = CheckpointFolder(folder.checkpoints, config.train.keep_last)
         held_out = validation_source(config, like=source)
+        dynamics, first_step = self.model.dynamics, self.model.first_step
+        notes = check_windows(config.data, source, held_out, period=dynamics.period, first_step=first_step)
         self.validation = validation_batches(config, held_out, self.rank, self.processes)
         self.sampler = build_sampler(config, source).shard(self.rank, self.processes)
         self.step = self.saved_step = 0
@@ -129,7 +131,7 @@ class Trainer:
         }
         """What a checkpoint holds beside the weights."""
         check_local_data(folder.path, config.world)  # on every machine of the run
-        notes = [*check_windows(config.data, source, self.model.dynamics.period), *self._restore()]
+        notes += self._restore()
         self.log: RunLog | None = None
         if self.accelerator.is_main_process:
             folder.describe(config, source.image_shape, source.action_dim)

@@ -120,6 +120,8 @@ def _parsed(text: str) -> Override:
     if plain_path and not isinstance(found, str | None) and not word.is_sweep_override():
         return parser.parse_override(f"{key}={_quoted(value)}")
     if word.key_or_group == "plugins" and isinstance(found, str | ChoiceSweep | RangeSweep):
+        if found == "":
+            raise ValueError("plugins: expected the name of a module, got nothing")
         names = word.get_value_element_as_str() if isinstance(found, str) else ",".join(word.sweep_string_iterator())
         return parser.parse_override(f"{word.get_key_element()}=[{names}]")  # a list, which is no sweep
     return word

@@ -130,9 +130,7 @@ def choose_folder(config: RunConfig, recipe: str, root: Path = ROOT) -> tuple[Ru
     """
     if config.run_dir is not None:
         return _named_folder(Path(config.run_dir), config.resume)
-    source = config.data.source
-    world = Path(source).resolve().name.removesuffix(".zarr") if source else config.world.name
-    name = file_name("-".join((recipe, world, config.backbone_name, str(config.seed))))
+    name = file_name("-".join((recipe, config.label, config.backbone_name, str(config.seed))))
     taken = _numbered(root, name)
     unfinished = [number for number, folder in taken.items() if not folder.finished]
     if config.resume and unfinished:
