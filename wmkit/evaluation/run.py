@@ -12,9 +12,15 @@ from rich.console import Console
 from wmkit.config import RunConfig
 from wmkit.data import EpisodeSource, World, open_source
 from wmkit.evaluation.evaluate import choose, make_video, measure_episodes, measure_query
-from wmkit.evaluation.held_out import context_and_horizon, in_batches, other_episodes, whole_episodes
+from wmkit.evaluation.held_out import (
+    context_and_horizon,
+    in_batches,
+    other_episodes,
+    read_episodes,
+    whole_episodes,
+)
 from wmkit.evaluation.measures.base import Measure, Setting, all_measures, find_measures
-from wmkit.evaluation.plots.video import Video, write_video
+from wmkit.evaluation.plots.video import Picture, Video, heading, sheet, strip_times, write_video
 from wmkit.evaluation.predictors import IMAGINED, OBSERVED
 from wmkit.evaluation.record import Measurements
 from wmkit.evaluation.rollout import joined, rows_of
@@ -30,6 +36,8 @@ TRAINING_EPISODES = 16
 """Episodes of the training split that the mean image is taken over."""
 SHOWN = 4
 """Episodes in the pictures."""
+LATEST = "latest"
+"""The picture of a validation."""
 
 
 def evaluate_run(
@@ -139,10 +147,12 @@ def _write(measurements: Measurements, video: Video, folder: Path, title: str) -
 
 
 class HeldOutValidation:
-    """What validations measure beside the loss: the measures with a `validated` metric, where some apply.
+    """What validations measure and draw beside the loss.
 
-    On the first `eval.valid_reward_episodes` episodes of the held-out split, read anew each time. Latents are the same
-    samples at each validation: what changes is the model.
+    The measures with a `validated` metric, where some apply, on the first `eval.valid_reward_episodes` episodes of the
+    held-out split, read anew each time; and `latest`, a picture of the first few episodes of that split: truth above
+    the model, which observes the context and imagines the rest. Latents are the same samples at each validation: what
+    changes is the model.
     """
 
     def __init__(self, config: RunConfig) -> None:
@@ -153,9 +163,25 @@ class HeldOutValidation:
         self.first = self.source.episode(0)
         wanted = {key for cls in all_measures().values() if _validated(cls) for key in cls.keys}
         self.keys = sorted(wanted & self.first.keys())
+        # Episodes may be shorter than the evaluation at the end wants them: then what there is of them is shown.
+        shown = range(min(SHOWN, self.count))
+        length = min((self.source.episode_length(index) for index in shown), default=0)
+        context, horizon = context_and_horizon(config)
+        context = context if context < length else length // 2
+        self.query = context, min(horizon, length - context)
+        data = dataclasses.replace(config.data, episode_length=max(1, sum(self.query)))  # a world draws no further
+        source = validation_source(dataclasses.replace(config, data=data), like=training_source(config), episodes=SHOWN)
+        self.shown = read_episodes(source, shown, sum(self.query)) if context > 1 else None
 
-    def __call__(self, model: WorldModel) -> dict[str, float]:
-        """`MEASURE_PREDICTOR` of every validated metric: the means of `observed` and `imagined` over episodes."""
+    @property
+    def pictures(self) -> tuple[str, ...]:
+        """Names of the pictures that a validation draws; none where episodes are of three steps or fewer."""
+        return () if self.shown is None else (LATEST,)
+
+    def __call__(self, model: WorldModel) -> dict[str, float | Picture]:
+        """`MEASURE_PREDICTOR` of every validated metric: the means of `observed` and `imagined` over episodes; and
+        the picture, (height, width, 3) uint8.
+        """
         context, horizon = context_and_horizon(self.config)
         setting = Setting(model, context, horizon, self.config.seed, self.first, training_of(self.config))
         whole, query = (
@@ -168,13 +194,19 @@ class HeldOutValidation:
             batches = in_batches(self.source, self.count, self.keys)
             batch = joined([part.window(0, context + horizon) for part in batches])
             found.append(measure_query(setting, query, batch))
-        return {
+        figures: dict[str, float | Picture] = {
             f"{measure}_{name}": part.estimate(measure, name).mean
             for part in found
             for measure in part.measures
             for name in (OBSERVED, IMAGINED)
             if part.metrics[measure].validated and name in part.predictors(measure)
         }
+        if self.shown is None:
+            return figures
+        context, horizon = self.query
+        times = strip_times(context, horizon)
+        video = make_video(model, self.shown, context=context, horizon=horizon, seed=self.config.seed, times=times)
+        return figures | {LATEST: sheet(video, [heading(time, context) for time in times])}
 
 
 def _validated(measure: Measure | type[Measure]) -> bool:

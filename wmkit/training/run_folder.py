@@ -109,6 +109,11 @@ class RunFolder:
         return self.path / "timing.jsonl"
 
     @property
+    def pictures(self) -> Path:
+        """Folder of what is drawn at validations and by the evaluation."""
+        return self.path / "pictures"
+
+    @property
     def tensorboard(self) -> Path:
         """Folder of TensorBoard's event files."""
         return self.path / "tensorboard"
