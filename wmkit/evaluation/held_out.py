@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from wmkit.config import RunConfig
 from wmkit.data import EpisodeSource, World, find_world, open_source
 from wmkit.data.episode import check_episode
 from wmkit.data.samplers import Segment, collate
+from wmkit.training.run_folder import SAVED
 from wmkit.world_model import WorldModel
 
 PIXELS_AT_ONCE = 1600 * 64 * 64
@@ -33,8 +35,14 @@ def other_episodes(
     """Of episodes that a run is measured or shown on: their name, their world, and the folder for what is found.
 
     episodes_from: a world or its name, or an archive, which has no world here; None: the run's world, and its folder.
-    Raises `ValueError` for an unknown world.
+    Raises `ValueError` for an unknown world, and without one for a model that was saved without.
     """
+    saved = run / SAVED
+    if episodes_from is None and saved.exists() and not json.loads(saved.read_text(encoding="utf-8"))["world"]:
+        raise ValueError(
+            f"{run} was saved without its world: name the episodes, --episodes-from WORLD (in Python episodes_from=), "
+            "or give world= to wmkit.save"
+        )
     if isinstance(episodes_from, str | Path):
         label = str(episodes_from)
         world = None if Path(label).is_dir() else find_world(label)

@@ -64,11 +64,19 @@ def run_recipe(
         return _refuse(error, status=1)
 
 
-def train_in_folder(config: RunConfig, folder: RunFolder, validate: Validate | None = None) -> Summary:
+def train_in_folder(config: RunConfig, folder: str | Path | RunFolder, validate: Validate | None = None) -> Summary:
     """Open `folder`, train, mark it finished if the last step was reached, release it.
 
     Under `torchrun` every process calls this; the first one alone holds and writes the folder.
+    Raises `ValueError` as `train` does, and for a folder that is there and holds no run.
     """
+    if not isinstance(config, RunConfig):
+        raise ValueError(f"train: expected a RunConfig first, then a folder, got {config!r}")
+    if isinstance(validate, type):
+        raise ValueError(f"validate: expected a function of a model, got a class: give {validate.__name__}(config)")
+    if not isinstance(folder, RunFolder):
+        named = dataclasses.replace(config, run_dir=str(folder), resume=True)
+        folder, _ = choose_folder(named, recipe="")
     main = processes_of(config.train).is_main_process
     if main:
         folder.open()

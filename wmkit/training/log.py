@@ -256,7 +256,8 @@ class LiveDisplay:
         self._progress = LiveProgress(
             TextColumn("train"), BarColumn(), TextColumn("{task.fields[steps]}"), TimeLeft(), console=console
         )
-        self._task = self._progress.add_task("train", total=1.0, completed=done, steps=f"{step}{total}")
+        self._task = self._progress.add_task("train", total=1.0, steps="")
+        self.step(step, done)
         self._progress.start()
 
     def say(self, sentence: str) -> None:

@@ -79,9 +79,11 @@ def train(config: RunConfig, folder: RunFolder, validate: Validate | None = None
     validate: what to measure at each validation beside the loss, such as `HeldOutValidation(config)` of
     `wmkit.evaluation`.
 
-    Raises `ValueError` for what cannot be trained on and `OSError` when the disk refuses; the last checkpoint stays
-    whole in either case.
+    Raises `ValueError` for what cannot be trained on and for what is no open folder, and `OSError` when the disk
+    refuses; the last checkpoint stays whole in either case.
     """
+    if not isinstance(folder, RunFolder):
+        raise ValueError(f"folder: expected an open RunFolder, got {folder!r}; wmkit.train(config, folder) opens one")
     with torch_settings(config.train), StopSignal() as stop:
         with contextlib.closing(Trainer(config, folder, validate)) as trainer:
             return trainer.run(stop)
@@ -134,6 +136,8 @@ class Trainer:
         notes = [*check_windows(config.data, source, self.model.dynamics.period), *self._restore()]
         self.log: RunLog | None = None
         if self.accelerator.is_main_process:
+            if not folder.path.is_dir():
+                raise ValueError(f"{folder.path} is not open: call its open(), or wmkit.train(config, path)")
             folder.describe(config, source.image_shape, source.action_dim)
             self.log = RunLog(folder, self.budget.steps, self.step, self.budget.share(self.step))
             names = [str(folder.pictures / f"{name}.png") for name in getattr(validate, "pictures", ())]

@@ -25,6 +25,8 @@ from wmkit.machine import graphics, processor
 
 ROOT = Path("runs")
 CONFIG, SHAPES, VERSIONS, FINISHED = "config.json", "shapes.json", "versions.json", "finished.json"
+SAVED = "saved.json"
+"""What `wmkit.save` wrote has it beside the config: {"world"}, whether the config's world was given to it."""
 LOCAL_DATA = "local_data"
 """Under this name `SHAPES` keeps what the world shows of the machine, such as a local copy of MNIST."""
 LOCK, HOLDER = "lock", "process"
