@@ -69,7 +69,9 @@ def test_evaluation_leaves_tables_records_and_pictures(run):
     }  # fmt: skip
     assert "| imagined |" in (run / "evaluation.md").read_text()
     text = console.export_text()
-    assert text.count("yes  ") + text.count("NO   ") == len(measured.verdicts)
+    assert text.count("yes  ") + text.count("?    ") == len(measured.verdicts)
+    assert "; too few steps to judge (2)" in " ".join(text.split())
+    assert "NO   " not in text
     for name in ("strip.png", "imagined.gif", "curves.png"):
         with Image.open(run / "pictures" / name) as image:
             assert min(image.size) > 100

@@ -27,7 +27,7 @@ from wmkit.comparison.results import read_results
 from wmkit.comparison.runner import Display, run_cells
 from wmkit.config import RunConfig
 from wmkit.pipe import ends_with_reader
-from wmkit.training.help import recipe_help
+from wmkit.training.help import HELP_WORDS, describe_keys, help_topics, recipe_help
 from wmkit.training.overrides import compose, expand_sweep, parse_overrides, swept
 from wmkit.training.run_folder import RunFolder
 
@@ -56,6 +56,7 @@ HELP = """usage: python {script} [key=value ...]
   out=FOLDER         where everything goes; the same command again goes on there
   retry=true         run failed cells again, from their last checkpoint
   key=value          any key of a run that all systems share, such as data.batch_size=8
+  --help             this text; of one section or key: --help train, --help data.length
 
 defaults: {defaults}
 """
@@ -76,11 +77,13 @@ def run_comparison(
     some failed or unfinished, 2 not possible, 130 or 143 stopped by a signal.
     """
     typed = list(sys.argv[1:] if argv is None else argv)
-    if {"-h", "--help"} & set(typed):
-        usage = HELP.format(script=sys.argv[0], systems=", ".join(systems), defaults=" ".join(arguments))
-        print(recipe_help(page, usage, defaults, without=set(INSTEAD) - {"backbone", "world"}))  # whose keys may be set
-        return 0
     try:
+        if HELP_WORDS & set(typed):
+            without = set(INSTEAD) - {"backbone", "world"}  # whose keys may be set
+            usage = HELP.format(script=sys.argv[0], systems=", ".join(systems), defaults=" ".join(arguments))
+            parts = [describe_keys(defaults, without, topic) for topic in help_topics(typed)]
+            print("\n".join(parts) or recipe_help(page, usage, defaults, without))
+            return 0
         return _run(defaults, systems, [*arguments, *typed])
     except ValueError as error:
         print(f"Cannot do that: {error}", file=sys.stderr)

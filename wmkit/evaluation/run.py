@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from rich.console import Console
 
 from wmkit.config import RunConfig
 from wmkit.data import EpisodeSource, World, open_source
+from wmkit.evaluation.claims import FEW_STEPS
 from wmkit.evaluation.evaluate import choose, make_video, measure_episodes, measure_query
 from wmkit.evaluation.held_out import (
     context_and_horizon,
@@ -28,8 +30,8 @@ from wmkit.evaluation.tables import measure_tables
 from wmkit.files import write_text
 from wmkit.loading import find_checkpoint, load, run_config
 from wmkit.training.batches import training_source, validation_source
-from wmkit.training.checkpoints import BEST
-from wmkit.training.run_folder import check_local_data
+from wmkit.training.checkpoints import BEST, MANIFEST
+from wmkit.training.run_folder import SAVED, check_local_data
 from wmkit.world_model import WorldModel
 
 TRAINING_EPISODES = 16
@@ -107,7 +109,10 @@ def evaluate_run(
         "episodes_of": label,
         "evaluation_seed": seed,
     }
-    measurements = dataclasses.replace(measurements, about=about | dict(measurements.about))
+    steps = json.loads((path / MANIFEST).read_text(encoding="utf-8"))["step"]
+    early = steps if steps < FEW_STEPS and not (folder / SAVED).exists() else None  # a loop of one's own says no steps
+    verdicts = tuple(dataclasses.replace(verdict, early=early) for verdict in measurements.verdicts)
+    measurements = dataclasses.replace(measurements, about=about | dict(measurements.about), verdicts=verdicts)
     video = make_video(model, rows_of(batch, slice(0, SHOWN)), context=context, horizon=horizon, seed=seed)
     write_video(video, place / "pictures" / "imagined.gif")
     whole = measurements if measures is None else measurements.with_older(place)
@@ -118,8 +123,9 @@ def evaluate_run(
     for table in measure_tables(measurements):
         console.print(table.rich())
     for verdict in measurements.verdicts:
-        console.print(str(verdict), style="green" if verdict.holds else "red", highlight=False)
-    console.print(f"Pictures in {place / 'pictures'}", highlight=False)
+        style = "green" if verdict.holds else "red" if verdict.early is None else "yellow"
+        console.print(str(verdict), style=style, highlight=False)
+    console.print(f"Pictures in {place / 'pictures'}", highlight=False, soft_wrap=True)
     return measurements
 
 

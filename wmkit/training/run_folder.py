@@ -137,6 +137,8 @@ def choose_folder(config: RunConfig, recipe: str, root: Path = ROOT) -> tuple[Ru
         return taken[max(unfinished)], f"Resuming {taken[max(unfinished)].path}"
     number = max(taken, default=0) + 1
     folder = RunFolder(root / (name if number == 1 else f"{name}-{number}"))
+    if config.resume:
+        return folder, f"Nothing to resume: no run of the name {root / name} is unfinished. Run folder {folder.path}"
     if unfinished:
         return (
             folder,
@@ -147,7 +149,7 @@ def choose_folder(config: RunConfig, recipe: str, root: Path = ROOT) -> tuple[Ru
 
 def _named_folder(path: Path, resume: bool) -> tuple[RunFolder, str]:
     if not path.exists():
-        return RunFolder(path), f"Run folder {path}"
+        return RunFolder(path), f"Nothing to resume in {path}: a new run" if resume else f"Run folder {path}"
     if not path.is_dir():
         raise ValueError(f"run_dir={path} is not a folder.")
     names = {entry.name for entry in path.iterdir()}
@@ -158,7 +160,9 @@ def _named_folder(path: Path, resume: bool) -> tuple[RunFolder, str]:
     # A run that was killed at its very start has left its lock alone.
     if names - OWN and CONFIG not in names:
         raise ValueError(f"run_dir={path} holds no run: it has no {CONFIG}. Nothing was changed: name another.")
-    return RunFolder(path), f"Resuming {path}" if resume else f"Run folder {path}"
+    folder = RunFolder(path)
+    ended = ", which has reached its last step" if folder.finished else ""
+    return folder, f"Resuming {path}{ended}" if resume else f"Run folder {path}"
 
 
 def _numbered(root: Path, name: str) -> dict[int, RunFolder]:
