@@ -191,7 +191,7 @@ def _run_and_report(folder: Path, configs: Mapping[Cell, RunConfig], *, jobs: in
     ended = {Status.DONE} if retry else {Status.DONE, Status.FAILED}
     todo = {cell: config for cell, config in configs.items() if CellFiles.of(folder, cell).status() not in ended}
     write_report(folder)  # refuses cells without records before any other is run
-    with Display(len(configs), len(configs) - len(todo), console) as display:
+    with Display(configs, len(configs) - len(todo), console) as display:
         display.say(f"{folder}: {len(todo)} of {len(configs)} cells to run, {jobs} at a time")
         if others := other_cells(folder, configs):
             display.say(f"other runs there stay as they are, and out of the report: {', '.join(others)}")

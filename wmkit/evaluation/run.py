@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -30,7 +29,7 @@ from wmkit.evaluation.tables import measure_tables
 from wmkit.files import write_text
 from wmkit.loading import find_checkpoint, load, run_config
 from wmkit.training.batches import training_source, validation_source
-from wmkit.training.checkpoints import BEST, MANIFEST
+from wmkit.training.checkpoints import BEST, CheckpointFolder
 from wmkit.training.run_folder import SAVED, check_local_data
 from wmkit.world_model import WorldModel
 
@@ -109,8 +108,8 @@ def evaluate_run(
         "episodes_of": label,
         "evaluation_seed": seed,
     }
-    steps = json.loads((path / MANIFEST).read_text(encoding="utf-8"))["step"]
-    early = steps if steps < FEW_STEPS and not (folder / SAVED).exists() else None  # a loop of one's own says no steps
+    trained = max(CheckpointFolder(folder / "checkpoints").steps(), default=FEW_STEPS)
+    early = trained if trained < FEW_STEPS and not (folder / SAVED).exists() else None  # one's own loop says no steps
     verdicts = tuple(dataclasses.replace(verdict, early=early) for verdict in measurements.verdicts)
     measurements = dataclasses.replace(measurements, about=about | dict(measurements.about), verdicts=verdicts)
     video = make_video(model, rows_of(batch, slice(0, SHOWN)), context=context, horizon=horizon, seed=seed)
