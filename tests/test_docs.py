@@ -27,6 +27,7 @@ def examples(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(registry, "_entries", dict(registry._entries))
     monkeypatch.setattr(base, "_measures", dict(base.all_measures()))
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
     for fitting in (fit_frame_probe, fit_feature_probe):
         monkeypatch.setitem(fitting.__kwdefaults__, "steps", 2)
 

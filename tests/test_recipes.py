@@ -5,7 +5,7 @@ import dataclasses
 import runpy
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -14,11 +14,10 @@ import pytest
 
 from wmkit.backbones.s4 import S4Config
 from wmkit.build import get_preset
-from wmkit.comparison import Cell, CellFiles, Plan, PlannedWorld, System, worker
-from wmkit.config import ModelConfig, RunConfig, load_config
+from wmkit.comparison import Plan, PlannedWorld, System
+from wmkit.config import ModelConfig, load_config
 from wmkit.data import find_world
 from wmkit.evaluation.levels.base import all_analyses
-from wmkit.files import write_json
 from wmkit.training.overrides import compose
 
 RECIPES = Path(__file__).parent.parent / "recipes"
@@ -70,21 +69,6 @@ def test_help_opens_with_the_recipes_page(recipe: Recipe, name: str, capsys: pyt
     page = ast.get_docstring(ast.parse((RECIPES / f"{name}.py").read_text()))
     assert page is not None
     assert capsys.readouterr().out.startswith(page)
-
-
-@pytest.fixture
-def cells_in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Cells of a comparison start no process of their own: tests/comparison/test_runner.py has those that do."""
-
-    def run(folder: Path, configs: Mapping[Cell, RunConfig], *, after_each: Callable[[], object], **_: object) -> None:
-        for cell, config in configs.items():
-            files = CellFiles.of(folder, cell)
-            files.run.parent.mkdir(parents=True)
-            write_json(files.config, config.to_dict())
-            assert worker.main(files.config) == 0
-            after_each()
-
-    monkeypatch.setattr("wmkit.comparison.command.run_cells", run)
 
 
 @pytest.mark.usefixtures("cells_in_this_process")

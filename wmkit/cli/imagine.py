@@ -35,11 +35,16 @@ def run(arguments: argparse.Namespace) -> int:
     from wmkit.loading import load, run_config
     from wmkit.training.overrides import chosen_source
     from wmkit.training.run_folder import check_local_data
+    from wmkit.training.short import EPISODES, SENTENCE, STEPS, is_short
 
     for name in ("episodes", "context", "horizon"):
         value = getattr(arguments, name)
         if value is not None and value < 1:
             raise ValueError(f"--{name}: expected at least 1, got {value}")
+    if is_short():
+        print(SENTENCE, flush=True)
+        arguments.episodes = min(arguments.episodes, EPISODES)
+        arguments.horizon = min(arguments.horizon or STEPS, STEPS)
     config = run_config(arguments.run)
     source = chosen_source(arguments.episodes_from, config.world)
     _, world, place = other_episodes(arguments.run, config, source)

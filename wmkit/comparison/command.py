@@ -30,6 +30,7 @@ from wmkit.pipe import ends_with_reader
 from wmkit.training.help import HELP_WORDS, describe_keys, help_topics, recipe_help
 from wmkit.training.overrides import compose, expand_sweep, parse_overrides, swept
 from wmkit.training.run_folder import RunFolder
+from wmkit.training.short import SENTENCE, is_short
 
 OWN = ("systems", "worlds", "seeds", "lrs", "minutes", "steps", "jobs", "out", "retry")
 """Keys of a comparison."""
@@ -139,6 +140,10 @@ def _run(defaults: RunConfig, systems: Mapping[str, Sequence[str]], arguments: S
         else:
             parse_overrides([argument])
             shared.append(argument)
+    if is_short():
+        print(f"{SENTENCE}; of seeds and lrs the first", flush=True)
+        own |= {"steps": ["2"], "seeds": own.get("seeds", [])[:1], "lrs": own.get("lrs", [])[:1]}
+        own.pop("minutes", None)
     plugins = [override for override in shared if parse_overrides([override])[0].key_or_group == "plugins"]
     if missing := [key for key in ("systems", "seeds", "lrs") if key not in own]:
         raise ValueError(f"{missing[0]}=...: a comparison needs it")

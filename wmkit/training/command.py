@@ -29,6 +29,7 @@ from wmkit.training.loop import Summary, Validate, train
 from wmkit.training.overrides import compose, expand_sweep
 from wmkit.training.run_folder import RunFolder, choose_folder
 from wmkit.training.runtime import StopSignal, processes_of
+from wmkit.training.short import SENTENCE, is_short
 
 USAGE = """usage: python {script} [-m] [key=value ...]
 
@@ -104,7 +105,7 @@ def _run(config: RunConfig, after: Callable[[Path], object], validation: Callabl
     folder, sentence = _choose_together(config)
     in_sweep = os.environ.get(SWEEP)
     if main:
-        print(sentence, flush=True)
+        print("\n".join([*([SENTENCE] if is_short() else []), sentence]), flush=True)
         if in_sweep:
             with open(in_sweep, "a", encoding="utf-8") as file:
                 file.write(f"{folder.path}\n")
