@@ -187,6 +187,27 @@ def test_help_of_what_is_not_there_names_what_is(
     assert "no such section or key. Did you mean 'train'? Sections: world, backbone, model, data, train, eval" in shown
 
 
+@pytest.mark.reported(
+    "friction", "", "Ctrl-C while a recipe evaluates", "what was trained stays; the command that measures it"
+)
+@pytest.mark.reported(
+    "friction", "", "a second Ctrl-C while a run trains", "one line instead of a traceback, status 130"
+)
+def test_an_interrupt_is_a_line_that_says_what_is_there(
+    recipe: Callable[..., int], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupt(*_: object) -> Any:
+        raise KeyboardInterrupt
+
+    assert recipe(after=interrupt) == 130
+    assert (Path("runs/maze-ray_maze_9x9-gru-0") / "finished.json").exists()
+    measure = "wmkit evaluate runs/maze-ray_maze_9x9-gru-0 measures it."
+    assert capsys.readouterr().err == f"Stopped in the evaluation. The run is trained: {measure}\n"
+    monkeypatch.setattr(command, "train", interrupt)
+    assert recipe() == 130
+    assert capsys.readouterr().err.startswith("Stopped at once; resume=true goes on from the last checkpoint")
+
+
 def test_a_sweep_without_m_says_what_is_missing(recipe: Callable[..., int], capsys: pytest.CaptureFixture[str]) -> None:
     assert recipe("seed=1,2") == 2
     assert "Add -m" in capsys.readouterr().err

@@ -117,13 +117,13 @@ def evaluate_run(
     whole = measurements if measures is None else measurements.with_older(place)
     console = console or Console()
     if replaced := whole.replaces(place):
-        console.print(replaced, highlight=False)
+        console.print(replaced, highlight=False, soft_wrap=True)
     _write(whole, video, place, f"{config.backbone_name} ({config.size}) on {label}")
     for table in measure_tables(measurements):
         console.print(table.rich())
     for verdict in measurements.verdicts:
         style = "green" if verdict.holds else "red" if verdict.early is None else "yellow"
-        console.print(str(verdict), style=style, highlight=False)
+        console.print(str(verdict), style=style, highlight=False, soft_wrap=True)
     console.print(f"Pictures in {place / 'pictures'}", highlight=False, soft_wrap=True)
     return measurements
 

@@ -72,6 +72,9 @@ def run_recipe(
         return _refuse(error, status=2)
     except (OSError, MemoryError, WorkerError) as error:
         return _refuse(error, status=1)
+    except KeyboardInterrupt:  # while it starts, or the second one: the first is waited for
+        print("Stopped at once; resume=true goes on from the last checkpoint, if there is one.", file=sys.stderr)
+        return 130
 
 
 def train_in_folder(config: RunConfig, folder: str | Path | RunFolder, validate: Validate | None = None) -> Summary:
@@ -115,9 +118,13 @@ def _run(config: RunConfig, after: Callable[[Path], object], validation: Callabl
             print(f"Stopped after step {summary.step}; resume=true continues it.", flush=True)
         return 128 + summary.stopped_by
     if main:
-        after(folder.path)
+        run, all_runs = (shlex.quote(str(path)) for path in (folder.path, folder.path.parent))
+        try:
+            after(folder.path)
+        except KeyboardInterrupt:
+            print(f"Stopped in the evaluation. The run is trained: wmkit evaluate {run} measures it.", file=sys.stderr)
+            return 130
         if not in_sweep:
-            run, all_runs = (shlex.quote(str(path)) for path in (folder.path, folder.path.parent))
             print(f"Next:\n  wmkit imagine {run}\n  tensorboard --logdir {all_runs}", flush=True)
     return 0
 

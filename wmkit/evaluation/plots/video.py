@@ -142,7 +142,7 @@ def write_video(video: Video, path: Path) -> None:
     """
     check_path(path)
     pages = [page(video, time) for time in shown_times(video)]
-    if path.suffix == ".mp4":
+    if path.suffix.lower() == ".mp4":
         _write_mp4(pages, path)
         return
     durations = [MILLISECONDS] * (len(pages) - 1) + [LAST_MILLISECONDS]
@@ -151,9 +151,9 @@ def write_video(video: Video, path: Path) -> None:
 
 def check_path(path: Path) -> None:
     """Raise `ValueError` where `write_video` would."""
-    if path.suffix not in (".gif", ".mp4"):
+    if path.suffix.lower() not in (".gif", ".mp4"):
         raise ValueError(f"Expected a path that ends in .gif or .mp4, got {path}")
-    if path.suffix == ".mp4" and importlib.util.find_spec("av") is None:
+    if path.suffix.lower() == ".mp4" and importlib.util.find_spec("av") is None:
         raise ValueError("MP4 needs PyAV: install it with `pip install av`, or write a .gif")
 
 
