@@ -11,7 +11,7 @@ import torch
 
 from wmkit.config import TrainConfig
 from wmkit.training import runtime
-from wmkit.training.runtime import keep_freed_memory, resolve_precision, torch_settings
+from wmkit.training.runtime import keep_freed_memory, processes_of, resolve_precision, torch_settings
 
 CPU = torch.device("cpu")
 COUNT = """
@@ -88,3 +88,22 @@ def test_auto_is_float32_where_nobody_says(tmp_path: Path, monkeypatch: pytest.M
 @pytest.mark.parametrize("name", ["fp32", "bf16"])
 def test_a_precision_that_is_named_is_taken(name: str) -> None:
     assert resolve_precision(name, CPU) == name
+
+
+@pytest.mark.reported(
+    "friction",
+    "",
+    "`torchrun --nproc-per-node 2` on a machine without a GPU, `train.device=auto`",
+    "the two share the batch; each took itself for the only one and the second was refused the run folder",
+)
+@pytest.mark.parametrize(
+    ("device", "accelerator", "expected"), [("auto", False, True), ("auto", True, False), ("cpu", True, True)]
+)
+def test_processes_find_each_other_on_the_cpu_where_there_is_nothing_else(
+    device: str, accelerator: bool, expected: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.accelerator, "is_available", lambda: accelerator)
+    told: list[bool] = []
+    monkeypatch.setattr(runtime, "PartialState", lambda cpu: told.append(cpu))
+    processes_of(TrainConfig(device=device))
+    assert told == [expected]
