@@ -73,6 +73,8 @@ class WorldModel(nn.Module):
         super().__init__()
         self.encoder, self.dynamics, self.decoder, self.config = encoder, dynamics, decoder, config
         self.image_shape, self.action_dim = encoder.image_shape, dynamics.action_dim
+        self.built_as: tuple[Any, str] | None = None
+        """Config of the backbone and size, from which `build_world_model` makes such a model again; None: it cannot."""
         self.first_step = config.first_step or dynamics.first_step
         self.reward = Head(dynamics.feature_dim, config.units, 1) if config.reward_head else None
         self.continues = Head(dynamics.feature_dim, config.units, 1) if config.continue_head else None

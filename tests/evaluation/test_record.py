@@ -38,6 +38,20 @@ def test_table_is_long_and_says_null_for_whole_episodes(measured):
     assert measured.frame.filter(measure="right")["step"].null_count() == 5
 
 
+@pytest.mark.reported("friction", "", "`Measurements` at a prompt or in a notebook", "a small table, no raw arrays")
+def test_at_a_prompt_measurements_are_a_small_table(measured):
+    assert repr(measured).splitlines() == [
+        "Measurements of 5 episodes, context 3 | query 4",
+        "  error: error (grey levels, lower is better)",
+        f"    observed         {measured.estimate('error', OBSERVED)}",
+        f"    imagined         {measured.estimate('error', IMAGINED)}",
+        f"    copy_last        {measured.estimate('error', COPY_LAST)}",
+        "  right: right (share, higher is better)",
+        "    imagined         80.0% [37.6%, 96.4%]",
+        "  yes  error: imagined is better than last context frame at 2-3: 52 against 53",
+    ]
+
+
 def test_values_are_episodes_by_query_steps(measured):
     assert measured.measures == ["error", "right"]
     assert measured.predictors("error") == [OBSERVED, IMAGINED, COPY_LAST]

@@ -40,11 +40,16 @@ def run(arguments: argparse.Namespace) -> int:
     from wmkit.evaluation import evaluate_run
     from wmkit.loading import run_config
     from wmkit.training.overrides import chosen_source
+    from wmkit.training.short import EPISODES, SENTENCE, STEPS, is_short
 
     wanted = vars(arguments)
     for name, least in (("context", 2), ("horizon", 1), ("episodes", 2), ("samples", 1)):
         if wanted[name] is not None and wanted[name] < least:
             raise ValueError(f"--{name}: expected at least {least}, got {wanted[name]}")
+    if is_short():
+        print(SENTENCE, flush=True)
+        for name, most in (("episodes", EPISODES), ("horizon", STEPS), ("samples", 2)):
+            wanted[name] = min(wanted[name] or most, most)
     names = ("checkpoint", "episodes", "episodes_from", "context", "horizon", "samples", "seed", "out")
     measures = None if arguments.measures is None else _words(arguments.measures)
     if measures == []:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from wmkit.data.episode import check_episode
 from wmkit.data.samplers import Segment, collate
 from wmkit.files import file_name, user_path
 from wmkit.training.batches import archives_of, held_out_source, query_of, training_source
+from wmkit.training.run_folder import SAVED
 from wmkit.world_model import WorldModel
 
 TRAINING_EPISODES = 16
@@ -68,8 +70,14 @@ def other_episodes(run: Path, config: RunConfig, episodes_from: str | Path | Wor
     """Of episodes that a run is measured or shown on: their name, and the folder for what is found.
 
     episodes_from: a world or its name, or an archive; None: the run's own, and its folder. Raises `ValueError` for an
-    unknown world.
+    unknown world, and without one for a model that was saved without.
     """
+    saved = run / SAVED
+    if episodes_from is None and saved.exists() and not json.loads(saved.read_text(encoding="utf-8"))["world"]:
+        raise ValueError(
+            f"{run} was saved without its world: name the episodes, --episodes-from WORLD (in Python episodes_from=), "
+            "or give world= to wmkit.save"
+        )
     if episodes_from is None:
         return archives_of(config.data).test_source or config.world.name, run
     if isinstance(episodes_from, str | Path):

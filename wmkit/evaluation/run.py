@@ -11,18 +11,20 @@ from rich.console import Console
 
 from wmkit.config import RunConfig
 from wmkit.data import EpisodeSource, GeneratedEpisodes, World
+from wmkit.evaluation.claims import FEW_STEPS
 from wmkit.evaluation.evaluate import choose, make_video, measure_episodes, measure_query
 from wmkit.evaluation.held_out import (
     context_and_horizon,
     held_out,
     in_batches,
     other_episodes,
+    read_episodes,
     training_frames,
     training_of,
     whole_episodes,
 )
 from wmkit.evaluation.measures.base import Measure, Setting, all_measures, find_measures
-from wmkit.evaluation.plots.video import Video, write_video
+from wmkit.evaluation.plots.video import Picture, Video, heading, sheet, strip_times, write_video
 from wmkit.evaluation.predictors import IMAGINED, OBSERVED
 from wmkit.evaluation.record import Measurements
 from wmkit.evaluation.rollout import joined, rows_of
@@ -30,13 +32,15 @@ from wmkit.evaluation.tables import measure_tables
 from wmkit.files import user_path, write_text
 from wmkit.loading import find_checkpoint, load, run_config
 from wmkit.training.batches import training_source, validation_source, without_test_archive
-from wmkit.training.checkpoints import BEST
-from wmkit.training.run_folder import check_local_data
+from wmkit.training.checkpoints import BEST, CheckpointFolder
+from wmkit.training.run_folder import SAVED, check_local_data
 from wmkit.training.runtime import torch_defaults
 from wmkit.world_model import WorldModel
 
 SHOWN = 4
 """Episodes in the pictures."""
+LATEST = "latest"
+"""The picture of a validation."""
 
 
 @torch_defaults()
@@ -121,19 +125,23 @@ def evaluate_run(
         "episodes_of": label,
         "evaluation_seed": seed,
     }
-    measurements = dataclasses.replace(measurements, about=about | dict(measurements.about))
+    trained = max(CheckpointFolder(folder / "checkpoints").steps(), default=FEW_STEPS)
+    early = trained if trained < FEW_STEPS and not (folder / SAVED).exists() else None  # one's own loop says no steps
+    verdicts = tuple(dataclasses.replace(verdict, early=early) for verdict in measurements.verdicts)
+    measurements = dataclasses.replace(measurements, about=about | dict(measurements.about), verdicts=verdicts)
     video = make_video(model, rows_of(batch, slice(0, SHOWN)), context=context, horizon=horizon, seed=seed)
     write_video(video, place / "pictures" / "imagined.gif")
     whole = measurements if measures is None else measurements.with_older(place)
     if replaced := whole.replaces(place):
-        console.print(replaced, highlight=False, markup=False)
+        console.print(replaced, highlight=False, markup=False, soft_wrap=True)
     on = label if episodes_from else config.label
     _write(whole, video, place, f"{config.backbone_name} ({config.size}) on {on}")
     for table in measure_tables(measurements):
         console.print(table.rich())
     for verdict in measurements.verdicts:
-        console.print(str(verdict), style="green" if verdict.holds else "red", highlight=False, markup=False)
-    console.print(f"Pictures in {place / 'pictures'}", highlight=False, markup=False)
+        style = "green" if verdict.holds else "red" if verdict.early is None else "yellow"
+        console.print(str(verdict), style=style, highlight=False, markup=False, soft_wrap=True)
+    console.print(f"Pictures in {place / 'pictures'}", highlight=False, markup=False, soft_wrap=True)
     return measurements
 
 
@@ -169,10 +177,12 @@ def _on_episodes(setting: Setting, measures: Sequence[Measure], source: EpisodeS
 
 
 class HeldOutValidation:
-    """What validations measure beside the loss: the measures with a `validated` metric, where some apply.
+    """What validations measure and draw beside the loss.
 
-    On the first `eval.valid_reward_episodes` episodes of the held-out split, read anew each time. Latents are the same
-    samples at each validation: what changes is the model.
+    The measures with a `validated` metric, where some apply, on the first `eval.valid_reward_episodes` episodes of the
+    held-out split, read anew each time; and `latest`, a picture of the first few episodes of that split: truth above
+    the model, which observes the context and imagines the rest. Latents are the same samples at each validation: what
+    changes is the model.
     """
 
     def __init__(self, config: RunConfig) -> None:
@@ -184,9 +194,25 @@ class HeldOutValidation:
         wanted = {key for cls in all_measures().values() if _validated(cls) for key in cls.keys}
         self.keys = sorted(wanted & self.first.keys())
         self._partial: set[str] | None = None
+        # Episodes may be shorter than the evaluation at the end wants them: then what there is of them is shown.
+        shown = range(min(SHOWN, self.count))
+        length = min((self.source.episode_length(index) for index in shown), default=0)
+        context, horizon = context_and_horizon(config)
+        context = context if context < length else length // 2
+        self.query = context, min(horizon, length - context)
+        data = dataclasses.replace(config.data, episode_length=max(1, sum(self.query)))  # a world draws no further
+        source = validation_source(dataclasses.replace(config, data=data), like=training_source(config), episodes=SHOWN)
+        self.shown = read_episodes(source, shown, sum(self.query)) if context > 1 else None
 
-    def __call__(self, model: WorldModel) -> dict[str, float]:
-        """`MEASURE_PREDICTOR` of every validated metric: the means of `observed` and `imagined` over episodes."""
+    @property
+    def pictures(self) -> tuple[str, ...]:
+        """Names of the pictures that a validation draws; none where episodes are of three steps or fewer."""
+        return () if self.shown is None else (LATEST,)
+
+    def __call__(self, model: WorldModel) -> dict[str, float | Picture]:
+        """`MEASURE_PREDICTOR` of every validated metric: the means of `observed` and `imagined` over episodes; and
+        the picture, (height, width, 3) uint8.
+        """
         context, horizon = context_and_horizon(self.config)
         setting = Setting(model, context, horizon, self.config.seed, self.first, training_of(self.config))
         whole, query = (
@@ -202,13 +228,19 @@ class HeldOutValidation:
             batches = in_batches(self.source, self.count, self.keys, least=context + horizon)
             batch = joined([part.window(0, context + horizon) for part in batches])
             found.append(measure_query(setting, query, batch))
-        return {
+        figures: dict[str, float | Picture] = {
             f"{measure}_{name}": part.estimate(measure, name).mean
             for part in found
             for measure in part.measures
             for name in (OBSERVED, IMAGINED)
             if part.metrics[measure].validated and name in part.predictors(measure)
         }
+        if self.shown is None:
+            return figures
+        context, horizon = self.query
+        times = strip_times(context, horizon)
+        video = make_video(model, self.shown, context=context, horizon=horizon, seed=self.config.seed, times=times)
+        return figures | {LATEST: sheet(video, [heading(time, context) for time in times])}
 
 
 def _validated(measure: Measure | type[Measure]) -> bool:
