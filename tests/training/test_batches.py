@@ -11,6 +11,7 @@ from wmkit.data import Episodes, EpisodeSource, GeneratedEpisodes, WholeEpisodes
 from wmkit.training.batches import (
     build_sampler,
     check_windows,
+    held_out_source,
     settle,
     training_source,
     validation_batches,
@@ -373,3 +374,33 @@ def test_copies_between_training_and_test_are_said(make_config: MakeConfig, own:
     write_archive(source, tmp_path / "overlap", 2)
     notes = settle(stored(make_config, own, test_source=str(tmp_path / "overlap")))[1]
     assert notes[0].startswith("Test episodes that are training episodes too: 2.")
+
+
+@pytest.mark.reported(
+    "data",
+    "",
+    "`data.source` is the folder of the recordings themselves, or `FOLDER/train` beside `FOLDER/valid`",
+    "`ValueError` naming `wmkit import`; or `data.source=FOLDER`",
+)
+def test_a_folder_that_is_nearly_right_is_answered_with_the_right_one(
+    make_config: MakeConfig, own: Own, tmp_path: Path
+) -> None:
+    np.savez(tmp_path / "0.npz", image=np.zeros((3, 8, 8, 3), np.uint8))
+    with pytest.raises(ValueError, match=r"no archive here .* `wmkit import`"):
+        settle(stored(make_config, own, source=str(tmp_path)))
+    for split in ("train", "valid"):
+        (tmp_path / "own").mkdir(exist_ok=True)
+        (tmp_path / "own" / split).symlink_to(own("ball_train", [12] * 5))
+    with pytest.raises(ValueError, match=f"all at once with data.source={tmp_path / 'own'}"):
+        settle(stored(make_config, own, source=str(tmp_path / "own" / "train"), valid_source=None))
+
+
+@pytest.mark.reported(
+    "data", "", "`config.json` of an older run, without `data.test_source`", "loads; tested as said above"
+)
+def test_a_config_without_the_key_loads(make_config: MakeConfig, own: Own) -> None:
+    config = stored(make_config, own)
+    values = config.to_dict()
+    del values["data"]["test_source"]
+    assert RunConfig.from_dict(values) == config
+    assert held_out_source(RunConfig.from_dict(values)).num_episodes == 5
