@@ -211,5 +211,5 @@ def test_videos_are_read_with_pyav(tmp_path: Path, suffix: str, monkeypatch: pyt
     with pytest.raises(ValueError, match=rf"0{suffix}: cannot be read"):
         FolderEpisodes(tmp_path)
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(ValueError, match=r"reading videos needs PyAV: pip install 'wmkit\[video\]'"):
+    with pytest.raises(ValueError, match=r"reading videos needs PyAV, the extra `video`: pip install av"):
         FolderEpisodes(tmp_path)
