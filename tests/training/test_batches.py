@@ -50,11 +50,20 @@ def test_a_run_trains_and_validates_on_archives(
     assert train_in(make_config(data=data, train={"steps": 1}), tmp_path / "run").step == 1
 
 
+@pytest.mark.reported(
+    "data", "PrimeIntellect-ai/prime-rl#2871", "`data.source` names an archive of split valid or test", "`ValueError`"
+)
 def test_a_held_out_archive_is_not_trained_on(make_config: MakeConfig, archives: dict[str, str]) -> None:
     with pytest.raises(ValueError, match="holds split 'valid'"):
         training_source(make_config(data={"source": archives["valid"]}))
 
 
+@pytest.mark.reported(
+    "data",
+    "Farama-Foundation/Minari#304",
+    "a training archive of another world than `world=`, no validation archive",
+    "`ValueError` with the words to type",
+)
 def test_an_archive_of_another_world_is_refused(make_config: MakeConfig, archives: dict[str, str]) -> None:
     config = make_config(world="ray_two_rooms", data={"source": archives["train"]})
     with pytest.raises(ValueError, match="ray_maze_9x9"):
