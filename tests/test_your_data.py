@@ -42,7 +42,7 @@ def walk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.mark.reported(
     "data",
-    "newcomer: own data trains, then dies",
+    "",
     "docs/your_data.md, word for word: recordings, videos, an environment; `import`, training, table, film",
     "every command ends with status 0",
 )

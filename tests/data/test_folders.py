@@ -43,7 +43,7 @@ def folder(save: Save) -> Path:
 
 @pytest.mark.reported(
     "data",
-    "newcomer: own data needs a class of five members",
+    "",
     "a folder of .npz files, `wmkit import FOLDER --out ARCHIVE`, also when it was stopped in between",
     "archives train, valid and test; the same command goes on where it was stopped",
 )
@@ -193,7 +193,7 @@ def write_video(path: Path) -> None:
 
 @pytest.mark.reported(
     "data",
-    "newcomer: a folder of GIFs",
+    "",
     "a folder of .mp4 or .avi files, with PyAV and without",
     "videos without actions; without PyAV a sentence that names the extra `video`; a broken file is named",
 )

@@ -252,7 +252,7 @@ def test_the_context_is_the_scripts_where_episodes_have_one(make_config: MakeCon
 
 @pytest.mark.reported(
     "data",
-    "newcomer: trains, then dies",
+    "",
     "a test archive of another action width, of one episode, or of episodes too short for eval.context + eval.horizon",
     "`ValueError` before step 1, with the words to type",
 )
