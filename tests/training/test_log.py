@@ -227,7 +227,7 @@ def test_a_run_that_others_slow_down_says_so_once(
     monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
     log = RunLog(RunFolder(tmp_path), None, 0)
     said = []
-    for step, (speed, load) in enumerate([(900, 9), (1000, 1), (251, 9), (200, 1.9), (200, 9), (100, 9)]):
+    for step, (speed, load) in enumerate([(900, 3), (1000, 1), (251, 3), (200, 1.9), (200, 3), (100, 9)]):
         monkeypatch.setattr("os.getloadavg", lambda load=load: (load, load, load))
         monkeypatch.setattr(log.watch, "take", lambda speed=speed: {**TIMING, "frames_per_second": float(speed)})
         log.training(step, {})
@@ -236,6 +236,28 @@ def test_a_run_that_others_slow_down_says_so_once(
         ]
     log.close()
     assert said == [4]
+
+
+@pytest.mark.reported(
+    "friction", "", "a run of several threads begins on a machine that others fill", "so it says at the first log line"
+)
+@pytest.mark.parametrize(("threads", "load", "said"), [(2, 4.1, True), (2, 3.9, False), (1, 9.0, False)])
+def test_a_crowded_machine_is_spoken_of_at_once_where_threads_wait_for_each_other(
+    threads: int,
+    load: float,
+    said: bool,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr("os.cpu_count", lambda: 2)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
+    monkeypatch.setattr("os.getloadavg", lambda: (load, load, load))
+    log = RunLog(RunFolder(tmp_path), None, 0)
+    log.training(2, {})
+    log.training(4, {})
+    log.close()
+    assert capsys.readouterr().out.count("may be much slower than alone: other programs hold") == said
 
 
 def test_pictures_of_a_validation_replace_those_before_in_the_folder_and_are_all_in_tensorboard(tmp_path: Path) -> None:
