@@ -165,6 +165,7 @@ def test_a_frame_fits_the_terminal_as_it_is_now(terminal: Terminal) -> None:
 
 @pytest.mark.reported("friction", "", "`NO_COLOR=1` in a terminal", "the live line without colours")
 @pytest.mark.reported("friction", "", "`TERM=dumb`, which cannot redraw", "a line per log entry")
+@pytest.mark.reported("friction", "", "a run trains in a notebook", "a line per log entry")
 def test_without_colours_the_bar_lives_and_where_nothing_can_be_redrawn_there_are_lines(
     terminal: Terminal, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -175,8 +176,9 @@ def test_without_colours_the_bar_lives_and_where_nothing_can_be_redrawn_there_ar
     shown = console.file.getvalue()  # type: ignore[attr-defined]  # a StringIO
     assert "loss 312.40" in shown
     assert not re.search(r"\x1b\[[0-9;]*3[0-7]m", shown)
-    terminal(80, _environ={"TERM": "dumb"})
-    assert isinstance(build_display(100), PlainDisplay)
+    for options in ({"_environ": {"TERM": "dumb"}}, {"force_terminal": None, "force_jupyter": True}):
+        terminal(80, **options)
+        assert isinstance(build_display(100), PlainDisplay)
 
 
 def test_sentences_and_validations_stay_above_the_bar_and_paths_are_not_broken(terminal: Terminal) -> None:
