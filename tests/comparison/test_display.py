@@ -51,7 +51,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     "friction",
     "",
     "a comparison runs in a terminal of 80 columns",
-    "`training 50%` or `evaluating` and the newest figure beside each bar; the share of all work; `about 3 min left`",
+    "`training 50%` or `evaluating` and the newest figure beside each bar; the share of all work; `about 2 min left`",
 )
 def test_a_terminal_shows_what_each_cell_does_and_how_long_all_take(
     plan: Plan, tiny: RunConfig, tmp_path: Path, clock: list[float]

@@ -165,6 +165,7 @@ def test_a_frame_fits_the_terminal_as_it_is_now(terminal: Terminal) -> None:
 
 @pytest.mark.reported("friction", "", "`NO_COLOR=1` in a terminal", "the live line without colours")
 @pytest.mark.reported("friction", "", "`TERM=dumb`, which cannot redraw", "a line per log entry")
+@pytest.mark.reported("friction", "", "a run trains in a notebook", "a line per log entry")
 def test_without_colours_the_bar_lives_and_where_nothing_can_be_redrawn_there_are_lines(
     terminal: Terminal, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -175,8 +176,9 @@ def test_without_colours_the_bar_lives_and_where_nothing_can_be_redrawn_there_ar
     shown = console.file.getvalue()  # type: ignore[attr-defined]  # a StringIO
     assert "loss 312.40" in shown
     assert not re.search(r"\x1b\[[0-9;]*3[0-7]m", shown)
-    terminal(80, _environ={"TERM": "dumb"})
-    assert isinstance(build_display(100), PlainDisplay)
+    for options in ({"_environ": {"TERM": "dumb"}}, {"force_terminal": None, "force_jupyter": True}):
+        terminal(80, **options)
+        assert isinstance(build_display(100), PlainDisplay)
 
 
 def test_sentences_and_validations_stay_above_the_bar_and_paths_are_not_broken(terminal: Terminal) -> None:
@@ -227,7 +229,7 @@ def test_a_run_that_others_slow_down_says_so_once(
     monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
     log = RunLog(RunFolder(tmp_path), None, 0)
     said = []
-    for step, (speed, load) in enumerate([(900, 9), (1000, 1), (251, 9), (200, 1.9), (200, 9), (100, 9)]):
+    for step, (speed, load) in enumerate([(900, 3), (1000, 1), (251, 3), (200, 1.9), (200, 3), (100, 9)]):
         monkeypatch.setattr("os.getloadavg", lambda load=load: (load, load, load))
         monkeypatch.setattr(log.watch, "take", lambda speed=speed: {**TIMING, "frames_per_second": float(speed)})
         log.training(step, {})
@@ -236,6 +238,28 @@ def test_a_run_that_others_slow_down_says_so_once(
         ]
     log.close()
     assert said == [4]
+
+
+@pytest.mark.reported(
+    "friction", "", "a run of several threads begins on a machine that others fill", "so it says at the first log line"
+)
+@pytest.mark.parametrize(("threads", "load", "said"), [(2, 4.1, True), (2, 3.9, False), (1, 9.0, False)])
+def test_a_crowded_machine_is_spoken_of_at_once_where_threads_wait_for_each_other(
+    threads: int,
+    load: float,
+    said: bool,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr("os.cpu_count", lambda: 2)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
+    monkeypatch.setattr("os.getloadavg", lambda: (load, load, load))
+    log = RunLog(RunFolder(tmp_path), None, 0)
+    log.training(2, {})
+    log.training(4, {})
+    log.close()
+    assert capsys.readouterr().out.count("may be much slower than alone: other programs hold") == said
 
 
 def test_pictures_of_a_validation_replace_those_before_in_the_folder_and_are_all_in_tensorboard(tmp_path: Path) -> None:

@@ -29,6 +29,8 @@ SHOWN = ("loss", "image", "kl", "reward")
 """What the display shows of a loss's terms; everything is in the files."""
 SLOW = 0.25
 """Share of the best speed below which a busy machine is spoken of."""
+CROWDED = 2.0
+"""Load for each core above which it is spoken of to a run of several threads, however fast it is: a run adds one."""
 
 
 class RunLog:
@@ -105,21 +107,24 @@ class RunLog:
             sink.close()
 
     def _notice_speed(self, speed: float) -> None:
-        """Say once where the speed has fallen far and other programs hold the cores."""
+        """Say once where other programs hold the cores: the speed has fallen far, or threads wait for each other."""
         self.best_speed = max(self.best_speed, speed)
-        cores, load = os.cpu_count() or 1, os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
-        if self.warned or speed >= SLOW * self.best_speed or load <= cores:
+        cores, threads = os.cpu_count() or 1, torch.get_num_threads()
+        load = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
+        fallen = speed < SLOW * self.best_speed and load > cores
+        crowded = threads > 1 and load > CROWDED * cores
+        if self.warned or not (fallen or crowded):
             return
         self.warned = True
+        what = (
+            f"is {self.best_speed / speed:.0f} times slower than it was" if fallen else "may be much slower than alone"
+        )
         mend = (
             "Ctrl-C, then the same command with resume=true train.threads=1, loses little: threads wait for each other."
-            if torch.get_num_threads() > 1
+            if threads > 1
             else "It has one thread already."
         )
-        self.display.say(
-            f"The run is {self.best_speed / speed:.0f} times slower than it was: other programs hold the cores (load "
-            f"{load:.1f} on {cores}). {mend}"
-        )
+        self.display.say(f"The run {what}: other programs hold the cores (load {load:.1f} on {cores}). {mend}")
 
     def _scalars(self, step: int, split: str, values: Mapping[str, float]) -> None:
         for name, value in values.items():
