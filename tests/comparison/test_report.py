@@ -298,4 +298,4 @@ def test_the_report_verb_prints_the_tables_and_makes_the_page_again_without_trai
     assert "answers <right>, imagined" in printed
     assert printed.splitlines()[-1] == str(folder / "report.html")
     assert cli.main(["report", str(tmp_path / "nothing")]) == 2
-    assert "has no plan.json" in capsys.readouterr().err
+    assert "does not exist; expected run folders" in capsys.readouterr().err
