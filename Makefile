@@ -22,6 +22,7 @@ QUICK := tests/backbones/test_contract.py tests/backbones/test_gru.py tests/back
 
 demo: $(VENV)/base
 	$(BIN)/python recipes/memory_maze.py backbone=s4
+	@echo "For the commands of README: . $(BIN)/activate"
 
 test: lint
 	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist worksteal --cov --cov-report=term:skip-covered --cov-fail-under=90

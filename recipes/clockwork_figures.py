@@ -1,11 +1,11 @@
 r"""The tables and figures of TALD and CW-VAE on Moving MNIST, at a size that a CPU trains: first the runs, then these.
 
-    python recipes/clockwork_figures.py figure=8 seeds=0,1,2 jobs=2    KL per level at three speeds
-    python recipes/clockwork_figures.py figure=1                       SSIM and digits by horizon, k in 1..8
-    python recipes/clockwork_figures.py figure=10                      entropy per level in the context and after it
-    python recipes/clockwork_figures.py figure=11                      which level holds what: level reset, samples
-    python recipes/clockwork_figures.py figure=table1                  KL in bits, one to four levels
-    python recipes/clockwork_figures.py figure=tableD1                 training time relative to the RSSM's
+    python recipes/clockwork_figures.py figure=8 seeds=0,1,2 jobs=2    # KL per level at three speeds
+    python recipes/clockwork_figures.py figure=1                       # SSIM and digits by horizon, k in 1..8
+    python recipes/clockwork_figures.py figure=10                      # entropy per level in the context and after it
+    python recipes/clockwork_figures.py figure=11                      # which level holds what: level reset, samples
+    python recipes/clockwork_figures.py figure=table1                  # KL in bits, one to four levels
+    python recipes/clockwork_figures.py figure=tableD1                 # training time relative to the RSSM's
     python recipes/clockwork_figures.py figure=8 systems=k6 preset=cwvae-mmnist lrs=3e-4 \
         worlds=moving_mnist_slow,moving_mnist,moving_mnist_fast world.side=64 steps=120000 train.threads=null \
         out=figures/paper

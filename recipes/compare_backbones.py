@@ -1,11 +1,11 @@
 """Compare backbones: who remembers the square at the other end of the corridor?
 
-    python recipes/compare_backbones.py                                    the comparison below: 2 h 30 min of 2 cores
-    python recipes/compare_backbones.py minutes=16                         on a CPU without AVX-512: twice as long
-    python recipes/compare_backbones.py systems=s4,gru seeds=0 minutes=2   a first look
+    python recipes/compare_backbones.py                                    # the comparison below: 2 h 30 min of 2 cores
+    python recipes/compare_backbones.py minutes=16                         # on a CPU without AVX-512: twice as long
+    python recipes/compare_backbones.py systems=s4,gru seeds=0 minutes=2   # a first look
     python recipes/compare_backbones.py world.width=32 model.reward_scale=20 minutes=15
     python recipes/compare_backbones.py "system.wide=backbone=s4 backbone.layers=8" systems=s4,wide out=comparisons/wide
-    wmkit report comparisons/distracting_memory_16_tile4                       the report again, without training
+    wmkit report comparisons/distracting_memory_16_tile4                       # the report again, without training
 
 Every system gets the same episodes, processor time and learning rates; which rate it is judged by is chosen on the
 validation split. `gru_tbtt` is the RSSM of the S4WM paper: windows of a fifth of the shortest episode, so

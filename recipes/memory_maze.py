@@ -1,10 +1,10 @@
 """Memory maze: see a maze for a while, then imagine walking on through it.
 
-    python recipes/memory_maze.py                            S4 on ray-cast 9x9 mazes
-    python recipes/memory_maze.py backbone=gru               or transformer_xl, or one of your own (plugins=my_module)
+    python recipes/memory_maze.py                            # S4 on ray-cast 9x9 mazes
+    python recipes/memory_maze.py backbone=gru               # or transformer_xl, or one of your own (plugins=my_module)
     python recipes/memory_maze.py world=ray_two_rooms
     python recipes/memory_maze.py -m backbone=s4,gru,transformer_xl seed=0,1
-    python recipes/memory_maze.py preset=s4wm-3d             the paper's sizes: needs a GPU
+    python recipes/memory_maze.py preset=s4wm-3d             # the paper's sizes: needs a GPU
 
 Claim: after 1,200 steps (about six minutes on two CPU cores with bf16, nine without) the model reconstructs held-out
 mazes at less than 40 % of the error of the mean image; 6 to 20 steps ahead its imagination beats a frozen last frame

@@ -1,11 +1,11 @@
 """Multi Doors Keys: which doors are open by now, when keys of four colours are fetched and spent?
 
-    python recipes/multi_doors_keys.py                                       S4, 3 keys, tiles of 4 pixels
-    python recipes/multi_doors_keys.py backbone=gru                          or transformer_xl, or one of your own
-    python recipes/multi_doors_keys.py world.keys=2                           any number from 2, which has 448 episodes
-    python recipes/multi_doors_keys.py backbone=gru data.sampler=persistent data.length=25        RSSM-TBTT
+    python recipes/multi_doors_keys.py                                       # S4, 3 keys, tiles of 4 pixels
+    python recipes/multi_doors_keys.py backbone=gru                          # or transformer_xl, or one of your own
+    python recipes/multi_doors_keys.py world.keys=2                          # any number from 2, which has 448 episodes
+    python recipes/multi_doors_keys.py backbone=gru data.sampler=persistent data.length=25        # RSSM-TBTT
     python recipes/multi_doors_keys.py preset=s4wm-2d world=multi_doors_keys_3 train.steps=100000
-                                                                             the paper's sizes: needs a GPU
+                                                                             # the paper's sizes: needs a GPU
 
 Every episode is new and read whole. There is no reward: the tables printed at the end give the error of the imagined
 frames and, tile by tile, whether the doors in view are open or closed as they should be. A model below the row "first

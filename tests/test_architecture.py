@@ -140,6 +140,7 @@ def test_the_wheel_holds_the_three_packages_and_nothing_else(tmp_path: Path) -> 
 def test_every_test_file_has_the_name_of_one_and_holds_tests(pytestconfig: pytest.Config) -> None:
     files = {file for file in (ROOT / "tests").rglob("*.py") if file.name != "conftest.py"}
     files -= set((ROOT / "tests/references").glob("*.py"))  # slow definitions that tests compare with
+    files -= {ROOT / "tests/reliability.py"}  # makes a page of the marks of tests
     assert pytestconfig.getini("python_files") == ["test_*.py", "*_test.py"]
     assert not {file for file in files if not file.name.startswith("test_")}
     assert not [file for file in (ROOT / "tests").rglob("conftest.py") if "collect_ignore" in file.read_text()]

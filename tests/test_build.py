@@ -144,6 +144,12 @@ def test_an_unregistered_subclass_that_takes_no_config_has_the_parents_width() -
     assert build_world_model(Narrow, "tiny", (3, 16, 16), 2).dynamics.backbone.input_dim == 16
 
 
+@pytest.mark.reported(
+    "machines",
+    "TariqAHassan/S4Torch#14, VincentStimper/normalizing-flows#43",
+    "`pickle`, `torch.save` or `deepcopy` of a whole model",
+    "the same frames from the copy",
+)
 @pytest.mark.parametrize("preset", [*PRESETS])
 def test_a_model_of_every_preset_is_pickled_copied_and_saved_whole(preset: str) -> None:
     chosen = PRESETS[preset]
@@ -173,6 +179,12 @@ def test_the_full_posteriors_backbone_has_weights_of_its_own() -> None:
     assert any(not torch.equal(left, right) for left, right in pairs)
 
 
+@pytest.mark.reported(
+    "messages",
+    "",
+    "`build_world_model` with misspelt names, sizes in another order, text for numbers, another library's module",
+    "`ValueError`: what was expected, what came, the nearest name",
+)
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -267,7 +279,17 @@ def moving_bars(side: int) -> Batch:
     )
 
 
-@pytest.mark.parametrize("preset", [name for name in PRESETS if name.endswith("-3d")])
+@pytest.mark.no_cover
+@pytest.mark.parametrize(
+    "preset",
+    [
+        "s4wm-3d",
+        "s4wm-full-posterior-3d",
+        pytest.param("s4wm-no-mlp-3d", marks=pytest.mark.long),
+        "tssm-xl-3d",
+        "rssm-tbtt-3d",
+    ],
+)
 def test_every_preset_with_actions_overfits_eight_short_episodes_at_tiny_size(preset: str) -> None:
     """Within 450 steps, one on images of 2D worlds; at this size a preset for 2D worlds is that for 3D ones."""
     side = 20 if preset == "tssm-xl-3d" else 16
@@ -275,7 +297,7 @@ def test_every_preset_with_actions_overfits_eight_short_episodes_at_tiny_size(pr
     batch, generator = moving_bars(side), torch.Generator().manual_seed(1)
     pixels = batch.image / 255
     of_mean_image = (pixels - pixels.mean((0, 1))).square().sum((2, 3, 4)).mean()
-    optimiser = torch.optim.AdamW(model.parameters(), lr=5e-3)
+    optimiser = torch.optim.AdamW(model.parameters(), lr=1e-2)
     for _ in range(450):
         out = model(batch, None, model.draw_noise(8, 8, generator), return_state=False)
         if out.metrics["squared_error"] < 0.12 * of_mean_image and out.metrics["kl"] < 12:

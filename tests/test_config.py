@@ -3,12 +3,16 @@ import json
 import math
 import sys
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wmkit.backbones import BackboneConfig
+from wmkit import registry
+from wmkit.backbones import Backbone, BackboneConfig
 from wmkit.config import (
     DataConfig,
     EvalConfig,
@@ -22,7 +26,7 @@ from wmkit.config import (
     load_config,
     rule_of,
 )
-from wmkit.registry import get_entry
+from wmkit.registry import get_entry, register_backbone
 
 
 def test_a_backbone_name_becomes_its_config_for_the_size() -> None:
@@ -155,7 +159,7 @@ def test_a_resumed_run_may_change_only_what_enters_no_number_of_training() -> No
     keys = {*dotted, *(key for key, value in values.items() if not isinstance(value, dict))}
     assert {key for key in keys if rule_of(key).resume} == {
         "preset", "resume", "run_dir", "plugins", "data.workers", "train.threads", "train.keep_last",
-        "train.checkpoint_every", "eval.episodes", "eval.reward_episodes", "eval.horizon",
+        "train.checkpoint_every", "eval.episodes", "eval.reward_episodes", "eval.horizon", "data.test_source",
     }  # fmt: skip
     assert {key for key in keys if rule_of(key).compare == "pace"} == {"data.workers", "train.threads"}
 
@@ -190,3 +194,36 @@ def test_a_plugin_is_found_in_the_current_folder(tmp_path: Path, monkeypatch: py
     import_plugins(["my_imported_plugin"])
     with pytest.raises(ValueError, match="plugins=my_missing_plugin"):
         import_plugins(["my_missing_plugin"])
+
+
+@pytest.mark.reported(
+    "numbers",
+    "Minigrid#509, minerllabs/minerl#14, openai/gym#250, minihack#53",
+    "`RunConfig(seed=2**64)`, 1.5, True or text",
+    "`ValueError`: a whole number from 0 to 2**64 - 1",
+)
+@pytest.mark.parametrize("seed", [2**64, -1, 1.5, 2.0, True, "3", None])
+def test_a_seed_is_a_whole_number_that_generators_take(seed: Any) -> None:
+    with pytest.raises(ValueError, match=r"seed: expected (a whole number|at least 0|between 0 and 1844674407)"):
+        RunConfig(seed=seed)
+    for good in (0, np.int64(3), 2**64 - 1):
+        config = RunConfig(seed=good)
+        torch.manual_seed(config.seed)
+        assert json.loads(json.dumps(config.to_dict()))["seed"] == good
+
+
+@pytest.mark.reported(
+    "numbers", "", "NaN or infinity in a setting of one's own backbone or world", "`ValueError` by key, before training"
+)
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_a_setting_that_json_cannot_hold_is_refused_by_its_key(value: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(registry, "_entries", dict(registry._entries))
+
+    @dataclasses.dataclass(kw_only=True)
+    class LimitConfig(BackboneConfig):
+        limits: list[float] = dataclasses.field(default_factory=lambda: [1.0, 2.0])
+
+    register_backbone("limited", LimitConfig)(Backbone)
+    RunConfig(backbone=LimitConfig())
+    with pytest.raises(ValueError, match=r"backbone.limits.1: expected a finite number, got -?(nan|inf)"):
+        RunConfig(backbone=LimitConfig(limits=[1.0, value]))

@@ -14,7 +14,8 @@ CITED = re.compile(r"\b(docs/[\w/-]+\.md)#?([\w-]*)")
 """A page, and the heading if one is named."""
 README, PAGE = ROOT / "README.md", ROOT / "docs" / "backbones.md"
 ALL = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
-PAGES = [page for page in ALL if "```python" in page.read_text()]
+PAGES = [page for page in ALL if "```python" in page.read_text() and page.stem != "your_data"]
+"""That one records for a while: tests/test_your_data.py walks it with fewer recordings."""
 
 
 def python_blocks(page: Path) -> list[str]:
@@ -27,6 +28,7 @@ def examples(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(registry, "_entries", dict(registry._entries))
     monkeypatch.setattr(base, "_measures", dict(base.all_measures()))
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
     for fitting in (fit_frame_probe, fit_feature_probe):
         monkeypatch.setitem(fitting.__kwdefaults__, "steps", 2)
 

@@ -96,6 +96,38 @@ def test_a_run_that_was_not_validated_has_only_a_last_checkpoint(run, models):
     assert same_weights(wmkit.load(run, "last"), models[20])
 
 
+@pytest.mark.reported(
+    "numbers",
+    "clearml/clearml#118, tensorflow/tensorflow#3212, lanpa/tensorboardX#377",
+    "the best checkpoint of a run whose validations all had a loss of NaN",
+    "`ValueError`: no validation had a finite loss; `last` is there",
+)
+@pytest.mark.reported("numbers", "", "a copy of a run without the link `best`", "`ValueError`: the link was lost")
+@pytest.mark.parametrize(
+    ("losses", "why"),
+    [
+        ([], "it was not validated yet"),
+        (["null", "null"], "no validation had a finite loss"),
+        (["NaN", "Infinity"], "no validation had a finite loss"),  # of older versions
+        (["null", "2.5"], "its link was lost, as in some copies"),
+    ],
+)
+def test_why_there_is_no_best_checkpoint_is_said_truly(run, losses, why):
+    os.unlink(run / "checkpoints" / "best")
+    lines = ['{"step": 1, "split": "train", "values": {"loss": 1.0}}\n']
+    lines += [f'{{"step": {i}, "split": "valid", "values": {{"loss": {loss}}}}}\n' for i, loss in enumerate(losses)]
+    (run / "metrics.jsonl").write_text("".join(lines))
+    with pytest.raises(ValueError, match=f"has no best checkpoint, {why}; --checkpoint last"):
+        wmkit.load(run)
+
+
+@pytest.mark.reported("messages", "", "`wmkit.load(run, device=...)` of a device that is not there", "`ValueError`")
+@pytest.mark.parametrize("device", ["gpu", "xla", "cuda:99"])
+def test_a_device_that_is_not_there_is_refused(run, device):
+    with pytest.raises(ValueError, match=f"device: '{device}' cannot be used here: "):
+        wmkit.load(run, device=device)
+
+
 def test_an_unknown_checkpoint_is_refused(run):
     with pytest.raises(ValueError, match="expected 'best', 'last' or the folder of a checkpoint, got 'newest'"):
         wmkit.load(run, "newest")

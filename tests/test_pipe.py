@@ -18,8 +18,6 @@ RECIPES = Path(__file__).parents[1] / "recipes"
     [
         ([str(RECIPES / "memory_maze.py"), "--help"], ""),
         ([str(RECIPES / "memory_maze.py"), "--help"], "1"),
-        ([str(RECIPES / "compare_backbones.py"), "--help"], ""),
-        (["-m", "wmkit.cli", "--help"], ""),
         (["-m", "wmkit.cli", "list"], ""),
     ],
 )

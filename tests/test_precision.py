@@ -36,6 +36,12 @@ def assert_near(found: Tensor, expected: Tensor, allowed: float) -> None:
     assert float((found - expected).abs().max()) <= allowed * float(expected.abs().max())
 
 
+@pytest.mark.reported(
+    "machines",
+    "state-spaces/s4#138",
+    "`model.half()`, `.to(torch.bfloat16)` or `.double()`, with every backbone",
+    "observes, imagines and learns, near the same weights in double",
+)
 @pytest.mark.parametrize(("dtype", "allowed"), [(torch.bfloat16, 0.08), (torch.float16, 0.01), (torch.float64, 1e-5)])
 @pytest.mark.parametrize(("name", "options"), CASES)
 def test_a_model_converted_as_a_whole_observes_imagines_and_learns(

@@ -2,10 +2,12 @@
 
 import ast
 import dataclasses
+import re
 import runpy
+import shlex
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -14,12 +16,11 @@ import pytest
 
 from wmkit.backbones.s4 import S4Config
 from wmkit.build import get_preset
-from wmkit.comparison import Cell, CellFiles, Plan, PlannedWorld, System, worker
-from wmkit.config import ModelConfig, RunConfig, load_config
+from wmkit.comparison import Plan, PlannedWorld, System
+from wmkit.config import ModelConfig, load_config
 from wmkit.data import find_world
 from wmkit.evaluation.levels.base import all_analyses
-from wmkit.files import write_json
-from wmkit.training.overrides import compose
+from wmkit.training.overrides import compose, expand_sweep
 
 RECIPES = Path(__file__).parent.parent / "recipes"
 TWO_STEPS = ("data.batch_size=2", "data.workers=0", "train.steps=2", "train.device=cpu", "train.threads=1",
@@ -67,27 +68,12 @@ def test_memory_maze_takes_two_steps(recipe: Recipe) -> None:
     assert Path("run/evaluation.json").exists()
 
 
-@pytest.mark.parametrize("name", ["memory_maze", "distracting_memory", "multi_doors_keys", "moving_mnist"])
+@pytest.mark.parametrize("name", ["memory_maze", "distracting_memory", "multi_doors_keys", "moving_mnist", "own_data"])
 def test_help_opens_with_the_recipes_page(recipe: Recipe, name: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert recipe(name, "--help") == 0
     page = ast.get_docstring(ast.parse((RECIPES / f"{name}.py").read_text()))
     assert page is not None
     assert capsys.readouterr().out.startswith(page)
-
-
-@pytest.fixture
-def cells_in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Cells of a comparison start no process of their own: tests/comparison/test_runner.py has those that do."""
-
-    def run(folder: Path, configs: Mapping[Cell, RunConfig], *, after_each: Callable[[], object], **_: object) -> None:
-        for cell, config in configs.items():
-            files = CellFiles.of(folder, cell)
-            files.run.parent.mkdir(parents=True)
-            write_json(files.config, config.to_dict())
-            assert worker.main(files.config) == 0
-            after_each()
-
-    monkeypatch.setattr("wmkit.comparison.command.run_cells", run)
 
 
 @pytest.mark.usefixtures("cells_in_this_process")
@@ -124,6 +110,29 @@ def test_a_tile_worlds_recipe_gives_a_preset_its_own_numbers(recipe: str) -> Non
     assert config.backbone == S4Config.for_size("2d")
     assert (config.train.lr, config.train.schedule, config.train.clip) == (1e-3, "cosine", 1000.0)
     assert config.data.batch_size == 8
+
+
+@pytest.mark.reported(
+    "friction",
+    "",
+    "a command from the top of a recipe, with its remark, pasted into a shell",
+    "the remark is a comment",
+)
+@pytest.mark.reported("names", "", "such a command in zsh, where `[1,2]` is a pattern", "it is quoted")
+@pytest.mark.parametrize("name", ["memory_maze", "distracting_memory", "multi_doors_keys", "moving_mnist"])
+def test_the_commands_in_a_recipes_page_are_ones(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    page = ast.get_docstring(ast.parse((RECIPES / f"{name}.py").read_text())) or ""
+    commands = [line for line in re.sub(r"\\\n *", "", page).splitlines() if f" recipes/{name}.py" in line]
+    assert len(commands) > 4
+    base = part(name, "config")()
+    for command in commands:
+        bare = re.sub(r"#.*|\"[^\"]*\"", "", command)
+        assert not re.search(r"[][*?{}|~]", bare), "what a shell would take for a pattern or a pipe is quoted"
+        words = shlex.split(command, comments=True)
+        words = words[words.index(f"recipes/{name}.py") + 1 :]
+        if "-m" in words:
+            words = expand_sweep([word for word in words if word != "-m"])[-1]
+        assert compose(base, words).seed >= 0
 
 
 SMALLEST = ["model.depth=2", "model.units=8", "backbone.width=8", "backbone.level_units=8", "eval.horizon=6"]

@@ -56,3 +56,29 @@ def test_a_models_state_does_not_hold_the_sequence_in_memory(name: str, posterio
         _, state = model.observe(image, action, noise=noise(given))
         assert_own_memory(state)
         assert_own_memory(model.imagine(action, state, noise=noise(given)).state)
+
+
+@pytest.mark.reported(
+    "shapes", "", "`tree.index(state, 0)`, which takes the batch axis away", "`ValueError`: `slice(0, 1)`"
+)
+@pytest.mark.reported("shapes", "", "`tree.repeat(state, 0)` or 2.5 times", "`ValueError`: a whole number from 1 on")
+def test_rows_are_chosen_so_that_the_batch_axis_stays() -> None:
+    state = {"h": torch.arange(6.0).reshape(3, 2)}
+    for row in (0, -1, torch.tensor(2)):
+        with pytest.raises(
+            ValueError, match=r"rows: expected a slice, a tensor or a list, got (0|-1|2); one row is slice"
+        ):
+            tree.index(state, row)
+    for rows in (slice(2, 3), [2], torch.tensor([2]), torch.tensor([False, False, True])):
+        assert tree.index(state, rows)["h"].tolist() == [[4.0, 5.0]]
+    for times in (0, -1, 2.5):
+        with pytest.raises(ValueError, match=r"times: expected (at least 1|a whole number of at least 1)"):
+            tree.repeat(state, times)
+
+
+@pytest.mark.reported("shapes", "", "`tree.where` with a mask of other rows than the state", "`ValueError`, both sizes")
+@pytest.mark.parametrize("mask", [torch.tensor([True]), torch.tensor(True), torch.ones(3, 1, dtype=torch.bool)])
+def test_a_mask_of_other_rows_is_not_broadcast(mask: Tensor) -> None:
+    state = {"h": torch.zeros(3, 2)}
+    with pytest.raises(ValueError, match=r"mask: expected \(B,\) = \(3,\) as in the state, got"):
+        tree.where(mask, state, state)

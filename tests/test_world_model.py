@@ -3,11 +3,12 @@
 import dataclasses
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
-from wmkit import Batch, build_world_model, tree
+from wmkit import Batch, build_world_model, list_backbones, tree
 from wmkit.dynamics.latents import GaussianLatent
 from wmkit.world_model import WorldModel
 
@@ -214,6 +215,7 @@ def test_bf16_autocast_keeps_losses_in_float32() -> None:
     out.total.backward()
 
 
+@pytest.mark.reported("shapes", "", "images or actions of another shape than the model's", "`ValueError`, both shapes")
 @pytest.mark.parametrize(
     ("image", "action", "message"),
     [
@@ -228,6 +230,9 @@ def test_wrong_shapes_are_refused_with_both_sides_named(image: Any, action: Any,
         make().observe(torch.zeros(image, dtype=torch.uint8), torch.zeros(action))
 
 
+@pytest.mark.reported(
+    "shapes", "pytorch/rl#903", "noise of other rows, steps or width than the inputs", "`ValueError`, both shapes"
+)
 @pytest.mark.parametrize("shape", [(1, 4, 8), (2, 3, 8), (2, 4, 1)], ids=["rows", "steps", "width"])
 def test_noise_that_would_be_shared_by_broadcasting_is_refused(shape: tuple[int, ...]) -> None:
     model, action = make(), torch.zeros(2, 4, 2)
@@ -243,12 +248,19 @@ def test_marks_of_first_steps_are_bools_of_the_images_leading_axes(is_first: Ten
         make().observe(torch.zeros(2, 4, *SHAPE), torch.zeros(2, 4, 2), is_first)
 
 
+@pytest.mark.reported(
+    "shapes",
+    "pytorch/rl#4128, NM512/dreamerv3-torch#14",
+    "`loss` of a batch that says `inner_reset=False` and resets at t >= 1",
+    "`ValueError`, where the batch is on the CPU",
+)
 def test_a_flag_that_contradicts_the_marks_of_first_steps_is_refused() -> None:
     batch = dataclasses.replace(with_inner_resets(make_batch()), inner_reset=False)
     with pytest.raises(ValueError, match=r"inner_reset=False, but is_first is True at some t >= 1"):
         make()(batch)
 
 
+@pytest.mark.reported("shapes", "", "`Inputs` that do not fit together", "`ValueError`, both shapes")
 @pytest.mark.parametrize(
     ("field", "value"),
     [
@@ -279,10 +291,13 @@ def test_a_context_is_read_as_an_episode_from_its_start(backbone: str, length: i
 
 
 def test_a_context_without_steps_is_refused() -> None:
-    with pytest.raises(ValueError, match="context: expected at least 1 step, got 0"):
+    with pytest.raises(ValueError, match="context: expected at least 1, got 0"):
         make(backbone="clockwork").initial_state(2, context=0)
 
 
+@pytest.mark.reported(
+    "shapes", "Farama-Foundation/Minari#127", "actions as integers or float64", "the same features as from float32"
+)
 @pytest.mark.parametrize("dtype", [torch.int64, torch.float64])
 def test_actions_come_in_any_number_type(dtype: torch.dtype) -> None:
     model, action = make().eval(), torch.eye(2).repeat(1, 2, 1)
@@ -305,11 +320,17 @@ def changed(state: Any, how: Any) -> Any:
     return tree.map_tree(lambda leaf: how(leaf) if leaf.is_floating_point() else leaf, state)
 
 
+@pytest.mark.reported(
+    "shapes",
+    "state-spaces/mamba#743, pytorch/rl#903",
+    "a state of another backbone, size, precision or device, or none at all",
+    "`ValueError`, naming the leaf and both sides",
+)
 @pytest.mark.parametrize("backbone", ["gru", "s4", "transformer_xl", "clockwork"])
 @pytest.mark.parametrize(
     ("of", "message"),
     [
-        (lambda model: model.initial_state(3), "expected 2 rows, as there are in the inputs, got 3"),
+        (lambda model: model.initial_state(3), "of 3 rows, the inputs have 2 rows; tree.index"),
         (lambda model: observed_state(make(backbone="lru")), "(not one of this|the state of another) model"),
         (
             lambda model: changed(observed_state(model), Tensor.double),
@@ -332,11 +353,48 @@ def test_a_state_that_is_not_the_models_is_refused_with_the_leaf(backbone: str, 
         model.loss(make_batch(2, 2), state)
 
 
+@pytest.mark.reported(
+    "shapes",
+    "state-spaces/mamba#743, pytorch/rl#903",
+    "four plans from a state of one row, or one plan from four, with every backbone and the clockwork",
+    "`ValueError`: `tree.repeat(state, 4)`, or `tree.index`; nothing is broadcast",
+)
+@pytest.mark.parametrize("backbone", [*list_backbones("backbone"), *list_backbones("dynamics")])
+def test_a_state_of_other_rows_is_refused_with_the_call_that_makes_it_fit(backbone: str) -> None:
+    model = make(backbone=backbone)
+    one, image, action = observed_state(model, rows=1), torch.rand(4, 2, *SHAPE), torch.zeros(4, 2, 2)
+    for refused in (
+        lambda: model.imagine(action, one),
+        lambda: model.observe(image, action, state=one),
+        lambda: model.loss(make_batch(4, 2), one),
+    ):
+        with pytest.raises(ValueError, match=r"^state\['.*: of 1 row, the inputs have 4 rows; tree.repeat\(state, 4\)"):
+            refused()
+    four = tree.repeat(one, 4)
+    with pytest.raises(ValueError, match=r"of 4 rows, the inputs have 1 row; tree.index\(state, rows\) .* chooses it"):
+        model.imagine(action[:1], four)
+    with pytest.raises(ValueError, match=r"of 4 rows, the inputs have 3 rows; tree.index\(state, rows\) .* them"):
+        model.observe(image[:3], action[:3], state=four)
+    model.imagine(action, four)
+    model.imagine(action[:3], tree.index(four, slice(3)))
+
+
+@pytest.mark.reported("shapes", "", "a state of other rows in a compiled `imagine`", "the same `ValueError`")
+def test_a_compiled_call_refuses_a_state_of_other_rows() -> None:
+    model = make().eval()
+    imagine = torch.compile(model.imagine, backend="eager")
+    with torch.no_grad(), pytest.raises(ValueError, match="of 1 row, the inputs have 4 rows"):
+        imagine(torch.zeros(4, 1, 2), observed_state(model, rows=1))
+
+
 def test_imagining_from_no_state_says_what_to_give() -> None:
     with pytest.raises(ValueError, match="give what observe returned, or initial_state"):
         make().imagine(torch.zeros(2, 2, 2), None)
 
 
+@pytest.mark.reported(
+    "shapes", "", "no rows or no steps (B = 0, T = 0, H = 0)", "`ValueError`: a row and a step at least"
+)
 @pytest.mark.parametrize("shape", [(0, 4), (4, 0), (0, 0)])
 def test_nothing_to_read_or_to_imagine_is_refused(shape: tuple[int, int]) -> None:
     model = make()
@@ -349,6 +407,12 @@ def test_nothing_to_read_or_to_imagine_is_refused(shape: tuple[int, int]) -> Non
         model.imagine(action, model.initial_state(4))
 
 
+@pytest.mark.reported(
+    "shapes",
+    "jsikyoon/dreamer-torch#11",
+    "float images in 0..255 or [-1, 1], or with NaN",
+    "`ValueError` with the range that came, on the CPU; a GPU is not waited for",
+)
 @pytest.mark.parametrize("values", [(0.0, 255.0), (-1.0, 1.0), (0.5, float("nan")), (0.0, float("inf"))])
 @pytest.mark.parametrize("training", [True, False])
 def test_float_images_outside_zero_to_one_are_refused(values: tuple[float, float], training: bool) -> None:
@@ -363,3 +427,229 @@ def test_float_images_outside_zero_to_one_are_refused(values: tuple[float, float
 
 def test_a_picture_that_overshoots_by_rounding_is_taken() -> None:
     make().observe(torch.full((1, 2, *SHAPE), 1.004), torch.zeros(1, 2, 2))
+
+
+@pytest.mark.reported(
+    "shapes", "", "NumPy arrays in `observe`, `imagine`, `decode` and the heads", "`ValueError`: `torch.as_tensor`"
+)
+def test_arrays_are_refused_by_name_wherever_tensors_are_read() -> None:
+    model = make(reward_head=True, continue_head=True)
+    image, action, state = torch.rand(2, 3, *SHAPE), torch.zeros(2, 3, 2), model.initial_state(2)
+    marks, noise, features = np.zeros((2, 3), bool), model.draw_noise(2, 3).numpy(), np.zeros((2, model.feature_dim))
+    for name, call in (
+        ("image", lambda: model.observe(image.numpy(), action)),
+        ("action", lambda: model.observe(image, action.numpy())),
+        ("is_first", lambda: model.observe(image, action, marks)),
+        ("noise", lambda: model.observe(image, action, noise=noise)),
+        ("action", lambda: model.imagine(action.numpy(), state)),
+        ("noise", lambda: model.imagine(action, state, noise=noise)),
+        ("features", lambda: model.decode(features)),
+        ("features", lambda: model.predict_reward(features)),
+        ("features", lambda: model.predict_continue(features)),
+    ):
+        with pytest.raises(ValueError, match=rf"^{name}: expected a tensor, got a numpy.ndarray; torch.as_tensor"):
+            call()
+    with pytest.raises(ValueError, match=r"^state.*: expected a tensor, got a ndarray"):
+        model.imagine(action, tree.map_tree(lambda leaf: leaf.detach().numpy(), state))
+
+
+@pytest.mark.reported("shapes", "", "inputs on another device than the model", "`ValueError`, both devices")
+def test_inputs_on_another_device_are_refused_by_name() -> None:
+    model = make()
+    image, action, marks = torch.rand(2, 3, *SHAPE), torch.zeros(2, 3, 2), torch.zeros(2, 3, dtype=torch.bool)
+    for name, call in (
+        ("image", lambda: model.observe(image.to("meta"), action)),
+        ("action", lambda: model.observe(image, action.to("meta"))),
+        ("is_first", lambda: model.observe(image, action, marks.to("meta"))),
+        ("noise", lambda: model.observe(image, action, noise=model.draw_noise(2, 3).to("meta"))),
+        ("action", lambda: model.imagine(action.to("meta"), model.initial_state(2))),
+        ("image", lambda: model.loss(make_batch().to("meta"))),
+        ("features", lambda: model.decode(torch.zeros(2, model.feature_dim, device="meta"))),
+    ):
+        with pytest.raises(ValueError, match=rf"^{name}: it is on meta, the model on cpu; move one of the two by .to"):
+            call()
+
+
+@pytest.mark.reported(
+    "shapes", "", "`decode` and heads on features of another width or type", "`ValueError`, both sides"
+)
+@pytest.mark.parametrize("shape", [(2, 7), (2, 3, 160), (), (80, 2)])
+def test_features_of_another_model_are_refused(shape: tuple[int, ...]) -> None:
+    model = make(reward_head=True, continue_head=True)
+    for read in (model.decode, model.predict_reward, model.predict_continue):
+        with pytest.raises(ValueError, match=r"features: expected \(..., F\) with F = 80, .* as observe and imagine"):
+            read(torch.zeros(shape))
+        with pytest.raises(ValueError, match=r"features: expected torch.float32 as the model's weights, got"):
+            read(torch.zeros(2, 80, dtype=torch.float64))
+
+
+@pytest.mark.reported("shapes", "", "`decode` of no features", "no frames, (0, C, H, W)")
+def test_no_features_decode_to_no_frames() -> None:
+    assert make().decode(torch.zeros(3, 0, 80)).shape == (3, 0, *SHAPE)
+    with pytest.raises(ValueError, match="chunk: expected at least 1, got 0"):
+        make().decode(torch.zeros(2, 80), chunk=0)
+
+
+@pytest.mark.reported("shapes", "", "`frames=[]`, frames out of range or given twice", "`ValueError`: different steps")
+@pytest.mark.parametrize(
+    ("frames", "message"),
+    [
+        (torch.tensor([], dtype=torch.int64), r"frames: expected \(K,\) int64 with K >= 1, got \(0,\)"),
+        (torch.tensor([1.0]), r"frames: expected \(K,\) int64 .* of torch.float32"),
+        (torch.tensor([[1]]), r"frames: expected \(K,\) int64 .* got \(1, 1\)"),
+        ([1], "frames: expected a tensor, got a list"),
+        (torch.tensor([6]), r"frames: expected different steps from 0 to 5, got \[6\]"),
+        (torch.tensor([-1]), r"frames: expected different steps from 0 to 5, got \[-1\]"),
+        (torch.tensor([2, 2]), r"frames: expected different steps from 0 to 5, got \[2, 2\]"),
+    ],
+)
+def test_frames_to_decode_are_different_steps(frames: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        make().loss(make_batch(), frames=frames)
+
+
+@pytest.mark.reported(
+    "shapes",
+    "Farama-Foundation/Minari#127",
+    "numbers of actions (B, T) where one-hot is read",
+    "`ValueError`: `one_hot`",
+)
+@pytest.mark.reported("shapes", "", "complex actions", "`ValueError`; their imaginary part was dropped")
+def test_numbers_of_actions_and_complex_actions_are_refused() -> None:
+    model, image = make(), torch.rand(2, 3, *SHAPE)
+    for call in (lambda a: model.observe(image, a), lambda a: model.imagine(a, model.initial_state(2))):
+        with pytest.raises(ValueError, match=r"got \(2, 3\); one-hot .* torch.nn.functional.one_hot\(action, 2\)"):
+            call(torch.zeros(2, 3, dtype=torch.int64))
+        with pytest.raises(ValueError, match=r"action: expected real numbers, got torch.complex64"):
+            call(torch.zeros(2, 3, 2, dtype=torch.complex64))
+
+
+@pytest.mark.reported(
+    "messages",
+    "",
+    "a dict as a batch, `decode(seen)`, `imagine(state, action)`, `observe(image, action, state)`, a seed as generator",
+    "`ValueError`: what to give",
+)
+@pytest.mark.reported("shapes", "", "whole numbers as noise", "`ValueError`: floats, as `draw_noise` gives them")
+def test_things_in_the_place_of_others_are_refused_with_what_to_give() -> None:
+    model, batch = make(reward_head=True), make_batch()
+    seen, state = model.observe(batch.image, batch.action)
+    future = model.imagine(batch.action, state)
+    for call, message in (
+        (lambda: model.loss(vars(batch)), r"batch: expected a wmkit.Batch, got a dict; Batch.of makes one"),
+        (lambda: model.decode(seen), r"features: expected a tensor, got an Observed; give its .features"),
+        (lambda: model.predict_reward(future), r"features: expected a tensor, got an Imagined; give its .features"),
+        (lambda: model.imagine(state, batch.action), r"action: expected a tensor, got a dict$"),
+        (lambda: model.imagine(batch.action, (seen, state)), r"state: not one of this model, it lacks state\['backb"),
+        (lambda: model.imagine(batch.action, future), r"state: not one of this model, it lacks state\['backbone'\]"),
+        (
+            lambda: model.observe(batch.image, batch.action, state),
+            r"is_first: expected \(B, T\) bool, got a dict; a state is given by name",
+        ),
+        (lambda: model.draw_noise(2, 6, 0), r"generator: expected a torch.Generator, got 0; .*manual_seed"),
+        (
+            lambda: model.imagine(batch.action, state, noise=torch.ones(2, 6, 8, dtype=torch.int64)),
+            r"noise: expected .* = \(2, 6, 8\) floats, as draw_noise gives it, got \(2, 6, 8\) of torch.int64",
+        ),
+    ):
+        with pytest.raises(ValueError, match=message):
+            call()
+
+
+@pytest.mark.reported("shapes", "", "`initial_state` or `draw_noise` of -1 or 2.5 rows", "`ValueError`: a whole number")
+def test_numbers_of_rows_are_whole() -> None:
+    model = make()
+    for rows, message in ((0, "at least 1, got 0"), (-1, "at least 1, got -1"), (2.5, "a whole number of at least 1")):
+        with pytest.raises(ValueError, match=f"batch_size: expected {message}"):
+            model.initial_state(rows)
+    with pytest.raises(ValueError, match=r"context: expected a whole number of at least 1, got 2.5"):
+        model.initial_state(2, context=2.5)
+    for size in ((2.5, 3), (2, -1)):
+        with pytest.raises(ValueError, match=r"(batch_size|length): expected .*at least 0"):
+            model.draw_noise(*size)
+
+
+@pytest.mark.reported(
+    "shapes", "", "inputs that are strided, or that want gradients", "the same features; gradients reach the inputs"
+)
+@pytest.mark.parametrize("backbone", ["gru", "s4", "transformer_xl", "clockwork"])
+def test_strided_inputs_and_inputs_with_gradients_are_read_as_any_other(backbone: str) -> None:
+    model = make(backbone=backbone).eval()
+    image, action, noise = torch.rand(2, 4, *SHAPE), torch.randn(2, 4, 2), model.draw_noise(2, 4)
+    plain, state = model.observe(image, action, noise=noise)
+    last_to_first = lambda x: x.transpose(0, -1).contiguous().transpose(0, -1)  # noqa: E731
+    wanting = [last_to_first(x).requires_grad_() for x in (image, action)]
+    assert not any(x.is_contiguous() for x in wanting)
+    seen, _ = model.observe(*wanting, noise=last_to_first(noise))
+    torch.testing.assert_close(seen.features, plain.features)
+    future = model.imagine(last_to_first(action), tree.map_tree(last_to_first, state), noise=noise)
+    torch.testing.assert_close(future.features, model.imagine(action, state, noise=noise).features)
+    seen.h.square().sum().backward()
+    assert all(x.grad is not None and float(x.grad.abs().sum()) > 0 for x in wanting)
+
+
+class Method(torch.nn.Module):
+    """A method of a model as a module, which is what can be exported; gives features alone."""
+
+    def __init__(self, model: WorldModel, name: str) -> None:
+        super().__init__()
+        self.model, self.name = model, name
+
+    def forward(self, first: Tensor, second: Any, **keywords: Any) -> Tensor:
+        found = getattr(self.model, self.name)(first, second, **keywords)
+        return (found[0] if isinstance(found, tuple) else found).features
+
+
+@pytest.mark.reported(
+    "machines",
+    "Eclectic-Sheep/sheeprl#261, pytorch/rl#4268, pytorch/pytorch#59246, #173169",
+    "`torch.export` of `observe`, with a state and without, and of an imagined step",
+    "the same features from the exported program",
+)
+@torch.no_grad()
+def test_observing_and_an_imagined_step_can_be_exported() -> None:
+    model = make().eval()
+    image, action = make_batch(2, 3).image, torch.randn(2, 3, 2)
+    _, state = model.observe(image, action)
+    for name, inputs, keywords in (
+        ("observe", (image, action), {}),
+        ("observe", (image, action), {"state": state}),
+        ("imagine", (action[:, :1], state), {}),
+    ):
+        method = Method(model, name)
+        program = torch.export.export(method, inputs, keywords, strict=False)
+        torch.testing.assert_close(program.module()(*inputs, **keywords), method(*inputs, **keywords))
+
+
+@pytest.mark.reported(
+    "machines",
+    "Eclectic-Sheep/sheeprl#261, pytorch/rl#4268, pytorch/pytorch#59246, #173169",
+    "`torch.export` of an imagined step of the clockwork, whose phase decides which levels tick",
+    "`ValueError`: export `observe` without a state, or use `torch.compile`",
+)
+@torch.no_grad()
+def test_an_imagined_step_of_the_clockwork_is_not_exported() -> None:
+    model = make(backbone="clockwork").eval()
+    image, action, state = make_batch(2, 3).image, torch.zeros(2, 1, 2), model.initial_state(2)
+    for name, inputs, keywords in (
+        ("imagine", (action, state), {}),
+        ("observe", (image, torch.zeros(2, 3, 2)), {"state": state}),
+    ):
+        with pytest.raises(ValueError, match=r"clockwork: which levels tick is read from state.*use torch.compile"):
+            torch.export.export(Method(model, name), inputs, keywords, strict=False)
+
+
+@pytest.mark.reported(
+    "shapes",
+    "",
+    "gradients of a plan through a frozen model, after `inference_mode` was used for observing",
+    "the derivatives, by finite differences, with every backbone",
+)
+@pytest.mark.parametrize("backbone", [*list_backbones("backbone"), *list_backbones("dynamics")])
+def test_a_plan_has_its_gradients_through_a_frozen_model(backbone: str) -> None:
+    model = make(backbone=backbone, latent="gaussian").double().eval().requires_grad_(False)
+    with torch.inference_mode():
+        model.imagine(torch.zeros(1, 2, 2), model.initial_state(1))
+    state, noise = model.initial_state(1), model.draw_noise(1, 2).double()
+    plan = torch.randn(1, 2, 2, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(lambda x: model.imagine(x, state, noise=noise).features.sum(-1), (plan,))

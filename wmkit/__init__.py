@@ -1,13 +1,38 @@
 """wmkit: world models with interchangeable sequence backbones."""
 
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
 from wmkit.backbones import Backbone as Backbone
 from wmkit.backbones import BackboneConfig as BackboneConfig
 from wmkit.batch import Batch as Batch
 from wmkit.build import build_world_model as build_world_model
 from wmkit.config import ModelConfig as ModelConfig
+from wmkit.config import RunConfig as RunConfig
 from wmkit.loading import load as load
+from wmkit.loading import save as save
 from wmkit.registry import list_backbones as list_backbones
 from wmkit.registry import register_backbone as register_backbone
 from wmkit.world_model import WorldModel as WorldModel
 
+if TYPE_CHECKING:
+    from wmkit.training import Summary
+
 __version__ = "0.1.0"
+
+
+def train(config: RunConfig, folder: str | Path, validate: Callable[[WorldModel], Any] | None = None) -> Summary:
+    """Train the run of `config` in `folder`, which is made, from its newest checkpoint if it has one.
+
+    validate: what to measure and draw at each validation beside the loss, such as `HeldOutValidation(config)` of
+    `wmkit.evaluation`. Returns how the run ended; `wmkit.load(folder)` gives the model.
+
+    Raises `ValueError` for what cannot be trained on, a folder that holds something else or a run of another config,
+    and one that another process writes to; `OSError` when the disk refuses.
+    """
+    from wmkit.training import train_in_folder
+
+    return train_in_folder(config, folder, validate)

@@ -85,6 +85,8 @@ def build_world_model(
     dynamics = make_dynamics(embed_dim=encoder.embed_dim, action_dim=action_dim)
     decoder = frame_decoder(dynamics.feature_dim, shape, config.depth, config.image_output)
     model = WorldModel(encoder, dynamics, decoder, config)
+    own = _config_of(part, size)
+    model.built_as = None if own is None else (copy.deepcopy(own), size)
     for module in dynamics.modules():
         if isinstance(module, Backbone):
             _owners[module] = weakref.ref(model)
@@ -96,6 +98,16 @@ def get_preset(name: str) -> Preset:
     if name not in PRESETS:
         raise ValueError(f"Unknown preset {name!r}.{closest(name, PRESETS)} Presets: {', '.join(sorted(PRESETS))}.")
     return PRESETS[name]
+
+
+def _config_of(part: BackboneLike, size: str) -> Any:
+    """The registered config from which `part` is built; None for a class without a name and an unknown instance."""
+    entry = _entry_named(part) if isinstance(part, str) else entry_of(part)
+    if entry is None:
+        return None
+    if isinstance(part, entry.cls):
+        return config if isinstance(config := getattr(part, "config", None), entry.config) else None
+    return part if isinstance(part, entry.config) else entry.config.for_size(size)
 
 
 def _dynamics_maker(part: BackboneLike, size: str, config: ModelConfig) -> Callable[..., Dynamics]:

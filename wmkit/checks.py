@@ -8,6 +8,10 @@ import numbers
 from collections.abc import Collection
 from typing import Any
 
+import numpy as np
+import torch
+from torch import Tensor
+
 
 def closest(word: str, words: Collection[str]) -> str:
     """` Did you mean 'x'?` when some word is near, in capitals or not, else nothing: the end of an error message."""
@@ -52,6 +56,18 @@ def check_bool(name: str, value: Any) -> None:
     """Raise `ValueError` unless `value` is True or False: any text would count as True."""
     if not isinstance(value, bool):
         raise ValueError(f"{name}: expected True or False, got {value!r} ({type(value).__name__})")
+
+
+def check_tensor(name: str, value: Any, device: torch.device | None = None) -> None:
+    """Raise `ValueError` unless `value` is a tensor, and on the model's `device` where one is given."""
+    if not isinstance(value, Tensor):
+        kind = f"{type(value).__module__}.{type(value).__qualname__}".removeprefix("builtins.")
+        numbers_inside = isinstance(value, np.ndarray | np.generic | list | tuple | numbers.Real)
+        raise ValueError(
+            f"{name}: expected a tensor, got a {kind}{'; torch.as_tensor makes one' if numbers_inside else ''}"
+        )
+    if device is not None and value.device != device:
+        raise ValueError(f"{name}: it is on {value.device}, the model on {device}; move one of the two by .to")
 
 
 def _check_real(name: str, value: Any) -> None:

@@ -9,15 +9,16 @@ from __future__ import annotations
 import dataclasses
 import importlib
 import json
+import math
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import field
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Self
 
 from wmkit.checks import check_between, check_bool, check_choice, check_integer, check_positive, closest
-from wmkit.data.worlds import World, describe_world, find_world, list_worlds, restore_world
+from wmkit.data.worlds import SPLITS, World, describe_world, find_world, list_worlds, restore_world
 from wmkit.files import user_path
 from wmkit.registry import entry_of, get_entry
 
@@ -142,9 +143,14 @@ class DataConfig:
     """Where episodes come from and how they are cut into batches."""
 
     source: str | None = field(default=None, metadata=SHARED)
-    """Folder of an episode archive or its cache; None: the run's world generates episodes while training."""
+    """Folder of an episode archive or its cache, or one that holds archives called train, valid and test; None: the
+    run's world generates episodes while training."""
     valid_source: str | None = field(default=None, metadata=SHARED)
-    """The same for the held-out split that validations read; None: the run's world generates it."""
+    """The archive of the held-out split that validations read; None: `valid` beside `train` in `source`, else the run's
+    world generates it."""
+    test_source: str | None = field(default=None, metadata=TEST)
+    """The archive that the table and the pictures at the end are about; None: `test` beside `train` in `source`, else
+    the validation archive of a run on archives, else the run's world generates it."""
     sampler: str = field(default="windows", metadata=SYSTEM)
     """`windows` at random places, whole `episodes`, or `persistent` rows that walk their episodes (TBTT)."""
     length: int = field(default=64, metadata=SYSTEM)
@@ -163,8 +169,11 @@ class DataConfig:
     """Seed of the world's episodes, apart from the run's `seed`, so that runs can share their data."""
 
     def __post_init__(self) -> None:
-        for name in ("source", "valid_source"):
-            setattr(self, name, user_path(getattr(self, name)))
+        for name in ("source", "valid_source", "test_source"):
+            value = getattr(self, name)
+            if value is not None and not str(value).strip():
+                raise ValueError(f"data.{name}: expected a folder, got nothing")
+            setattr(self, name, user_path(value))
         check_choice("data.sampler", self.sampler, SAMPLERS)
         for name in ("length", "batch_size", "episodes", "episode_length", "windows_per_episode"):
             if getattr(self, name) is not None:
@@ -238,9 +247,10 @@ class EvalConfig:
     episodes: int = field(default=64, metadata=TEST)
     """Held-out episodes of the final table."""
     context: int | None = field(default=None, metadata=SHARED)
-    """Observed steps before imagination; None: as the world says."""
+    """Observed steps before imagination; None: as the world or its archive says, else half of an archive's shortest
+    episode."""
     horizon: int | None = field(default=50, metadata=TEST)
-    """Imagined steps; None: to the end of the world's episodes."""
+    """Imagined steps; None: to the end of the world's episodes, or of an archive's shortest one."""
     batches: int = field(default=2, metadata=SHARED)
     """Batches of a validation during training; with the persistent sampler, one whole episode for each row instead."""
     reward_episodes: int = field(default=1000, metadata=TEST)
@@ -286,7 +296,8 @@ class RunConfig:
 
     def __post_init__(self) -> None:
         check_choice("size", self.size, SIZES)
-        check_between("seed", self.seed, 0)
+        self.seed = check_integer("seed", self.seed, 0)
+        check_between("seed", self.seed, 0, 2**64 - 1)  # the seeds of torch.manual_seed
         self.run_dir = user_path(self.run_dir)
         if isinstance(self.world, str) or isinstance(self.backbone, str):
             import_plugins(self.plugins)
@@ -297,6 +308,13 @@ class RunConfig:
             self.backbone = get_entry(self.backbone).config.for_size(self.size)
         if entry_of(self.backbone) is None:
             raise ValueError(f"backbone: expected a registered name or its config, got {self.backbone!r}")
+        for key, value in _not_finite(dataclasses.asdict(self)):
+            raise ValueError(f"{key}: expected a finite number, got {value}, for which the JSON of configs has no word")
+
+    @property
+    def label(self) -> str:
+        """What the run is about, in titles and names of folders: its archive if it has one, else its world."""
+        return self.world.name if self.data.source is None else archive_name(self.data.source)
 
     @property
     def backbone_name(self) -> str:
@@ -321,6 +339,12 @@ class RunConfig:
         world = values.get("world", cls.world)
         rest = {key: value for key, value in values.items() if key not in ("backbone", "world")}
         return _typed(cls, rest, backbone=_typed(entry.config, backbone), world=_world_of(world))
+
+
+def archive_name(folder: str | Path) -> str:
+    """What an archive is called: its folder, or the folder around one that is called after a split."""
+    path = Path(os.path.abspath(folder))
+    return (path.parent if path.name in SPLITS else path).name.removesuffix(".zarr")
 
 
 def load_config(path: Path) -> RunConfig:
@@ -367,9 +391,20 @@ def differences(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> d
     return found
 
 
+def _not_finite(values: Any, key: str = "") -> Iterator[tuple[str, float]]:
+    """Dotted keys of numbers that are NaN or infinite, with their values."""
+    if isinstance(values, dict | list | tuple):
+        for name, value in values.items() if isinstance(values, dict) else enumerate(values):
+            yield from _not_finite(value, f"{key}.{name}".removeprefix("."))
+    elif isinstance(values, float) and not math.isfinite(values):
+        yield key, values
+
+
 def import_plugins(names: Sequence[str]) -> None:
     """Import the user's modules, found on `sys.path` or in the current folder; their decorators register backbones."""
     folder = os.getcwd()
+    if any(not name.strip() for name in names):
+        raise ValueError("plugins: expected the name of a module, got nothing")
     if names and folder not in sys.path:
         sys.path.append(folder)
     for name in names:

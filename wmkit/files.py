@@ -1,10 +1,11 @@
-"""Files and folders: written whole, so that a reader sees the old contents or the new ones; held by locks; named."""
+"""Files and folders: written whole, so that a reader sees the old contents or the new; strict JSON; locks; names."""
 
 from __future__ import annotations
 
 import errno
 import hashlib
 import json
+import math
 import os
 import re
 import warnings
@@ -34,8 +35,26 @@ def write_text(path: Path, text: str, *, durable: bool = False) -> None:
 
 
 def write_json(path: Path, values: Any) -> None:
-    """Write `values` as indented JSON; see `write_text`."""
-    write_text(path, json.dumps(values, indent=2) + "\n")
+    """Write `values` as indented JSON; see `to_json` and `write_text`."""
+    write_text(path, to_json(values, indent=2) + "\n")
+
+
+def to_json(values: Any, indent: int | None = None) -> str:
+    """`values` as JSON that every program reads: NaN and infinity, for which it has no words, are null.
+
+    Numbers of NumPy and PyTorch are taken as Python's.
+    """
+    return json.dumps(_plain(values), indent=indent, allow_nan=False)
+
+
+def _plain(values: Any) -> Any:
+    if isinstance(values, dict):
+        return {key: _plain(value) for key, value in values.items()}
+    if isinstance(values, list | tuple):
+        return [_plain(value) for value in values]
+    if getattr(values, "ndim", None) == 0:
+        values = values.item()
+    return None if isinstance(values, float) and not math.isfinite(values) else values
 
 
 def sync(paths: Iterable[Path]) -> None:

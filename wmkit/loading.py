@@ -1,15 +1,19 @@
-"""`wmkit.load`: from a run folder to a model ready to observe and imagine."""
+"""`wmkit.load`: from a run folder to a model ready to observe and imagine; `wmkit.save`: from a model to a folder."""
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import math
 from pathlib import Path
 
 import torch
 
 from wmkit.config import RunConfig, load_config
-from wmkit.files import user_path
-from wmkit.training.checkpoints import BEST, CheckpointFolder, load_weights
+from wmkit.data.worlds import World
+from wmkit.files import user_path, write_json
+from wmkit.registry import entry_of
+from wmkit.training.checkpoints import BEST, Checkpoint, CheckpointFolder, load_weights
 from wmkit.world_model import WorldModel
 
 LAST = "last"
@@ -23,9 +27,13 @@ def load(run: str | Path, checkpoint: str | Path = BEST, device: torch.device | 
     named its module in `plugins`, or when you imported it before.
 
     Raises `ValueError` when this is no run folder, has no such checkpoint, or the checkpoint is damaged
-    (`CheckpointCorrupt`) or belongs to another config.
+    (`CheckpointCorrupt`) or belongs to another config, and for a device that this machine has not.
     """
     folder = Path(user_path(str(run)))
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:  # AssertionError: PyTorch was built without it
+        raise ValueError(f"device: {str(device)!r} cannot be used here: {str(error).splitlines()[0]}") from error
     config = run_config(folder)
     path = find_checkpoint(folder, checkpoint)
     model = _initial_model(config, folder)
@@ -35,6 +43,46 @@ def load(run: str | Path, checkpoint: str | Path = BEST, device: torch.device | 
     except RuntimeError as error:
         raise ValueError(f"{path} is not of the model that {folder / 'config.json'} describes: {error}") from error
     return model.to(device).eval()
+
+
+def save(model: WorldModel, folder: str | Path, world: str | World | None = None) -> Path:
+    """Write a model of a training loop of your own to `folder`, from which `load` and `wmkit evaluate` read it.
+
+    world: the one it was trained on, on whose held-out episodes `wmkit evaluate` and `wmkit imagine` try it; None: they
+    ask for `--episodes-from`. What `save` wrote there before is replaced. A backbone of your own needs a registered
+    name; the module that registers it is noted, and imported by `load`. Optimiser and random state are not saved: to go
+    on training, keep them yourself.
+
+    Raises `ValueError` for a model whose backbone has no registered config, and for a folder that holds something else.
+    """
+    from wmkit.training.run_folder import SAVED, RunFolder
+
+    if not isinstance(model, WorldModel):
+        raise ValueError(f"save: expected a WorldModel first, then a folder, got {type(model).__name__}")
+    if model.built_as is None:
+        raise ValueError(
+            "save: the backbone has no registered config from which it could be built again; give its class a name "
+            "with @register_backbone and build the model from the name or the config, or keep model.state_dict()"
+        )
+    path = Path(folder)
+    if path.exists() and not path.is_dir():
+        raise ValueError(f"save: {path} is not a folder")
+    if path.is_dir() and any(path.iterdir()) and not (path / SAVED).exists():
+        raise ValueError(f"save: {path} holds something else than what save wrote; nothing was changed, name another")
+    backbone, size = model.built_as
+    entry = entry_of(backbone)
+    assert entry is not None, "built from a registered config"
+    module = entry.cls.__module__
+    plugins = [] if module.partition(".")[0] in ("wmkit", "__main__") else [module]
+    config = RunConfig(backbone=backbone, size=size, model=model.config, plugins=plugins)
+    if world is not None:
+        config = dataclasses.replace(config, world=world)
+    path.mkdir(parents=True, exist_ok=True)
+    write_json(path / SAVED, {"world": world is not None})
+    RunFolder(path).describe(config, model.image_shape, model.action_dim)
+    weights = {name: value.cpu() for name, value in model.state_dict().items()}
+    CheckpointFolder(path / "checkpoints").save(Checkpoint(0, config.to_dict(), weights, {}), is_best=True)
+    return path
 
 
 def run_config(run: Path) -> RunConfig:
@@ -58,9 +106,16 @@ def find_checkpoint(run: Path, checkpoint: str | Path = BEST) -> Path:
         raise ValueError(f"{run} has no checkpoint yet: let it train up to its first one (train.checkpoint_every)")
     best = checkpoints.best()
     if checkpoint == BEST and best is None:
+        from wmkit.training.log import read_lines
+
+        lines = read_lines(run / "metrics.jsonl")
+        losses = [line["values"].get("loss") for line in lines if line["split"] == "valid"]
+        why = "it was not validated yet"
+        if losses:
+            lost = any(loss is not None and math.isfinite(loss) for loss in losses)
+            why = "its link was lost, as in some copies" if lost else "no validation had a finite loss"
         raise ValueError(
-            f"{run} has no best checkpoint, it was not validated yet; "
-            f"--checkpoint last (in Python checkpoint='last') is step {steps[-1]}"
+            f"{run} has no best checkpoint, {why}; --checkpoint last (in Python checkpoint='last') is step {steps[-1]}"
         )
     return best if checkpoint == BEST and best is not None else checkpoints.folder(steps[-1])
 

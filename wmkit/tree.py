@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
+from wmkit.checks import check_integer
+
 State = Any
 """A pytree of real, integer or bool tensors, batch first; opaque to everyone but its owner."""
 
@@ -51,7 +53,7 @@ def _differs(leaf: Any, like: Tensor, rows: int) -> str | None:
     if leaf.shape[1:] != like.shape[1:] or leaf.ndim != like.ndim:
         return f"expected (B, ...) = {(rows, *like.shape[1:])}, got {tuple(leaf.shape)}: the state of another model"
     if leaf.shape[0] != rows:
-        return f"expected {rows} rows, as there are in the inputs, got {leaf.shape[0]}; choose them by wmkit.tree.index"
+        return other_rows(leaf.shape[0], rows)
     if leaf.device != like.device:
         return f"it is on {leaf.device}, the model on {like.device}; move one of the two"
     if leaf.dtype != like.dtype:
@@ -59,6 +61,15 @@ def _differs(leaf: Any, like: Tensor, rows: int) -> str | None:
         if not (both and torch.is_autocast_enabled(leaf.device.type)):
             return f"expected {like.dtype} as in initial_state, got {leaf.dtype}; convert the state with the model"
     return None
+
+
+def other_rows(has: int, rows: int) -> str:
+    """What is wrong with a state of `has` rows where the inputs have `rows`, and the call that makes it fit."""
+    counted = ["1 row" if number == 1 else f"{number} rows" for number in (has, rows)]
+    how = f"tree.index(state, rows) of wmkit chooses {'them' if rows > 1 else 'it'}"
+    if 0 < has < rows and rows % has == 0:
+        how = f"tree.repeat(state, {rows // has}) of wmkit gives each row {rows // has} times"
+    return f"of {counted[0]}, the inputs have {counted[1]}; {how}"
 
 
 def _by_path(tree: State) -> dict[str, Any]:
@@ -72,19 +83,31 @@ def detach(tree: State) -> State:
 
 
 def index(tree: State, rows: Any) -> State:
-    """Rows of a state: an int tensor, a slice or a bool mask over the batch axis."""
+    """Rows of a state: an int tensor, a slice or a bool mask over the batch axis.
+
+    Raises `ValueError` for a single number, which would take the batch axis away.
+    """
+    if isinstance(rows, int) or (isinstance(rows, Tensor) and rows.ndim == 0):
+        row = int(rows)
+        raise ValueError(f"rows: expected a slice, a tensor or a list, got {row}; one row is slice({row}, {row + 1})")
     return map_tree(lambda leaf: leaf[rows], tree)
 
 
 def repeat(tree: State, times: int) -> State:
-    """Every row `times` times in a row, as for imagining several futures of one past."""
+    """Every row `times` times in a row, as for imagining several futures of one past; `ValueError` below 1."""
+    check_integer("times", times, 1)
     return map_tree(lambda leaf: leaf.repeat_interleave(times, dim=0), tree)
 
 
 def where(mask: Tensor, yes: State, no: State) -> State:
-    """Row-wise choice: `mask` (B,) bool picks `yes`, else `no`; leaves keep `no`'s dtype."""
+    """Row-wise choice: `mask` (B,) bool picks `yes`, else `no`, of B rows; leaves keep `no`'s dtype.
+
+    Raises `ValueError` for a mask of other rows, which would be broadcast.
+    """
 
     def pick(a: Tensor, b: Tensor) -> Tensor:
+        if mask.shape != b.shape[:1]:
+            raise ValueError(f"mask: expected (B,) = {tuple(b.shape[:1])} as in the state, got {tuple(mask.shape)}")
         return torch.where(mask.reshape(-1, *[1] * (b.ndim - 1)), a.to(b.dtype), b)
 
     return map_tree(pick, yes, no)

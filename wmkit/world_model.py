@@ -14,7 +14,8 @@ from torch.nn import functional as F
 
 from wmkit import tree
 from wmkit.backbones.base import Backbone, ParameterGroup, all_prepared, collected_losses
-from wmkit.batch import Batch
+from wmkit.batch import Batch, check_type
+from wmkit.checks import check_integer, check_tensor
 from wmkit.config import ModelConfig
 from wmkit.dynamics import Dynamics, Inputs, Observed
 from wmkit.networks.base import FrameDecoder, FrameEncoder, Head, initialise, to_unit
@@ -72,6 +73,8 @@ class WorldModel(nn.Module):
         super().__init__()
         self.encoder, self.dynamics, self.decoder, self.config = encoder, dynamics, decoder, config
         self.image_shape, self.action_dim = encoder.image_shape, dynamics.action_dim
+        self.built_as: tuple[Any, str] | None = None
+        """Config of the backbone and size, from which `build_world_model` makes such a model again; None: it cannot."""
         self.first_step = config.first_step or dynamics.first_step
         self.reward = Head(dynamics.feature_dim, config.units, 1) if config.reward_head else None
         self.continues = Head(dynamics.feature_dim, config.units, 1) if config.continue_head else None
@@ -113,8 +116,13 @@ class WorldModel(nn.Module):
         """The state before an episode's first step.
 
         `context=C`: imagination goes on after C steps from here, so that dynamics that read frames in windows
-        (clockwork) let the last window end there; others do not mind. Raises `ValueError` for a context below 1.
+        (clockwork) let the last window end there; others do not mind. Raises `ValueError` for a context or a number of
+        rows below 1.
         """
+        if not torch.compiler.is_compiling():  # sizes of a graph are symbols
+            check_integer("batch_size", batch_size, 1)
+            if context is not None:
+                check_integer("context", context, 1)
         return self.dynamics.initial_state(batch_size, context)
 
     @contextlib.contextmanager
@@ -128,7 +136,17 @@ class WorldModel(nn.Module):
             yield
 
     def draw_noise(self, batch_size: int, length: int, generator: torch.Generator | None = None) -> Tensor:
-        """Noise (B, T, noise_dim) for `observe`, `imagine` and `loss`: drawn on the CPU, put on the model's device."""
+        """Noise (B, T, noise_dim) for `observe`, `imagine` and `loss`: drawn on the CPU, put on the model's device.
+
+        Raises `ValueError` for sizes that are no whole numbers, and for what is no generator.
+        """
+        if not torch.compiler.is_compiling():
+            check_integer("batch_size", batch_size, 0)
+            check_integer("length", length, 0)
+        if generator is not None and not isinstance(generator, torch.Generator):
+            raise ValueError(
+                f"generator: expected a torch.Generator, got {generator!r}; torch.Generator().manual_seed makes one"
+            )
         return self.dynamics.draw_noise((batch_size, length), generator).to(self.device)
 
     def observe(
@@ -146,9 +164,11 @@ class WorldModel(nn.Module):
         `is_first` (B, T) bool; None: an episode begins at column 0 if `state` is None, and nowhere else.
         `state`: what an earlier call returned; before a context from whose end to imagine, `initial_state(B, context)`.
         `noise` (B, T, noise_dim) from `draw_noise`; None takes the mode of every latent.
-        Raises `ValueError` for shapes or types other than these.
+        Raises `ValueError` for shapes, types or devices other than these, and for a `state` that is not this model's.
         """
         self._check_image(image)
+        if isinstance(is_first, dict):
+            raise ValueError("is_first: expected (B, T) bool, got a dict; a state is given by name, state=...")
         inner_reset = is_first is not None
         if is_first is None:
             is_first = torch.zeros(image.shape[:2], dtype=torch.bool, device=image.device)
@@ -164,6 +184,7 @@ class WorldModel(nn.Module):
         `noise` (B, T, noise_dim) from `draw_noise`; None takes the mode of every latent.
         Raises `ValueError` for shapes or types other than the model's.
         """
+        check_type(batch)
         self._check_image(batch.image)
         return self._inputs(batch.image, batch.action, batch.is_first, noise, batch.mask, batch.inner_reset)
 
@@ -171,9 +192,10 @@ class WorldModel(nn.Module):
         """Follow action (B, H, A) from `state` (as `observe` returns it) on prior samples; nothing is decoded.
 
         `noise` (B, H, noise_dim) from `draw_noise`; None takes the mode of every latent.
-        Raises `ValueError` for shapes other than these, and for a `state` that is not this model's.
+        Raises `ValueError` for shapes or devices other than these, and for a `state` that is not this model's.
         """
-        if action.ndim != 3 or 0 in action.shape[:2]:
+        check_tensor("action", action, self.device)
+        if action.ndim < 2 or 0 in action.shape[:2]:
             raise ValueError(f"action: expected (B, H, A) with a row and a step at least, got {tuple(action.shape)}")
         if state is None:
             raise ValueError("state: imagination needs one; give what observe returned, or initial_state(batch_size)")
@@ -184,25 +206,34 @@ class WorldModel(nn.Module):
         return Imagined(torch.cat([h, z], -1), state)
 
     def decode(self, features: Tensor, chunk: int = 512) -> Tensor:
-        """Mean images (..., C, H, W) of features (..., F), `chunk` frames at a time to bound memory."""
+        """Mean images (..., C, H, W) of features (..., F), `chunk` frames at a time to bound memory.
+
+        Raises `ValueError` for features that are not this model's.
+        """
+        self._check_features(features)
         flat = features.reshape(-1, self.feature_dim)  # (N, F)
-        parts = [self.decoder(flat[start : start + chunk]) for start in range(0, len(flat), chunk)]
-        images = torch.cat(parts)  # (N, C, H, W)
+        parts = torch.split(flat, check_integer("chunk", chunk, 1))
+        images = torch.cat([self.decoder(part) for part in parts])  # (N, C, H, W)
         return images.reshape(*features.shape[:-1], *self.image_shape)
 
     def predict_reward(self, features: Tensor) -> Tensor:
-        """Mean rewards (...) of features (..., F); raises `ValueError` for a model without a reward head."""
+        """Mean rewards (...) of features (..., F).
+
+        Raises `ValueError` for a model without a reward head, and for features that are not this model's.
+        """
         if self.reward is None:
             raise ValueError("This model predicts no rewards: build it with reward_head=True (model.reward_head=true)")
+        self._check_features(features)
         return self.reward(features).squeeze(-1).float()
 
     def predict_continue(self, features: Tensor) -> Tensor:
         """Probabilities (...) that the episode goes on after steps with features (..., F): sigmoid of the head's logit.
 
-        Raises `ValueError` for a model without a continue head.
+        Raises `ValueError` for a model without a continue head, and for features that are not this model's.
         """
         if self.continues is None:
             raise ValueError("This model predicts no ends: build it with continue_head=True (model.continue_head=true)")
+        self._check_features(features)
         return torch.sigmoid(self.continues(features).squeeze(-1).float())
 
     def forward(self, *args: Any, **kwargs: Any) -> LossOutput:
@@ -220,13 +251,17 @@ class WorldModel(nn.Module):
     ) -> LossOutput:
         """The loss of a batch, continuing from `state` (None: from the initial one).
 
-        Steps that count: `batch.mask`, less the first step of an episode where `first_step` is `condition`.
-        `frames` (K,) int64: time steps to decode, None for all. With a random choice the image term, scaled by T / K,
-        stays an unbiased estimate at K / T of the decoder's cost, which is half of a step's on small models.
+        Steps that count: `batch.mask`, less the first step of an episode where `first_step` is `condition`; where none
+        does, every term is 0. `frames` (K,) int64: different time steps to decode, None for all. With a random choice
+        the image term, scaled by T / K, stays an unbiased estimate at K / T of the decoder's cost, which is half of a
+        step's on small models.
         What backbones add by `Backbone.add_loss` enters the total and the metrics, but no term: it has no steps.
+        Raises `ValueError` for shapes, types or devices other than these, and for a `state` that is not this model's.
         """
-        self._check_state(state, batch.shape[0])
         inputs = self.encode(batch, noise)
+        self._check_state(state, batch.shape[0])
+        if frames is not None:
+            self._check_frames(frames, batch.shape[1])
         with collected_losses() as of_backbones:
             seen, after = self.dynamics.observe(inputs, state, return_state=return_state)
         counts = batch.mask & ~batch.is_first if self.first_step == "condition" else batch.mask
@@ -312,6 +347,7 @@ class WorldModel(nn.Module):
         )
 
     def _check_image(self, image: Tensor) -> None:
+        check_tensor("image", image, self.device)
         if image.ndim != 5 or tuple(image.shape[2:]) != tuple(self.image_shape):
             raise ValueError(
                 f"image: expected (B, T, C, H, W) with (C, H, W) = {tuple(self.image_shape)}, got {tuple(image.shape)}"
@@ -331,26 +367,60 @@ class WorldModel(nn.Module):
 
     def _check_state(self, state: State, rows: int) -> None:
         """Raise `ValueError` unless `state` (None: there is none) is one of this model's, for `rows` rows."""
-        if state is None or torch.compiler.is_compiling():
+        if state is None:
             return
         with torch.no_grad():
             expected = self.initial_state(1)
         tree.check_like(state, expected, rows)
+
+    def _check_features(self, features: Tensor) -> None:
+        """Raise `ValueError` unless `features` (..., F) are as `Observed` and `Imagined` hold them."""
+        if isinstance(features, Observed | Imagined):
+            raise ValueError(f"features: expected a tensor, got an {type(features).__name__}; give its .features")
+        check_tensor("features", features, self.device)
+        if features.ndim < 1 or features.shape[-1] != self.feature_dim:
+            raise ValueError(
+                f"features: expected (..., F) with F = {self.feature_dim}, [h, z] as observe and imagine give it, "
+                f"got {tuple(features.shape)}"
+            )
+        if features.dtype != self.dtype and not torch.is_autocast_enabled(features.device.type):
+            raise ValueError(
+                f"features: expected {self.dtype} as the model's weights, got {features.dtype}; "
+                "convert them by .to(model.dtype)"
+            )
+
+    def _check_frames(self, frames: Tensor, length: int) -> None:
+        """Raise `ValueError` unless `frames` (K,) are different steps below `length`; of equal ones one counts."""
+        check_tensor("frames", frames, self.device)
+        if frames.ndim != 1 or len(frames) == 0 or frames.dtype != torch.int64:
+            raise ValueError(f"frames: expected (K,) int64 with K >= 1, got {tuple(frames.shape)} of {frames.dtype}")
+        if frames.device.type == "cpu" and not torch.compiler.is_compiling():
+            chosen = frames.tolist()
+            if len(set(chosen)) < len(chosen) or not (min(chosen) >= 0 and max(chosen) < length):
+                raise ValueError(f"frames: expected different steps from 0 to {length - 1}, got {chosen}")
 
     def _checked(self, action: Tensor, noise: Tensor | None, lead: torch.Size) -> Tensor:
         """The action in the model's precision, whether it came as integers, float32 or NumPy's float64.
 
         Noise of another shape would be broadcast: rows or numbers that share their noise.
         """
+        check_tensor("action", action, self.device)
         wanted = (*lead, self.action_dim)
         if tuple(action.shape) != wanted:
-            raise ValueError(
-                f"action: expected (B, T, A) = {wanted}, got {tuple(action.shape)}; "
-                f"this model was built with action_dim={self.action_dim}"
+            hint = (
+                f"one-hot the numbers of actions are torch.nn.functional.one_hot(action, {self.action_dim})"
+                if action.ndim == 2 and not action.is_floating_point()
+                else f"this model was built with action_dim={self.action_dim}"
             )
+            raise ValueError(f"action: expected (B, T, A) = {wanted}, got {tuple(action.shape)}; {hint}")
+        if action.is_complex():
+            raise ValueError(f"action: expected real numbers, got {action.dtype}; view_as_real gives both parts")
+        if noise is not None:
+            check_tensor("noise", noise, self.device)
         wanted = (*lead, self.dynamics.noise_dim)
-        if noise is not None and tuple(noise.shape) != wanted:
+        if noise is not None and (tuple(noise.shape) != wanted or not noise.is_floating_point()):
             raise ValueError(
-                f"noise: expected (B, T, noise_dim) = {wanted}, as draw_noise gives it, got {tuple(noise.shape)}"
+                f"noise: expected (B, T, noise_dim) = {wanted} floats, as draw_noise gives it, got "
+                f"{tuple(noise.shape)} of {noise.dtype}"
             )
         return action.to(self.dtype)

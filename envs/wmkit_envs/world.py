@@ -56,8 +56,8 @@ class EpisodeSeed:
     index: int = 0
 
     def __post_init__(self) -> None:
-        if self.seed < 0 or self.index < 0:
-            raise ValueError(f"seed and index: expected integers >= 0, got seed={self.seed}, index={self.index}")
+        check_integer("seed", self.seed, 0)
+        check_integer("index", self.index, 0)
         if self.split not in SPLITS:
             raise ValueError(f"split: expected one of {', '.join(SPLITS)}, got {self.split!r}")
 

@@ -41,7 +41,7 @@ def line_of(printed: str, thing: str) -> str:
 def test_doctor_names_versions_backbones_and_worlds(diagnose: Diagnose) -> None:
     status, printed = diagnose()
     assert status == 0
-    for word in ("python", "torch", "triton", "opt-einsum", "used by torch", "GPUs", "threads", "transformer_xl"):
+    for word in ("python", "torch", "triton", "GPUs", "threads", "transformer_xl"):
         assert word in printed
     for thing in ("writing", "locks", "links", "a step, cpu", "Numba", "TensorBoard", "world small", "a worker"):
         assert "works" in line_of(printed, thing)

@@ -1,5 +1,7 @@
 """`wmkit evaluate` and `wmkit imagine` on a trained run of a tiny model."""
 
+import contextlib
+import dataclasses
 import json
 import shutil
 import sys
@@ -17,6 +19,7 @@ from wmkit.evaluation.held_out import other_episodes
 from wmkit.evaluation.measures import digits
 from wmkit.loading import load
 from wmkit.training.command import train_in_folder
+from wmkit.training.loop import Trainer
 from wmkit.training.run_folder import RunFolder
 from wmkit_envs import MovingMnist
 
@@ -110,6 +113,58 @@ def test_imagine_writes_beside_the_run_and_takes_lengths_from_it(run, tmp_path, 
         assert image.n_frames == 12
     assert imagine(tmp_path / "no") == 2
     assert "no does not exist: expected the folder of a run" in capsys.readouterr().err
+
+
+@pytest.mark.reported(
+    "friction", "", "`wmkit imagine` on a run that was not validated yet", "its last checkpoint, said"
+)
+@pytest.mark.reported("friction", "", "`wmkit imagine RUN --out VIDEO.GIF`, in capitals", "a GIF")
+def test_imagine_takes_a_run_that_still_trains(tmp_path, capsys):
+    config = dataclasses.replace(CONFIG, train=dataclasses.replace(CONFIG.train, steps=3))
+    folder = RunFolder(tmp_path / "run")
+    folder.open()
+    with contextlib.closing(Trainer(config, folder)) as trainer:
+        trainer._train_step(next(trainer.sampler))
+        assert imagine(folder.path) == 2
+        assert "has no checkpoint yet: let it train up to its first one" in capsys.readouterr().err
+        trainer._save()
+        assert imagine(folder.path, "--out", tmp_path / "VIDEO.GIF") == 0
+    folder.close()
+    said = capsys.readouterr().out.splitlines()[-1]
+    assert said.endswith("VIDEO.GIF: 4 held-out episodes, 5 steps observed, 7 imagined, by checkpoint step-00000001")
+    with Image.open(tmp_path / "VIDEO.GIF") as image:
+        assert image.n_frames == 12
+
+
+@pytest.mark.reported("friction", "", "Ctrl-C while a verb works, such as `wmkit evaluate`", "one line, status 130")
+def test_a_verb_that_is_stopped_says_so_in_a_line(run, monkeypatch, capsys):
+    def stop(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("wmkit.evaluation.evaluate_run", stop)
+    assert main(["evaluate", str(run)]) == 130
+    assert capsys.readouterr().err == "wmkit evaluate: stopped\n"
+
+
+@pytest.mark.reported("friction", "", "`wmkit evaluate` twice", "the same files; nothing is said to be replaced")
+@pytest.mark.reported(
+    "friction", "", "the output of `wmkit evaluate` goes to a file", "verdicts and paths are whole lines"
+)
+def test_a_second_evaluation_is_the_first_again_and_lines_are_whole_in_a_file(run, tmp_path, monkeypatch, capsys):
+    for name in ("draw_strip", "draw_curves"):
+        monkeypatch.setattr(f"wmkit.evaluation.plots.figures.{name}", lambda *_: None)
+    out = tmp_path / ("a_folder_with_a_rather_long_name_" * 4)
+    files = []
+    for _ in range(2):
+        assert main(["evaluate", str(run), "--out", str(out)]) == 0
+        printed = capsys.readouterr().out
+        files.append({path.name: path.read_bytes() for path in out.iterdir() if path.is_file()})
+    assert files[0] == files[1]
+    assert "replaced" not in printed
+    assert f"Pictures in {out}/pictures" in printed.splitlines()
+    verdicts = [str(verdict) for verdict in Measurements.load(out).verdicts]
+    assert max(map(len, verdicts)) > 80
+    assert set(verdicts) <= set(printed.splitlines())
 
 
 @pytest.mark.parametrize(

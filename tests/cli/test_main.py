@@ -1,5 +1,6 @@
 """The `wmkit` command finds its verbs, helps, and refuses what makes no sense."""
 
+import runpy
 import subprocess
 import sys
 from importlib import metadata
@@ -59,9 +60,19 @@ def test_bad_usage_ends_with_status_two(arguments: list[str], capsys: pytest.Cap
     assert "usage: wmkit" in capsys.readouterr().err
 
 
+@pytest.mark.reported("friction", "", "`wmkit --version`", "the version")
 def test_the_version_is_that_of_the_package(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         main(["--version"])
+    assert ended.value.code == 0
+    assert capsys.readouterr().out == f"wmkit {metadata.version('wmkit')}\n"
+
+
+@pytest.mark.reported("friction", "", "`python -m wmkit`, where `wmkit` is not on the path", "the same command")
+def test_the_package_runs_as_the_command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(sys, "argv", ["wmkit", "--version"])
+    with pytest.raises(SystemExit) as ended:
+        runpy.run_module("wmkit", run_name="__main__")
     assert ended.value.code == 0
     assert capsys.readouterr().out == f"wmkit {metadata.version('wmkit')}\n"
 

@@ -3,20 +3,23 @@
 import dataclasses
 import multiprocessing
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from wmkit import BackboneConfig, registry
 from wmkit.backbones.gru import GRU
+from wmkit.comparison import worker
 from wmkit.comparison.command import run_comparison, split_overrides
-from wmkit.comparison.plan import Cell, Status, load_plan
+from wmkit.comparison.plan import Cell, CellFiles, Status, load_plan
 from wmkit.comparison.results import KEY, read_results
 from wmkit.config import RunConfig
-from wmkit.data import worlds
+from wmkit.data import Episodes, worlds, write_archive
+from wmkit.files import write_json
 from wmkit.training.run_folder import HOLDER, LOCK, RunFolder
 
 GRID = ("systems=gru", "world.width=8", "seeds=0", "lrs=1e-3", "minutes=1")
@@ -290,3 +293,51 @@ def test_a_comparison_goes_into_a_folder_of_any_name(
     for word, name in names.items():
         run_comparison(tiny, {}, ("systems=gru", "seeds=0", "lrs=1e-3", "steps=1"), [word])
         assert (tmp_path / name / "plan.json").exists()
+
+
+@pytest.fixture
+def flicker(tmp_path: Path) -> Path:
+    """A folder of three archives of recordings, of which no world is known."""
+    rng = np.random.default_rng(0)
+    for split in ("train", "valid", "test"):
+        images = rng.integers(0, 256, (3, 8, 8, 8, 3), np.uint8)
+        episodes = Episodes([{"image": image, "action": np.zeros((8, 1))} for image in images])
+        write_archive(episodes, tmp_path / "flicker" / split)
+    return tmp_path / "flicker"
+
+
+@pytest.mark.reported(
+    "data",
+    "Farama-Foundation/Minari#304",
+    "`compare_backbones data.source=...` on recordings: three test episodes, no world",
+    "names, tables and test are about the archive; several worlds at once are refused",
+)
+def test_recordings_are_compared_on_under_their_own_name(
+    tiny: RunConfig, tmp_path: Path, flicker: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def run(folder: Path, configs: Mapping[Cell, RunConfig], **_: object) -> None:
+        for cell, config in configs.items():
+            files = CellFiles.of(folder, cell)
+            files.run.parent.mkdir(parents=True)
+            write_json(files.config, config.to_dict())
+            assert worker.main(files.config) == 0
+
+    monkeypatch.setattr("wmkit.comparison.command.run_cells", run)
+    monkeypatch.setattr("wmkit.evaluation.plots.figures.draw_curves", lambda *_: None)
+    monkeypatch.setattr("wmkit.evaluation.plots.figures.draw_strip", lambda *_: None)
+    monkeypatch.setattr("wmkit.comparison.report.write_report", lambda folder: folder)
+    tiny = dataclasses.replace(tiny, eval=dataclasses.replace(tiny.eval, episodes=64, horizon=None))
+    words = ("systems=gru", "seeds=0", "lrs=1e-3", "steps=1", f"out={tmp_path / 'out'}", f"data.source={flicker}")
+    assert run_comparison(tiny, {}, words, []) == 0
+    said = capsys.readouterr().out
+    assert f"To be tested on 3 episodes of {flicker / 'test'}: 4 steps observed, 4 imagined" in said
+    assert "distracting" not in said
+    assert load_plan(tmp_path / "out").worlds[0].name == "flicker"
+    assert (tmp_path / "out" / "cells" / "flicker-gru-lr0.001-seed0" / "evaluation.json").exists()
+    results = read_results(tmp_path / "out")
+    assert results.complete
+    assert results.queries == {"flicker": (4, 4)}
+    assert run_comparison(tiny, {}, words, ["worlds=ray_maze_9x9,ray_two_rooms"]) == 2
+    assert "data.source names one archive for all" in capsys.readouterr().err
+    assert run_comparison(tiny, {}, words, ["eval.context=6", "eval.horizon=6", f"out={tmp_path / 'long'}"]) == 2
+    assert "Say eval.context=4 eval.horizon=4." in capsys.readouterr().err

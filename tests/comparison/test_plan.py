@@ -140,6 +140,9 @@ def test_a_cell_of_another_budget_is_refused_with_what_differs(make_plan: Callab
         check_kept(tmp_path, cell, config)
 
 
+@pytest.mark.reported(
+    "names", "", "a system of a comparison whose name is unknown, or has spaces", "`ValueError`, with the nearest name"
+)
 def test_a_system_is_a_name_of_the_recipe_or_a_backbone() -> None:
     assert find_system("gru", {}).overrides == ("backbone=gru",)
     own = ("backbone=gru", "backbone.hidden=8")

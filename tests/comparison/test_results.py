@@ -6,9 +6,12 @@ import math
 import polars as pl
 import pytest
 
-from wmkit.comparison.plan import Status
+from wmkit.comparison.plan import CellFiles, Status, load_plan
+from wmkit.comparison.report import rates_table
 from wmkit.comparison.results import Choice, choose, read_results
 from wmkit.evaluation.record import Metric
+from wmkit.files import to_json
+from wmkit.training.log import read_lines
 
 SHARE = Metric("right", "share", "higher", validated=True)
 ERROR = Metric("error", "grey levels", "lower", validated=True)
@@ -41,6 +44,29 @@ def test_the_lowest_last_loss_is_chosen_where_no_measure_is_validated() -> None:
 
 def test_a_loss_that_is_no_number_is_the_worst() -> None:
     assert lr_of(choose(cells((0.1, 0, math.nan), (0.2, 0, 9.0)), [])) == 0.2
+
+
+@pytest.mark.reported(
+    "numbers", "", "a comparison with a rate whose validations are `null`", "it is the worst; its cell says: not finite"
+)
+def test_a_rate_whose_validations_are_null_is_the_worst_and_said_to_be_not_finite(make_folder) -> None:
+    folder = make_folder(right=False)
+    paths = [
+        CellFiles.of(folder, cell).run / "metrics.jsonl"
+        for cell in load_plan(folder).cells()
+        if (cell.system, cell.lr) == ("s4", 3e-3)
+    ]
+    for path in paths:
+        lines = [{**line, "values": {"loss": None}} for line in read_lines(path)]
+        path.write_text("".join(to_json(line) + "\n" for line in lines))
+    results = read_results(folder)
+    world = results.plan.worlds[0].name
+    choice = results.choices[world, "s4"]
+    assert (len(paths), choice.lr, choice.scores[3e-3]) == (2, 1e-3, math.inf)
+    results.save()
+    json.loads((folder / "comparison.json").read_text(), parse_constant=pytest.fail)
+    [row] = [row for row in rates_table(results, world).table.rows if row[:2] == ["s4", "0.003"]]
+    assert row[3] == "not finite"
 
 
 @pytest.mark.parametrize(("metric", "good"), [(SHARE, 0.1), (ERROR, 90.0)])

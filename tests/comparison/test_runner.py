@@ -86,10 +86,10 @@ def test_a_signal_lets_cells_save_and_the_next_call_goes_on_from_there(
 
         told = False
 
-    with Impatient(1, 0) as display:
+    with Impatient([cell], 0) as display:
         assert run_cells(tmp_path, {cell: config}, jobs=1, display=display) == signal.SIGTERM
     assert files.status() is Status.UNFINISHED
-    with Display(1, 0) as display:
+    with Display([cell], 0) as display:
         assert run_cells(tmp_path, {cell: config}, jobs=1, display=display) is None
     assert files.status() is Status.DONE
     assert "Continuing after step" in files.log.read_text()
@@ -116,7 +116,7 @@ def test_as_many_cells_run_at_a_time_as_asked_for(tiny: RunConfig, tmp_path: Pat
             seen.append(self.running)
 
     seen: list[int] = []
-    with Counter(3, 0) as display:
+    with Counter(cells, 0) as display:
         run_cells(tmp_path, {cell: plan.config(cell, tiny) for cell in cells}, jobs=2, display=display)
     assert set(seen) == {2}
     statuses = [CellFiles.of(tmp_path, cell).status() for cell in cells]
@@ -132,7 +132,7 @@ def test_cells_under_way_are_killed_when_the_runner_breaks_off(
         def moved(self, cell: Cell, config: RunConfig, files: CellFiles) -> None:
             raise KeyboardInterrupt
 
-    with Broken(1, 0) as display, pytest.raises(KeyboardInterrupt):
+    with Broken([cell], 0) as display, pytest.raises(KeyboardInterrupt):
         run_cells(tmp_path, {cell: config}, jobs=1, display=display)
     ends = [process.returncode for process in started]
     for process in started:
@@ -177,7 +177,7 @@ def test_a_cell_that_is_killed_is_recorded(
         def moved(self, cell: Cell, config: RunConfig, files: CellFiles) -> None:
             started[0].kill()  # while it still starts
 
-    with Killer(1, 0) as display:
+    with Killer([cell], 0) as display:
         run_cells(tmp_path, {cell: config}, jobs=1, display=display)
     files = CellFiles.of(tmp_path, cell)
     assert files.status() is Status.FAILED

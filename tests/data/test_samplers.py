@@ -6,7 +6,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wmkit.data import GeneratedEpisodes, PersistentWindows, RandomWindows, WholeEpisodes
+from wmkit import build_world_model, list_backbones
+from wmkit.data import GeneratedEpisodes, PersistentWindows, RandomWindows, WholeEpisodes, check_batch
 
 
 def take(sampler, count):
@@ -233,3 +234,48 @@ def test_an_epoch_reads_every_episode_once(list_source):
 def test_an_empty_window_is_refused(list_source):
     with pytest.raises(ValueError, match="length"):
         PersistentWindows(list_source([4]), 1, 0)
+
+
+@pytest.mark.reported(
+    "shapes",
+    "stable-worldmodel#102, kimiyoung/transformer-xl#75",
+    "episodes of 1, of 1 to 3 and of 40 steps, with every sampler and backbone",
+    "finite losses",
+)
+@pytest.mark.parametrize("backbone", [*list_backbones("backbone"), *list_backbones("dynamics")])
+@pytest.mark.parametrize("lengths", [[1, 1], [1, 3, 2], [40, 1]])
+@torch.no_grad()
+def test_episodes_of_any_length_can_be_learnt_from(list_source, backbone, lengths):
+    source = list_source(lengths)
+    source.image_shape = (3, 8, 8)
+    for episode in source.episodes:
+        episode.steps["image"] = episode.steps["image"].repeat(2, 1).repeat(2, 2)  # the smallest that models take
+    model = build_world_model(backbone, "tiny", (3, 8, 8), 2, reward_head=True, first_step="model")
+    for sampler in (
+        WholeEpisodes(source, 2),
+        RandomWindows(source, 2, max(lengths)),
+        PersistentWindows(source, 2, 4),
+    ):
+        batch = next(sampler)
+        check_batch(batch)
+        assert torch.isfinite(model.loss(batch, noise=model.draw_noise(*batch.shape)).total)
+
+
+@pytest.mark.reported(
+    "shapes", "", "a sampler with 2.5 rows or steps, a seed of 1.5, or `keys` as one text", "`ValueError`, by name"
+)
+def test_numbers_of_a_sampler_are_whole_and_keys_are_a_list(list_source):
+    source = list_source([5, 6])
+    for make in (
+        lambda **given: WholeEpisodes(source, **{"batch_size": 1, **given}),
+        lambda **given: RandomWindows(source, **{"batch_size": 1, "length": 3, **given}),
+        lambda **given: PersistentWindows(source, **{"batch_size": 1, "length": 3, **given}),
+    ):
+        for name, value in (("batch_size", 2.5), ("batch_size", 0), ("seed", 1.5), ("seed", -1)):
+            with pytest.raises(ValueError, match=f"{name}: expected"):
+                make(**{name: value})
+        with pytest.raises(ValueError, match=r"keys: expected a list of names, got 'agent_pos'; write \['agent_pos'\]"):
+            make(keys="agent_pos")
+    for kind in (RandomWindows, PersistentWindows):
+        with pytest.raises(ValueError, match=r"length: expected a whole number of at least 1, got 2.5"):
+            kind(source, 1, 2.5)

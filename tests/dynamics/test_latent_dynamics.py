@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from wmkit import tree
+from wmkit import list_backbones, tree
 from wmkit.backbones.gru import GRU
 from wmkit.build import build_world_model
 from wmkit.dynamics import Inputs, LatentDynamics, Observed
@@ -168,3 +168,32 @@ def test_gradients_of_the_filtering_posterior_equal_the_plain_formula() -> None:
     seen, _ = observe(dynamics, (embed, action, is_first, noise))
     plain = dynamics.posterior(torch.cat([seen.h, embed], -1))
     torch.testing.assert_close(plain, seen.posterior)
+
+
+@pytest.mark.reported(
+    "shapes",
+    "state-spaces/mamba#743, pytorch/rl#903",
+    "`dynamics.observe` or `imagine` itself on inputs of other widths, or a state of other rows",
+    "`ValueError` with both sides; noise of one number is not shared by all latents",
+)
+@pytest.mark.parametrize("name", [*list_backbones("backbone"), *list_backbones("dynamics")])
+def test_dynamics_of_their_own_refuse_what_would_be_broadcast(name: str) -> None:
+    dynamics = build_world_model(name, "tiny", (3, 16, 16), 2).dynamics
+    is_first = torch.zeros(4, 3, dtype=torch.bool)
+    good = {
+        "embed": torch.randn(4, 3, dynamics.embed_dim),
+        "action": torch.zeros(4, 3, 2),
+        "noise": dynamics.draw_noise((4, 3)),
+    }
+    for key in good:
+        with pytest.raises(ValueError, match=rf"{key}: expected \(B, T, ...\) = \(4, 3, \d+\), got \(4, 3, 1\)"):
+            dynamics.observe(Inputs(**{**good, key: good[key][..., :1]}, is_first=is_first))
+    one, action, noise = dynamics.initial_state(1), good["action"], good["noise"]
+    with pytest.raises(ValueError, match=r"noise: expected \(B, T, ...\) = \(4, 3, \d+\), got \(1, 3, \d+\)"):
+        dynamics.imagine(action, noise=noise[:1], state=dynamics.initial_state(4))
+    for call in (
+        lambda: dynamics.observe(Inputs(**good, is_first=is_first), one),
+        lambda: dynamics.imagine(action, noise=noise, state=one),
+    ):
+        with pytest.raises(ValueError, match=r"state: of 1 row, the inputs have 4 rows; tree.repeat\(state, 4\)"):
+            call()

@@ -198,8 +198,10 @@ def test_a_family_is_a_frozen_dataclass_with_a_default_and_a_sentence_on_every_s
     ("wrong", "message"),
     [
         ({"split": "dev"}, "split"),
-        ({"seed": -1}, "seed"),
-        ({"index": -1}, "index"),
+        ({"seed": -1}, "seed: expected an integer of at least 0"),
+        ({"seed": 1.5}, "seed: expected an integer of at least 0, got 1.5"),
+        ({"seed": "12"}, "seed: expected an integer of at least 0, got '12'"),
+        ({"index": -1}, "index: expected an integer of at least 0"),
         ({"length": 0}, "length"),
         ({"length": 502}, "length"),
     ],

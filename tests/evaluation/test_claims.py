@@ -1,12 +1,14 @@
 """Each claim is read at its own steps."""
 
+import dataclasses
+
 import numpy as np
 import polars as pl
 import pytest
 
 from wmkit.evaluation.claims import Beats, Costs, Reaches, ShareOf
 from wmkit.evaluation.predictors import COPY_LAST, IMAGINED, MEAN_IMAGE, OBSERVED, SHUFFLED_ACTIONS
-from wmkit.evaluation.record import Measurements, Metric, frame_of
+from wmkit.evaluation.record import Measurements, Metric, Verdict, frame_of
 
 CLAIMS = (
     ShareOf(OBSERVED, MEAN_IMAGE, 0.4),
@@ -89,3 +91,16 @@ def test_shares_are_compared_by_their_intervals(right, surely, solved):
     found = Measurements(frame, {"right": metric}, 6, 50).judged().verdicts
     assert [verdict.holds for verdict in found] == [surely, solved]  # who was not measured is not judged
     assert "against 50.0%" in found[0].values
+
+
+@pytest.mark.reported(
+    "friction",
+    "",
+    "the evaluation of a run of a few steps",
+    "`too few steps to judge (2)` beside a claim that does not hold yet, not a red NO",
+)
+def test_a_claim_that_does_not_hold_is_no_verdict_on_a_model_of_a_few_steps():
+    kept, broken = Verdict("error", "better", True, "1 against 2"), Verdict("error", "better", False, "2 against 1")
+    early = [str(dataclasses.replace(verdict, early=12)) for verdict in (kept, broken)]
+    assert early == ["yes  better: 1 against 2", "?    better: 2 against 1; too few steps to judge (12)"]
+    assert str(broken) == "NO   better: 2 against 1"

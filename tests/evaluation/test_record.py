@@ -38,6 +38,20 @@ def test_table_is_long_and_says_null_for_whole_episodes(measured):
     assert measured.frame.filter(measure="right")["step"].null_count() == 5
 
 
+@pytest.mark.reported("friction", "", "`Measurements` at a prompt or in a notebook", "a small table, no raw arrays")
+def test_at_a_prompt_measurements_are_a_small_table(measured):
+    assert repr(measured).splitlines() == [
+        "Measurements of 5 episodes, context 3 | query 4",
+        "  error: error (grey levels, lower is better)",
+        f"    observed         {measured.estimate('error', OBSERVED)}",
+        f"    imagined         {measured.estimate('error', IMAGINED)}",
+        f"    copy_last        {measured.estimate('error', COPY_LAST)}",
+        "  right: right (share, higher is better)",
+        "    imagined         80.0% [37.6%, 96.4%]",
+        "  yes  error: imagined is better than last context frame at 2-3: 52 against 53",
+    ]
+
+
 def test_values_are_episodes_by_query_steps(measured):
     assert measured.measures == ["error", "right"]
     assert measured.predictors("error") == [OBSERVED, IMAGINED, COPY_LAST]
@@ -157,6 +171,25 @@ def test_a_folder_without_measurements_says_what_to_do(tmp_path):
     (tmp_path / "evaluation.json").write_text("{}")
     with pytest.raises(ValueError, match="of an older wmkit"):
         Measurements.load(tmp_path)
+
+
+@pytest.mark.reported(
+    "numbers",
+    "",
+    "a table of predictions that are NaN or infinite",
+    "`not finite`; `-` only where nothing was measured",
+)
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_what_is_not_finite_is_said_in_tables_and_null_in_the_summary(measured, tmp_path, bad):
+    frame = pl.concat([measured.frame, frame_of("error", MEAN_IMAGE, np.array([[bad] * 4, [1.0] * 4]), 1)])
+    changed = dataclasses.replace(measured, frame=frame)
+    assert ERROR.text(changed.estimate("error", MEAN_IMAGE)) == "not finite"
+    assert ERROR.text(changed.estimate("error", MEAN_IMAGE, (-1, 0))) == "-"
+    changed.save(tmp_path)
+    saved = json.loads((tmp_path / "evaluation.json").read_text(), parse_constant=pytest.fail)
+    entry = saved["measures"]["error"]["predictors"][MEAN_IMAGE]
+    assert (entry["mean"], entry["curve"]["mean"]) == (None, [None] * 4)
+    assert Measurements.load(tmp_path).summary() == changed.summary()
 
 
 @pytest.mark.reported(

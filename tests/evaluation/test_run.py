@@ -20,7 +20,7 @@ from wmkit.data.samplers import Segment, collate
 from wmkit.evaluation.evaluate import evaluate, evaluate_episodes, make_video
 from wmkit.evaluation.held_out import context_and_horizon, in_batches, whole_episodes
 from wmkit.evaluation.measures.doors import KEYS
-from wmkit.evaluation.plots.video import write_video
+from wmkit.evaluation.plots.video import GAP, TEXT_HEIGHT, strip_times, write_video
 from wmkit.evaluation.record import CONSTANTS, Measurements
 from wmkit.evaluation.run import HeldOutValidation, device_for, evaluate_run
 from wmkit.loading import load, run_config
@@ -69,7 +69,9 @@ def test_evaluation_leaves_tables_records_and_pictures(run):
     }  # fmt: skip
     assert "| imagined |" in (run / "evaluation.md").read_text()
     text = console.export_text()
-    assert text.count("yes  ") + text.count("NO   ") == len(measured.verdicts)
+    assert text.count("yes  ") + text.count("?    ") == len(measured.verdicts)
+    assert "; too few steps to judge (2)" in " ".join(text.split())
+    assert "NO   " not in text
     for name in ("strip.png", "imagined.gif", "curves.png"):
         with Image.open(run / "pictures" / name) as image:
             assert min(image.size) > 100
@@ -176,7 +178,7 @@ def test_values_and_pictures_are_of_the_worlds_test_episodes_and_its_whole_conte
     rewards = evaluate_episodes(model, [generated(run, "test", 40)], context=15, seed=5)
     assert 0 < rewards.values("reward_accuracy", "imagined").sum() < 40  # they tell what they were asked with
     assert measured.frame.equals(pl.concat([frames.frame, rewards.frame]))
-    assert measured.verdicts == frames.verdicts + rewards.verdicts
+    assert measured.verdicts == tuple(dataclasses.replace(one, early=1) for one in frames.verdicts + rewards.verdicts)
     write_video(make_video(model, held_out, **query), tmp_path / "video.gif")
     assert (run / "pictures" / "imagined.gif").read_bytes() == (tmp_path / "video.gif").read_bytes()
 
@@ -305,7 +307,10 @@ def test_they_are_of_the_first_held_out_episodes() -> None:
     held_out = validation_source(config, like=source, episodes=7)
     assert held_out.num_episodes == 7
     expected = evaluate_episodes(model, in_batches(held_out, 7), context=15, seed=config.seed)
-    found = HeldOutValidation(config)(model)
+    validation = HeldOutValidation(config)
+    found = validation(model)
+    assert validation.pictures == ("latest",)
+    assert found.pop("latest").dtype == np.uint8
     assert found == {
         f"reward_accuracy_{name}": expected.estimate("reward_accuracy", name).mean for name in ("observed", "imagined")
     }
@@ -324,4 +329,52 @@ def test_ground_truth_of_other_measures_is_not_read() -> None:
 def test_without_a_head_or_with_episodes_cut_before_they_end_nothing_is_measured(config: RunConfig) -> None:
     source = training_source(config)
     model = build_model(config, source.image_shape, source.action_dim)
-    assert HeldOutValidation(config)(model) == {}
+    assert HeldOutValidation(config)(model).keys() == {"latest"}
+
+
+@pytest.mark.reported(
+    "friction",
+    "",
+    "looking at what a run imagines while it trains",
+    "`pictures/latest.png` at each validation, in TensorBoard too; its path is said at the start",
+)
+@pytest.mark.reported("numbers", "", "a run with pictures and one without", "the same metrics byte for byte")
+def test_pictures_of_validations_change_no_number_of_a_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config = config_of(head=False)
+    for name, validate in (("with", HeldOutValidation(config)), ("without", None)):
+        train_in_folder(config, RunFolder(tmp_path / name), validate)
+    metrics = [(tmp_path / name / "metrics.jsonl").read_bytes() for name in ("with", "without")]
+    assert metrics[0] == metrics[1]
+    assert f"Each validation draws {tmp_path}/with/pictures/latest.png\n" in capsys.readouterr().out
+    with Image.open(tmp_path / "with" / "pictures" / "latest.png") as image:
+        first = np.asarray(image)
+    model = load(tmp_path / "with", "last")
+    assert (HeldOutValidation(config)(model)["latest"] == first).all(), "the same samples each time"
+    assert not (tmp_path / "without" / "pictures").exists()
+
+
+def test_the_picture_has_the_truth_above_what_the_model_imagines() -> None:
+    config = config_of(head=False)
+    source = training_source(config)
+    model = build_model(config, source.image_shape, source.action_dim)
+    validation = HeldOutValidation(config)
+    picture = validation(model)["latest"]
+    context, horizon = validation.query
+    assert (context, horizon) == context_and_horizon(config)
+    whole = make_video(model, validation.shown, context=context, horizon=horizon, seed=config.seed)
+    side, last = 100 // 22 + 1, context + horizon - 1  # how often a pixel of 20 + 2 is repeated to be 100 wide
+    times = strip_times(context, horizon)
+    assert (whole.truth[0].numpy() == validation.source.episode(0)["image"].transpose(0, 3, 1, 2)[: last + 1]).all()
+    for row, frames in enumerate((whole.truth, whole.model)):
+        left, top = side * (1 + (len(times) - 1) * (22 + GAP)), TEXT_HEIGHT + side * (1 + 22 * row)
+        shown = picture[top : top + 20 * side : side, left : left + 20 * side : side]
+        assert (shown == frames[0, last].permute(1, 2, 0).numpy()).all()
+
+
+@pytest.mark.reported("friction", "", "validation episodes too short for `eval.context`", "half of them is the context")
+@pytest.mark.parametrize(("length", "query"), [(18, (15, 3)), (12, (6, 5)), (4, (2, 2)), (3, None)])
+def test_short_episodes_are_drawn_as_far_as_they_go(length: int, query: tuple[int, int] | None) -> None:
+    validation = HeldOutValidation(config_of(head=False, length=length))
+    assert (validation.shown is None) == (query is None)
+    assert query is None or validation.query == query
+    assert bool(validation.pictures) == (query is not None)

@@ -472,6 +472,14 @@ class ForgetsAfter200(Leaky):
         return features, last if return_state else None
 
 
+class PositionTable(Positions):
+    """Positions from a table of 64 rows."""
+
+    def step(self, x: Tensor, state: State) -> tuple[Tensor, State]:
+        table = torch.linspace(0, 1, 64, dtype=x.dtype)
+        return super().step(x + table[state[1]][:, None], state)
+
+
 # ----------------------------------------------------------------------------------------------- no gradients
 
 
@@ -1699,6 +1707,7 @@ BROKEN: list[tuple[type[Backbone], int]] = [
     (OneStepKeepsState, 1),
     (DividesByLength, 1),
     (ForgetsAfter200, 9),
+    (PositionTable, 9),
     (OtherEngineWithoutGradients, 1),
     (OtherEngineWithGradients, 1),
     (OtherStepInABlock, 1),
@@ -1796,10 +1805,17 @@ WARNED: list[tuple[type[Backbone], int]] = [
 ]
 """What may be meant that way: the law notes it, with the share of what is never used."""
 
-CRASHES = {CrashesAtMultiples, NeedsContiguousState, NeedsTimeContiguous, KeepsGraph, CrashesUnderAutocast}
+CRASHES = {
+    CrashesAtMultiples,
+    NeedsContiguousState,
+    NeedsTimeContiguous,
+    KeepsGraph,
+    CrashesUnderAutocast,
+    PositionTable,
+}
 """Faults that are exceptions; all others have to be found without one."""
 
-pytestmark = pytest.mark.filterwarnings("ignore:.*differ in train:UserWarning")
+pytestmark = [pytest.mark.filterwarnings("ignore:.*differ in train:UserWarning"), pytest.mark.no_cover]
 
 
 def names(table: list[tuple[type[Backbone], object]]) -> list[str]:
@@ -1814,6 +1830,12 @@ def test_a_fault_is_named_by_its_law(make: type[Backbone], law: int) -> None:
     assert results[law].breaches
     if make not in CRASHES:
         assert not any(": raised " in text for result in found for text in result.breaches)
+
+
+@pytest.mark.parametrize("make", [ResetsEarly, ResetsLate, UnusedParameter, DropsCellEverywhere])
+def test_a_single_fault_breaks_no_other_law(make: type[Backbone]) -> None:
+    results = examine_backbone(make().double(), quick=True, longest=130)
+    assert [result.number for result in results if not result.kept] == [dict(BROKEN)[make]]
 
 
 @pytest.mark.parametrize(("make", "law"), WARNED, ids=names(WARNED))

@@ -1,5 +1,6 @@
 """A gallery of right backbones of foreign kinds: none of them may be refused, whatever weights they start with."""
 
+import contextlib
 import math
 import os
 from typing import ClassVar
@@ -9,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from wmkit import Backbone, tree
+from wmkit import Backbone, build_world_model, tree
 from wmkit.backbones.base import ParameterGroup
 from wmkit.testing import examine_backbone
 from wmkit.tree import State
@@ -714,7 +715,7 @@ RIGHT: list[type[Backbone]] = [
     Memoryless,
 ]
 
-pytestmark = pytest.mark.filterwarnings("ignore:.*differ in train:UserWarning")
+pytestmark = [pytest.mark.filterwarnings("ignore:.*differ in train:UserWarning"), pytest.mark.no_cover]
 
 
 def drawn(make: type[Backbone], seed: int, dtype: torch.dtype) -> Backbone:
@@ -759,3 +760,24 @@ def test_its_scan_is_its_step_repeated(make: type[Backbone], carried: bool) -> N
         torch.testing.assert_close(features, want, atol=allowed, rtol=allowed)
         for got, leaf in zip(tree.leaves(compared(last)), tree.leaves(compared(want_last)), strict=True):
             torch.testing.assert_close(got, leaf, atol=allowed, rtol=allowed)
+
+
+@pytest.mark.reported(
+    "shapes",
+    "",
+    "states of a foreign backbone: ring buffers, counters, caches, integers, tuples, a start that is learned",
+    "taken wherever the model reads one; only another model's are refused",
+)
+@pytest.mark.parametrize("make", RIGHT)
+@pytest.mark.parametrize("posterior", ["factorized", "filtering"])
+@torch.no_grad()
+def test_its_own_states_are_taken_by_the_model_it_is_part_of(make: type[Backbone], posterior: str) -> None:
+    model = build_world_model(drawn(make, 0, torch.float32), "tiny", (3, 8, 8), 2, posterior=posterior).eval()
+    image, action = torch.rand(2, 3, 3, 8, 8), torch.randn(2, 3, 2)
+    for block in (contextlib.nullcontext(), torch.autocast("cpu", torch.bfloat16)):
+        with block:
+            _, state = model.observe(image, action)
+            seen, state = model.observe(image, action, state=state)
+            future = model.imagine(action.repeat(2, 1, 1), tree.repeat(tree.detach(state), 2))
+            after = model.imagine(action[:1], tree.index(future.state, slice(1)))
+        assert all(bool(x.isfinite().all()) for x in (seen.features, future.features, after.features))

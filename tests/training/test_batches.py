@@ -1,22 +1,23 @@
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from wmkit.config import DataConfig, EvalConfig, RunConfig
-from wmkit.data import GeneratedEpisodes, WholeEpisodes, write_archive
+from wmkit.config import DataConfig, EvalConfig, ModelConfig, RunConfig
+from wmkit.data import Episodes, EpisodeSource, GeneratedEpisodes, WholeEpisodes, open_source, write_archive
 from wmkit.training.batches import (
     build_sampler,
-    check_query,
     check_windows,
+    settle,
     training_source,
     validation_batches,
     validation_source,
 )
 from wmkit.training.loop import Summary
+from wmkit.training.overrides import compose
 from wmkit_envs import DistractingMemory, MovingMnist
 
 MakeConfig = Callable[..., RunConfig]
@@ -122,9 +123,13 @@ def test_where_rows_persist_validation_walks_whole_episodes(make_config: MakeCon
     assert number == 2
 
 
-@pytest.mark.parametrize("key", ["source", "valid_source"])
+@pytest.mark.parametrize("key", ["source", "valid_source", "test_source"])
 def test_a_missing_folder_is_not_taken_for_a_world(make_config: MakeConfig, key: str) -> None:
     config = make_config(data={key: "/no/such/archive"})
+    with pytest.raises(ValueError, match=f"data.{key}=/no/such/archive: there is no such folder"):
+        settle(config)
+    if key == "test_source":
+        return
     with pytest.raises(ValueError, match=f"data.{key}=/no/such/archive: there is no such folder"):
         validation_source(config, training_source(config))
 
@@ -132,20 +137,239 @@ def test_a_missing_folder_is_not_taken_for_a_world(make_config: MakeConfig, key:
 def test_windows_that_persist_hold_whole_periods_of_a_clock() -> None:
     data = DataConfig(sampler="persistent", length=10)
     source = GeneratedEpisodes(MovingMnist(side=32), seed=0)
-    assert check_windows(data, source, 5) == check_windows(data, source, 10) == check_windows(data, source, 1) == []
+    assert not any(check_windows(data, source, source, period=period, first_step="model") for period in (5, 10, 1))
     with pytest.raises(ValueError, match=r"data\.length=10 .* Take a multiple of 4"):
-        check_windows(data, source, 4)
+        check_windows(data, source, source, period=4, first_step="model")
 
 
 def test_windows_without_a_second_tick_of_the_slowest_level_are_pointed_out() -> None:
     source = GeneratedEpisodes(MovingMnist(side=32), seed=0, length=20)
-    assert check_windows(DataConfig(length=32), source, 16) == []
-    for data, length in ((DataConfig(length=32), 32), (DataConfig(sampler="episodes", length=99), 20)):
-        [note] = check_windows(data, source, 36)
+    whole = GeneratedEpisodes(MovingMnist(side=32), seed=0)
+    assert check_windows(DataConfig(length=32), whole, whole, period=16, first_step="model") == []
+    for data, of, length in (
+        (DataConfig(length=32), whole, 32),
+        (DataConfig(sampler="episodes", length=99), source, 20),
+    ):
+        [note] = check_windows(data, of, of, period=36, first_step="model")
         assert f"{length} steps hold one tick of the slowest level, which has one every 36" in note
 
 
 def test_an_evaluation_beyond_the_episodes_is_refused_before_training(make_config: MakeConfig) -> None:
-    check_query(make_config(eval=EvalConfig(horizon=500)))
+    config = make_config(eval=EvalConfig(horizon=500))
+    assert settle(config) == (config, [])
     with pytest.raises(ValueError, match=r"501 \+ 501 steps, but an episode of ray_maze_9x9 has 1001"):
-        check_query(make_config(eval=EvalConfig(horizon=501)))
+        settle(make_config(eval=EvalConfig(horizon=501)))
+
+
+Own = Callable[..., str]
+
+
+@pytest.fixture(scope="module")
+def own(tmp_path_factory: pytest.TempPathFactory) -> Own:
+    """Writes an archive of recordings, of which no world is known, of the given lengths; returns its folder."""
+    folder = tmp_path_factory.mktemp("own")
+
+    def write(name: str, lengths: Sequence[int], *, actions: int = 2, moving: bool = True, **constants: int) -> str:
+        if not (folder / name).exists():
+            rng = np.random.default_rng(list(name.encode()))
+            episodes = [
+                {
+                    "image": rng.integers(0, 256, (length, 8, 8, 3), np.uint8)
+                    if moving
+                    else np.full((length, 8, 8, 3), number, np.uint8),
+                    "action": np.zeros((length, actions)),
+                    **constants,
+                }
+                for number, length in enumerate(lengths)
+            ]
+            write_archive(Episodes(episodes), folder / name)
+        return str(folder / name)
+
+    return write
+
+
+def stored(make_config: MakeConfig, own: Own, **data: object) -> RunConfig:
+    """A run on archives of its own, less what `data` says."""
+    usual = {"source": own("ball_train", [12] * 5), "valid_source": own("ball_valid", [12] * 5)}
+    usual |= {"episodes": None, "episode_length": None}
+    evaluation = data.pop("eval", EvalConfig(context=None, horizon=None))
+    return make_config(data={**usual, **data}, eval=evaluation)
+
+
+@pytest.mark.reported(
+    "data",
+    "Farama-Foundation/Minari#304, PrimeIntellect-ai/prime-rl#2871, danijar/dreamerv3#113",
+    "a run on two archives, no test archive named",
+    "the validation archive is tested on, said before step 1; what was chosen is in `config.json`",
+)
+def test_a_run_on_archives_is_tested_on_its_validation_archive(make_config: MakeConfig, own: Own) -> None:
+    config, notes = settle(stored(make_config, own))
+    assert config.data.test_source == own("ball_valid", ())
+    assert "table and pictures are about the validation episodes" in notes[0]
+    assert "all 5 episodes of" in notes[1]
+    assert "6 steps observed, 6 imagined" in notes[1]
+    assert (config.eval.context, config.eval.horizon, config.eval.episodes) == (6, 6, 5)
+    assert config.label == "ball_train"
+    assert settle(config)[0] == config
+    named, notes = settle(stored(make_config, own, test_source=own("ball_test", [8, 16])))
+    assert (named.eval.context, named.eval.horizon, named.eval.episodes) == (4, 4, 2)
+    assert len(notes) == 1
+
+
+@pytest.mark.reported(
+    "data",
+    "",
+    "one folder with archives `train`, `valid` and `test`: `data.source=FOLDER`",
+    "all three are found in it",
+)
+def test_a_folder_of_archives_is_one_word(make_config: MakeConfig, own: Own, tmp_path: Path) -> None:
+    for split in ("train", "valid", "test"):
+        (tmp_path / "ball [9x9]" / split).parent.mkdir(exist_ok=True)
+        (tmp_path / "ball [9x9]" / split).symlink_to(own("ball_train", [12] * 5))
+    config = make_config(data={"source": str(tmp_path / "ball [9x9]")}, eval=EvalConfig(context=None, horizon=None))
+    found = settle(config)[0].data
+    assert [Path(str(one)).name for one in (found.source, found.valid_source, found.test_source)] == [
+        "train", "valid", "test",
+    ]  # fmt: skip
+    assert config.label == settle(config)[0].label == "ball [9x9]"
+    assert training_source(config).num_episodes == 5
+
+
+def test_the_context_is_the_scripts_where_episodes_have_one(make_config: MakeConfig, own: Own) -> None:
+    config, _ = settle(stored(make_config, own, test_source=own("scripted", [12, 12], context_length=9)))
+    assert (config.eval.context, config.eval.horizon) == (9, 3)
+
+
+@pytest.mark.reported(
+    "data",
+    "newcomer: trains, then dies",
+    "a test archive of another action width, of one episode, or of episodes too short for eval.context + eval.horizon",
+    "`ValueError` before step 1, with the words to type",
+)
+@pytest.mark.parametrize(
+    ("name", "lengths", "more", "evaluation", "words"),
+    [
+        ("tiny", [2, 1], {}, EvalConfig(context=None, horizon=None), "It takes episodes of at least 3 steps"),
+        ("wide", [12, 12], {"actions": 3}, EvalConfig(), r"\(\(3, 8, 8\), 3\), in training .* Set data\.test_source"),
+        ("one", [12], {}, EvalConfig(context=4, horizon=4), "one holds 1 episode: .* expected at least 2"),
+        (
+            "short", [9, 7, 50], {}, EvalConfig(context=10, horizon=20),
+            r"10 \+ 20 steps, but 1 of the 3 episodes .* shortest has 7, .* Say eval\.context=3 eval\.horizon=4\.",
+        ),
+    ],
+)  # fmt: skip
+def test_a_test_archive_that_will_not_do_is_refused_before_training(
+    make_config: MakeConfig, own: Own, name: str, lengths: list[int], more: dict[str, int], evaluation: EvalConfig,
+    words: str,
+) -> None:  # fmt: skip
+    with pytest.raises(ValueError, match=words):
+        settle(stored(make_config, own, test_source=own(name, lengths, **more), eval=evaluation))
+
+
+@pytest.mark.reported(
+    "data",
+    "",
+    "test episodes of different lengths, some too short",
+    "those long enough are used, how many are not is said",
+)
+def test_short_test_episodes_are_left_out_with_a_word(make_config: MakeConfig, own: Own) -> None:
+    evaluation = EvalConfig(context=4, horizon=6)
+    config, notes = settle(stored(make_config, own, test_source=own("mixed", [5, 10, 12]), eval=evaluation))
+    assert config.eval.episodes == 2
+    assert notes[0] == "Left out: 1 of 3 test episodes, shorter than 10 steps."
+
+
+@pytest.mark.reported(
+    "data",
+    "",
+    "an archive that names no world, without a validation archive; the same archive for both",
+    "`ValueError` naming `data.valid_source`; a sentence that the best checkpoint is chosen on training episodes",
+)
+def test_recordings_are_not_validated_on_a_world(make_config: MakeConfig, own: Own) -> None:
+    with pytest.raises(ValueError, match=r"does not say of which world .* data\.valid_source="):
+        settle(stored(make_config, own, valid_source=None))
+    config, notes = settle(stored(make_config, own, valid_source=own("ball_train", ())))
+    assert "chosen on episodes that were trained on" in notes[0]
+    assert config.data.test_source == config.data.source
+
+
+def test_what_is_for_generated_episodes_is_said_to_do_nothing(make_config: MakeConfig, own: Own) -> None:
+    assert "are for generated episodes" in settle(stored(make_config, own, episodes=3))[1][0]
+
+
+def test_rewards_are_not_judged_in_episodes_that_end_in_the_context(make_config: MakeConfig, own: Own) -> None:
+    model = dataclasses.replace(ModelConfig.for_size("tiny"), reward_head=True)
+    config = stored(make_config, own, test_source=own("long", [40, 40]))
+    with pytest.raises(ValueError, match=r"eval\.context=20: no validation episode is longer"):
+        settle(dataclasses.replace(config, model=model))
+
+
+@pytest.mark.reported(
+    "data",
+    "hydra-ecosystem/hydra#1577",
+    "`data.source=$DATA` with DATA unset, so too `valid_source`, `test_source` and `plugins`",
+    "`ValueError`: expected a folder, got nothing",
+)
+def test_nothing_is_no_folder() -> None:
+    for key in ("source", "valid_source", "test_source"):
+        for nothing in ("", " "):
+            with pytest.raises(ValueError, match=f"data.{key}: expected a folder, got nothing"):
+                DataConfig(**{key: nothing})
+        with pytest.raises(ValueError, match=f"data.{key}: expected a folder, got nothing"):
+            compose(RunConfig(backbone="gru"), [f"data.{key}="])
+    with pytest.raises(ValueError, match="plugins: expected the name of a module, got nothing"):
+        RunConfig(backbone="gru", plugins=[""])
+    with pytest.raises(ValueError, match="plugins: expected the name of a module, got nothing"):
+        compose(RunConfig(backbone="gru"), ["plugins="])
+
+
+def notes_of(data: DataConfig, source: EpisodeSource, held_out: EpisodeSource, first_step: str = "model") -> str:
+    return " ".join(check_windows(data, source, held_out, period=1, first_step=first_step))
+
+
+@pytest.mark.reported(
+    "data",
+    "NM512/dreamerv3-torch, questions on batch_length",
+    "windows of one step, or windows longer than every episode",
+    "`ValueError` before step 1: nothing would be learnt; the longest that there is",
+)
+def test_windows_from_which_nothing_is_learnt_are_refused(own: Own) -> None:
+    source, single = open_source(own("ball_train", ())), open_source(own("single", [1, 1]))
+    with pytest.raises(ValueError, match=r"data\.length=1: the first step .* nothing would be learnt"):
+        notes_of(DataConfig(length=1), source, source, "condition")
+    assert "2 of 2" not in notes_of(DataConfig(length=1, batch_size=2), source, source)
+    for sampler in ("episodes", "persistent"):
+        with pytest.raises(ValueError, match="Episodes of one step"):
+            notes_of(DataConfig(sampler=sampler), single, source, "condition")
+    with pytest.raises(
+        ValueError, match=r"data\.length=13: the longest training episode has 12 steps. Take .*=12 or less"
+    ):
+        notes_of(DataConfig(length=13), source, source)
+    with pytest.raises(ValueError, match=r"data\.length=10: the longest validation episode has 9 steps"):
+        notes_of(DataConfig(length=10), source, open_source(own("nine", [9])))
+
+
+@pytest.mark.reported(
+    "data",
+    "",
+    "batches larger than the archive, windows longer than some episodes, images that never change",
+    "a sentence each before step 1",
+)
+def test_what_teaches_little_is_said(own: Own) -> None:
+    source = open_source(own("mixed", [5, 10, 12]))
+    said = notes_of(DataConfig(length=11, batch_size=4), source, source)
+    assert "data.batch_size=4, but there are 3 training episodes" in said
+    assert "2 of 3 training episodes are shorter than data.length=11" in said
+    assert "never change" not in said
+    white = open_source(own("white", [6, 6], moving=False))
+    assert "images of the first 2 training episodes never change" in notes_of(DataConfig(length=4), white, white)
+
+
+@pytest.mark.reported(
+    "data", "", "test episodes that are training episodes too, in another folder", "how many is said before step 1"
+)
+def test_copies_between_training_and_test_are_said(make_config: MakeConfig, own: Own, tmp_path: Path) -> None:
+    source = open_source(own("ball_train", ()))
+    write_archive(source, tmp_path / "overlap", 2)
+    notes = settle(stored(make_config, own, test_source=str(tmp_path / "overlap")))[1]
+    assert notes[0].startswith("Test episodes that are training episodes too: 2.")

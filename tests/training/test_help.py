@@ -7,13 +7,15 @@ from typing import Any
 import pytest
 
 from wmkit.config import RunConfig
+from wmkit.data import find_world, list_worlds
 from wmkit.presets import PRESETS
 from wmkit.registry import all_entries, list_backbones
 from wmkit.training.help import describe_keys, field_sentences, recipe_help
 
 SECTIONS = {"model", "data", "train", "eval"}
 PARTS = [type(getattr(RunConfig(), name)) for name in sorted(SECTIONS)]
-CONFIGS = [RunConfig, *PARTS, *(entry.config for entry in all_entries().values())]
+WORLDS = sorted({type(find_world(name)) for name in list_worlds()}, key=lambda cls: cls.__name__)
+CONFIGS = [RunConfig, *PARTS, *(entry.config for entry in all_entries().values()), *WORLDS]
 
 
 @pytest.mark.parametrize("config", CONFIGS, ids=lambda config: config.__name__)
@@ -49,3 +51,21 @@ def test_keys_that_are_set_elsewhere_are_left_out() -> None:
 
 def test_a_class_without_source_has_no_sentences() -> None:
     assert field_sentences(dataclasses.make_dataclass("Typed", [("depth", int, 3)])) == {}
+
+
+@pytest.mark.reported(
+    "friction", "", "`--help` of a recipe", "every key with its default, its meaning, unit and choices"
+)
+@pytest.mark.parametrize("part", PARTS, ids=lambda part: part.__name__)
+def test_a_key_of_a_few_values_names_all_of_them(part: type[Any]) -> None:
+    sentences = field_sentences(part)
+    refused = {}
+    for field in dataclasses.fields(part):
+        try:
+            part(**{field.name: "nonsense"})
+        except (ValueError, TypeError) as error:
+            refused[field.name] = re.search(r"expected one of (.*), got 'nonsense'", str(error))
+    choices = {name: found[1].split(", ") for name, found in refused.items() if found}
+    assert choices or part.__name__ in ("EvalConfig",)
+    for name, values in choices.items():
+        assert not [value for value in values if value not in sentences[name]], name

@@ -1,11 +1,16 @@
 import io
 import json
+import re
 import time
+from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from rich.console import Console
+from rich.progress import Task
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from wmkit.training import log as log_module
@@ -17,10 +22,12 @@ from wmkit.training.log import (
     RunningMean,
     Stopwatch,
     build_display,
+    clock,
     read_lines,
 )
 from wmkit.training.run_folder import RunFolder
 
+Terminal = Callable[..., tuple[Console, Callable[[], list[str]]]]
 TIMING = {"frames_per_second": 1234.0, "data_wait": 0.05}
 
 
@@ -94,7 +101,7 @@ def test_a_mean_goes_on_where_a_checkpoint_was_taken() -> None:
 def test_without_a_terminal_each_log_entry_is_a_line(capsys: pytest.CaptureFixture[str]) -> None:
     display = build_display(100)
     assert isinstance(display, PlainDisplay)
-    display.step(10)
+    display.step(10, 0.1)
     display.show(10, "train", {"loss": 312.401, "kl": 1.0}, TIMING)
     display.show(10, "valid", {"loss": 2.0}, {})
     display.close()
@@ -103,19 +110,146 @@ def test_without_a_terminal_each_log_entry_is_a_line(capsys: pytest.CaptureFixtu
     assert valid == "step 10/100  valid  loss 2.00"
 
 
-def test_in_a_terminal_a_bar_lives_and_sentences_stay(monkeypatch: pytest.MonkeyPatch) -> None:
-    screen = io.StringIO()
-    monkeypatch.setattr(log_module, "Console", lambda: Console(file=screen, force_terminal=True, width=150))
-    display = build_display(100, done=5)
+FIGURES = {"loss": 3058.01, "image": 3056.17, "kl": 11.55, "reward": 0.29}
+
+
+@pytest.fixture
+def terminal(monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[Console, Callable[[], list[str]]]]:
+    """A terminal of a width, and the lines that its last frame leaves, without colours."""
+
+    def make(width: int, **options: object) -> tuple[Console, Callable[[], list[str]]]:
+        screen = io.StringIO()
+        console = Console(file=screen, **{"force_terminal": True, "width": width, **options})
+        monkeypatch.setattr(log_module, "Console", lambda: console)
+        plain = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
+        return console, lambda: plain.sub("", screen.getvalue().split("\x1b[2K")[-1]).split("\n")
+
+    return make
+
+
+@pytest.mark.reported(
+    "friction",
+    "",
+    "the default recipe trains in a terminal of 80, 60 or 40 columns",
+    "a bar with steps and `1:03 left`, below it every figure, none cut",
+)
+@pytest.mark.parametrize("width", [40, 60, 80, 150])
+def test_in_a_terminal_steps_time_left_and_every_figure_are_whole(
+    width: int, terminal: Terminal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, frame = terminal(width)
+    display = build_display(1200, step=1000, done=1000 / 1200)
     assert isinstance(display, LiveDisplay)
-    display.step(10)
+    monkeypatch.setattr(Task, "time_remaining", 63.4)
+    display.show(1020, "train", FIGURES, TIMING)
+    display.show(1020, "valid", {"loss": 2.0}, {})
+    display.step(1020, 1020 / 1200)
+    display.close()
+    bar, *below = [line for line in frame() if line]
+    assert re.fullmatch(r"train [━╸╺ ]+ 1020/1200 1:03 left *", bar)
+    assert len(bar) <= width
+    assert all(len(line) <= width for line in below)
+    expected = "loss 3058.01  image 3056.17  kl 11.55  reward 0.29  1234 frames/s  data 5%"
+    assert "  ".join(line.strip() for line in below) == expected
+
+
+@pytest.mark.reported("friction", "", "the terminal is made narrower while a run trains", "the next frame fits it")
+def test_a_frame_fits_the_terminal_as_it_is_now(terminal: Terminal) -> None:
+    console, frame = terminal(120)
+    display = build_display(1200)
+    display.show(20, "train", FIGURES, TIMING)
+    console.width = 40
+    display.close()
+    assert max(map(len, frame())) <= 40
+
+
+@pytest.mark.reported("friction", "", "`NO_COLOR=1` in a terminal", "the live line without colours")
+@pytest.mark.reported("friction", "", "`TERM=dumb`, which cannot redraw", "a line per log entry")
+def test_without_colours_the_bar_lives_and_where_nothing_can_be_redrawn_there_are_lines(
+    terminal: Terminal, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    console, _ = terminal(80, no_color=True)
+    display = build_display(100)
     display.show(10, "train", {"loss": 312.401}, TIMING)
+    display.close()
+    shown = console.file.getvalue()  # type: ignore[attr-defined]  # a StringIO
+    assert "loss 312.40" in shown
+    assert not re.search(r"\x1b\[[0-9;]*3[0-7]m", shown)
+    terminal(80, _environ={"TERM": "dumb"})
+    assert isinstance(build_display(100), PlainDisplay)
+
+
+def test_sentences_and_validations_stay_above_the_bar_and_paths_are_not_broken(terminal: Terminal) -> None:
+    console, _ = terminal(40)
+    display = build_display(None)
+    display.say("Each validation draws runs/memory_maze-ray_maze_9x9-s4-0/pictures/latest.png")
     display.show(10, "valid", {"loss": 2.0}, {})
     display.close()
-    shown = screen.getvalue()
-    assert "10/100" in shown
-    assert "loss 312.40" in shown
+    shown = console.file.getvalue()  # type: ignore[attr-defined]  # a StringIO
+    assert "Each validation draws runs/memory_maze-ray_maze_9x9-s4-0/pictures/latest.png" in shown
     assert "step 10  valid  loss 2.00" in shown
+
+
+@pytest.mark.parametrize(("seconds", "text"), [(3.4, "0:03"), (63, "1:03"), (3599.7, "1:00:00"), (4320, "1:12:00")])
+def test_a_time_is_written_as_a_clock_does(seconds: float, text: str) -> None:
+    assert clock(seconds) == text
+
+
+@pytest.mark.reported(
+    "friction",
+    "",
+    "the output of a run goes to a file or a pipe",
+    "a line per log entry with all figures, however long, without a colour",
+)
+def test_nothing_is_cut_in_a_pipe(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
+    build_display(1200).show(20, "train", {f"doors_and_colours_{n}": n for n in range(9)}, TIMING)
+    line, end = capsys.readouterr().out.split("\n")
+    assert line.endswith("doors_and_colours_8 8.00  1234 frames/s  data 5%")
+    assert end == ""
+
+
+@pytest.mark.reported(
+    "friction",
+    "",
+    "other programs take the cores while a run trains",
+    "said once, with the words that go on with one thread",
+)
+@pytest.mark.parametrize(("threads", "advice"), [(1, "It has one thread already"), (2, "resume=true train.threads=1")])
+def test_a_run_that_others_slow_down_says_so_once(
+    threads: int,
+    advice: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr("os.cpu_count", lambda: 2)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
+    log = RunLog(RunFolder(tmp_path), None, 0)
+    said = []
+    for step, (speed, load) in enumerate([(900, 9), (1000, 1), (251, 9), (200, 1.9), (200, 9), (100, 9)]):
+        monkeypatch.setattr("os.getloadavg", lambda load=load: (load, load, load))
+        monkeypatch.setattr(log.watch, "take", lambda speed=speed: {**TIMING, "frames_per_second": float(speed)})
+        log.training(step, {})
+        said += [
+            step for line in capsys.readouterr().out.splitlines() if "other programs hold" in line and advice in line
+        ]
+    log.close()
+    assert said == [4]
+
+
+def test_pictures_of_a_validation_replace_those_before_in_the_folder_and_are_all_in_tensorboard(tmp_path: Path) -> None:
+    log = RunLog(RunFolder(tmp_path), 9, 0)
+    for step, grey in ((3, 10), (6, 200)):
+        log.validation(step, {"loss": 1.0}, {}, 1.0, {"latest": np.full((6, 8, 3), grey, np.uint8)})
+    log.close()
+    with Image.open(tmp_path / "pictures" / "latest.png") as image:
+        assert (np.asarray(image) == 200).all()
+        assert image.size == (8, 6)
+    assert [path.name for path in (tmp_path / "pictures").iterdir()] == ["latest.png"]
+    events = EventAccumulator(str(tmp_path / "tensorboard"))
+    events.Reload()
+    assert [event.step for event in events.Images("valid/latest")] == [3, 6]
 
 
 def test_the_stopwatch_counts_since_the_last_take(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -127,3 +261,30 @@ def test_the_stopwatch_counts_since_the_last_take(monkeypatch: pytest.MonkeyPatc
     watch.add(frames=100, waited=2.0)
     watch.add(frames=100, waited=3.0)
     assert watch.take() == {"frames_per_second": 50.0, "data_wait": 0.5, "seconds": 4.0}
+
+
+@pytest.mark.reported(
+    "numbers",
+    "clearml/clearml#118, tensorflow/tensorflow#3212, lanpa/tensorboardX#377",
+    "a loss that is NaN or infinite in `metrics.jsonl`, in a new run and a resumed one",
+    "`null`; the validation says that its loss is not finite",
+)
+def test_a_value_that_is_not_finite_is_null_in_the_file_and_said(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = RunFolder(tmp_path)
+    (tmp_path / "metrics.jsonl").write_text('{"step": 1, "split": "train", "values": {"loss": Infinity}}\n')  # older
+    log = RunLog(folder, 9, 1)
+    log.training(2, {"loss": float("inf"), "kl": 1.0})
+    log.validation(2, {"loss": float("nan")}, {"doors": float("nan")}, seconds=1.0)
+    log.validation(3, {"loss": 1.0}, {}, seconds=2.0)
+    log.close()
+    strict = [json.loads(line, parse_constant=pytest.fail) for line in folder.metrics.read_text().splitlines()]
+    assert [line["values"] for line in strict] == [
+        {"loss": None}, {"loss": None, "kl": 1.0}, {"loss": None, "doors": None}, {"loss": 1.0},
+    ]  # fmt: skip
+    said = [line for line in capsys.readouterr().out.splitlines() if "not finite" in line]
+    assert said == [
+        "step 2: the validation loss is not finite (null in metrics.jsonl), so that this step cannot be the best; "
+        "try a smaller train.lr"
+    ]

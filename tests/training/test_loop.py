@@ -1,6 +1,7 @@
 import dataclasses
 import errno
 import json
+import math
 import os
 import shutil
 import signal
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 import torch
 
+import wmkit
 from wmkit import tree
 from wmkit.backbones import GRU
 from wmkit.batch import Batch
@@ -267,6 +269,39 @@ def test_a_step_without_finite_gradient_changes_no_parameter(
     handle.remove()
     trainer._train_step(next(trainer.sampler))
     assert trainer.carried.value is not None
+
+
+@pytest.mark.reported(
+    "numbers",
+    "clearml/clearml#118, tensorflow/tensorflow#3212, lanpa/tensorboardX#377",
+    "a whole run with a backbone that is NaN in `eval()`",
+    "status as ever; every JSON file of the run is strict, its best loss `null`, and the log says why",
+)
+def test_a_run_whose_validations_are_nan_leaves_strict_json_and_says_so(
+    make_config: MakeConfig,
+    train_in: TrainIn,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    plain = GRU.step
+
+    def step(core: GRU, x: torch.Tensor, state: Any) -> Any:
+        h, state = plain(core, x, state)
+        return (h if core.training else h * torch.nan), state
+
+    monkeypatch.setattr(GRU, "step", step)
+    run = tmp_path / "run"
+    summary = train_in(make_config(train={"steps": 4, "eval_every": 2}), run)
+    assert summary.best_loss == math.inf
+    for path in [*run.rglob("*.json"), *run.rglob("*.jsonl")]:
+        for text in path.read_text().splitlines() if path.suffix == ".jsonl" else [path.read_text()]:
+            json.loads(text, parse_constant=pytest.fail)
+    assert json.loads((run / "finished.json").read_text())["best_loss"] is None
+    assert [line["values"]["loss"] for line in lines(run, "valid")] == [None, None]
+    assert capsys.readouterr().out.count("the validation loss is not finite") == 2
+    with pytest.raises(ValueError, match=r"no validation had a finite loss; --checkpoint last .* is step 4"):
+        wmkit.load(run)
 
 
 def test_every_step_tells_the_backbones_and_a_skipped_one_does_not(

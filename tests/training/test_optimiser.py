@@ -143,3 +143,53 @@ def test_a_good_step_ends_the_row_of_skips() -> None:
     restored = StepGuard(clip=1.0)
     restored.load_state_dict(guard.state_dict())
     assert (restored.skipped, restored.in_a_row) == (1, 0)
+
+
+@pytest.mark.reported(
+    "numbers",
+    "juliusfrost/dreamer-pytorch#82, danijar/dreamer#58, state-spaces/s4#138",
+    "finite gradients of 3e19, whose norm float32 cannot hold",
+    "the norm in float64, a clipped step, nothing skipped",
+)
+@pytest.mark.parametrize(("dtype", "value"), [(torch.float32, 3e19), (torch.float32, 3e38), (torch.float16, 6e4)])
+def test_a_norm_that_overflows_is_measured_in_double_and_clipped(dtype: torch.dtype, value: float) -> None:
+    model = nn.Linear(30, 20).to(dtype)
+    optimiser = torch.optim.SGD(model.parameters(), lr=0.0)
+    for parameter in model.parameters():
+        parameter.grad = torch.full_like(parameter, value)
+    gradients = [parameter.grad for parameter in model.parameters()]
+    given = float(gradients[0].double().max())
+    assert not nn.utils.get_total_norm(gradients).isfinite()
+    guard = StepGuard(clip=5.0)
+    norm = guard.step(model, optimiser, "here")
+    assert norm is not None
+    assert float(norm) == pytest.approx(given * math.sqrt(620))
+    assert guard.skipped == 0
+    clipped = torch.cat([gradient.double().flatten() for gradient in gradients])
+    assert float(clipped.norm()) == pytest.approx(5.0, rel=2e-3)
+
+
+def test_a_norm_that_fits_is_the_one_that_was_always_taken() -> None:
+    model, optimiser = model_with_gradient(1e18)
+    gradients = [p.grad.clone() for p in model.parameters() if p.grad is not None]
+    norm = StepGuard(clip=1.0).step(model, optimiser, "here")
+    assert norm is not None
+    assert norm.dtype == torch.float32
+    assert torch.equal(norm, nn.utils.get_total_norm(gradients))
+
+
+@pytest.mark.reported(
+    "numbers",
+    "juliusfrost/dreamer-pytorch#82, danijar/dreamer#58, state-spaces/s4#138",
+    "ten steps without a finite norm, though every gradient is finite",
+    "the run stops and says that the norm of all is not finite",
+)
+def test_the_list_of_what_is_not_finite_is_never_empty() -> None:
+    model, optimiser = model_with_gradient(1.0)
+    model.double()
+    guard = StepGuard(clip=1.0)
+    model.weight.grad = torch.full((2, 3), 1e200, dtype=torch.float64)
+    model.bias.grad = torch.zeros(2, dtype=torch.float64)
+    assert [guard.step(model, optimiser, "here") for _ in range(9)] == [None] * 9
+    with pytest.raises(ValueError, match=r"Not finite: the norm of all\. Try a smaller train\.lr"):
+        guard.step(model, optimiser, "here")

@@ -25,6 +25,7 @@ from wmkit.training.runtime import (
     build_accelerator,
     draw_frames,
     keep_freed_memory,
+    processes_of,
     resolve_precision,
     step_generator,
     torch_settings,
@@ -278,3 +279,22 @@ def test_noise_is_drawn_on_the_cpu_under_any_default_device() -> None:
         with torch.device("meta"):
             assert torch.equal(latent.draw_noise((2, 3), step_generator(0, 0)), expected)
             assert draw_frames(9, 0.5, step_generator(0, 0)) is not None
+
+
+@pytest.mark.reported(
+    "friction",
+    "",
+    "`torchrun --nproc-per-node 2` on a machine without a GPU, `train.device=auto`",
+    "the two share the batch; each took itself for the only one and the second was refused the run folder",
+)
+@pytest.mark.parametrize(
+    ("device", "accelerator", "expected"), [("auto", False, True), ("auto", True, False), ("cpu", True, True)]
+)
+def test_processes_find_each_other_on_the_cpu_where_there_is_nothing_else(
+    device: str, accelerator: bool, expected: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.accelerator, "is_available", lambda: accelerator)
+    told: list[bool] = []
+    monkeypatch.setattr(runtime, "PartialState", lambda cpu: told.append(cpu))
+    processes_of(TrainConfig(device=device))
+    assert told == [expected]

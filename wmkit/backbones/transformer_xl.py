@@ -175,9 +175,14 @@ class _Layer(nn.Module):
         each against its M + C possible keys, so that nothing is (T, T).
         """
         length, scale = query.shape[2], 1 / math.sqrt(query.shape[-1])
-        # three operands: einsum takes the cheaper order, W_r R^T first for sequences and (q + v) W_r first for steps
         weight = self.positions.weight.view(self.heads, -1, position.shape[-1])  # (heads, d, D)
-        distance = torch.einsum("bhtd,hde,me->bhtm", (query + v[:, None]) * scale, weight, position)
+        queries = (query + v[:, None]) * scale
+        (distances, width), (count, inner) = position.shape, (query.shape[0] * length, query.shape[-1])
+        # The cheaper order: W_r R^T first for sequences, (q + v) W_r first for steps.
+        if distances * inner * (width + count) < count * width * (inner + distances):
+            distance = torch.einsum("bhtd,hdm->bhtm", queries, torch.einsum("hde,me->hdm", weight, position))
+        else:
+            distance = torch.einsum("bhte,me->bhtm", torch.einsum("bhtd,hde->bhte", queries, weight), position)
         bias = _skew(_query_blocks(distance, self.memory))  # (B, heads, blocks, C, M + C)
         query = _query_blocks((query + u[:, None]) * scale, self.memory)  # (B, heads, blocks, C, d)
         keys, values = (_key_blocks(x, length, self.memory) for x in (keys, values))  # (B, heads, blocks, M + C, d)

@@ -24,7 +24,9 @@ from wmkit.pipe import ends_with_reader
 
 @ends_with_reader
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one verb; returns 0 when all is well, 1 when something is broken, 2 when the command makes no sense."""
+    """Run one verb; returns 0 when all is well, 1 when something is broken, 2 when the command makes no sense, 130
+    when Ctrl-C ended it.
+    """
     parser = argparse.ArgumentParser(prog="wmkit", description="World models with interchangeable sequence backbones.")
     parser.add_argument("--version", action="version", version=f"wmkit {wmkit.__version__}")
     subparsers = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
@@ -42,6 +44,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except ValueError as error:
         print(f"wmkit {arguments.verb}: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print(f"wmkit {arguments.verb}: stopped", file=sys.stderr)
+        return 130
     except BrokenPipeError:  # no fault of the disk
         raise
     except OSError as error:

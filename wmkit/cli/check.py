@@ -36,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--plugins", default="", metavar="A,B", help="modules imported first, which register parts")
     parser.add_argument("--size", default="tiny", choices=SIZES, help="of a registered part (tiny)")
     parser.add_argument("--precision", default="both", choices=("both", *PRECISIONS), help="(both)")
-    parser.add_argument("--laws", default="", metavar="1,4", help="numbers of those to try of a backbone (all)")
+    parser.add_argument("--laws", default="", metavar="1,4", help="numbers of those to try (all)")
     parser.add_argument("--quick", action="store_true", help="fewer situations of a backbone")
     parser.add_argument("--seed", type=int, default=0, help="of the weights and the inputs (0)")
     parser.add_argument("--tolerance", type=float, help="allowed difference, as a share of the largest entry")
@@ -96,7 +96,7 @@ def _examiner(arguments: argparse.Namespace) -> Examine:
             return model.dynamics
 
         _built(complaint, build_dynamics)
-        shared = {"seed": arguments.seed, "tolerance": arguments.tolerance}
+        shared = {"laws": _laws(arguments), "seed": arguments.seed, "tolerance": arguments.tolerance}
         return lambda dtype: examine_dynamics(build_dynamics().to(dtype), **shared)
     refuse_other_kinds(part)
     return _examiner_of_backbone(arguments, complaint, lambda: build_backbone(entry, config))
@@ -106,16 +106,20 @@ def _examiner_of_backbone(arguments: argparse.Namespace, complaint: str, build: 
     """The laws on what `build` makes, with the same weights in each precision."""
     _built(complaint, build)
     options = {name: getattr(arguments, name) for name in ("quick", "seed", "length", "longest", "tolerance")}
-    try:
-        options["laws"] = [int(number) for number in arguments.laws.split(",")] if arguments.laws else None
-    except ValueError:
-        raise ValueError(f"--laws: expected numbers from 1 to 10 such as 1,4, got {arguments.laws!r}") from None
+    options["laws"] = _laws(arguments)
 
     def examine(dtype: torch.dtype) -> list[LawResult]:
         torch.manual_seed(arguments.seed)
         return examine_backbone(build().to(dtype), rebuild=build, **options)
 
     return examine
+
+
+def _laws(arguments: argparse.Namespace) -> list[int] | None:
+    try:
+        return [int(number) for number in arguments.laws.split(",")] if arguments.laws else None
+    except ValueError:
+        raise ValueError(f"--laws: expected numbers from 1 to 10 such as 1,4, got {arguments.laws!r}") from None
 
 
 def _built(complaint: str, build: Callable[[], Any]) -> Any:

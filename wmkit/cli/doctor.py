@@ -47,7 +47,6 @@ def run(arguments: argparse.Namespace) -> int:
         "python": f"{platform.python_version()} on {platform.platform()}",
         "torch": str(torch.__version__),
         "triton": version("triton"),
-        "opt-einsum": "used by torch" if torch.backends.opt_einsum.is_available() else "not found",
         "GPUs": ", ".join(graphics()) or "none",
         "processor": f"{processor()}; {torch.get_num_threads()} threads",
         "output": f"{getattr(sys.stdout, 'encoding', None)}",

@@ -23,15 +23,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--episodes-from",
         metavar="SOURCE",
         help="an archive of split test, a world, or in quotes a world with settings, as in 'ray_maze world.size=11' "
-        "(default: the run's world)",
+        "(default: the run's own test episodes)",
     )
-    parser.add_argument("--context", type=int, help="observed steps (default: as the run or its world says)")
+    parser.add_argument("--context", type=int, help="observed steps (default: as the run or its episodes say)")
     parser.add_argument("--horizon", type=int, help="imagined steps (default: as the run says)")
     parser.add_argument(
         "--samples", type=int, default=1, help="imagined futures of each episode, for best_of_n (default: 1)"
     )
     parser.add_argument("--seed", type=int, help="of the latents (default: the run's)")
-    parser.add_argument("--out", type=Path, help="folder for files and pictures (default: the run folder)")
+    parser.add_argument("--out", help="folder for files and pictures (default: the run folder)")
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -40,15 +40,22 @@ def run(arguments: argparse.Namespace) -> int:
     from wmkit.evaluation import evaluate_run
     from wmkit.loading import run_config
     from wmkit.training.overrides import chosen_source
+    from wmkit.training.short import EPISODES, SENTENCE, STEPS, is_short
 
     wanted = vars(arguments)
     for name, least in (("context", 2), ("horizon", 1), ("episodes", 2), ("samples", 1)):
         if wanted[name] is not None and wanted[name] < least:
             raise ValueError(f"--{name}: expected at least {least}, got {wanted[name]}")
+    if is_short():
+        print(SENTENCE, flush=True)
+        for name, most in (("episodes", EPISODES), ("horizon", STEPS), ("samples", 2)):
+            wanted[name] = min(wanted[name] or most, most)
     names = ("checkpoint", "episodes", "episodes_from", "context", "horizon", "samples", "seed", "out")
     measures = None if arguments.measures is None else _words(arguments.measures)
     if measures == []:
         raise ValueError("--measures: expected names separated by commas, or all, got none")
+    if arguments.out == "":
+        raise ValueError("--out: expected a folder, got nothing")
     import_plugins(_words(arguments.plugins))
     arguments.episodes_from = chosen_source(arguments.episodes_from, run_config(arguments.run).world)
     evaluate_run(arguments.run, measures=measures, **{name: wanted[name] for name in names})

@@ -29,9 +29,11 @@ from wmkit.comparison.runner import Display, run_cells
 from wmkit.config import RunConfig
 from wmkit.files import file_name, user_path
 from wmkit.pipe import ends_with_reader
-from wmkit.training.help import recipe_help
+from wmkit.training.batches import settle
+from wmkit.training.help import HELP_WORDS, describe_keys, help_topics, recipe_help
 from wmkit.training.overrides import compose, expand_sweep, hydra_value, parse_overrides, swept
 from wmkit.training.run_folder import RunFolder
+from wmkit.training.short import SENTENCE, is_short
 
 OWN = ("systems", "worlds", "seeds", "lrs", "minutes", "steps", "jobs", "out", "retry")
 """Keys of a comparison."""
@@ -58,6 +60,7 @@ HELP = """usage: python {script} [key=value ...]
   out=FOLDER         where everything goes; the same command again goes on there
   retry=true         run failed cells again, from their last checkpoint
   key=value          any key of a run that all systems share, such as data.batch_size=8
+  --help             this text; of one section or key: --help train, --help data.length
 
 defaults: {defaults}
 """
@@ -78,11 +81,13 @@ def run_comparison(
     some failed or unfinished, 2 not possible, 130 or 143 stopped by a signal.
     """
     typed = list(sys.argv[1:] if argv is None else argv)
-    if {"-h", "--help"} & set(typed):
-        usage = HELP.format(script=sys.argv[0], systems=", ".join(systems), defaults=" ".join(arguments))
-        print(recipe_help(page, usage, defaults, without=set(INSTEAD) - {"backbone", "world"}))  # whose keys may be set
-        return 0
     try:
+        if HELP_WORDS & set(typed):
+            without = set(INSTEAD) - {"backbone", "world"}  # whose keys may be set
+            usage = HELP.format(script=sys.argv[0], systems=", ".join(systems), defaults=" ".join(arguments))
+            parts = [describe_keys(defaults, without, topic) for topic in help_topics(typed)]
+            print("\n".join(parts) or recipe_help(page, usage, defaults, without))
+            return 0
         return _run(defaults, systems, [*arguments, *typed])
     except ValueError as error:
         print(f"Cannot do that: {error}", file=sys.stderr)
@@ -138,16 +143,23 @@ def _run(defaults: RunConfig, systems: Mapping[str, Sequence[str]], arguments: S
         else:
             parse_overrides([argument])
             shared.append(argument)
+    if is_short():
+        print(f"{SENTENCE}; of seeds and lrs the first", flush=True)
+        own |= {"steps": ["2"], "seeds": own.get("seeds", [])[:1], "lrs": own.get("lrs", [])[:1]}
+        own.pop("minutes", None)
     plugins = [override for override in shared if parse_overrides([override])[0].key_or_group == "plugins"]
     if missing := [key for key in ("systems", "seeds", "lrs") if key not in own]:
         raise ValueError(f"{missing[0]}=...: a comparison needs it")
     names = [[f"world={hydra_value(name)}"] for name in own["worlds"]] if "worlds" in own else [[]]
     choices = [[*name, *these] for name in names for these in expand_sweep([*settings.values()])]
+    stored = [word for word in shared if parse_overrides([word])[0].key_or_group in ("data.source", "data.test_source")]
     # Before systems: composing imports the plugins.
-    worlds = [compose(defaults, [*plugins, *choice]).world for choice in choices]
+    worlds = [compose(defaults, [*plugins, *stored, *choice]) for choice in choices]
+    if len(worlds) > 1 and worlds[0].data.source is not None:
+        raise ValueError("worlds=..., world.key=...: several worlds, but data.source names one archive for all of them")
     plan = Plan(
         systems=tuple(find_system(label, {**systems, **defined}) for label in own["systems"]),
-        worlds=tuple(map(PlannedWorld.of, worlds)),
+        worlds=tuple(PlannedWorld.of(config.world, config.label) for config in worlds),
         seeds=tuple(_read("seeds", value, int) for value in own["seeds"]),
         lrs=tuple(learning_rate("lrs", value) for value in own["lrs"]),
         steps=_one(own, "steps", int, None),
@@ -190,7 +202,9 @@ def _run_and_report(folder: Path, configs: Mapping[Cell, RunConfig], *, jobs: in
     ended = {Status.DONE} if retry else {Status.DONE, Status.FAILED}
     todo = {cell: config for cell, config in configs.items() if CellFiles.of(folder, cell).status() not in ended}
     write_report(folder)  # refuses cells without records before any other is run
-    with Display(len(configs), len(configs) - len(todo), console) as display:
+    with Display(configs, len(configs) - len(todo), console) as display:
+        for note in settle(next(iter(configs.values())))[1]:  # all cells have the same data
+            display.say(note)
         display.say(f"{folder}: {len(todo)} of {len(configs)} cells to run, {jobs} at a time")
         if others := other_cells(folder, configs):
             display.say(f"other runs there stay as they are, and out of the report: {', '.join(others)}")

@@ -24,7 +24,7 @@ from wmkit.config import RunConfig, differences, load_config, rule_of
 from wmkit.data.worlds import World, describe_world
 from wmkit.files import file_name, write_json
 from wmkit.registry import list_backbones
-from wmkit.training.batches import check_query
+from wmkit.training.batches import archives_of, settle
 from wmkit.training.overrides import compose, hydra_value, world_overrides
 from wmkit.training.run_folder import CONFIG, check_local_data
 
@@ -100,9 +100,9 @@ class PlannedWorld:
     """Its family and all of its settings, as plain values; they say what differs between the worlds of a plan."""
 
     @classmethod
-    def of(cls, world: World) -> PlannedWorld:
-        """The entry of the grid for `world`."""
-        return cls(world.name, tuple(world_overrides(world)), describe_world(world))
+    def of(cls, world: World, name: str | None = None) -> PlannedWorld:
+        """The entry of the grid for `world`; name: that of the archive that stands for it."""
+        return cls(name or world.name, tuple(world_overrides(world)), describe_world(world))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -205,7 +205,7 @@ class Plan:
         return self.lrs if system.lr is None else (system.lr,)
 
     def config(self, cell: Cell, defaults: RunConfig) -> RunConfig:
-        """The config of one cell; raises `ValueError`, naming the system, for overrides that do not fit it."""
+        """The config of one cell, settled; raises `ValueError`, naming the system, for overrides that do not fit it."""
         system = next(system for system in self.systems if system.label == cell.system)
         world = next(world for world in self.worlds if world.name == cell.world)
         own = [*world.overrides, f"seed={cell.seed}", f"{LR}={cell.lr}"]
@@ -215,8 +215,10 @@ class Plan:
             config = compose(defaults, [*self.overrides, *system.overrides, *own, *budget])
             if not any(override.startswith(("eval.horizon=", "eval.context=")) for override in self.overrides):
                 query = config.world.episode_length - config.world.context_length  # all of it
+                if archives_of(config.data).test_source is not None:
+                    query = None
                 config = dataclasses.replace(config, eval=dataclasses.replace(config.eval, horizon=query))
-            check_query(config)
+            config, _ = settle(config)
         except ValueError as error:
             raise ValueError(f"{cell.system} on {cell.world}: {error}") from error
         return config

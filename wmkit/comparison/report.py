@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import dataclasses
 import json
+import math
 import textwrap
 from collections.abc import Sequence
 from pathlib import Path
@@ -280,7 +281,7 @@ def rates_table(results: Results, world: str) -> Marked:
                     system.label,
                     f"{lr:g}" + ("\nchosen" if len(rows) in chosen else ""),
                     "".join(others).strip(),
-                    "-" if score is None else by.text(score),
+                    "-" if score is None else by.text(score) if math.isfinite(score) else "not finite",
                     *(q.cell(means.get((system.label, lr, q.metric, q.predictor))) for q in quantities),
                 ]
             )

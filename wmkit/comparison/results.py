@@ -282,7 +282,8 @@ class _Rows:
         for line in read_lines(files.run / "metrics.jsonl"):
             if line["split"] == "valid" and line["step"] in minutes:
                 at = {"step": line["step"], "minutes": minutes[line["step"]]}
-                self.validations += [{**of, **at, "name": n, "value": v} for n, v in line["values"].items()]
+                values = {n: math.nan if v is None else v for n, v in line["values"].items()}  # null: not finite
+                self.validations += [{**of, **at, "name": n, "value": v} for n, v in values.items()]
 
         train = [line["values"] for line in timing if line["split"] == "train"]
         seconds = sum(line["seconds"] for line in train)

@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from wmkit.batch import Batch
+from wmkit.checks import check_integer
 from wmkit.data.episode import STEP_KEYS, Array, Episode
 from wmkit.data.loader import Loader
 from wmkit.data.sources import EpisodeSource
@@ -57,8 +58,10 @@ class Sampler(ABC, Iterator[Batch]):
     def __init__(
         self, source: EpisodeSource, batch_size: int, *, seed: int, keys: Sequence[str] = (), workers: int = 0
     ) -> None:
-        if batch_size < 1:
-            raise ValueError(f"batch_size: expected 1 or more, got {batch_size}")
+        check_integer("batch_size", batch_size, 1)
+        check_integer("seed", seed, 0)
+        if isinstance(keys, str):
+            raise ValueError(f"keys: expected a list of names, got {keys!r}; write [{keys!r}]")
         if source.num_episodes == 0:
             raise ValueError("The source holds no episodes.")
         self.source, self.batch_size, self.seed, self.keys = source, batch_size, seed, tuple(keys)
@@ -206,7 +209,9 @@ class RandomWindows(Sampler):
         workers: int = 0,
     ) -> None:
         lengths = [source.episode_length(i) for i in range(source.num_episodes or 1)]
-        if length < 1 or length > max(lengths, default=length):
+        check_integer("length", length, 1)
+        check_integer("batch_size", batch_size, 1)  # it divides, before the others are looked at
+        if length > max(lengths, default=length):
             raise ValueError(f"length: expected 1 to {max(lengths)}, the longest episode, got {length}")
         self.length = length
         self.block_episodes = block_episodes or batch_size
@@ -270,8 +275,7 @@ class PersistentWindows(Sampler):
         keys: Sequence[str] = (),
         workers: int = 0,
     ) -> None:
-        if length < 1:
-            raise ValueError(f"length: expected 1 or more, got {length}")
+        check_integer("length", length, 1)
         super().__init__(source, batch_size, seed=seed, keys=keys, workers=workers)
         self.length = length
         self._order = EpisodeOrder(source.num_episodes, seed, shuffle=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -125,21 +126,21 @@ def open_source(
     return stored
 
 
-class UnseenEpisodes:
-    """Test episodes of a world that training cannot have seen: those whose numbers are `indices`."""
+class Subset:
+    """Some episodes of a source: those whose numbers are `indices`."""
 
-    def __init__(self, test: GeneratedEpisodes, indices: list[int]) -> None:
-        self.test, self.indices = test, indices
+    def __init__(self, source: EpisodeSource, indices: Sequence[int]) -> None:
+        self.source, self.indices = source, list(indices)
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
         """(C, H, W)."""
-        return self.test.image_shape
+        return self.source.image_shape
 
     @property
     def action_dim(self) -> int:
         """Width A of the action."""
-        return self.test.action_dim
+        return self.source.action_dim
 
     @property
     def num_episodes(self) -> int:
@@ -148,16 +149,14 @@ class UnseenEpisodes:
 
     def episode_length(self, index: int) -> int:
         """Observations in episode `index`."""
-        return self.test.episode_length(self.indices[index])
+        return self.source.episode_length(self.indices[index])
 
     def episode(self, index: int) -> Episode:
         """The arrays of episode `index`."""
-        return self.test.episode(self.indices[index])
+        return self.source.episode(self.indices[index])
 
 
-def unseen_episodes(
-    world: World | str, count: int, beyond: int, seed: int = 0, length: int | None = None
-) -> UnseenEpisodes:
+def unseen_episodes(world: World | str, count: int, beyond: int, seed: int = 0, length: int | None = None) -> Subset:
     """The first `count` test episodes that are none of episodes 0..beyond-1 of the split `train`.
 
     A world of few maps repeats its episodes, in other splits too. Two episodes are the same when their images and
@@ -165,20 +164,21 @@ def unseen_episodes(
     once. Raises `ValueError` where the world has too few unseen ones.
     """
     train, test = (GeneratedEpisodes(world, seed=seed, split=split, length=length) for split in ("train", "test"))
-    known = {_digest(train.episode(index)) for index in range(beyond)}
+    known = {digest_of(train.episode(index)) for index in range(beyond)}
     unseen: list[int] = []
     for index in range(LOOKED_AT):
         if len(unseen) == count:
             break
-        if _digest(test.episode(index)) not in known:
+        if digest_of(test.episode(index)) not in known:
             unseen.append(index)
     if len(unseen) < count:
         raise ValueError(
             f"{test.world.name}: of the first {LOOKED_AT:,} test episodes {len(unseen)} are not among {beyond:,} of "
             f"training, expected {count}. Take a larger world."
         )
-    return UnseenEpisodes(test, unseen)
+    return Subset(test, unseen)
 
 
-def _digest(episode: Episode) -> bytes:
+def digest_of(episode: Episode) -> bytes:
+    """The same for two episodes with the same images and actions, and for no others."""
     return hashlib.sha256(episode["image"].tobytes() + episode["action"].tobytes()).digest()

@@ -8,7 +8,9 @@ from abc import ABC, abstractmethod
 import torch
 from torch import Tensor, nn
 
+from wmkit import tree
 from wmkit.backbones.base import ParameterGroup
+from wmkit.checks import check_tensor
 from wmkit.tree import State
 
 
@@ -16,7 +18,7 @@ from wmkit.tree import State
 class Inputs:
     """What dynamics read in one call of `observe`; shapes and types are checked when it is made.
 
-    `WorldModel.encode` makes one of a batch. Raises `ValueError` for shapes or types other than these, and for
+    `WorldModel.encode` makes one of a batch. Raises `ValueError` for shapes, types or devices other than these, and for
     `inner_reset=False` beside an `is_first` that says otherwise, where the host can read that for nothing: on the CPU.
     """
 
@@ -34,6 +36,10 @@ class Inputs:
     """Host-side: False promises that no row begins an episode at t >= 1, so that nobody has to read `is_first`."""
 
     def __post_init__(self) -> None:
+        check_tensor("embed", self.embed)
+        for name in ("action", "is_first", "noise", "mask"):
+            if (x := getattr(self, name)) is not None:
+                check_tensor(name, x, self.embed.device)
         if self.embed.ndim != 3:
             raise ValueError(f"embed: expected (B, T, E), got {tuple(self.embed.shape)}")
         lead = self.embed.shape[:2]  # (B, T)
@@ -45,8 +51,9 @@ class Inputs:
             x = getattr(self, name)
             if x is not None and (x.shape != lead or x.dtype != torch.bool):
                 raise ValueError(f"{name}: expected (B, T) = {tuple(lead)} bool, got {tuple(x.shape)} of {x.dtype}")
-        on_cpu = self.is_first.device.type == "cpu"  # elsewhere the host would have to wait for the answer
-        if not self.inner_reset and on_cpu and bool(self.is_first[:, 1:].any()):
+        # Elsewhere than on the CPU the host would have to wait for the answer; a graph cannot branch on it.
+        readable = self.is_first.device.type == "cpu" and not torch.compiler.is_compiling()
+        if not self.inner_reset and readable and bool(self.is_first[:, 1:].any()):
             raise ValueError("inner_reset=False, but is_first is True at some t >= 1: one of the two is wrong")
 
 
@@ -141,6 +148,25 @@ class Dynamics(nn.Module, ABC):
     @abstractmethod
     def entropies(self, seen: Observed) -> dict[str, Tensor]:
         """Entropies of priors and posteriors in nats by name, each (B, T)."""
+
+    def check_call(
+        self, action: Tensor, noise: Tensor | None, state: State | None, embed: Tensor | None = None
+    ) -> None:
+        """Raise `ValueError` for what would be broadcast: other widths than these dynamics', or a state of other rows.
+
+        The first thing that `observe` and `imagine` do. `WorldModel` has looked at the rest.
+        """
+        rows, length = action.shape[:2]
+        for name, x, width in (
+            ("embed", embed, self.embed_dim),
+            ("action", action, self.action_dim),
+            ("noise", noise, self.noise_dim),
+        ):
+            if x is not None and tuple(x.shape) != (rows, length, width):
+                raise ValueError(f"{name}: expected (B, T, ...) = {(rows, length, width)}, got {tuple(x.shape)}")
+        for leaf in [] if state is None else tree.leaves(state):
+            if leaf.shape[:1] != (rows,):
+                raise ValueError(f"state: {tree.other_rows(leaf.shape[0] if leaf.ndim else 0, rows)}")
 
     def comparable_state(self, state: State) -> State:
         """The state as the laws compare it: what backbones say of theirs (`Backbone.comparable_state`)."""

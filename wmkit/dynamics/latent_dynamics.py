@@ -117,6 +117,7 @@ class LatentDynamics(Dynamics):
         self, inputs: Inputs, state: DynamicsState | None = None, *, return_state: bool = True
     ) -> tuple[Observed, DynamicsState | None]:
         """Read T steps; see `Dynamics.observe`. No step knows of a later one, so that `mask` makes no difference."""
+        self.check_call(inputs.action, inputs.noise, state, inputs.embed)
         is_first = inputs.is_first
         if state is not None:  # column 0 goes into the state: nobody reads tensor values to choose a path
             state = tree.where(is_first[:, 0], self.initial_state(is_first.shape[0]), state)
@@ -176,6 +177,7 @@ class LatentDynamics(Dynamics):
         self, action: Tensor, *, noise: Tensor | None, state: DynamicsState
     ) -> tuple[Tensor, Tensor, DynamicsState]:
         """Single steps on prior samples: action (B, H, A) -> (h (B, H, D), z (B, H, S), state after them)."""
+        self.check_call(action, noise, state)
         backbone_state, z = state["backbone"], state["z"]
         hs, zs = [], []
         for t in range(action.shape[1]):

@@ -9,6 +9,9 @@ from wmkit.evaluation.estimates import Range, cut, label
 from wmkit.evaluation.predictors import predictor
 from wmkit.evaluation.record import Measurements, Metric, Verdict
 
+FEW_STEPS = 200
+"""Optimiser steps below which a claim that does not hold is no verdict: no recipe claims anything before 1,200."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Beats:

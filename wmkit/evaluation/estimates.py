@@ -60,7 +60,8 @@ def normal(means: Floats) -> Estimate:
     if len(means) == 0:
         return Estimate(math.nan, math.nan, math.nan, 0)
     mean = float(means.mean())
-    half = NORMAL_95 * float(means.std(ddof=1)) / math.sqrt(len(means)) if len(means) > 1 else 0.0
+    with np.errstate(invalid="ignore"):  # a mean that is not finite is said where it is shown
+        half = NORMAL_95 * float(means.std(ddof=1)) / math.sqrt(len(means)) if len(means) > 1 else 0.0
     return Estimate(mean, mean - half, mean + half, len(means))
 
 
@@ -85,6 +86,7 @@ def normal_curve(values: Floats, counts: Bools) -> tuple[Floats, Floats, Floats]
     number = counts.sum(0)  # (T,)
     known = np.where(number, number, np.nan)
     means = values.sum(0, where=counts) / known
-    squares = np.square(values - means).sum(0, where=counts)
+    with np.errstate(invalid="ignore"):
+        squares = np.square(values - means).sum(0, where=counts)
     half = NORMAL_95 * np.sqrt(squares / np.maximum(known - 1, 1) / known)
     return means, means - half, means + half

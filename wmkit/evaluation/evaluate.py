@@ -92,7 +92,7 @@ def evaluate_episodes(
     measures: Sequence[str | Measure] | None = None,
     seed: int = 0,
 ) -> Measurements:
-    """Measure whole episodes, of equal length and read batch by batch, such as those of `in_batches`.
+    """Measure whole episodes, those of a batch of equal length, read batch by batch, such as those of `in_batches`.
 
     measures: as in `evaluate`, of those that are about whole episodes. Latents are samples, drawn from `seed`. Raises
     `ValueError` as `evaluate` does.
@@ -187,7 +187,8 @@ def measure_episodes(setting: Setting, measures: Sequence[Measure], batches: Ite
             query = part.window(context, part.shape[1])
             scores.add(model, {name: values[:, context - batch.shape[1] :] for name, values in features.items()}, query)
             truths.append(dataclasses.replace(query, image=query.image[..., :0, :0]).to("cpu"))
-    return scores.measurements(joined(truths), {})
+    shortest = min(truth.shape[1] for truth in truths)  # of all, the end is judged
+    return scores.measurements(joined([one.window(one.shape[1] - shortest, one.shape[1]) for one in truths]), {})
 
 
 class _Scores:
@@ -279,14 +280,26 @@ def _other_action(action: Tensor, context: int, horizon: int) -> Tensor | None:
     return None if torch.equal(other[:, judged], action[:, judged]) else other
 
 
-def make_video(model: WorldModel, batch: Batch, *, context: int, horizon: int, seed: int = 0) -> Video:
-    """The episodes of `batch` as frames: truth, and the model's reconstruction followed by its imagination."""
+def make_video(
+    model: WorldModel,
+    batch: Batch,
+    *,
+    context: int,
+    horizon: int,
+    seed: int = 0,
+    times: Sequence[int] | None = None,
+) -> Video:
+    """The episodes of `batch` as frames: truth, and the model's reconstruction followed by its imagination.
+
+    times: the steps to decode, in order, counted from 0 over context and query; None: all.
+    """
     check_lengths(batch, context, horizon)
     batch = batch.window(0, context + horizon)
+    chosen = list(range(context + horizon)) if times is None else list(times)
     generator = torch.Generator().manual_seed(seed)
     with evaluating(model):
         observed = observe(model, batch, context, generator)
         imagined = imagine(model, observed, batch.action[:, context:])
-        frames = model.decode(torch.cat([observed.features[:, :context], imagined], dim=1))
+        frames = model.decode(torch.cat([observed.features[:, :context], imagined], dim=1)[:, chosen])
     made = (frames.float().clamp(0, 1) * 255).round().to(torch.uint8)
-    return Video(batch.image.cpu(), made.cpu(), context)
+    return Video(batch.image[:, chosen].cpu(), made.cpu(), sum(time < context for time in chosen))

@@ -1,50 +1,96 @@
-"""The held-out episodes of a run: made by its world in the split `test`, or read from an archive of that split."""
+"""The held-out episodes of a run: made by its world in the split `test`, or read from its test archive."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import json
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+from torch import Tensor
+
 from wmkit.batch import Batch
-from wmkit.config import RunConfig
-from wmkit.data import EpisodeSource, World, find_world, open_source
+from wmkit.config import RunConfig, archive_name
+from wmkit.data import EpisodeSource, GeneratedEpisodes, World, find_world, open_source
 from wmkit.data.episode import check_episode
 from wmkit.data.samplers import Segment, collate
 from wmkit.files import file_name, user_path
+from wmkit.training.batches import archives_of, held_out_source, query_of, training_source
+from wmkit.training.run_folder import SAVED
 from wmkit.world_model import WorldModel
 
+TRAINING_EPISODES = 16
+"""Episodes of the training split that the mean image is taken over."""
 PIXELS_AT_ONCE = 1600 * 64 * 64
 """Pixels of the frames in one batch of `in_batches`, or those of one episode where it has more: bounds memory."""
 
 
 def context_and_horizon(
-    config: RunConfig, context: int | None = None, horizon: int | None = None, *, world: str | World | None = None
+    config: RunConfig,
+    context: int | None = None,
+    horizon: int | None = None,
+    *,
+    episodes_from: str | Path | World | None = None,
 ) -> tuple[int, int]:
-    """Context and horizon as asked for, as the run's config says, or as the world does: then the whole episode.
+    """Context and horizon as asked for, as the run's config says, or as the episodes suggest: then all of the rest.
 
-    world: it or its name; None: the run's.
+    episodes_from: a world or its name, or an archive; None: the run's own test episodes.
     """
-    context = context or config.eval.context or find_world(world or config.world).context_length
-    return context, horizon or config.eval.horizon or find_world(world or config.world).episode_length - context
+    context, horizon = context or config.eval.context, horizon or config.eval.horizon
+    return (context, horizon) if context and horizon else query_of(held_out(config, episodes_from), context, horizon)
 
 
-def other_episodes(
-    run: Path, config: RunConfig, episodes_from: str | Path | World | None
-) -> tuple[str, World | None, Path]:
-    """Of episodes that a run is measured or shown on: their name, their world, and the folder for what is found.
+def held_out(
+    config: RunConfig, episodes_from: str | Path | World | None = None, length: int | None = None
+) -> EpisodeSource:
+    """Test episodes of a run, its own or those from elsewhere; `length`: a world makes that many steps of each."""
+    if episodes_from is None:
+        return held_out_source(config, length)
+    return open_source(episodes_from, seed=config.data.seed, split="test", length=length)
 
-    episodes_from: a world or its name, or an archive, which has no world here; None: the run's world, and its folder.
-    Raises `ValueError` for an unknown world.
+
+def training_of(config: RunConfig) -> Callable[[int | None], EpisodeSource]:
+    """From a number of steps to a run's training episodes, of which a world makes that many steps (None: all)."""
+    if config.data.source is not None:
+        return lambda length: training_source(config)
+    return lambda length: open_source(config.world, seed=config.data.seed, split="train", length=length)
+
+
+def training_frames(config: RunConfig, model: WorldModel, length: int) -> Tensor:
+    """Frames (M, T, C, H, W) uint8 for a mean image: the first `length` steps of a run's first training episodes.
+
+    Fewer episodes and steps where an archive has no more. Raises `ValueError` for an archive that is not there.
     """
+    source = training_of(config)(None)
+    there = range(TRAINING_EPISODES if source.num_episodes is None else source.num_episodes)
+    length = min(length, max(source.episode_length(index) for index in there))
+    return whole_episodes(config, model, "train", TRAINING_EPISODES, length, or_fewer=True).image
+
+
+def other_episodes(run: Path, config: RunConfig, episodes_from: str | Path | World | None) -> tuple[str, Path]:
+    """Of episodes that a run is measured or shown on: their name, and the folder for what is found.
+
+    episodes_from: a world or its name, or an archive; None: the run's own, and its folder. Raises `ValueError` for an
+    unknown world, and without one for a model that was saved without.
+    """
+    saved = run / SAVED
+    if episodes_from is None and saved.exists() and not json.loads(saved.read_text(encoding="utf-8"))["world"]:
+        raise ValueError(
+            f"{run} was saved without its world: name the episodes, --episodes-from WORLD (in Python episodes_from=), "
+            "or give world= to wmkit.save"
+        )
+    if episodes_from is None:
+        return archives_of(config.data).test_source or config.world.name, run
     if isinstance(episodes_from, str | Path):
+        if not str(episodes_from).strip():
+            raise ValueError("Episodes from elsewhere: expected a folder or a world, got nothing")
         label = str(episodes_from)
-        folder = Path(user_path(label))
-        world = None if folder.is_dir() else find_world(label)
-        name = folder.resolve().name if world is None else label
+        stored = Path(user_path(label)).is_dir()
+        name = archive_name(label) if stored else label
+        if not stored:
+            find_world(label)
     else:
-        world = episodes_from
-        label = name = (world or config.world).name
-    return label, world, run if episodes_from is None else run / "held_out" / file_name(name)
+        label = name = episodes_from.name
+    return label, run / "held_out" / file_name(name)
 
 
 def whole_episodes(
@@ -55,31 +101,54 @@ def whole_episodes(
     length: int,
     source: str | Path | World | None = None,
     keys: Sequence[str] = (),
+    *,
+    or_fewer: bool = False,
 ) -> Batch:
-    """The first `length` steps of episodes 0..count-1 of a split, `keys` as extras.
+    """The first `length` steps of `count` episodes of a split, the first ones that have so many, `keys` as extras.
 
-    source: a world or its name, an archive or a cache; None: the run's world with the run's data seed. Raises
-    `ValueError` for too few or too short episodes and for shapes that are not the model's.
+    source: a world or its name, an archive or a cache; None: the run's own episodes, `train` or `test`. or_fewer: as
+    many as there are, where there are not `count`. Raises `ValueError` for too few or too short episodes and for shapes
+    that are not the model's.
     """
-    what = config.world if source is None else source
-    episodes = open_source(what, seed=config.data.seed, split=split)
-    label = str(what) if isinstance(what, str | Path) else what.name
-    _check(episodes, label, model, count, length)
-    episodes = open_source(what, seed=config.data.seed, split=split, length=length)  # a world draws no further
-    return read_episodes(episodes, range(count), length, keys, f"{label}, {split}")
+    if source is None and split == "train":
+        label, episodes = config.label, training_of(config)(None)
+    else:
+        label, episodes = other_episodes(Path(), config, source)[0], held_out(config, source)
+    _check_shapes(episodes, label, model)
+    there = range(count if episodes.num_episodes is None else episodes.num_episodes)
+    long = [index for index in there if episodes.episode_length(index) >= length][:count]
+    if len(long) < (1 if or_fewer else count):
+        longest = max(episodes.episode_length(index) for index in there)
+        if longest < length:
+            raise ValueError(
+                f"Asked for (as context + horizon or as length) are {length} steps, but an episode of {label} has "
+                f"{longest}"
+            )
+        enough = f", {len(long)} of them with {length} steps" if len(long) < len(there) else ""
+        raise ValueError(f"{label} has {len(there)} episodes{enough}, expected at least {count}")
+    if isinstance(episodes, GeneratedEpisodes):  # a world draws no further
+        episodes = open_source(episodes.world, seed=config.data.seed, split=split, length=length)
+    return read_episodes(episodes, long, length, keys, f"{label}, {split}")
 
 
-def in_batches(source: EpisodeSource, count: int, keys: Sequence[str] = ()) -> Iterator[Batch]:
-    """Episodes 0..count-1, whole and of equal length, batch by batch, `keys` as extras; nothing is kept."""
-    length = source.episode_length(0)
+def in_batches(source: EpisodeSource, count: int, keys: Sequence[str] = (), least: int = 1) -> Iterator[Batch]:
+    """Episodes 0..count-1, whole, batch by batch, `keys` as extras; nothing is kept.
+
+    The episodes of a batch are equally long: of a source with several lengths the shortest come first. least: shorter
+    episodes are left out.
+    """
     _, height, width = source.image_shape
-    together = max(1, PIXELS_AT_ONCE // (length * height * width))
-    for start in range(0, count, together):
-        yield read_episodes(source, range(start, min(count, start + together)), length, keys)
+    by_length: dict[int, list[int]] = {}
+    for index in range(count):
+        by_length.setdefault(source.episode_length(index), []).append(index)
+    for length, indices in sorted(by_length.items()):
+        together = max(1, PIXELS_AT_ONCE // (length * height * width))
+        for start in range(0, len(indices) if length >= least else 0, together):
+            yield read_episodes(source, indices[start : start + together], length, keys)
 
 
 def read_episodes(
-    source: EpisodeSource, indices: range, length: int, keys: Sequence[str] = (), where: str = "Held-out"
+    source: EpisodeSource, indices: Sequence[int], length: int, keys: Sequence[str] = (), where: str = "Held-out"
 ) -> Batch:
     """Steps 0..length-1 of the episodes, after checking them, `keys` as extras."""
     chosen = [source.episode(index) for index in indices]
@@ -89,17 +158,10 @@ def read_episodes(
     return collate(pieces, chosen, length, keys)
 
 
-def _check(episodes: EpisodeSource, what: str, model: WorldModel, count: int, length: int) -> None:
-    """Raise `ValueError` for shapes that are not the model's, and for too few or too short episodes."""
+def _check_shapes(episodes: EpisodeSource, what: str, model: WorldModel) -> None:
+    """Raise `ValueError` for shapes that are not the model's."""
     if (tuple(episodes.image_shape), episodes.action_dim) != (tuple(model.image_shape), model.action_dim):
         raise ValueError(
             f"{what} has images {tuple(episodes.image_shape)} and {episodes.action_dim} actions, the model was trained "
             f"on {tuple(model.image_shape)} and {model.action_dim}; name the world or archive that it was trained on"
-        )
-    if episodes.num_episodes is not None and episodes.num_episodes < count:
-        raise ValueError(f"{what} has {episodes.num_episodes} episodes, expected at least {count}")
-    shortest = min(episodes.episode_length(index) for index in range(count))
-    if shortest < length:
-        raise ValueError(
-            f"Asked for (as context + horizon or as length) are {length} steps, but an episode of {what} has {shortest}"
         )

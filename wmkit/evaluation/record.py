@@ -57,9 +57,13 @@ class Verdict:
     claim: str
     holds: bool
     values: str
+    early: int | None = None
+    """Steps that the model was trained for, where they are too few to blame it for a claim that does not hold."""
 
     def __str__(self) -> str:
-        return f"{'yes' if self.holds else 'NO '}  {self.claim}: {self.values}"
+        if self.holds or self.early is None:
+            return f"{'yes' if self.holds else 'NO '}  {self.claim}: {self.values}"
+        return f"?    {self.claim}: {self.values}; too few steps to judge ({self.early})"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,8 +96,8 @@ class Metric:
 
     def text(self, estimate: Estimate) -> str:
         """`97.3 % ± 0.4`, `97.3 % [95.1, 98.6]` of a binary metric, `60.21 ± 1.3`; `-` where there is nothing."""
-        if math.isnan(estimate.mean):
-            return "-"
+        if not math.isfinite(estimate.mean):
+            return "not finite" if estimate.episodes else "-"
         if self.binary:
             return f"{estimate.mean:.1%} [{estimate.low:.1%}, {estimate.high:.1%}]"
         if self.unit == "share":
@@ -125,6 +129,16 @@ class Measurements:
     about: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     """Plain values: run, world, seed, checkpoint, and what else a reader of the file should know."""
     verdicts: tuple[Verdict, ...] = ()
+
+    def __repr__(self) -> str:
+        """A small table: of each measure the predictors, with mean and interval over the query."""
+        lines = [f"Measurements of {self.episodes} episodes, context {self.context} | query {self.horizon}"]
+        for measure in self.measures:
+            metric = self.metrics[measure]
+            lines.append(f"  {measure}: {metric.title} ({metric.unit}, {metric.better} is better)")
+            estimates = {name: self.estimate(measure, name) for name in self.predictors(measure)}
+            lines += [f"    {name:<16} {metric.text(estimate)}" for name, estimate in estimates.items()]
+        return "\n".join([*lines, *(f"  {verdict}" for verdict in self.verdicts)])
 
     @property
     def measures(self) -> list[str]:
@@ -356,5 +370,5 @@ def _plain(estimate: Estimate) -> dict[str, float | int | None]:
 
 
 def _number(value: float) -> float | None:
-    """None for NaN, which JSON does not have."""
-    return None if math.isnan(value) else value
+    """None for what JSON has no number for."""
+    return value if math.isfinite(value) else None

@@ -144,9 +144,7 @@ def examine_backbone(
     refuse_other_kinds(backbone)
     if not isinstance(backbone, Backbone):
         raise ValueError(f"expected an instance of a subclass of wmkit.Backbone, got {backbone!r}")
-    wanted = set(range(1, 11) if laws is None else laws)
-    if not wanted <= set(range(1, 11)):
-        raise ValueError(f"expected laws from 1 to 10, got {sorted(wanted)}")
+    wanted = numbers_of_laws(laws)
     if length is not None and length < 1:
         raise ValueError(f"expected length >= 1, got {length}")
     if longest <= max(LENGTHS):
@@ -193,6 +191,14 @@ def examine_backbone(
         if results:
             results[0] = dataclasses.replace(results[0], notes=(*general, *results[0].notes))
         return results
+
+
+def numbers_of_laws(laws: Collection[int] | None) -> set[int]:
+    """Those that are to be tried, all ten for None; raises `ValueError` for others."""
+    wanted = set(range(1, 11) if laws is None else laws)
+    if not wanted <= set(range(1, 11)):
+        raise ValueError(f"expected laws from 1 to 10, got {sorted(wanted)}")
+    return wanted
 
 
 def refuse_other_kinds(part: object) -> None:

@@ -490,7 +490,7 @@ def _under_autocast(
 def far_apart(what: str, got: Tensor, want: Tensor) -> Breaches:
     """A sentence where the two differ by more than `ROUNDED` in L2, or `got` is not finite where `want` is."""
     counts = torch.isfinite(want) & (want.abs() < HUGE)
-    got, want = got.double()[counts], want.double()[counts]
+    got, want = got.detach().double()[counts], want.detach().double()[counts]
     if not bool(torch.isfinite(got).all()):
         yield f"{what} are not finite"
         return

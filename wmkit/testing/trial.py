@@ -47,6 +47,7 @@ class Trial:
         self.dtype, self.device = placement(backbone)
         self.width = backbone.input_dim
         self._modules: dict[tuple[bool, bool, torch.dtype], Backbone] = {}
+        self._carried: dict[tuple[int, bool, bool], State] = {}
 
     def module(self, *, jittered: bool = True, training: bool = False, dtype: torch.dtype | None = None) -> Backbone:
         """The copy of that kind, made once."""
@@ -76,7 +77,10 @@ class Trial:
             initial = module.initial_state(rows)
             if kind == "initial":
                 return tree.map_tree(Tensor.clone, initial)
-            carried = loop(module, self.inputs(1, rows, EARLIER), None)[1]
+            key = rows, jittered, training
+            if key not in self._carried:
+                self._carried[key] = loop(module, self.inputs(1, rows, EARLIER), None)[1]
+            carried = self._carried[key]
             fresh = torch.arange(rows, device=self.device) % 2 == 1
             return tree.map_tree(Tensor.clone, tree.where(fresh, initial, carried) if kind == "mixed" else carried)
 

@@ -25,7 +25,7 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from wmkit.files import sync, write_text
+from wmkit.files import sync, write_json, write_text
 
 FORMAT = 1
 WEIGHTS, TRAINING, MANIFEST = "model.safetensors", "training.pt", "manifest.json"
@@ -198,7 +198,7 @@ def _write(folder: Path, checkpoint: Checkpoint) -> None:
     paths = (folder / WEIGHTS, folder / TRAINING)
     files = {path.name: {"bytes": path.stat().st_size, "sha256": _sha256(path)} for path in paths}
     manifest = {"format": FORMAT, "step": checkpoint.step, "config": checkpoint.config, "files": files}
-    (folder / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
+    write_json(folder / MANIFEST, manifest)
     sync([*paths, folder / MANIFEST])
     sync([folder])
 

@@ -6,8 +6,11 @@ Exit status: 0 done; 1 the machine refused (disk, memory); 2 what was asked for 
 from __future__ import annotations
 
 import dataclasses
+import os
+import shlex
 import subprocess
 import sys
+import tempfile
 import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -20,18 +23,21 @@ from rich.text import Text
 from wmkit.config import RunConfig
 from wmkit.data import WorkerError
 from wmkit.pipe import ends_with_reader
-from wmkit.training.batches import check_query
-from wmkit.training.help import recipe_help
+from wmkit.training.batches import settle
+from wmkit.training.help import HELP_WORDS, describe_keys, help_topics, recipe_help
 from wmkit.training.loop import Summary, Validate, train
 from wmkit.training.overrides import compose, expand_sweep
 from wmkit.training.run_folder import RunFolder, choose_folder
 from wmkit.training.runtime import StopSignal, processes_of
+from wmkit.training.short import SENTENCE, is_short
 
 USAGE = """usage: python {script} [-m] [key=value ...]
 
   -m, --multirun   values separated by commas make one run each, one after another, each in a process of its own
-  -h, --help       this text
+  -h, --help       this text; of one section or key: --help train, --help data.length
 """
+SWEEP = "WMKIT_SWEEP"
+"""Environment variable of a sweep's runs: a file to which each adds its folder."""
 
 
 @ends_with_reader
@@ -51,10 +57,14 @@ def run_recipe(
     An error that the user can mend (`ValueError`), and a machine that refuses, end in one panel without a traceback.
     """
     overrides = list(sys.argv[1:] if overrides is None else overrides)
-    if {"-h", "--help"} & set(overrides):
-        print(recipe_help(page, USAGE.format(script=sys.argv[0]), defaults))
-        return 0
     try:
+        if HELP_WORDS & set(overrides):
+            if topics := help_topics(overrides):
+                config = compose(defaults, [word for word in overrides if "=" in word])
+                print("\n".join(describe_keys(config, topic=topic) for topic in topics))
+            else:
+                print(recipe_help(page, USAGE.format(script=sys.argv[0]), defaults))
+            return 0
         if {"-m", "--multirun"} & set(overrides):
             return _sweep([word for word in overrides if word not in ("-m", "--multirun")])
         return _run(compose(defaults, overrides), after, validation)
@@ -62,13 +72,24 @@ def run_recipe(
         return _refuse(error, status=2)
     except (OSError, MemoryError, WorkerError) as error:
         return _refuse(error, status=1)
+    except KeyboardInterrupt:  # while it starts, or the second one: the first is waited for
+        print("Stopped at once; resume=true goes on from the last checkpoint, if there is one.", file=sys.stderr)
+        return 130
 
 
-def train_in_folder(config: RunConfig, folder: RunFolder, validate: Validate | None = None) -> Summary:
+def train_in_folder(config: RunConfig, folder: str | Path | RunFolder, validate: Validate | None = None) -> Summary:
     """Open `folder`, train, mark it finished if the last step was reached, release it.
 
     Under `torchrun` every process calls this; the first one alone holds and writes the folder.
+    Raises `ValueError` as `train` does, and for a folder that is there and holds no run.
     """
+    if not isinstance(config, RunConfig):
+        raise ValueError(f"train: expected a RunConfig first, then a folder, got {config!r}")
+    if isinstance(validate, type):
+        raise ValueError(f"validate: expected a function of a model, got a class: give {validate.__name__}(config)")
+    if not isinstance(folder, RunFolder):
+        named = dataclasses.replace(config, run_dir=str(folder), resume=True)
+        folder, _ = choose_folder(named, recipe="")
     main = processes_of(config.train).is_main_process
     if main:
         folder.open()
@@ -82,18 +103,29 @@ def train_in_folder(config: RunConfig, folder: RunFolder, validate: Validate | N
 
 
 def _run(config: RunConfig, after: Callable[[Path], object], validation: Callable[[RunConfig], Validate] | None) -> int:
-    check_query(config)
+    config, notes = settle(config)
     main = processes_of(config.train).is_main_process
     folder, sentence = _choose_together(config)
+    in_sweep = os.environ.get(SWEEP)
     if main:
-        print(sentence, flush=True)
+        print(*notes, *([SENTENCE] if is_short() else []), sentence, sep="\n", flush=True)
+        if in_sweep:
+            with open(in_sweep, "a", encoding="utf-8") as file:
+                file.write(f"{folder.path}\n")
     summary = train_in_folder(config, folder, None if validation is None else validation(config))
     if summary.stopped_by is not None:
         if main:
             print(f"Stopped after step {summary.step}; resume=true continues it.", flush=True)
         return 128 + summary.stopped_by
     if main:
-        after(folder.path)
+        run, all_runs = (shlex.quote(str(path)) for path in (folder.path, folder.path.parent))
+        try:
+            after(folder.path)
+        except KeyboardInterrupt:
+            print(f"Stopped in the evaluation. The run is trained: wmkit evaluate {run} measures it.", file=sys.stderr)
+            return 130
+        if not in_sweep:
+            print(f"Next:\n  wmkit imagine {run}\n  tensorboard --logdir {all_runs}", flush=True)
     return 0
 
 
@@ -111,20 +143,26 @@ def _choose_together(config: RunConfig) -> tuple[RunFolder, str]:
 
 
 def _sweep(overrides: Sequence[str]) -> int:
-    """One process per combination; a job that fails does not keep the others from running.
+    """One process per combination, at the end a table of all; a job that fails does not keep the others from running.
 
     Ctrl-C reaches the job too, which saves and ends; none is started after a signal.
     """
     failed = []
     jobs = expand_sweep(overrides)
-    with StopSignal() as stop:
+    with StopSignal() as stop, tempfile.TemporaryDirectory() as place:
+        note = Path(place) / "folders"
+        note.touch()
         for number, job in enumerate(jobs, start=1):
             print(f"[{number}/{len(jobs)}] {' '.join(job)}", flush=True)
-            if subprocess.run([sys.executable, sys.argv[0], *job], check=False).returncode:
+            command = [sys.executable, sys.argv[0], *job]
+            if subprocess.run(command, check=False, env=os.environ | {SWEEP: str(note)}).returncode:
                 failed.append(" ".join(job))
             if stop.number is not None:
                 print(f"The sweep was stopped in run {number} of {len(jobs)}.", file=sys.stderr)
                 return 128 + stop.number
+        if folders := note.read_text(encoding="utf-8").splitlines():
+            print("All of them again: wmkit report " + shlex.join(folders), flush=True)
+            subprocess.run([sys.executable, "-m", "wmkit.cli", "report", *folders], check=False)
     for line in failed:
         print(f"failed: {line}", file=sys.stderr)
     return 1 if failed else 0

@@ -1,4 +1,4 @@
-"""The page of `--help`: what the recipe says of itself, then every key with its default and its sentence.
+"""The page of `--help`: what the recipe says of itself, then every key with its default and its sentence; or one part.
 
 A key's sentence is the string below its field in the source: what a reader of the config finds there is what a user of
 the command line reads.
@@ -11,9 +11,10 @@ import inspect
 import json
 import shutil
 import textwrap
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
+from wmkit.checks import closest
 from wmkit.config import RunConfig
 from wmkit.data import list_worlds
 from wmkit.presets import PRESETS
@@ -21,6 +22,10 @@ from wmkit.registry import list_backbones
 
 WIDTH = 120
 """Characters of a line at most: the page is text to read."""
+
+
+HELP_WORDS = frozenset({"-h", "--help"})
+"""Words that ask for the page."""
 
 
 def recipe_help(page: str | None, usage: str, defaults: RunConfig, without: Collection[str] = ()) -> str:
@@ -32,23 +37,41 @@ def recipe_help(page: str | None, usage: str, defaults: RunConfig, without: Coll
     return whole.strip() + "\n"
 
 
-def describe_keys(defaults: RunConfig, without: Collection[str] = ()) -> str:
-    """Every key as `key=default`, section by section, each with its sentence below."""
-    blocks, sections = [], []
+def help_topics(words: Sequence[str]) -> list[str]:
+    """What is asked for beside `--help`: sections and keys, the words that are neither options nor `key=value`."""
+    return [word for word in words if "=" not in word and not word.startswith("-")]
+
+
+def describe_keys(defaults: RunConfig, without: Collection[str] = (), topic: str | None = None) -> str:
+    """Every key as `key=default`, section by section, each with its sentence below; of a topic that section or key.
+
+    Raises `ValueError` for a topic that is neither.
+    """
+    heads, entries = {}, {}
     sentences = field_sentences(RunConfig)
     for key, value in defaults.to_dict().items():
-        if key in without:
-            continue
         if not isinstance(value, Mapping):
-            blocks.append(_entry(key, value, sentences))
+            entries[key] = _entry(key, value, sentences)
             continue
         part = type(getattr(defaults, key))
         chosen = f"{key}={value['name']}: " if "name" in value else f"{key}: "
-        sections.append(_wrap(chosen + " ".join((inspect.getdoc(part) or "").partition("\n\n")[0].split())))
+        heads[key] = _wrap(chosen + " ".join((inspect.getdoc(part) or "").partition("\n\n")[0].split()))
         own = field_sentences(part)
-        names = [name for name in value if name != "name" and f"{key}.{name}" not in without]
-        sections.append("\n".join(_entry(f"{key}.{name}", value[name], own) for name in names))
-    return "\n".join(blocks) + "\n\n" + "\n\n".join(filter(None, sections)) + "\n"
+        entries |= {f"{key}.{name}": _entry(f"{key}.{name}", value[name], own) for name in value if name != "name"}
+    shown = {key: entry for key, entry in entries.items() if key not in without}
+    heads = {name: head for name, head in heads.items() if name not in without}
+    if topic is not None and topic not in heads | shown:
+        raise ValueError(
+            f"--help {topic}: there is no such section or key.{closest(topic, heads | shown)} "
+            f"Sections: {', '.join(heads)}."
+        )
+    blocks = {name: [entry for key, entry in shown.items() if key.startswith(f"{name}.")] for name in heads}
+    if topic is not None:
+        return (shown[topic] if topic in shown else f"{heads[topic]}\n\n" + "\n".join(blocks[topic])) + "\n"
+    parts = ["\n".join(entry for key, entry in shown.items() if "." not in key)]
+    for name, head in heads.items():
+        parts += [head, "\n".join(blocks[name])]
+    return "\n\n".join(filter(None, parts)) + "\n"
 
 
 def field_sentences(config: type[Any]) -> dict[str, str]:

@@ -11,6 +11,7 @@ import contextlib
 import dataclasses
 from collections.abc import Callable, Mapping
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -27,7 +28,7 @@ from wmkit.training.batches import (
     validation_source,
 )
 from wmkit.training.checkpoints import Checkpoint, CheckpointFolder
-from wmkit.training.log import RunLog, RunningMean
+from wmkit.training.log import Picture, RunLog, RunningMean
 from wmkit.training.optimiser import Budget, StepGuard, build_optimiser, build_schedule
 from wmkit.training.run_folder import RunFolder, check_local_data
 from wmkit.training.runtime import (
@@ -52,8 +53,9 @@ from wmkit.training.stateful import (
 from wmkit.tree import State
 from wmkit.world_model import LossOutput, WorldModel
 
-Validate = Callable[[WorldModel], Mapping[str, float]]
-"""Figures of a model in eval() at each validation, the same in every process."""
+Validate = Callable[[WorldModel], Mapping[str, float | Picture]]
+"""Figures of a model in eval() at each validation, the same in every process; and pictures, (height, width, 3) uint8,
+of which the attribute `pictures`, if there is one, tells the names beforehand."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,9 +79,11 @@ def train(config: RunConfig, folder: RunFolder, validate: Validate | None = None
     validate: what to measure at each validation beside the loss, such as `HeldOutValidation(config)` of
     `wmkit.evaluation`.
 
-    Raises `ValueError` for what cannot be trained on and `OSError` when the disk refuses; the last checkpoint stays
-    whole in either case.
+    Raises `ValueError` for what cannot be trained on and for what is no open folder, and `OSError` when the disk
+    refuses; the last checkpoint stays whole in either case.
     """
+    if not isinstance(folder, RunFolder):
+        raise ValueError(f"folder: expected an open RunFolder, got {folder!r}; wmkit.train(config, folder) opens one")
     with torch_settings(config.train), StopSignal() as stop:
         with contextlib.closing(Trainer(config, folder, validate)) as trainer:
             return trainer.run(stop)
@@ -110,6 +114,8 @@ class Trainer:
         self.mean = RunningMean(self.accelerator.device)
         self.checkpoints = CheckpointFolder(folder.checkpoints, config.train.keep_last)
         held_out = validation_source(config, like=source)
+        dynamics, first_step = self.model.dynamics, self.model.first_step
+        notes = check_windows(config.data, source, held_out, period=dynamics.period, first_step=first_step)
         self.validation = validation_batches(config, held_out, self.rank, self.processes)
         self.sampler = build_sampler(config, source).shard(self.rank, self.processes)
         self.step = self.saved_step = 0
@@ -129,12 +135,16 @@ class Trainer:
         }
         """What a checkpoint holds beside the weights."""
         check_local_data(folder.path, config.world)  # on every machine of the run
-        notes = [*check_windows(config.data, source, self.model.dynamics.period), *self._restore()]
+        notes += self._restore()
         self.log: RunLog | None = None
         if self.accelerator.is_main_process:
+            if not folder.path.is_dir():
+                raise ValueError(f"{folder.path} is not open: call its open(), or wmkit.train(config, path)")
             folder.describe(config, source.image_shape, source.action_dim)
-            self.log = RunLog(folder, self.budget.steps, self.step)
-            for note in notes:
+            self.log = RunLog(folder, self.budget.steps, self.step, self.budget.share(self.step))
+            names = [str(folder.pictures / f"{name}.png") for name in getattr(validate, "pictures", ())]
+            drawn = [f"Each validation draws {', '.join(names)}"] if names else []
+            for note in [*notes, *drawn]:
                 self.log.display.say(note)
 
     @property
@@ -199,7 +209,8 @@ class Trainer:
             if norm is None:
                 said = f"step {self.step}: loss {output.total.item():.4g}, no finite gradient; skipped"
                 self.log.display.say(said)
-            self.log.step(self.step, batch.shape[0] * batch.shape[1] * self.processes, self.sampler.wait_seconds)
+            frames = batch.shape[0] * batch.shape[1] * self.processes
+            self.log.step(self.step, frames, self.sampler.wait_seconds, self.budget.share(self.step))
 
     def _loss(self, batch: Batch, state: State | None, generator: torch.Generator, share: float = 1.0) -> LossOutput:
         """The loss of this process's rows; noise is drawn for the global batch, so a row's does not depend on N."""
@@ -231,7 +242,9 @@ class Trainer:
         measured = {} if self.validate is None else self.validate(self.model)
         self.model.train()
         if self.log is not None:
-            self.log.validation(self.step, losses, measured, self.budget.seconds)
+            pictures = {name: value for name, value in measured.items() if isinstance(value, np.ndarray)}
+            figures = {name: value for name, value in measured.items() if not isinstance(value, np.ndarray)}
+            self.log.validation(self.step, losses, figures, self.budget.seconds, pictures)
         return self.best.improves(losses["loss"])
 
     def _over_processes(self, values: dict[str, float]) -> dict[str, float]:

@@ -129,7 +129,8 @@ def build_schedule(optimiser: AdamW, config: TrainConfig, budget: Budget) -> Lam
 class StepGuard:
     """Clips the gradients to a global norm and steps, or changes nothing when there is no finite norm.
 
-    One non-finite element would make AdamW turn every parameter to NaN, because clipping divides all by the norm.
+    One non-finite element would make AdamW turn every parameter to NaN, because clipping divides all by the norm. A
+    norm of finite gradients that their precision cannot hold is measured in float64.
     """
 
     def __init__(self, clip: float, allowed: int = SKIPS_ALLOWED) -> None:
@@ -146,14 +147,16 @@ class StepGuard:
         gradients = [p.grad for p in model.parameters() if p.grad is not None]
         norm = nn.utils.get_total_norm(gradients)
         if not torch.isfinite(norm):
+            norm = nn.utils.get_total_norm([gradient.double() for gradient in gradients])
+        if not torch.isfinite(norm):
             self.skipped, self.in_a_row = self.skipped + 1, self.in_a_row + 1
             if self.in_a_row < self.allowed:
                 return None
             bad = [n for n, p in model.named_parameters() if p.grad is not None and not p.grad.isfinite().all()]
+            which = ", ".join(bad[:5]) + (", ..." if len(bad) > 5 else "")
             raise ValueError(
                 f"No finite gradient in {self.allowed} steps in a row, the last at {where}. Not finite: "
-                f"{', '.join(bad[:5])}{', ...' if len(bad) > 5 else ''}. Try a smaller train.lr, or "
-                "train.precision=fp32."
+                f"{which or 'the norm of all'}. Try a smaller train.lr, or train.precision=fp32."
             )
         nn.utils.clip_grads_with_norm_(model.parameters(), self.clip, norm)
         optimiser.step()

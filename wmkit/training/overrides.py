@@ -39,6 +39,7 @@ from wmkit.config import ModelConfig, RunConfig, import_plugins
 from wmkit.data.worlds import World, describe_world, find_world
 from wmkit.files import user_path
 from wmkit.registry import Entry, get_entry
+from wmkit.training.short import is_short, shortened
 
 NODE = "wmkit_run"
 GROUPS = ("backbone", "world")
@@ -49,7 +50,7 @@ CHOSEN = "chosen"
 
 
 def compose(defaults: RunConfig, overrides: Sequence[str]) -> RunConfig:
-    """`defaults` changed by `key=value` words.
+    """`defaults` changed by `key=value` words; shortened where the environment says so (`short.py`).
 
     Raises `ValueError`, in one line that says what to do, for an unknown backbone, world, preset, key or value.
     """
@@ -79,7 +80,7 @@ def compose(defaults: RunConfig, overrides: Sequence[str]) -> RunConfig:
     except (HydraException, OmegaConfBaseException) as error:
         raise ValueError(_one_line(error)) from error
     assert isinstance(config, RunConfig), "the schema is RunConfig"
-    return config
+    return shortened(config) if is_short() else config
 
 
 def parse_overrides(overrides: Sequence[str]) -> list[Override]:
@@ -120,6 +121,8 @@ def _parsed(text: str) -> Override:
     if plain_path and not isinstance(found, str | None) and not word.is_sweep_override():
         return parser.parse_override(f"{key}={_quoted(value)}")
     if word.key_or_group == "plugins" and isinstance(found, str | ChoiceSweep | RangeSweep):
+        if found == "":
+            raise ValueError("plugins: expected the name of a module, got nothing")
         names = word.get_value_element_as_str() if isinstance(found, str) else ",".join(word.sweep_string_iterator())
         return parser.parse_override(f"{word.get_key_element()}=[{names}]")  # a list, which is no sweep
     return word

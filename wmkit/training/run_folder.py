@@ -27,6 +27,8 @@ from wmkit.machine import graphics, processor
 
 ROOT = Path("runs")
 CONFIG, SHAPES, VERSIONS, FINISHED = "config.json", "shapes.json", "versions.json", "finished.json"
+SAVED = "saved.json"
+"""What `wmkit.save` wrote has it beside the config: {"world"}, whether the config's world was given to it."""
 LOCAL_DATA = "local_data"
 """Under this name `SHAPES` keeps what the world shows of the machine, such as a local copy of MNIST."""
 LOCK, HOLDER = "lock", "process"
@@ -118,6 +120,11 @@ class RunFolder:
         return self.path / "timing.jsonl"
 
     @property
+    def pictures(self) -> Path:
+        """Folder of what is drawn at validations and by the evaluation."""
+        return self.path / "pictures"
+
+    @property
     def tensorboard(self) -> Path:
         """Folder of TensorBoard's event files."""
         return self.path / "tensorboard"
@@ -131,9 +138,7 @@ def choose_folder(config: RunConfig, recipe: str, root: Path = ROOT) -> tuple[Ru
     """
     if config.run_dir is not None:
         return _named_folder(Path(config.run_dir), config.resume)
-    source = config.data.source
-    world = Path(source).resolve().name.removesuffix(".zarr") if source else config.world.name
-    name = file_name("-".join((recipe, world, config.backbone_name, str(config.seed))))
+    name = file_name("-".join((recipe, config.label, config.backbone_name, str(config.seed))))
     taken = _numbered(root, name)
     unfinished = [
         number
@@ -144,6 +149,8 @@ def choose_folder(config: RunConfig, recipe: str, root: Path = ROOT) -> tuple[Ru
         return taken[max(unfinished)], f"Resuming {taken[max(unfinished)].path}"
     number = max(taken, default=0) + 1
     folder = RunFolder(root / (name if number == 1 else f"{name}-{number}"))
+    if config.resume:
+        return folder, f"Nothing to resume: no run of the name {root / name} is unfinished. Run folder {folder.path}"
     if unfinished:
         return (
             folder,
@@ -154,7 +161,7 @@ def choose_folder(config: RunConfig, recipe: str, root: Path = ROOT) -> tuple[Ru
 
 def _named_folder(path: Path, resume: bool) -> tuple[RunFolder, str]:
     if not path.exists():
-        return RunFolder(path), f"Run folder {path}"
+        return RunFolder(path), f"Nothing to resume in {path}: a new run" if resume else f"Run folder {path}"
     if not path.is_dir():
         raise ValueError(f"run_dir={path} is not a folder.")
     names = {entry.name for entry in path.iterdir()}
@@ -165,7 +172,9 @@ def _named_folder(path: Path, resume: bool) -> tuple[RunFolder, str]:
     # A run that was killed at its very start has left its lock alone.
     if names - OWN and CONFIG not in names:
         raise ValueError(f"run_dir={path} holds no run: it has no {CONFIG}. Nothing was changed: name another.")
-    return RunFolder(path), f"Resuming {path}" if resume else f"Run folder {path}"
+    folder = RunFolder(path)
+    ended = ", which has reached its last step" if folder.finished else ""
+    return folder, f"Resuming {path}{ended}" if resume else f"Run folder {path}"
 
 
 def _numbered(root: Path, name: str) -> dict[int, RunFolder]:

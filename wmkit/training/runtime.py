@@ -33,7 +33,12 @@ LARGE, NEVER = 1 << 30, 2**31 - 1
 def processes_of(config: TrainConfig) -> PartialState:
     """Which process of how many this is, under `torchrun` or alone."""
     with _without_launchers_settings():
-        return PartialState(cpu=config.device == "cpu")
+        return PartialState(cpu=on_cpu(config))
+
+
+def on_cpu(config: TrainConfig) -> bool:
+    """Whether a run is on the CPU: asked for, or because there is nothing else, which Accelerate wants to be told."""
+    return config.device == "cpu" or not torch.accelerator.is_available()
 
 
 def build_accelerator(config: TrainConfig) -> Accelerator:
@@ -43,7 +48,7 @@ def build_accelerator(config: TrainConfig) -> Accelerator:
     GradientState._reset_state()
     precision = resolve_precision(config.precision, processes_of(config).device)
     with _without_launchers_settings():
-        return Accelerator(cpu=config.device == "cpu", mixed_precision="bf16" if precision == "bf16" else "no")
+        return Accelerator(cpu=on_cpu(config), mixed_precision="bf16" if precision == "bf16" else "no")
 
 
 LAUNCHERS = ("ACCELERATE_", "FSDP_", "MEGATRON_LM_", "PARALLELISM_CONFIG_")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -141,11 +141,17 @@ class GridVectorEnv(VectorEnv[Images, NDArray[np.int64], NDArray[Any]]):
         if seed is None:
             return [None] * self.num_envs
         if isinstance(seed, int | np.integer):
+            check_integer("seed", seed, 0)
             return [int(seed) + row for row in range(self.num_envs)]
-        seeds = [None if one is None else int(one) for one in seed]
+        if isinstance(seed, str) or not isinstance(seed, Iterable):
+            raise ValueError(f"seed: expected a whole number, or {self.num_envs} of them, got {seed!r}")
+        seeds = list(seed)
         if len(seeds) != self.num_envs:
             raise ValueError(f"seed: expected one, or {self.num_envs} of them, got {len(seeds)}")
-        return seeds
+        for one in seeds:
+            if one is not None:
+                check_integer("seed", one, 0)
+        return [None if one is None else int(one) for one in seeds]
 
     def _checked_rows(self, mask: Any) -> Rows:
         """The rows to reset: all at the first reset."""

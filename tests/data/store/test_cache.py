@@ -14,6 +14,7 @@ from wmkit.data import (
     EpisodeWriter,
     GeneratedEpisodes,
     RandomWindows,
+    WholeEpisodes,
     build_cache,
     open_source,
     write_archive,
@@ -167,3 +168,18 @@ def test_a_stored_split_is_not_used_as_another(store, tmp_path, what):
     build_cache(store, tmp_path / "cache")
     with pytest.raises(ValueError, match="holds split 'valid', expected 'train'"):
         open_source(tmp_path / what)
+
+
+@pytest.mark.reported(
+    "data",
+    "zarr-developers/zarr-python#1382, #486",
+    "archives and caches on a mount that can only be read",
+    "batches are read; no file is written, made or locked",
+)
+def test_reading_writes_nothing(store, tmp_path):
+    cache = build_cache(store, tmp_path / "cache")
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
+    for folder in (store.path, cache.path):
+        with WholeEpisodes(open_source(folder, split="valid"), 2, workers=1) as sampler:
+            next(sampler)
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before

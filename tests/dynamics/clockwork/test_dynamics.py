@@ -170,32 +170,42 @@ def test_sequential_cell_steps_of_a_hundred_frames(factor: int, number: int, mon
     assert len(calls) == number
 
 
-@pytest.mark.parametrize("core", ["plain_gru", "gru", "s4", "s4d", "s5", "lru", "transformer_xl"])
+LATER = [pytest.param(core, marks=pytest.mark.long) for core in ("gru", "s4d", "s5", "lru")]
+"""Each keeps the laws of backbones, and is one of the kinds of the others."""
+
+
+@pytest.mark.no_cover
+@pytest.mark.parametrize("core", ["plain_gru", "s4", "transformer_xl", *LATER])
 def test_levels_over_every_backbone_keep_the_laws(core: str) -> None:
     check_dynamics(make(strides=[1, 2, 4], core=core))
 
 
-@pytest.mark.parametrize("core", ["plain_gru", "s4"])
+@pytest.mark.no_cover
+@pytest.mark.parametrize("core", ["plain_gru", pytest.param("s4", marks=pytest.mark.long)])
 def test_levels_that_read_ahead_keep_the_laws(core: str) -> None:
     check_dynamics(make(strides=[1, 2, 4], core=core, windows="smoothing"))
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
-@pytest.mark.parametrize("strides", [[1], [1, 1], [1, 3, 3]])
+@pytest.mark.no_cover
+@pytest.mark.parametrize("strides", [[1], pytest.param([1, 1], marks=pytest.mark.long), [1, 3, 3]])
 def test_every_clock_and_variant_keeps_the_laws(strides: list[int], variant: str) -> None:
     check_dynamics(make(strides=strides, **VARIANTS[variant]))
 
 
+@pytest.mark.no_cover
 def test_actions_above_the_first_level_and_action_free_video_keep_the_laws() -> None:
     check_dynamics(make(actions_above=True))
     check_dynamics(make(action_dim=0, windows="smoothing"))
 
 
+@pytest.mark.no_cover
 def test_categorical_levels_keep_the_laws() -> None:
     model = build_world_model("clockwork", "tiny", (1, 16, 16), 2)
     check_dynamics(model.dynamics.double())
 
 
+@pytest.mark.no_cover
 def test_single_precision_keeps_the_laws() -> None:
     check_dynamics(make().float())
 

@@ -286,7 +286,26 @@ def squares() -> Batch:
     return dataclasses.replace(make_batch(6, rows=8), image=image)
 
 
-@pytest.mark.parametrize("preset", [name for name in VIDEO if not name.startswith("tald")])
+SHORT = {
+    "cwvae-mazes",
+    "cwvae-minerl",
+    "cwvae-mmnist-corrected",
+    "rssm-video-corrected",
+    "notmpabs-corrected",
+    "cwvae-minutes",
+}
+"""Of every system one that is soon there."""
+
+
+@pytest.mark.no_cover
+@pytest.mark.parametrize(
+    "preset",
+    [
+        pytest.param(name, marks=() if name in SHORT else pytest.mark.long)
+        for name in VIDEO
+        if not name.startswith("tald")
+    ],
+)
 def test_every_video_preset_overfits_eight_clips(preset: str) -> None:
     """With its own output and deviation, within 600 steps: what it reads, and what it imagines from three frames.
 

@@ -239,6 +239,35 @@ def test_a_numpy_seed_is_a_seed_and_several_environments_draw_no_map() -> None:
         gymnasium.make_vec("wmkit/DistractingMemory-v0", num_envs=2, width=8, render_mode="rgb_array")
 
 
+@pytest.mark.reported(
+    "numbers",
+    "Minigrid#509, minerllabs/minerl#14, openai/gym#250, minihack#53",
+    '`reset` of several environments with `seed="12"`, 1.5, [1.5, 2] or [-1, 2]',
+    "`ValueError`: whole numbers; nothing is cut off or taken letter by letter",
+)
+@pytest.mark.parametrize("seed", ["12", 1.5, [1.5, 2], ["1", "2"], [-1, 2], [np.float64(1), 2], -1, {"a": 1, "b": 2}])
+def test_seeds_of_several_environments_are_whole_numbers(seed: Any) -> None:
+    vector = GridVectorEnv(2, world=DistractingMemory(width=8))
+    with pytest.raises(ValueError, match=r"seed: expected (a whole number, or 2 of them|an integer of at least 0)"):
+        vector.reset(seed=seed)
+    vector.reset(seed=[np.int64(1), None])
+    vector.reset(seed=np.array([1, 2]))
+
+
+@pytest.mark.reported(
+    "numbers",
+    "Minigrid#509, minerllabs/minerl#14, openai/gym#250, minihack#53",
+    '`reset` of one environment with `seed="12"` or 1.5',
+    "`ValueError`: an integer",
+)
+@pytest.mark.parametrize("seed", ["12", 1.5])
+def test_the_seed_of_an_environment_is_a_whole_number(seed: Any) -> None:
+    env = GridEnv(DistractingMemory(width=8))
+    with pytest.raises(ValueError, match="seed: expected an integer of at least 0, got"):
+        env.reset(seed=seed)
+    env.reset(seed=2**127)
+
+
 def test_wrong_calls_are_refused() -> None:
     env, vector = GridEnv(DistractingMemory(width=8)), GridVectorEnv(2, world=DistractingMemory(width=8))
     for call in (lambda: env.step(0), env.render, lambda: vector.step(np.array([0, 0]))):

@@ -2,13 +2,14 @@
 
 import numpy as np
 import polars as pl
+import pytest
 import torch
 from matplotlib.figure import Figure
 from PIL import Image
 
 from wmkit.evaluation.estimates import normal_curve
-from wmkit.evaluation.plots.figures import DOTS_PER_INCH, draw_curve, draw_curves, draw_strip, strip_times
-from wmkit.evaluation.plots.video import Video
+from wmkit.evaluation.plots.figures import DOTS_PER_INCH, draw_curve, draw_curves, draw_strip
+from wmkit.evaluation.plots.video import Video, strip_times
 from wmkit.evaluation.predictors import IMAGINED, MEAN_IMAGE
 from wmkit.evaluation.record import Curve, Measurements, Metric, frame_of
 
@@ -51,8 +52,16 @@ def test_strip_grows_with_episodes_and_times(tmp_path):
     assert abs(height - DOTS_PER_INCH * (1.08 * 4 + 0.9)) <= 1
 
 
-def test_strip_shows_the_end_of_the_context_and_the_end_of_the_query():
-    times = strip_times(context=50, horizon=50)
-    assert times == [16, 33, 49, 50, 51, 54, 59, 69, 84, 99]
-    assert strip_times(context=2, horizon=1) == [0, 1, 2]
-    assert strip_times(context=10, horizon=8)[-1] == 17
+@pytest.mark.reported("friction", "", "a strip of episodes with a horizon of 1 step", "its title is broken over lines")
+@pytest.mark.reported("names", "", "a strip whose title, the name of an archive, has `$` in it", "the title as it is")
+def test_a_title_is_whole_on_a_narrow_strip_and_is_no_formula(tmp_path, monkeypatch):
+    titles = []
+    keep = Figure.suptitle
+    monkeypatch.setattr(Figure, "suptitle", lambda *a, **k: titles.append(keep(*a, **k)) or titles[-1])
+    frames = torch.randint(256, (1, 3, 3, 8, 8), dtype=torch.uint8)
+    draw_strip(Video(frames, frames, 2), tmp_path / "strip.png", "gru (tiny) on own$data/$x_^{")
+    [title] = titles
+    assert title.get_text().startswith("gru (tiny) on own$data/$x_^{\n")
+    box = title.get_window_extent()
+    assert box.x0 >= 0
+    assert box.x1 <= DOTS_PER_INCH * title.get_figure().get_figwidth()

@@ -15,7 +15,11 @@ from wmkit.evaluation.plots.video import (
     SCALE,
     TEXT_HEIGHT,
     Video,
+    caption,
+    heading,
     page,
+    sheet,
+    strip_times,
     write_video,
 )
 
@@ -26,8 +30,8 @@ def make_video(episodes=3, channels=3, context=4, length=9, side=8):
 
 
 def test_page_has_two_pairs_side_by_side_and_is_enlarged():
-    side = (8 + 2) * SCALE
-    one, two, three = (page(make_video(episodes=n), 0).size for n in (1, 2, 3))
+    side = (64 + 2) * SCALE
+    one, two, three = (page(make_video(episodes=n, side=64), 0).size for n in (1, 2, 3))
     assert one == (2 * side, side + TEXT_HEIGHT)
     assert two == (4 * side + GAP * SCALE, side + TEXT_HEIGHT)
     assert three == (4 * side + GAP * SCALE, 2 * side + GAP * SCALE + TEXT_HEIGHT)
@@ -64,9 +68,64 @@ def test_gif_begins_a_little_before_the_query(tmp_path):
         assert image.n_frames == CONTEXT_SHOWN + 3
 
 
-def test_grey_images_are_shown_too():
-    video = make_video(channels=1)
-    assert video.frame(video.truth, 0, 0).shape == (8, 8, 3)
+@pytest.mark.reported(
+    "friction", "google/mediapy#2", "a film of frames of 1 channel", "grey: the channel is red, green and blue"
+)
+@pytest.mark.reported("friction", "ilastik/ilastik#1066", "a film of frames of 2 channels", "the last one in grey")
+@pytest.mark.reported("friction", "google/mediapy#2", "a film of RGBA frames", "their red, green and blue, not black")
+@pytest.mark.reported(
+    "friction", "ilastik/ilastik#1066", "a film of 9 channels, three frames stacked", "the last three"
+)
+@pytest.mark.parametrize(
+    ("channels", "shown", "words"),
+    [(1, [0, 0, 0], ""), (2, [1, 1, 1], "channel 2 of 2"), (3, [0, 1, 2], ""), (4, [0, 1, 2], "channels 1-3 of 4"),
+     (9, [6, 7, 8], "channels 7-9 of 9")],
+)  # fmt: skip
+def test_one_and_three_channels_are_shown_and_of_others_three_that_the_caption_names(channels, shown, words):
+    video = make_video(channels=channels)
+    frame = video.frame(video.truth, 1, 2)
+    assert (frame == video.truth[1, 2, shown].permute(1, 2, 0).numpy()).all()
+    assert caption(video, 2).endswith(words or "context 3 of 4")
+
+
+@pytest.mark.reported(
+    "friction", "", "a film of one episode of 16 pixels", "a page as wide as its caption, step number and all"
+)
+@pytest.mark.parametrize("side", [8, 16, 20])
+def test_the_caption_of_a_small_episode_is_whole(side):
+    narrow, wide = (make_video(episodes=n, side=side, channels=4) for n in (1, 8))
+    assert caption(narrow, 8) == "truth | imagination    step 5 of 5    channels 1-3 of 4"
+    for time in (0, 3, 4, 8):
+        inked = [
+            np.asarray(page(video, time).convert("RGB"))[:TEXT_HEIGHT].min(-1).min(0) < 200 for video in (narrow, wide)
+        ]
+        ends = [int(np.flatnonzero(columns).max()) for columns in inked]
+        assert ends[0] == ends[1] < len(inked[0]) - 1
+    assert len({page(narrow, time).size for time in range(9)}) == 1
+
+
+def test_a_sheet_has_a_column_for_each_step_and_a_line_of_truth_above_each_of_the_model():
+    video = make_video(episodes=2, context=2, length=5)
+    picture = sheet(video, [heading(time, 2) for time in range(5)])
+    scale = 10  # 10 pixels with the border, at least 100 a column
+    assert picture.shape == (TEXT_HEIGHT + scale * 10 * 4, scale * (5 * 10 + 4 * GAP), 3)
+    for column, colour in ((0, CONTEXT_COLOUR), (1, CONTEXT_COLOUR), (2, QUERY_COLOUR), (4, QUERY_COLOUR)):
+        left = scale * column * (10 + GAP)
+        assert (picture[TEXT_HEIGHT, left] == colour).all()
+        assert (picture[:TEXT_HEIGHT, left : left + 60] == colour).all(-1).any(), "a heading in the colour"
+        for line, frame in enumerate((video.truth[0], video.model[0], video.truth[1], video.model[1])):
+            shown = picture[TEXT_HEIGHT + scale * (10 * line + 1) :, left + scale :][
+                : 8 * scale : scale, : 8 * scale : scale
+            ]
+            assert (shown == frame[column].permute(1, 2, 0).numpy()).all()
+
+
+def test_a_strip_shows_the_end_of_the_context_and_the_end_of_the_query():
+    times = strip_times(context=50, horizon=50)
+    assert times == [16, 33, 49, 50, 51, 54, 59, 69, 84, 99]
+    assert [heading(time, 50) for time in times[1:5]] == ["seen 34", "seen 50", "+1", "+2"]
+    assert strip_times(context=2, horizon=1) == [0, 1, 2]
+    assert strip_times(context=10, horizon=8)[-1] == 17
 
 
 def test_other_file_types_are_refused(tmp_path):

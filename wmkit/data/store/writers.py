@@ -26,7 +26,7 @@ from wmkit.data.store import archive, cache
 from wmkit.data.store.archive import Column, EpisodeStore, Index, chunk_files, padded, read_index, span
 from wmkit.data.store.cache import CachedEpisodes, File, Manifest, checksum
 from wmkit.data.store.tiles import without_pictures
-from wmkit.files import file_name, hold_lock, sync, write_text
+from wmkit.files import file_name, hold_lock, sync, to_json, write_text
 
 FRAMES_PER_CHUNK = 64
 LONGEST_BLOCK = 4096
@@ -113,7 +113,7 @@ class EpisodeWriter:
         rows = value if index["schema"][key]["per_step"] else value[None]
         start, stop = span(index, key, len(self))
         end = padded(stop, metadata["chunk_grid"]["configuration"]["chunk_shape"][0])
-        write_text(folder / "zarr.json", json.dumps({**metadata, "shape": [end, *rows.shape[1:]]}), durable=True)
+        write_text(folder / "zarr.json", to_json({**metadata, "shape": [end, *rows.shape[1:]]}), durable=True)
         with zarr.config.set({"array.write_empty_chunks": True}):  # a missing file always means damage
             array = zarr.open_array(folder, mode="r+")
         array[start:end] = np.concatenate([rows, np.zeros((end - stop, *rows.shape[1:]), rows.dtype)])
@@ -177,7 +177,7 @@ def _lock(path: Path) -> filelock.BaseFileLock:
 
 def _write_index(path: Path, index: Index) -> None:
     group = {"zarr_format": 3, "node_type": "group", "attributes": {archive.ATTRIBUTE: index}}
-    write_text(path / "zarr.json", json.dumps(group), durable=True)
+    write_text(path / "zarr.json", to_json(group), durable=True)
     sync([path])
 
 
@@ -245,7 +245,7 @@ def _fill(folder: Path, store: EpisodeStore, workers: int) -> None:
     lengths = [store.episode_length(i) for i in range(len(store))]
     files = {key: column.entry() for key, column in columns.items()}
     manifest = Manifest(format=cache.FORMAT, origin=store.origin, lengths=lengths, files=files)
-    write_text(folder / cache.MANIFEST, json.dumps(manifest), durable=True)
+    write_text(folder / cache.MANIFEST, to_json(manifest), durable=True)
 
 
 class _NpyFile:

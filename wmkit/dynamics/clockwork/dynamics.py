@@ -157,6 +157,7 @@ class ClockworkDynamics(Dynamics):
             raise ValueError(
                 f"prior_levels: expected levels from 1, the bottom one, to {len(self.cells)}, got {unknown}"
             )
+        self.check_call(inputs.action, inputs.noise, state, inputs.embed)
         is_first = inputs.is_first
         action = inputs.action.masked_fill(is_first.unsqueeze(-1), 0)  # (B, T, A)
         state, timing = self._begin(state, is_first)
@@ -188,7 +189,8 @@ class ClockworkDynamics(Dynamics):
         self, action: Tensor, *, noise: Tensor | None, state: ClockworkState
     ) -> tuple[Tensor, Tensor, ClockworkState]:
         """Prior samples, level after level from the top; see `Dynamics.imagine`. The clock runs on."""
-        phase = _common(state["phase"].tolist())
+        self.check_call(action, noise, state)
+        phase = _common(_read(state["phase"]))
         timing = self.clock.timing(action.shape[1], phase, begins=phase < 0)
         actions, waiting = self._sum_actions(action, state, timing, None)
         noises = self._split_noise(noise, timing)
@@ -231,7 +233,7 @@ class ClockworkDynamics(Dynamics):
         fresh = self.initial_state(batch_size)
         if state is None:
             return fresh, self.clock.timing(length)
-        phases, first = torch.stack([state["phase"], is_first[:, 0].long()]).tolist()  # (2, B): one wait for a GPU
+        phases, first = _read(torch.stack([state["phase"], is_first[:, 0].long()]))  # (2, B): one wait for a GPU
         # A negative phase is that of a state from before a context: it begins here, and keeps its clock.
         phase = _common([0 if f and p >= 0 else p for p, f in zip(phases, first, strict=True)])
         begins = phase < 0 or all(first)
@@ -326,6 +328,16 @@ def _passes(seen: Observed) -> tuple[LevelPass, ...]:
     """Every level's own, bottom first."""
     assert isinstance(seen, HierarchyObserved), "what this class's observe returned"
     return seen.levels
+
+
+def _read(phases: Tensor) -> list[Any]:
+    """Phases on the host, where they decide which levels tick; raises `ValueError` where a graph is exported."""
+    if torch.compiler.is_exporting():
+        raise ValueError(
+            "clockwork: which levels tick is read from state['phase'], which an exported graph cannot do; export "
+            "observe without a state, or use torch.compile"
+        )
+    return phases.tolist()
 
 
 def _common(phases: list[int]) -> int:

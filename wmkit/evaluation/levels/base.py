@@ -75,7 +75,7 @@ class ModelAnalysis(Analysis):
     episodes_from: str | World | None = option(  # noqa: RUF009  it returns a field
         None,
         "an archive of split test, a world, or in quotes a world with settings, as in 'ray_maze world.size=11' "
-        "(default: the run's world)",
+        "(default: the run's own test episodes)",
         str,
         metavar="SOURCE",
     )
@@ -89,19 +89,19 @@ class ModelAnalysis(Analysis):
 class ClipsAnalysis(ModelAnalysis):
     """An analysis whose values are means over clips."""
 
-    clips: int = option(100, "held-out clips (default: 100, as published)", least=2)
+    clips: int | None = option(None, "held-out clips (default: 100, as published, or all there are)", least=2)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class QueryAnalysis(ModelAnalysis):
     """An analysis of what is imagined after a context."""
 
-    context: int | None = option(None, "observed frames (default: as the run or its world says)", least=2)
+    context: int | None = option(None, "observed frames (default: as the run or its episodes say)", least=2)
     horizon: int | None = option(None, "imagined frames (default: as the run says)", least=1)
 
     def lengths(self, run: LoadedRun) -> tuple[int, int]:
-        """Context and horizon as asked for, or as the run or its world says."""
-        return context_and_horizon(run.config, self.context, self.horizon)
+        """Context and horizon as asked for, or as the run or its episodes say."""
+        return context_and_horizon(run.config, self.context, self.horizon, episodes_from=run.episodes_from)
 
     def only(self, runs: Runs) -> tuple[LoadedRun, int, int]:
         """The one run, its context and its horizon; raises `ValueError` for several."""

@@ -15,6 +15,7 @@ from torch import Tensor
 from wmkit.batch import Batch
 from wmkit.config import RunConfig
 from wmkit.evaluation.estimates import Estimate, normal
+from wmkit.evaluation.held_out import training_of
 from wmkit.evaluation.levels.base import ClipsAnalysis, Findings, Runs, colour_of, option, register_analysis
 from wmkit.evaluation.levels.reading import groups_of, hierarchy_of, observe_levels
 from wmkit.evaluation.plots.figures import DOTS_PER_INCH
@@ -128,9 +129,10 @@ class KLAnalysis(ClipsAnalysis):
 
 def clip_length(config: RunConfig) -> int:
     """Frames of a clip in training."""
-    data = config.data
-    whole = data.sampler == "episodes"
-    return (data.episode_length or config.world.episode_length) if whole else data.length
+    if config.data.sampler != "episodes":
+        return config.data.length
+    source = training_of(config)(config.data.episode_length)
+    return min(source.episode_length(index) for index in range(source.num_episodes or 1))
 
 
 def draw_kl(found: Mapping[str, LevelKL]) -> Figure:

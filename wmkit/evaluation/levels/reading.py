@@ -12,15 +12,15 @@ from torch import Tensor
 
 from wmkit.batch import Batch
 from wmkit.config import RunConfig
-from wmkit.data import World, open_source
+from wmkit.data import World
 from wmkit.data.episode import Episode
 from wmkit.dynamics import ClockworkDynamics, Inputs
 from wmkit.dynamics.clockwork.dynamics import HierarchyObserved
 from wmkit.evaluation.digits.probe import CLIP_LENGTH, Probe, fit_frame_probe
 from wmkit.evaluation.digits.truth import KEYS
-from wmkit.evaluation.held_out import whole_episodes
+from wmkit.evaluation.held_out import held_out, other_episodes, training_frames, training_of, whole_episodes
 from wmkit.evaluation.rollout import check_lengths, groups_of_rows, rows_of
-from wmkit.evaluation.run import TRAINING_EPISODES, device_for, training_of
+from wmkit.evaluation.run import device_for
 from wmkit.loading import load, run_config
 from wmkit.training.run_folder import check_local_data
 from wmkit.tree import State
@@ -28,6 +28,8 @@ from wmkit.world_model import WorldModel
 
 PriorLevels = tuple[int, ...]
 """Levels that see no frames, in rising order."""
+CLIPS = 100
+"""Held-out clips where nobody says how many, as published."""
 CONTEXT, QUERY = "context", "query"
 """Parts of a clip: what is observed, and what is imagined after it."""
 
@@ -39,7 +41,7 @@ class LoadedRun:
     config: RunConfig
     model: WorldModel
     episodes_from: str | World | None
-    """A world or its name, or an archive of split `test`; None: the run's world."""
+    """A world or its name, or an archive of split `test`; None: the run's own test episodes."""
 
     @classmethod
     def of(cls, run: Path, checkpoint: str, episodes_from: str | World | None) -> LoadedRun:
@@ -52,8 +54,8 @@ class LoadedRun:
 
     @property
     def world(self) -> str:
-        """The name of the run's world."""
-        return self.config.world.name
+        """The name of the run's world, or of its archive."""
+        return self.config.label
 
     @property
     def title(self) -> str:
@@ -61,9 +63,10 @@ class LoadedRun:
         strides = ", ".join(map(str, hierarchy_of(self.model).clock.strides))
         return f"{self.world}, levels that tick every {strides} frames"
 
-    def clips(self, count: int, length: int, keys: Sequence[str] = ()) -> Batch:
-        """Held-out clips, `keys` as extras."""
-        return whole_episodes(self.config, self.model, "test", count, length, self.episodes_from, keys)
+    def clips(self, count: int | None, length: int, keys: Sequence[str] = ()) -> Batch:
+        """Held-out clips, `keys` as extras; of count None `CLIPS`, or all there are."""
+        wanted, fewer = count or CLIPS, count is None
+        return whole_episodes(self.config, self.model, "test", wanted, length, self.episodes_from, keys, or_fewer=fewer)
 
     @property
     def has_digits(self) -> bool:
@@ -73,19 +76,16 @@ class LoadedRun:
     @functools.cached_property
     def first_clip(self) -> Episode:
         """The first held-out one, as its source gives it."""
-        return open_source(self.episodes_from or self.config.world, seed=self.config.data.seed, split="test").episode(0)
+        return held_out(self.config, self.episodes_from).episode(0)
 
     def training_frames(self, length: int) -> Tensor | None:
-        """Frames of the run's world, for a mean image; None where the clips are from elsewhere."""
-        if self.episodes_from is not None:
-            return None
-        return whole_episodes(self.config, self.model, "train", TRAINING_EPISODES, length).image
+        """Frames of the run's training episodes, for a mean image; None where the clips are from elsewhere."""
+        return None if self.episodes_from is not None else training_frames(self.config, self.model, length)
 
-    def digit_clips(self, count: int, length: int) -> Batch:
+    def digit_clips(self, count: int | None, length: int) -> Batch:
         """Held-out clips with the truth about their digits; raises `ValueError` for a world without."""
         if missing := sorted(set(KEYS) - self.first_clip.keys()):
-            source = self.episodes_from or self.config.world
-            name = source if isinstance(source, str) else source.name
+            name, _ = other_episodes(Path(), self.config, self.episodes_from)
             raise ValueError(
                 f"{name} does not tell {', '.join(missing)}; which digits a level holds can only be measured in a "
                 "world of moving digits"

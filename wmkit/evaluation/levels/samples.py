@@ -13,8 +13,8 @@ from wmkit.batch import Batch
 from wmkit.evaluation.levels.base import Findings, QueryAnalysis, Runs, option, register_analysis
 from wmkit.evaluation.levels.reading import CONTEXT, QUERY, PriorLevels, decoded_frames, groups_of, hierarchy_of
 from wmkit.evaluation.measures.frames import frame_error
-from wmkit.evaluation.plots.figures import DOTS_PER_INCH, query_times, show_image
-from wmkit.evaluation.plots.video import picture_of
+from wmkit.evaluation.plots.figures import DOTS_PER_INCH, show_image
+from wmkit.evaluation.plots.video import picture_of, query_times
 from wmkit.evaluation.rollout import evaluating
 from wmkit.evaluation.tables import Table
 from wmkit.world_model import WorldModel

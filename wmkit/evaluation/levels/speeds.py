@@ -111,7 +111,12 @@ class SpeedsAnalysis(KLAnalysis):
 
 def speed_of(run: Path) -> float:
     """How fast the run's world moves, relative to its usual speed; raises `ValueError` for one that has no speed."""
-    world = run_config(run).world
+    config = run_config(run)
+    if config.data.source is not None:
+        raise ValueError(
+            f"{run}: it was trained on the archive {config.data.source}, which does not say how fast it is"
+        )
+    world = config.world
     speed = getattr(world, "speed", None)
     if speed is None:
         raise ValueError(

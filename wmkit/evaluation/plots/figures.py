@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
+import textwrap
 from pathlib import Path
 
-import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from wmkit.evaluation.plots.look import own_look
-from wmkit.evaluation.plots.video import CONTEXT_COLOUR, QUERY_COLOUR, Picture, Video
+from wmkit.evaluation.plots.video import CONTEXT_COLOUR, QUERY_COLOUR, Picture, Video, heading, strip_times
 from wmkit.evaluation.predictors import Dash, predictor
 from wmkit.evaluation.record import Curve, Measurements, Metric
 
 DOTS_PER_INCH = 110
-CONTEXT_COLUMNS = 3
-"""Frames of the context that a strip shows."""
-QUERY_STEPS = (1, 2, 5, 10, 20, 35, 50)
-"""Those that strips show, up to the horizon."""
+LETTERS_PER_INCH = 12
+"""Of a title: a line that is longer than the figure is wide is broken."""
 PANELS_ABREAST = 2
 
 
@@ -34,25 +32,16 @@ def draw_strip(video: Video, path: Path, title: str) -> None:
             show_image(axes[row, column], video.frame(source, row // 2, time), time < video.context)
         axes[row, 0].set_ylabel("model" if row % 2 else f"truth {row // 2 + 1}", fontsize=9)
     for column, time in enumerate(times):
-        axes[0, column].set_title(
-            f"seen {time + 1}" if time < video.context else f"+{time + 1 - video.context}", fontsize=9
-        )
-    figure.suptitle(
-        f"{title}\nblue: context (the model reconstructs what it sees), orange: query (the model imagines)", fontsize=10
-    )
+        axes[0, column].set_title(heading(time, video.context), fontsize=9)
+    _entitle(figure, title, "blue: context (the model reconstructs what it sees), orange: query (the model imagines)")
     figure.savefig(path)
 
 
-def strip_times(context: int, horizon: int) -> list[int]:
-    """Indices into the video: a few evenly spaced context steps up to the last one, then growing query steps."""
-    seen = np.linspace(0, context - 1, CONTEXT_COLUMNS + 1)[1:].round().astype(int).tolist()
-    return [*sorted(set(seen)), *query_times(context, horizon)]
-
-
-def query_times(context: int, horizon: int) -> list[int]:
-    """Indices into the video of growing query steps, the last one too."""
-    steps = sorted({*(step for step in QUERY_STEPS if step <= horizon), horizon})
-    return [context + step - 1 for step in steps]
+def _entitle(figure: Figure, *lines: str) -> None:
+    """The lines above the figure, broken where they are longer than it is wide."""
+    width = int(LETTERS_PER_INCH * figure.get_figwidth())
+    wrapped = [part for line in lines for part in textwrap.wrap(line, width)]
+    figure.suptitle("\n".join(wrapped), fontsize=10, parse_math=False)
 
 
 def show_image(axes: Axes, image: Picture, in_context: bool) -> None:
@@ -87,7 +76,7 @@ def draw_curves(measurements: Measurements, path: Path, title: str) -> None:
         axes.axis("off")
     handles = {line.get_label(): line for axes in panels for line in axes.get_lines()}
     panels[len(measures)].legend(handles.values(), handles.keys(), loc="center", frameon=False)
-    figure.suptitle(f"{title}\nmean and 95 % interval over held-out episodes", fontsize=10)
+    _entitle(figure, title, "mean and 95 % interval over held-out episodes")
     figure.savefig(path)
 
 
