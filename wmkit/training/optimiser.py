@@ -147,7 +147,10 @@ class StepGuard:
         gradients = [p.grad for p in model.parameters() if p.grad is not None]
         norm = nn.utils.get_total_norm(gradients)
         if not torch.isfinite(norm):
-            norm = nn.utils.get_total_norm([gradient.double() for gradient in gradients])
+            # on the CPU: rare, a copy needs room, and not every device has doubles
+            exact = nn.utils.get_total_norm([gradient.cpu().double() for gradient in gradients])
+            rounded = exact.to(norm.device, norm.dtype)
+            norm = rounded if torch.isfinite(rounded) else exact
         if not torch.isfinite(norm):
             self.skipped, self.in_a_row = self.skipped + 1, self.in_a_row + 1
             if self.in_a_row < self.allowed:
