@@ -20,6 +20,7 @@ from accelerate.state import AcceleratorState, GradientState
 from wmkit import machine
 from wmkit.config import RunConfig, TrainConfig
 from wmkit.dynamics.latents import CategoricalLatent, GaussianLatent
+from wmkit.training import runtime
 from wmkit.training.loop import Summary
 from wmkit.training.runtime import (
     build_accelerator,
