@@ -43,7 +43,7 @@ def folder(save: Save) -> Path:
 
 @pytest.mark.reported(
     "data",
-    "newcomer: own data needs a class of five members",
+    "",
     "a folder of .npz files, `wmkit import FOLDER --out ARCHIVE`, also when it was stopped in between",
     "archives train, valid and test; the same command goes on where it was stopped",
 )
@@ -84,6 +84,8 @@ def test_every_split_gets_what_it_takes() -> None:
     assert [len(part) for part in parts.values()] == [70, 20, 10]
     assert sorted(number for part in parts.values() for number in part) == list(range(100))
     assert split_episodes(3, (1,)) == {"train": [0, 1, 2]}
+    assert split_episodes(3, (0, 1)) == {"valid": [0, 1, 2]}
+    assert split_episodes(3, (0, 0, 1)) == {"test": [0, 1, 2]}
     with pytest.raises(ValueError, match="3 episodes are too few for train, valid, test: expected 4 or more"):
         split_episodes(3, (0.8, 0.1, 0.1))
     for wrong in ((0.5,), (), (0.5, 0.6, -0.1), (0.25,) * 4):
@@ -191,7 +193,7 @@ def write_video(path: Path) -> None:
 
 @pytest.mark.reported(
     "data",
-    "newcomer: a folder of GIFs",
+    "",
     "a folder of .mp4 or .avi files, with PyAV and without",
     "videos without actions; without PyAV a sentence that names the extra `video`; a broken file is named",
 )
@@ -209,5 +211,5 @@ def test_videos_are_read_with_pyav(tmp_path: Path, suffix: str, monkeypatch: pyt
     with pytest.raises(ValueError, match=rf"0{suffix}: cannot be read"):
         FolderEpisodes(tmp_path)
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(ValueError, match=r"reading videos needs PyAV: pip install 'wmkit\[video\]'"):
+    with pytest.raises(ValueError, match=r"reading videos needs PyAV, the extra `video`: pip install av"):
         FolderEpisodes(tmp_path)

@@ -32,7 +32,7 @@ def said(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 @pytest.mark.reported(
     "data",
-    "newcomer: a list of dicts",
+    "",
     "`Episodes([{'image': ..., 'action': ...}, ...])`, float64 actions, no reward, episodes of different lengths",
     "a source: reward, `is_first` and `is_terminal` are filled in, float32; every sampler and `write_archive` take it",
 )

@@ -44,7 +44,7 @@ class Corridor(gymnasium.Env[Any, Any]):
 
 @pytest.mark.reported(
     "data",
-    "newcomer: own Gym env in 25 lines",
+    "",
     "`record(env, policy, episodes, out)` of an environment with pictures, a dict or a vector as observations",
     "archives train, valid and test; actions one-hot, images rendered where they are not observed",
 )

@@ -87,7 +87,7 @@ def test_table_and_pictures_are_about_the_test_archive(run: Path) -> None:
 
 @pytest.mark.reported(
     "data",
-    "newcomer: exit 2 after training",
+    "",
     "`wmkit imagine` and `wmkit evaluate` of a run on recordings, other ones by `--episodes-from`",
     "the test archive without a word; archives of one name in two folders do not overwrite each other",
 )

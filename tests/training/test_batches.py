@@ -11,6 +11,7 @@ from wmkit.data import Episodes, EpisodeSource, GeneratedEpisodes, WholeEpisodes
 from wmkit.training.batches import (
     build_sampler,
     check_windows,
+    held_out_source,
     settle,
     training_source,
     validation_batches,
@@ -49,11 +50,20 @@ def test_a_run_trains_and_validates_on_archives(
     assert train_in(make_config(data=data, train={"steps": 1}), tmp_path / "run").step == 1
 
 
+@pytest.mark.reported(
+    "data", "PrimeIntellect-ai/prime-rl#2871", "`data.source` names an archive of split valid or test", "`ValueError`"
+)
 def test_a_held_out_archive_is_not_trained_on(make_config: MakeConfig, archives: dict[str, str]) -> None:
     with pytest.raises(ValueError, match="holds split 'valid'"):
         training_source(make_config(data={"source": archives["valid"]}))
 
 
+@pytest.mark.reported(
+    "data",
+    "Farama-Foundation/Minari#304",
+    "a training archive of another world than `world=`, no validation archive",
+    "`ValueError` with the words to type",
+)
 def test_an_archive_of_another_world_is_refused(make_config: MakeConfig, archives: dict[str, str]) -> None:
     config = make_config(world="ray_two_rooms", data={"source": archives["train"]})
     with pytest.raises(ValueError, match="ray_maze_9x9"):
@@ -242,7 +252,7 @@ def test_the_context_is_the_scripts_where_episodes_have_one(make_config: MakeCon
 
 @pytest.mark.reported(
     "data",
-    "newcomer: trains, then dies",
+    "",
     "a test archive of another action width, of one episode, or of episodes too short for eval.context + eval.horizon",
     "`ValueError` before step 1, with the words to type",
 )
@@ -373,3 +383,33 @@ def test_copies_between_training_and_test_are_said(make_config: MakeConfig, own:
     write_archive(source, tmp_path / "overlap", 2)
     notes = settle(stored(make_config, own, test_source=str(tmp_path / "overlap")))[1]
     assert notes[0].startswith("Test episodes that are training episodes too: 2.")
+
+
+@pytest.mark.reported(
+    "data",
+    "",
+    "`data.source` is the folder of the recordings themselves, or `FOLDER/train` beside `FOLDER/valid`",
+    "`ValueError` naming `wmkit import`; or `data.source=FOLDER`",
+)
+def test_a_folder_that_is_nearly_right_is_answered_with_the_right_one(
+    make_config: MakeConfig, own: Own, tmp_path: Path
+) -> None:
+    np.savez(tmp_path / "0.npz", image=np.zeros((3, 8, 8, 3), np.uint8))
+    with pytest.raises(ValueError, match=r"no archive here .* `wmkit import`"):
+        settle(stored(make_config, own, source=str(tmp_path)))
+    for split in ("train", "valid"):
+        (tmp_path / "own").mkdir(exist_ok=True)
+        (tmp_path / "own" / split).symlink_to(own("ball_train", [12] * 5))
+    with pytest.raises(ValueError, match=f"all at once with data.source={tmp_path / 'own'}"):
+        settle(stored(make_config, own, source=str(tmp_path / "own" / "train"), valid_source=None))
+
+
+@pytest.mark.reported(
+    "data", "", "`config.json` of an older run, without `data.test_source`", "loads; tested as said above"
+)
+def test_a_config_without_the_key_loads(make_config: MakeConfig, own: Own) -> None:
+    config = stored(make_config, own)
+    values = config.to_dict()
+    del values["data"]["test_source"]
+    assert RunConfig.from_dict(values) == config
+    assert held_out_source(RunConfig.from_dict(values)).num_episodes == 5

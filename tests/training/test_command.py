@@ -295,7 +295,7 @@ def test_a_clock_that_goes_backwards_stops_no_run(
 
 @pytest.mark.reported(
     "data",
-    "Farama-Foundation/Minari#304, newcomer: trains, then dies",
+    "Farama-Foundation/Minari#304",
     "a recipe on archives whose test archive has another action width, or on a folder that is not there",
     "status 2 before the first step, no run folder; with archives that fit, notes before the run folder",
 )

@@ -17,8 +17,8 @@ import torch
 from wmkit.config import DataConfig, RunConfig, load_config
 from wmkit.data import find_world
 from wmkit.training import run_folder
-from wmkit.training.run_folder import RunFolder, choose_folder
-from wmkit_envs import RayTwoRooms
+from wmkit.training.run_folder import RunFolder, check_local_data, choose_folder
+from wmkit_envs import MovingMnist, RayTwoRooms
 
 CONFIG = RunConfig(backbone="gru", seed=3)
 NAME = "maze-ray_maze_9x9-gru-3"
@@ -351,3 +351,21 @@ def test_accents_apart_from_their_letters_are_the_same_name(tmp_path: Path) -> N
     started(tmp_path / unicodedata.normalize("NFD", choose(tmp_path, data=data).path.name), finished=False)
     assert choose(tmp_path, data=data).path.name.endswith("gru-3-2")
     assert choose(tmp_path, data=data, resume=True).path.name.endswith("gru-3")
+
+
+@pytest.mark.reported(
+    "data",
+    "",
+    "a run on recordings whose recipe names a world of local data, such as MNIST's digits, on a machine with others",
+    "goes on and is measured: the world has nothing to do with it",
+)
+def test_a_run_on_archives_does_not_depend_on_the_worlds_local_data(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = RunConfig(world=MovingMnist(side=32), backbone="gru", data=DataConfig(source="a", valid_source="b"))
+    folder = RunFolder(tmp_path)
+    folder.describe(config, (3, 8, 8), 2)
+    monkeypatch.setattr(MovingMnist, "local_data", {"digits": "others"})
+    check_local_data(tmp_path, config.world)
+    folder.describe(config, (3, 8, 8), 2)
+    check_local_data(tmp_path, config.world)

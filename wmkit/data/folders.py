@@ -62,7 +62,7 @@ class FolderEpisodes:
         self.files, passed_over = recordings(self.folder)
         if any(file.suffix.lower() in VIDEOS for file in self.files) and importlib.util.find_spec("av") is None:
             raise ValueError(
-                f"{self.folder}: reading videos needs PyAV: pip install 'wmkit[video]', or pip install av. "
+                f"{self.folder}: reading videos needs PyAV, the extra `video`: pip install av. "
                 "A .gif or a folder of pictures for each episode needs nothing more"
             )
         self.form = form_of(self._all(progress), size=size, action_dim=action_dim, actions=actions)

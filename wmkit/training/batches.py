@@ -186,9 +186,11 @@ def training_source(config: RunConfig) -> EpisodeSource:
     if data.source is not None and data.valid_source is None:
         held = getattr(source, "origin", {}).get("world")
         if held is None:
+            around = Path(data.source).absolute().parent
+            whole = f", or all at once with data.source={around}" if (around / "valid").is_dir() else ""
             raise ValueError(
                 f"{data.source} does not say of which world its episodes are, so none can be made for "
-                "validations: name an archive of others with data.valid_source=..."
+                f"validations: name an archive of others with data.valid_source=...{whole}"
             )
         if isinstance(held, dict):
             world = restore_world(held)

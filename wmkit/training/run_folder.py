@@ -84,11 +84,12 @@ class RunFolder:
         """Write what the run is: config, shapes of the data, and for this start versions, commit and command line.
 
         With the shapes, the model can be built again where the data are not. Beside them stand data of this machine
-        that the world shows, as they were at the first start.
+        that the world shows, as they were at the first start; of a run on archives that is none.
         """
         shapes: dict[str, Any] = {"image_shape": image_shape, "action_dim": action_dim}
         began = (self.path / SHAPES).exists()
-        kept = kept_local_data(self.path) if began else local_data(config.world)
+        worldless = config.data.source is not None and config.data.valid_source is not None
+        kept = kept_local_data(self.path) if began or worldless else local_data(config.world)
         write_json(self.path / CONFIG, config.to_dict())
         write_json(self.path / SHAPES, shapes if kept is None else shapes | {LOCAL_DATA: kept})
         path = self.path / VERSIONS

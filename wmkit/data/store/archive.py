@@ -151,7 +151,10 @@ def read_index(path: Path) -> Index:
     """The committed index of the archive at `path`."""
     file = path / "zarr.json"
     if not file.is_file():
-        raise ValueError(f"{path}: no archive here (no zarr.json). Write one with wmkit.data.write_archive.")
+        raise ValueError(
+            f"{path}: no archive here (no zarr.json). Write one with wmkit.data.write_archive, or of a folder of "
+            "recordings with `wmkit import`."
+        )
     try:
         index: Index = json.loads(file.read_text(encoding="utf-8"))["attributes"][ATTRIBUTE]
         _check_index(index)
