@@ -35,3 +35,16 @@ def test_a_system_without_names_of_processors_gives_its_architecture(
     monkeypatch.setattr(machine, "CPU_INFO", tmp_path / "absent")
     monkeypatch.setattr(platform, "processor", lambda: "")
     assert machine.processor().startswith(platform.machine())
+
+
+@pytest.mark.reported(
+    "machines", "", "/proc that may not be read, as in some sandboxes", "the processor by its architecture"
+)
+def test_a_system_that_hides_its_processors_gives_its_architecture(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def refuse(*arguments: object, **options: object) -> str:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "read_text", refuse)
+    assert machine.processor_name() == (platform.processor() or platform.machine())

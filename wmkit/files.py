@@ -127,6 +127,11 @@ def user_path(text: PathText) -> PathText:
     return path
 
 
+def user_folder(path: str | Path) -> Path:
+    """The path that a user of the library gave, `~` as in `user_path`."""
+    return Path(user_path(str(path)))
+
+
 def file_name(label: str) -> str:
     """`label` as the name of a file: as it is, if it can be one everywhere; else what of it can, and a digest."""
     name = re.sub(r'[/\\:*?"<>|\x00-\x1f\x7f]', "_", label).rstrip(". ")

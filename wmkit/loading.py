@@ -11,7 +11,7 @@ import torch
 
 from wmkit.config import RunConfig, load_config
 from wmkit.data.worlds import World
-from wmkit.files import user_path, write_json
+from wmkit.files import user_folder, write_json
 from wmkit.registry import entry_of
 from wmkit.training.checkpoints import BEST, Checkpoint, CheckpointFolder, load_weights
 from wmkit.world_model import WorldModel
@@ -29,7 +29,7 @@ def load(run: str | Path, checkpoint: str | Path = BEST, device: torch.device | 
     Raises `ValueError` when this is no run folder, has no such checkpoint, or the checkpoint is damaged
     (`CheckpointCorrupt`) or belongs to another config, and for a device that this machine has not.
     """
-    folder = Path(user_path(str(run)))
+    folder = user_folder(run)
     try:
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:  # AssertionError: PyTorch was built without it
@@ -64,7 +64,7 @@ def save(model: WorldModel, folder: str | Path, world: str | World | None = None
             "save: the backbone has no registered config from which it could be built again; give its class a name "
             "with @register_backbone and build the model from the name or the config, or keep model.state_dict()"
         )
-    path = Path(folder)
+    path = user_folder(folder)
     if path.exists() and not path.is_dir():
         raise ValueError(f"save: {path} is not a folder")
     if path.is_dir() and any(path.iterdir()) and not (path / SAVED).exists():

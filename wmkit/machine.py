@@ -11,6 +11,14 @@ import torch
 CPU_INFO = Path("/proc/cpuinfo")
 
 
+def cpu_info() -> str:
+    """The text of /proc/cpuinfo; empty where there is none or where it may not be read."""
+    try:
+        return CPU_INFO.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
+
+
 def processor() -> str:
     """`AMD EPYC (family 25, model 17), 2 cores`."""
     return f"{processor_name()}, {os.cpu_count()} cores"
@@ -21,8 +29,7 @@ def processor_name() -> str:
 
     With family and model where it tells those: hosts name their processors alike that differ twofold in speed.
     """
-    text = CPU_INFO.read_text(encoding="utf-8") if CPU_INFO.exists() else ""
-    pairs = (line.partition(":") for line in text.partition("\n\n")[0].splitlines())  # of the first processor
+    pairs = (line.partition(":") for line in cpu_info().partition("\n\n")[0].splitlines())  # of the first processor
     told = {key.strip(): value.strip() for key, _, value in pairs}
     if "model name" not in told:
         return platform.processor() or platform.machine()

@@ -219,3 +219,11 @@ def test_a_cell_of_a_world_of_any_name_has_one_folder_in_the_comparison(
     assert [path.parent for path in tmp_path.rglob(CELL)] == [tmp_path / "cells" / files.run.name]
     assert CellFiles(files.config.with_suffix("")) == files
     assert other_cells(tmp_path, others) == [cell.name]
+
+
+@pytest.mark.reported(
+    "names", "", "systems `Wide` and `wide` in one comparison", "refused: on many disks their folders are one"
+)
+def test_labels_that_differ_in_capitals_alone_are_refused(make_plan: Callable[..., Plan]) -> None:
+    with pytest.raises(ValueError, match=r"would share the folder .* labels by more than capitals"):
+        make_plan(systems=(System("Wide", ("backbone=s4",)), System("wide", ("backbone=gru",))))

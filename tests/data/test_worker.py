@@ -174,8 +174,18 @@ def test_negative_workers_are_refused():
 @pytest.mark.reported(
     "machines", "", "macOS: no `memfd_create`, no /proc", "workers pass episodes in a file without a name"
 )
-def test_a_worker_does_without_files_in_memory(monkeypatch):
-    monkeypatch.delattr(os, "memfd_create")
+@pytest.mark.reported(
+    "machines", "", "a sandbox that refuses `memfd_create`", "workers pass episodes in a file without a name"
+)
+@pytest.mark.parametrize("how", ["away", "refused"])
+def test_a_worker_does_without_files_in_memory(how, monkeypatch):
+    def refuse(name):
+        raise PermissionError(1, "Operation not permitted")
+
+    if how == "away":
+        monkeypatch.delattr(os, "memfd_create")
+    else:
+        monkeypatch.setattr(os, "memfd_create", refuse)
     ours, theirs = socket.socketpair()
     with ours, theirs:
         worker.send(ours, {"n": 1}, {"x": np.arange(5), "empty": np.zeros((0, 3), np.uint8)})

@@ -8,6 +8,7 @@ import re
 import signal
 import subprocess
 import sys
+import unicodedata
 from pathlib import Path
 
 import pytest
@@ -323,6 +324,33 @@ def test_versions_say_what_libraries_were_told(monkeypatch: pytest.MonkeyPatch) 
     assert found["environment"]["MKL_CBWR"] == "AVX2"
     assert "SECRET_TOKEN" not in found["environment"]
     assert found["threads"] == torch.get_num_threads()
+
+
+@pytest.mark.reported(
+    "names",
+    "",
+    "archives `Maze` and `maze` on a disk where capitals are one (macOS, Windows)",
+    "folders that differ in their numbers; only one's own run is resumed",
+)
+def test_names_that_differ_in_capitals_alone_get_folders_that_differ_in_more(tmp_path: Path) -> None:
+    upper, lower = (DataConfig(source=f"data/{name}") for name in ("Maze", "maze"))
+    started(choose(tmp_path, data=upper).path, finished=False)
+    assert choose(tmp_path, data=lower).path.name == "maze-maze-gru-3-2"
+    assert choose(tmp_path, data=lower, resume=True).path.name == "maze-maze-gru-3-2"
+    assert choose(tmp_path, data=upper, resume=True).path.name == "maze-Maze-gru-3"
+
+
+@pytest.mark.reported(
+    "names",
+    "",
+    "accents that the disk gives back apart from their letters (macOS)",
+    "the run of that name is found, numbered and resumed",
+)
+def test_accents_apart_from_their_letters_are_the_same_name(tmp_path: Path) -> None:
+    data = DataConfig(source="data/mäze")
+    started(tmp_path / unicodedata.normalize("NFD", choose(tmp_path, data=data).path.name), finished=False)
+    assert choose(tmp_path, data=data).path.name.endswith("gru-3-2")
+    assert choose(tmp_path, data=data, resume=True).path.name.endswith("gru-3")
 
 
 @pytest.mark.reported(

@@ -17,6 +17,7 @@ import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState, GradientState
 
+from wmkit import machine
 from wmkit.config import RunConfig, TrainConfig
 from wmkit.dynamics.latents import CategoricalLatent, GaussianLatent
 from wmkit.training import runtime
@@ -97,12 +98,12 @@ def test_auto_is_bf16_only_where_the_processor_multiplies_it(
 ) -> None:
     info = tmp_path / "cpuinfo"
     info.write_text(f"processor : 0\nflags : {flags}\n")
-    monkeypatch.setattr(runtime, "CPU_INFO", info)
+    monkeypatch.setattr(machine, "CPU_INFO", info)
     assert resolve_precision("auto", CPU) == expected
 
 
 def test_auto_is_float32_where_nobody_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(runtime, "CPU_INFO", tmp_path / "absent")
+    monkeypatch.setattr(machine, "CPU_INFO", tmp_path / "absent")
     assert resolve_precision("auto", CPU) == "fp32"
 
 

@@ -40,6 +40,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         for key, value in vars(arguments).items():
             if isinstance(value, str | Path):
                 setattr(arguments, key, type(value)(user_path(str(value))))
+            elif isinstance(value, list):
+                setattr(arguments, key, [type(one)(user_path(str(one))) for one in value])
         return found[arguments.verb].run(arguments)
     except ValueError as error:
         print(f"wmkit {arguments.verb}: {error}", file=sys.stderr)

@@ -183,9 +183,12 @@ class Plan:
                 raise ValueError(f"{name}: expected at least one and none twice, got {values}")
         if (self.minutes is None) == (self.steps is None):
             raise ValueError("The budget is either minutes=... or steps=..., one of the two")
-        names = [cell.name for cell in self.cells()]
+        names = [cell.name.casefold() for cell in self.cells()]
         if twice := [name for name in names if names.count(name) > 1]:
-            raise ValueError(f"lrs: two runs would share the folder {twice[0]}; rates are told apart by six digits")
+            raise ValueError(
+                f"lrs: two runs would share the folder {twice[0]}; rates are told apart by six digits, and labels by "
+                "more than capitals, which are one on many disks"
+            )
 
     def cells(self) -> list[Cell]:
         """Every cell; all of the first seed come first, so that a part of the comparison already compares."""

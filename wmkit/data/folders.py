@@ -24,6 +24,7 @@ from wmkit.data.sources import EpisodeSource, Subset
 from wmkit.data.store.archive import EpisodeStore
 from wmkit.data.store.writers import write_archive
 from wmkit.data.worlds import SPLITS
+from wmkit.files import user_folder
 
 VIDEOS = (".mp4", ".avi", ".mov", ".mkv", ".webm")
 PICTURES = (".png", ".jpg", ".jpeg", ".bmp")
@@ -57,7 +58,7 @@ class FolderEpisodes:
         actions: Timing = "before",
         progress: Progress = lambda what, done, total: None,
     ) -> None:
-        self.folder, self.rename = Path(folder), dict(rename or {})
+        self.folder, self.rename = user_folder(folder), dict(rename or {})
         self.files, passed_over = recordings(self.folder)
         if any(file.suffix.lower() in VIDEOS for file in self.files) and importlib.util.find_spec("av") is None:
             raise ValueError(
@@ -126,7 +127,7 @@ def import_folder(
     Raises `ValueError` as `FolderEpisodes` does, for shares that leave a split without episodes, and for archives in
     `out` that hold something else.
     """
-    parts = split_episodes(len(recordings(Path(folder))[0]), split)
+    parts = split_episodes(len(recordings(user_folder(folder))[0]), split)
     source = FolderEpisodes(folder, rename=rename, size=size, action_dim=action_dim, actions=actions, progress=progress)
     for note in source.notes:
         say(note)
@@ -148,7 +149,7 @@ def write_splits(
     return {
         split: write_archive(
             Subset(source, indices),
-            Path(out) / split,
+            user_folder(out) / split,
             origin={"split": split, **about, "image_shape": list(source.image_shape)},
             progress=functools.partial(progress, f"writing {split}"),
         )

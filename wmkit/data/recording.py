@@ -15,6 +15,7 @@ from wmkit.data.folders import SHARES, Progress, split_episodes
 from wmkit.data.own import Form, form_of
 from wmkit.data.store.archive import EpisodeStore
 from wmkit.data.store.writers import EpisodeWriter
+from wmkit.files import user_folder
 
 SMALLEST = 8
 """Pixels: an observation of a smaller side is no picture, such as MiniGrid's 7 x 7 numbers of what is where."""
@@ -67,7 +68,7 @@ def record(
     form: Form | None = None
     try:
         for part, indices in parts.items():
-            with EpisodeWriter(Path(out) / part, {"split": part, **about}) as writer:
+            with EpisodeWriter(user_folder(out) / part, {"split": part, **about}) as writer:
                 for index in indices[len(writer) :]:
                     given = _play(played, policy, seed + index, max_steps)
                     if form is None:
@@ -79,7 +80,7 @@ def record(
     finally:
         if played is not env:
             played.close()
-    return {part: EpisodeStore(Path(out) / part) for part in parts}
+    return {part: EpisodeStore(user_folder(out) / part) for part in parts}
 
 
 def _play(env: Any, policy: Callable[[Any], Any] | None, seed: int, max_steps: int | None) -> dict[str, Array]:

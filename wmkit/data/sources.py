@@ -13,7 +13,7 @@ from wmkit.data.store.archive import EpisodeStore
 from wmkit.data.store.cache import CachedEpisodes, is_cache
 from wmkit.data.worker import generate
 from wmkit.data.worlds import SPLITS, World, describe_world, find_world
-from wmkit.files import user_path
+from wmkit.files import user_folder
 
 LOOKED_AT = 20_000
 """Test episodes that `unseen_episodes` looks at: a world that has shown too few unseen ones by then has none."""
@@ -114,7 +114,7 @@ def open_source(
     `seed`, `split`, `length` and `num_episodes` are for worlds; stored episodes are taken as they are, but another
     split than `split` is refused, so that a held-out set is never trained on by a slip.
     """
-    path = Path(user_path(str(what))) if isinstance(what, str | Path) else None
+    path = user_folder(what) if isinstance(what, str | Path) else None
     if path is None or not path.is_dir():
         world = str(what) if isinstance(what, Path) else what
         return GeneratedEpisodes(world, seed=seed, split=split, length=length, num_episodes=num_episodes)

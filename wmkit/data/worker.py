@@ -70,10 +70,11 @@ def receive(connection: socket.socket) -> tuple[dict[str, Any], dict[str, Array]
 
 
 def _anonymous_file() -> IO[bytes]:
-    """A file without a name; in memory where the system knows such files."""
-    if hasattr(os, "memfd_create"):
+    """A file without a name; in memory where the system knows such files and lets them be made."""
+    try:
         return os.fdopen(os.memfd_create("episode"), "w+b", buffering=0)
-    return tempfile.TemporaryFile(buffering=0)
+    except (AttributeError, OSError):  # macOS; a sandbox that refuses
+        return tempfile.TemporaryFile(buffering=0)
 
 
 def _read(connection: socket.socket, count: int) -> bytes:

@@ -29,7 +29,7 @@ from wmkit.evaluation.predictors import IMAGINED, OBSERVED
 from wmkit.evaluation.record import Measurements
 from wmkit.evaluation.rollout import joined, rows_of
 from wmkit.evaluation.tables import measure_tables
-from wmkit.files import user_path, write_text
+from wmkit.files import user_folder, write_text
 from wmkit.loading import find_checkpoint, load, run_config
 from wmkit.training.batches import training_source, validation_source, without_test_archive
 from wmkit.training.checkpoints import BEST, CheckpointFolder
@@ -73,7 +73,7 @@ def evaluate_run(
     Raises `ValueError` as `wmkit.load` does, for episodes that are too few, too short or of other shapes, and for
     measures that are unknown or do not apply; `OSError` where `out` cannot be written to.
     """
-    folder = Path(user_path(str(run)))
+    folder = user_folder(run)
     config = run_config(folder)
     if measures is not None:
         find_measures([one for one in measures if isinstance(one, str) and one != "all"])  # before anything is loaded
@@ -82,7 +82,7 @@ def evaluate_run(
     path = find_checkpoint(folder, checkpoint)
     model = load(folder, path, device=device_for(config))
     label, usual = other_episodes(folder, config, episodes_from)
-    place = usual if out is None else Path(user_path(str(out)))
+    place = usual if out is None else user_folder(out)
     context, horizon = context_and_horizon(config, context, horizon, episodes_from=episodes_from)
     seed = config.seed if seed is None else seed
     console = console or Console()

@@ -70,6 +70,8 @@ def run_recipe(
         return _run(compose(defaults, overrides), after, validation)
     except ValueError as error:
         return _refuse(error, status=2)
+    except BrokenPipeError:  # no fault of the machine: nobody reads the output any more
+        raise
     except (OSError, MemoryError, WorkerError) as error:
         return _refuse(error, status=1)
     except KeyboardInterrupt:  # while it starts, or the second one: the first is waited for

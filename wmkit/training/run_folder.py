@@ -12,6 +12,7 @@ import platform
 import re
 import subprocess
 import sys
+import unicodedata
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -140,7 +141,11 @@ def choose_folder(config: RunConfig, recipe: str, root: Path = ROOT) -> tuple[Ru
         return _named_folder(Path(config.run_dir), config.resume)
     name = file_name("-".join((recipe, config.label, config.backbone_name, str(config.seed))))
     taken = _numbered(root, name)
-    unfinished = [number for number, folder in taken.items() if not folder.finished]
+    unfinished = [
+        number
+        for number, folder in taken.items()
+        if not folder.finished and _nfc(folder.path.name).startswith(_nfc(name))
+    ]
     if config.resume and unfinished:
         return taken[max(unfinished)], f"Resuming {taken[max(unfinished)].path}"
     number = max(taken, default=0) + 1
@@ -174,13 +179,23 @@ def _named_folder(path: Path, resume: bool) -> tuple[RunFolder, str]:
 
 
 def _numbered(root: Path, name: str) -> dict[int, RunFolder]:
-    """Existing folders `name`, `name-2`, `name-3`, ... by number."""
+    """Existing folders `name`, `name-2`, `name-3`, ... by number, also those that differ in capitals alone.
+
+    On many disks of macOS and Windows these are the same folder.
+    """
     found = {}
-    for path in root.iterdir() if root.is_dir() else ():
-        match = re.fullmatch(rf"{re.escape(name)}(?:-([2-9]|[1-9]\d+))?", path.name)
+    pattern = rf"{re.escape(_nfc(name).casefold())}(?:-([2-9]|[1-9]\d+))?"
+    there = root.iterdir() if root.is_dir() else ()
+    for path in sorted(there, key=lambda path: _nfc(path.name).startswith(_nfc(name))):  # its own win over the others
+        match = re.fullmatch(pattern, _nfc(path.name).casefold())
         if match:
             found[int(match.group(1) or 1)] = RunFolder(path)
     return found
+
+
+def _nfc(text: str) -> str:
+    """`text` with its accents as parts of their letters: some disks of macOS give names back with the two apart."""
+    return unicodedata.normalize("NFC", text)
 
 
 def local_data(world: World) -> dict[str, Any]:

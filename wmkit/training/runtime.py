@@ -24,7 +24,7 @@ from accelerate.state import AcceleratorState, GradientState, PartialState
 
 from wmkit.batch import Batch
 from wmkit.config import TrainConfig
-from wmkit.machine import CPU_INFO
+from wmkit.machine import cpu_info
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # glibc's malloc.h
 LARGE, NEVER = 1 << 30, 2**31 - 1
@@ -81,9 +81,7 @@ def has_native_bf16(device: torch.device) -> bool:
     """
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
-    if device.type != "cpu" or not CPU_INFO.exists():
-        return False
-    return re.search(r"\b(avx512_bf16|amx_bf16|bf16)\b", CPU_INFO.read_text(encoding="utf-8")) is not None
+    return device.type == "cpu" and re.search(r"\b(avx512_bf16|amx_bf16|bf16)\b", cpu_info()) is not None
 
 
 @contextlib.contextmanager

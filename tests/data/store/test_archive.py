@@ -302,3 +302,21 @@ def test_a_read_only_archive_is_read(archive, tmp_path, source, monkeypatch):
         monkeypatch.setattr(module, "open", read_only)
     for path in (archive, tmp_path / "cache"):
         same(open_source(path).episode(3), source.episode(3))
+
+
+@pytest.mark.reported(
+    "names",
+    "hydra-ecosystem/hydra#1647",
+    '`write_archive(source, "~/a")`, `build_cache(store, "~/c")`, `open_source("~/a")` in Python',
+    "the home folder; no folder called `~` is made",
+)
+def test_the_library_knows_the_home_folder(source, tmp_path, monkeypatch):
+    (tmp_path / "home").mkdir()
+    (tmp_path / "here").mkdir()
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.chdir(tmp_path / "here")
+    build_cache(write_archive(source, "~/a", 1), "~/c")
+    for path in ("~/a", "~/c"):
+        same(open_source(path).episode(0), source.episode(0))
+    assert {path.name for path in (tmp_path / "home").iterdir()} == {"a", ".a.lock", "c"}
+    assert not list((tmp_path / "here").iterdir())

@@ -16,6 +16,7 @@ from typing import Any, TypedDict
 
 from wmkit.data.episode import STEP_KEYS, Array, Episode
 from wmkit.data.store.tiles import can_be_stored, picture_shape, with_pictures
+from wmkit.files import user_folder
 
 ATTRIBUTE = "wmkit_episodes"
 FORMAT = 1
@@ -58,7 +59,7 @@ class EpisodeStore:
     def __init__(self, path: str | Path) -> None:
         import zarr  # half a second that only users of archives pay
 
-        self.path = Path(path)
+        self.path = user_folder(path)
         self.index = read_index(self.path)
         try:
             self._arrays: dict[str, Any] = {

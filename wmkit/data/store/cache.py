@@ -17,6 +17,7 @@ import numpy as np
 
 from wmkit.data.episode import STEP_KEYS, Array, Episode
 from wmkit.data.store.tiles import can_be_stored, picture_shape, with_pictures
+from wmkit.files import user_folder
 
 FORMAT = 1
 MANIFEST = "manifest.json"
@@ -56,7 +57,7 @@ class CachedEpisodes:
     """
 
     def __init__(self, path: str | Path) -> None:
-        self.path = Path(path)
+        self.path = user_folder(path)
         manifest = _read_manifest(self.path)
         self.origin = manifest["origin"]
         """World, seed and split that the episodes came from."""

@@ -26,7 +26,7 @@ from wmkit.data.store import archive, cache
 from wmkit.data.store.archive import Column, EpisodeStore, Index, chunk_files, padded, read_index, span
 from wmkit.data.store.cache import CachedEpisodes, File, Manifest, checksum
 from wmkit.data.store.tiles import without_pictures
-from wmkit.files import file_name, hold_lock, sync, to_json, write_text
+from wmkit.files import file_name, hold_lock, sync, to_json, user_folder, write_text
 
 FRAMES_PER_CHUNK = 64
 LONGEST_BLOCK = 4096
@@ -43,7 +43,7 @@ class EpisodeWriter:
     """
 
     def __init__(self, path: str | Path, origin: dict[str, Any] | None = None) -> None:
-        self.path = Path(path)
+        self.path = user_folder(path)
         self.path.mkdir(parents=True, exist_ok=True)
         self._lock = _lock(self.path)
         try:
@@ -215,7 +215,7 @@ def build_cache(store: EpisodeStore, path: str | Path, *, workers: int = 0) -> C
 
     Raises `ValueError` when there is something at `path`, and `OSError` with nothing left behind when the disk is full.
     """
-    path = Path(path)
+    path = user_folder(path)
     if not len(store):
         raise ValueError(f"{store.path}: holds no episodes to make a cache of")
     if path.exists():
