@@ -155,7 +155,7 @@ def test_a_probe_that_says_so_is_measured_at_validations(plug_in, config, run, m
     values = HeldOutValidation(
         dataclasses.replace(config, eval=EvalConfig(context=5, horizon=7, valid_reward_episodes=3))
     )
-    assert values(load(run)).keys() == {"agent_distance_observed", "agent_distance_imagined"}
+    assert values(load(run)).keys() == {"agent_distance_observed", "agent_distance_imagined", "latest"}
     assert set(lengths) == {12}  # context and query: the rest of an episode is not kept
 
 
