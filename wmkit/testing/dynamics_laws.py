@@ -6,7 +6,6 @@ import copy
 import functools
 import io
 from collections.abc import Callable, Iterator
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -14,7 +13,7 @@ from torch.utils import _pytree as pytree
 
 from wmkit import tree
 from wmkit.dynamics.base import Dynamics
-from wmkit.testing.dynamics_trial import CHUNKS, LONG, DynamicsTrial, Sequence, Signals, where_rows
+from wmkit.testing.dynamics_trial import CHUNKS, LONG, TRAINED, DynamicsTrial, Sequence, Signals, where_rows
 from wmkit.testing.module_laws import ROUNDED, compactness, far_apart, finite_differences, only_moves_values
 from wmkit.testing.tolerance import disagreement, named_leaves, scale_of, states_disagree
 from wmkit.testing.trial import cast, clone, functional, jittered
@@ -166,7 +165,7 @@ def gradients(trial: DynamicsTrial, notes: list[str]) -> Breaches:
                 yield f"the gradient of {label} is not finite"
             before, entries = reached.get(label), gradient != 0
             reached[label] = entries if before is None else before | entries
-        if state is None:
+        if state is None or trial.training:
             continue
         without = _gradients(trial, functools.partial(run, dynamics=frozen), trial.sequence, state, frozen)[2]
         yield from _gradients_differ(f"of {how} where parameters are frozen", without, _of_inputs(found))
@@ -278,9 +277,9 @@ def precision(trial: DynamicsTrial) -> Breaches:
     dynamics = clone(trial.dynamics).float()
     single = DynamicsTrial(dynamics, trial.batch_size, None, seed=trial.seed, training=trial.training)
 
-    def autocast(run: Run, sequence: Sequence, state: State | None, **options: Any) -> tuple[Signals, State]:
+    def autocast(run: Run, sequence: Sequence, state: State | None) -> tuple[Signals, State]:
         with torch.autocast(single.device.type, torch.bfloat16):
-            return run(sequence, state, **options)
+            return run(sequence, state)
 
     rounded = single.sequence.rounded()
     for name, run, state in (
@@ -308,11 +307,11 @@ def precision(trial: DynamicsTrial) -> Breaches:
                     yield f"{path} is {new[path].dtype} after {name}, expected float32"
     if trial.training:
         return
-    is_first, sequence = single.many_resets(begins=False), single.random(5, single.batch_size, single.long)
-    with torch.no_grad():
-        got, _ = autocast(single.observe, sequence, single.aligned, is_first=is_first, return_state=False)
-        with torch.autocast(single.device.type, torch.bfloat16):
-            want, _ = single.restarted(sequence, single.aligned, is_first)
+    length = single.in_periods(TRAINED)
+    is_first, sequence = single.many_resets(False)[:, :length], single.random(5, single.batch_size, length)
+    with torch.no_grad(), torch.autocast(single.device.type, torch.bfloat16):
+        got, _ = single.observe(sequence, single.aligned, is_first, return_state=False)
+        want, _ = single.restarted(sequence, single.aligned, is_first)
     for t in is_first.any(0).nonzero().flatten().tolist():
         what = f"h at t = {t}, where a row resets, under bf16 autocast: whole against pieces"
         yield from disagreement(what, got["h"][:, t], want["h"][:, t], ROUNDED)
@@ -403,7 +402,7 @@ def _untouched(trial: DynamicsTrial, how: str) -> Breaches:
 
 
 def _long(trial: DynamicsTrial) -> Breaches:
-    """Over many steps, cut where chunks begin; in train() the gradients are the same too."""
+    """Over many steps, cut where chunks begin; in train() over fewer, the same gradients too."""
     everywhere = trial.period <= 4 and not trial.training  # 64 ticks of the slowest level too
     length = max(trial.long, 64 * trial.period) if everywhere else trial.long
     sequence, cuts = trial.random(5, trial.batch_size, length), trial.ticks(CHUNKS, length)
@@ -411,15 +410,16 @@ def _long(trial: DynamicsTrial) -> Breaches:
     for start, state in (("a fresh state", None), ("a carried state", trial.aligned)):
         what = f"over {length} steps from {start}, cut before {cuts}"
         before = initial if state is None else state
-        in_pieces = functools.partial(trial.in_pieces, cuts=cuts, begins=state is None)
         return_state = trial.training != (state is None)  # training wants none at first, and one in later windows
         run = functools.partial(trial.observe, return_state=return_state)
-        if trial.training:
+        in_pieces = functools.partial(trial.in_pieces, cuts=cuts, begins=state is None)
+        if trial.training and state is not None:
             whole, last, want = _gradients(trial, run, sequence, state)
             got, end, found = _gradients(trial, in_pieces, sequence, before)
             yield from _gradients_differ(what, found, _of_inputs(want))
         else:
-            whole, last = run(sequence, state)
+            with torch.set_grad_enabled(trial.training):
+                whole, last = run(sequence, state)
             got, end = in_pieces(sequence, before)
         yield from _same(trial, f"{what}, whole with return_state={return_state}", got, whole)
         if return_state:

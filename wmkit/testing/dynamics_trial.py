@@ -25,6 +25,9 @@ SHORTEST = 8
 LONG = 130
 """Steps of the long ones, at least: more than any chunk in use."""
 
+TRAINED = 70
+"""The same in train(), where gradients make each step dearer: more than the usual length of training."""
+
 CHUNKS = (8, 16, 32, 64, 100, 128)
 """Steps before which long sequences are cut and episodes begin in them: where kernels begin a chunk, and one other."""
 
@@ -88,10 +91,10 @@ class DynamicsTrial:
         self.seed, self.training = seed, training
         self.batch_size, self.period = batch_size, dynamics.period
         self.dtype, self.device = placement(dynamics)
-        self.whole = self.period * max(2, math.ceil(SHORTEST / self.period))
+        self.whole = max(2 * self.period, self.in_periods(SHORTEST))
         """Steps of whole periods."""
         self.length = self.whole + 1
-        self.long = self.period * math.ceil(LONG / self.period)
+        self.long = self.in_periods(TRAINED if training else LONG)
         self.sequence, self.other, self.earlier = (self.random(seed, batch_size, self.length) for seed in range(3))
         floor = Tolerance.floor(self.dtype)
         self.tolerance = floor if tolerance is None else Tolerance(tolerance, tolerance, tolerance)
@@ -132,6 +135,10 @@ class DynamicsTrial:
     def fresh(self) -> Dynamics:
         """A copy that no call has seen, unless the original has."""
         return copy.deepcopy(self._unused)
+
+    def in_periods(self, steps: int) -> int:
+        """The length of as many whole periods as hold these steps."""
+        return self.period * math.ceil(steps / self.period)
 
     def ticks(self, steps: tuple[int, ...], length: int) -> list[int]:
         """The last steps t >= 1 up to each of these at which every part of the dynamics ticks."""
@@ -181,13 +188,13 @@ class DynamicsTrial:
     ) -> tuple[Signals, State | None]:
         """Signals and last state; without `is_first` an episode begins at column 0 where `state` is None.
 
-        In `prepared` blocks but where the model is trained, as in `WorldModel`.
+        In `prepared` blocks but where the model is trained without them, as in `WorldModel`.
         """
         dynamics = self.dynamics if dynamics is None else dynamics
         rows, length = sequence.embed.shape[:2]
         marks = self.first_column(length, state is None, rows) if is_first is None else is_first
         inputs = sequence.inputs(marks, inner_reset=is_first is not None)
-        trained = dynamics.training and torch.is_grad_enabled()
+        trained = dynamics.training and torch.is_grad_enabled() and not return_state
         with contextlib.nullcontext() if trained else all_prepared(dynamics):
             seen, last = dynamics.observe(inputs, state, return_state=return_state)
         parts = {name: getattr(seen, name) for name in ("h", "z", "posterior", "prior")}
