@@ -13,7 +13,7 @@ from torch.utils import _pytree as pytree
 
 from wmkit import tree
 from wmkit.dynamics.base import Dynamics
-from wmkit.testing.dynamics_trial import CHUNKS, LONG, TRAINED, DynamicsTrial, Sequence, Signals, where_rows
+from wmkit.testing.dynamics_trial import CHUNKS, TRAINED, DynamicsTrial, Sequence, Signals, where_rows
 from wmkit.testing.module_laws import ROUNDED, compactness, far_apart, finite_differences, only_moves_values
 from wmkit.testing.tolerance import disagreement, named_leaves, scale_of, states_disagree
 from wmkit.testing.trial import cast, clone, functional, jittered
@@ -80,24 +80,25 @@ def resets(trial: DynamicsTrial) -> Breaches:
         yield from _same_state(trial, f"last state with a reset of one row at t = {t}", end, want_end)
     together = trial.first_column(trial.length)
     together[0, trial.period] = True
-    for start, state in (("a fresh state", None), ("a carried state", trial.aligned)):
-        want, want_end = trial.restarted(trial.sequence, state, together)
-        what = f"from {start}, all rows reset at t = 0, one later"
-        with torch.set_grad_enabled(trial.training):
-            got, end = trial.observe(trial.sequence, state, together)
-            stateless, _ = trial.observe(trial.sequence, state, together, return_state=False)
-        yield from _same(trial, what, got, want)
-        yield from _same(trial, f"{what}, with return_state=False", stateless, want)
-        yield from _same_state(trial, f"last state {what}", end, want_end)
+    start, state = ("a fresh state", None) if trial.training else ("a carried state", trial.aligned)
+    want, want_end = trial.restarted(trial.sequence, state, together)
+    what = f"from {start}, all rows reset at t = 0, one later"
+    with torch.set_grad_enabled(trial.training):
+        got, end = trial.observe(trial.sequence, state, together)
+        stateless, _ = trial.observe(trial.sequence, state, together, return_state=False)
+    yield from _same(trial, what, got, want)
+    yield from _same(trial, f"{what}, with return_state=False", stateless, want)
+    yield from _same_state(trial, f"last state {what}", end, want_end)
     sequence, is_first = trial.random(5, trial.batch_size, trial.long), trial.many_resets(begins=trial.training)
-    state = None if trial.training else trial.aligned
     got, end = trial.observe(sequence, state, is_first.T.contiguous().T)
     want, want_end = trial.restarted(sequence, state, is_first)
     steps = sorted(is_first.any(0).nonzero().flatten().tolist())
     yield from _same(trial, f"with resets at t in {steps}, is_first not contiguous", got, want)
     yield from _same_state(trial, f"last state with resets at t in {steps}", end, want_end)
-    for state, t in ((None, trial.period), (trial.aligned, 0), (trial.aligned, trial.ticks((40,), 41)[-1])):
-        yield from _forgets(trial, state, t)
+    yield from _forgets(trial, None, trial.period)
+    if not trial.training:
+        for t in (0, trial.ticks((40,), 41)[-1]):
+            yield from _forgets(trial, trial.aligned, t)
     if trial.period > 1:
         for state, t in ((None, 1), (None, trial.whole + 1 - trial.period), (trial.running, 0)):
             yield from _refuses(trial, state, t)
@@ -121,7 +122,9 @@ def rows_apart(trial: DynamicsTrial) -> Breaches:
             trial, f"state of other rows after row {row} changed", tree.index(end, others), tree.index(last, others)
         )
     batches = {f"row {row} alone": torch.tensor([row]) for row in (0, trial.batch_size - 1)}
-    for size in (5, 8, 16, 33, 64):  # in any order, so that no exchange of rows leaves the batch as it was
+    for size in (
+        (16, 33) if trial.training else (5, 16, 33, 64)
+    ):  # in any order, so that no exchange of rows leaves the batch as it was
         order = torch.randint(trial.batch_size, (size,), generator=torch.Generator().manual_seed(size))
         batches[f"a batch of {size} rows"] = order
     for batch, order in batches.items():
@@ -175,9 +178,7 @@ def gradients(trial: DynamicsTrial, notes: list[str]) -> Breaches:
         elif not bool(marks.all()) and not name.startswith((EMBED, ACTION)):
             share = 1 - float(marks.double().mean())
             notes.append(f"{share:.0%} of the entries of {name} {tuple(marks.shape)} never got a gradient")
-    z = trial.observe(trial.sequence, None)[0]["z"].detach()
-    smooth = bool(((z - z.round()).abs() > 1e-4).any())  # straight-through gradients of one-hot samples are others
-    if smooth and not trial.training:
+    if not trial.training and not trial.one_hot:  # straight-through gradients are no derivatives
         yield from _derivative(trial, "observe", trial.observe)
         yield from _derivative(trial, "imagine", trial.imagine)
 
@@ -225,11 +226,11 @@ def imagination(trial: DynamicsTrial) -> Breaches:
         whole, last = trial.imagine(trial.sequence, state)
         again, _ = trial.imagine(trial.sequence, state)
         yield from _same(trial, f"imagined twice from one {name} state", again, whole)
-        for cut in range(1, trial.length, 2 if trial.training else 1):
+        for cut in range(1, trial.length, 3 if trial.training else 2):
             got, end = trial.imagine_in_pieces(trial.sequence, state, [cut])
             yield from _same(trial, f"imagined from a {name} state, cut before {cut}", got, whole)
             yield from _same_state(trial, f"state after imagining, cut before {cut}", end, last)
-    sequence, state = trial.random(5, trial.batch_size, 40 if trial.training else LONG), trial.running
+    sequence, state = trial.random(5, trial.batch_size, 40 if trial.training else TRAINED), trial.running
     cuts = [t for t in CHUNKS if t < sequence.action.shape[1]]
     if not trial.training:
         whole, last = trial.imagine(sequence, state)
@@ -273,25 +274,28 @@ def lengths(trial: DynamicsTrial) -> Breaches:
 
 
 def precision(trial: DynamicsTrial) -> Breaches:
-    """10. Under bf16 autocast outputs and gradients stay near those in float32, and accumulators stay fp32."""
+    """10. Under bf16 autocast outputs stay near float32, gradients flow, resets hold, accumulators stay fp32."""
     dynamics = clone(trial.dynamics).float()
     single = DynamicsTrial(dynamics, trial.batch_size, None, seed=trial.seed, training=trial.training)
+    single.dynamics = dynamics.train(trial.training)  # the parameters are moved already
 
     def autocast(run: Run, sequence: Sequence, state: State | None) -> tuple[Signals, State]:
         with torch.autocast(single.device.type, torch.bfloat16):
             return run(sequence, state)
 
     rounded = single.sequence.rounded()
-    for name, run, state in (
-        ("observing from a fresh state", single.observe, None),
-        ("observing from a running state", single.observe, single.running),
-        ("imagining from a running state", single.imagine, single.running),
-    ):
+    calls: list[tuple[str, Run, State | None]] = [("observing from a running state", single.observe, single.running)]
+    if trial.training:
+        calls.append(("observing from a fresh state", single.observe, None))
+    else:
+        calls.append(("imagining from a running state", single.imagine, single.running))
+    for name, run, state in calls:
         want, _, exact = _gradients(single, run, rounded.to(torch.float32), state)
         got, end, found = _gradients(single, functools.partial(autocast, run), rounded, state)
         if not all(bool(torch.isfinite(got[part]).all()) for part in ("h", "z")):
             yield f"features are not finite under bf16 autocast, {name}"
-        yield from far_apart(f"h under bf16 autocast, {name}", got["h"], want["h"])
+        steps = 1 if run == single.imagine and trial.one_hot else None  # later ones follow samples that rounding flips
+        yield from far_apart(f"h under bf16 autocast, {name}", got["h"][:, :steps], want["h"][:, :steps])
         for source, gradient in exact.items():
             if gradient is not None and bool(gradient.any()):
                 close = found[source]
@@ -320,9 +324,9 @@ def precision(trial: DynamicsTrial) -> Breaches:
 def _cut_anywhere(
     trial: DynamicsTrial, what: str, sequence: Sequence, state: State | None, cuts: list[int], begins: bool
 ) -> Breaches:
-    """Cut at one of the steps `cuts`, in train() at every third of them, and at all of them."""
+    """Cut at one of the steps `cuts` and at all of them; at every third one in train() or with a past."""
     whole, last = trial.in_pieces(sequence, state, [], begins)
-    for cut in [*([t] for t in cuts[:: 3 if trial.training else 1]), cuts]:
+    for cut in [*([t] for t in cuts[:: 1 if state is None and not trial.training else 3]), cuts]:
         got, end = trial.in_pieces(sequence, state, cut, begins)
         yield from _same(trial, f"{what}, cut before {cut}", got, whole)
         yield from _same_state(trial, f"last state {what}, cut before {cut}", end, last)

@@ -86,7 +86,7 @@ class DynamicsTrial:
         self, dynamics: Dynamics, batch_size: int, tolerance: float | None, *, seed: int = 0, training: bool = False
     ) -> None:
         self.dynamics: Dynamics = without_dropout(jittered(dynamics)).train(training)
-        self._unused = copy.deepcopy(self.dynamics)
+        self._original = dynamics
         self._carried: dict[int, State] = {}
         self.seed, self.training = seed, training
         self.batch_size, self.period = batch_size, dynamics.period
@@ -134,7 +134,7 @@ class DynamicsTrial:
 
     def fresh(self) -> Dynamics:
         """A copy that no call has seen, unless the original has."""
-        return copy.deepcopy(self._unused)
+        return without_dropout(jittered(self._original)).train(self.training)
 
     def in_periods(self, steps: int) -> int:
         """The length of as many whole periods as hold these steps."""
@@ -173,6 +173,13 @@ class DynamicsTrial:
         except Exception:  # a user's code may raise anything; the laws say what and where
             return False
         return not all(torch.equal(x, results[1][name]) for name, x in results[0].items())
+
+    @functools.cached_property
+    def one_hot(self) -> bool:
+        """Are all samples whole numbers, as those of categorical latents?"""
+        with torch.no_grad():
+            z = self.observe(self.sequence, None)[0]["z"]
+        return bool(((z - z.round()).abs() < 1e-4).all())
 
     def is_differentiable(self, path: str) -> bool:
         """Is a gradient wanted through the state leaf at this path? What backbones declare of theirs counts."""
