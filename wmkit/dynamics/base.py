@@ -79,18 +79,25 @@ class Observed:
 class Dynamics(nn.Module, ABC):
     """Latents through time: reads embeddings and actions, imagines from actions alone, tells what its latents cost.
 
-    Laws, checked by `wmkit.testing.check_dynamics` in eval():
+    Laws, checked by `wmkit.testing.check_dynamics` in eval() and train(), with gradients and without, with
+    `return_state` and without, over a few steps and over more than 64:
 
-     1. Observing in pieces equals observing whole, wherever the dynamics may be cut; a context may be, too.
+     1. Observing in pieces equals observing whole, wherever the dynamics may be cut; a context may be, too. Gradients
+        are the same as well.
      2. Nothing of a later frame enters an earlier step.
-     3. `is_first` at t makes everything from t on equal a fresh start; where the clock forbids it, `ValueError`.
-     4. Rows do not see their neighbours.
-     5. Gradients reach every parameter and flow through the incoming state.
+     3. `is_first` at t makes everything from t on equal a fresh start, whatever the row had before, NaN included, and
+        whichever rows begin beside it; where the clock forbids it, `ValueError`.
+     4. Rows do not see their neighbours, however many there are, in observing and imagining.
+     5. Gradients reach every parameter and flow through embeddings, actions and the incoming state, in observing and
+        imagining, whether parameters are frozen or not; they are the derivatives.
      6. Saving and loading gives the same output.
      7. State: batch first, stable shapes and dtypes, indexable, repeatable, detachable, never changed in place.
-     8. Imagining in pieces equals imagining whole, and changes with nothing but actions, noise and state.
-     9. Every KL term and entropy is (B, T); works at any length, and a long call changes nothing for a later one.
-    10. Under bf16 autocast recurrent accumulators stay fp32.
+     8. Imagining in pieces equals imagining whole, and changes with nothing but actions, noise and state. Gradients are
+        the same as well.
+     9. Every KL term and entropy is (B, T); works at any length, and a call changes nothing for a later one, not even
+        one under `torch.inference_mode` for training.
+    10. Under bf16 autocast embeddings and actions may be bf16 too; outputs stay near those in float32, gradients reach
+        what they reach there, resets hold, and recurrent accumulators stay fp32.
 
     Dynamics that are not `causal` read ahead inside windows of `period` steps; laws 1 and 2 then hold at multiples of
     `period`, as law 3 does for all.

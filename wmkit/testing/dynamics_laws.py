@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 import io
 from collections.abc import Callable, Iterator
 
@@ -11,23 +12,43 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 
 from wmkit import tree
-from wmkit.testing.dynamics_trial import DynamicsTrial, Sequence, Signals, join, where_rows
-from wmkit.testing.module_laws import compactness, far_apart, finite_differences, only_moves_values
-from wmkit.testing.tolerance import disagreement, named_leaves, states_disagree
+from wmkit.dynamics.base import Dynamics
+from wmkit.testing.dynamics_trial import CHUNKS, TRAINED, DynamicsTrial, Sequence, Signals, where_rows
+from wmkit.testing.module_laws import ROUNDED, compactness, far_apart, finite_differences, only_moves_values
+from wmkit.testing.tolerance import disagreement, named_leaves, scale_of, states_disagree
 from wmkit.testing.trial import cast, clone, functional, jittered
 from wmkit.tree import State
 
 Breaches = Iterator[str]
+Run = Callable[..., tuple[Signals, State]]
+
+EMBED, ACTION = "the embeddings", "the actions"
+
+LARGEST_GRADIENT_ERROR = 1e-2
+"""Of its largest entry: gradients on two roads to one thing differ by less, one that is cut off by more."""
 
 
 @torch.no_grad()
 def pieces_equal_whole(trial: DynamicsTrial) -> Breaches:
-    """1. Observing in pieces equals observing whole, wherever the dynamics may be cut; a context may be, too."""
+    """1. Observing in pieces equals observing whole, wherever the dynamics may be cut; a context may be, too.
+
+    With gradients or without, with the last state or without, and over many steps.
+    """
     starts = {"a fresh state": None, "a carried state": trial.aligned}
-    if trial.dynamics.causal:  # else its boundaries lie elsewhere
+    if trial.dynamics.causal and trial.period > 1:  # else its boundaries lie elsewhere, or it is a carried one
         starts["a running state"] = trial.running
     for start, state in starts.items():
         yield from _cut_anywhere(trial, f"from {start}", trial.sequence, state, trial.boundaries, begins=False)
+        want, want_end = trial.observe(trial.sequence, state)
+        for gradient, return_state in ((False, False), (True, False), (True, True)):
+            how = f"from {start}, {'with' if gradient else 'without'} gradients, return_state={return_state}"
+            with torch.set_grad_enabled(gradient):
+                got, end = trial.observe(trial.sequence, state, return_state=return_state)
+            yield from _same(trial, how, got, want)
+            if return_state:
+                yield from _same_state(trial, f"last state {how}", end, want_end)
+            elif end is not None:
+                yield f"{how}: a state came back, expected None"
     for context in (2, trial.whole - 1):
         before = trial.dynamics.initial_state(trial.batch_size, context)
         edges = range(1, context) if trial.dynamics.causal else range(context % trial.period, context, trial.period)
@@ -50,10 +71,34 @@ def causality(trial: DynamicsTrial) -> Breaches:
 @torch.no_grad()
 def resets(trial: DynamicsTrial) -> Breaches:
     """3. `is_first` at t makes everything from t on equal a fresh start; where the clock forbids it, ValueError."""
-    for t in sorted({0, trial.period, trial.whole - trial.period, trial.whole}):
-        yield from _reset_at(trial, t)
-    for t in (trial.period, 4 * trial.period):
-        yield from _forgets(trial, t)
+    for number, t in enumerate(sorted({0, trial.period, trial.whole - trial.period, trial.whole})):
+        is_first = trial.first_column(trial.length, begins=False)
+        is_first[-(number % 2), t] = True  # the first row or the last one
+        got, end = trial.observe(trial.sequence, trial.aligned, is_first)
+        want, want_end = trial.restarted(trial.sequence, trial.aligned, is_first)
+        yield from _same(trial, f"with a reset of one row at t = {t}", got, want)
+        yield from _same_state(trial, f"last state with a reset of one row at t = {t}", end, want_end)
+    together = trial.first_column(trial.length)
+    together[0, trial.period] = True
+    start, state = ("a fresh state", None) if trial.training else ("a carried state", trial.aligned)
+    want, want_end = trial.restarted(trial.sequence, state, together)
+    what = f"from {start}, all rows reset at t = 0, one later"
+    with torch.set_grad_enabled(trial.training):
+        got, end = trial.observe(trial.sequence, state, together)
+        stateless, _ = trial.observe(trial.sequence, state, together, return_state=False)
+    yield from _same(trial, what, got, want)
+    yield from _same(trial, f"{what}, with return_state=False", stateless, want)
+    yield from _same_state(trial, f"last state {what}", end, want_end)
+    sequence, is_first = trial.random(5, trial.batch_size, trial.long), trial.many_resets(begins=trial.training)
+    got, end = trial.observe(sequence, state, is_first.T.contiguous().T)
+    want, want_end = trial.restarted(sequence, state, is_first)
+    steps = sorted(is_first.any(0).nonzero().flatten().tolist())
+    yield from _same(trial, f"with resets at t in {steps}, is_first not contiguous", got, want)
+    yield from _same_state(trial, f"last state with resets at t in {steps}", end, want_end)
+    yield from _forgets(trial, None, trial.period)
+    if not trial.training:
+        for t in (0, trial.ticks((40,), 41)[-1]):
+            yield from _forgets(trial, trial.aligned, t)
     if trial.period > 1:
         for state, t in ((None, 1), (None, trial.whole + 1 - trial.period), (trial.running, 0)):
             yield from _refuses(trial, state, t)
@@ -61,16 +106,11 @@ def resets(trial: DynamicsTrial) -> Breaches:
 
 @torch.no_grad()
 def rows_apart(trial: DynamicsTrial) -> Breaches:
-    """4. Rows do not see their neighbours."""
+    """4. Rows do not see their neighbours, of which there may be any number."""
     plain, last = trial.observe(trial.sequence, trial.aligned)
+    fresh, fresh_end = trial.observe(trial.sequence, None)
+    imagined, imagined_end = trial.imagine(trial.sequence, trial.aligned)
     for row in (0, trial.batch_size - 1):
-        alone = torch.tensor([row], device=trial.device)
-        for name, state in (("a fresh state", None), ("a carried state", tree.index(trial.aligned, alone))):
-            whole, whole_end = trial.observe(trial.sequence, None if state is None else trial.aligned)
-            got, end = trial.observe(trial.sequence.rows(alone), state)
-            what = f"row {row} alone against the same row in the batch, from {name}"
-            yield from _same(trial, what, got, {key: x[alone] for key, x in whole.items()})
-            yield from _same_state(trial, f"state of {what}", end, tree.index(whole_end, alone))
         chosen = torch.arange(trial.batch_size, device=trial.device) == row
         others = ~chosen
         sequence = where_rows(chosen, trial.other, trial.sequence)
@@ -81,34 +121,66 @@ def rows_apart(trial: DynamicsTrial) -> Breaches:
         yield from _same_state(
             trial, f"state of other rows after row {row} changed", tree.index(end, others), tree.index(last, others)
         )
+    batches = {f"row {row} alone": torch.tensor([row]) for row in (0, trial.batch_size - 1)}
+    for size in (
+        (16, 33) if trial.training else (5, 16, 33, 64)
+    ):  # in any order, so that no exchange of rows leaves the batch as it was
+        order = torch.randint(trial.batch_size, (size,), generator=torch.Generator().manual_seed(size))
+        batches[f"a batch of {size} rows"] = order
+    for batch, order in batches.items():
+        rows = order.to(trial.device)
+        sequence, carried = trial.sequence.rows(rows), tree.index(trial.aligned, rows)
+        ways = [("observed from a fresh state", trial.observe(sequence, None), fresh, fresh_end)]
+        if len(rows) == 1 or not trial.training:
+            ways += [
+                ("observed from a carried state", trial.observe(sequence, carried), plain, last),
+                ("imagined", trial.imagine(sequence, carried), imagined, imagined_end),
+            ]
+        for how, (got, end), whole, whole_end in ways:
+            what = f"{batch} against the same rows in a batch of {trial.batch_size}, {how}"
+            yield from _same(trial, what, got, {key: x[rows] for key, x in whole.items()})
+            yield from _same_state(trial, f"state of {what}", end, tree.index(whole_end, rows))
 
 
 def gradients(trial: DynamicsTrial, notes: list[str]) -> Breaches:
-    """5. Gradients reach every parameter and flow through the incoming state, and they are the derivatives."""
-    parameters = {name: p for name, p in trial.dynamics.named_parameters() if p.requires_grad and p.numel()}
-    state = tree.map_tree(_leaf, trial.running)
-    leaves = {path: x for path, x in named_leaves(state).items() if x.requires_grad and trial.is_differentiable(path)}
+    """5. Gradients reach every parameter and flow through embeddings, actions and the incoming state.
+
+    They are the derivatives, in observing and in imagining, whether parameters are frozen or not.
+    """
+    frozen = copy.deepcopy(trial.dynamics).requires_grad_(False)
     reached: dict[str, Tensor | None] = {}
-    for sources, incoming in ((parameters, None), (parameters | leaves, state)):
-        signals, _ = trial.observe(trial.sequence, incoming)
-        total = functional([signals["h"], signals["z"], *_kls(signals)])
-        grads = torch.autograd.grad(total, list(sources.values()), allow_unused=True)
-        for name, gradient in zip(sources, grads, strict=True):
-            before = reached.setdefault(name, None)
-            if gradient is None:
+    for how, run, state in (
+        ("observe", trial.observe, None),
+        ("observe", trial.observe, trial.running),
+        ("imagine", trial.imagine, trial.running),
+    ):
+        found = _gradients(trial, run, trial.sequence, state)[2]
+        parameters = {name for name, p in trial.dynamics.named_parameters() if p.requires_grad}
+        for name, gradient in found.items():
+            if how == "imagine" and (name in parameters or name == EMBED):
+                continue
+            label = name if name in parameters else f"{name} of {how}"
+            if gradient is None or (name in (EMBED, ACTION) and not bool(gradient.any())):
+                if how == "observe" or name == ACTION or _imagined_from(trial, state, name):
+                    reached.setdefault(label, None)
                 continue
             if not bool(torch.isfinite(gradient).all()):
-                yield f"the gradient of {name} is not finite"
-            entries = gradient != 0
-            reached[name] = entries if before is None else before | entries
+                yield f"the gradient of {label} is not finite"
+            before, entries = reached.get(label), gradient != 0
+            reached[label] = entries if before is None else before | entries
+        if state is None or trial.training:
+            continue
+        without = _gradients(trial, functools.partial(run, dynamics=frozen), trial.sequence, state, frozen)[2]
+        yield from _gradients_differ(f"of {how} where parameters are frozen", without, _of_inputs(found))
     for name, marks in reached.items():
         if marks is None:
             yield f"no gradient reaches {name}"
-        elif not bool(marks.all()):
+        elif not bool(marks.all()) and not name.startswith((EMBED, ACTION)):
             share = 1 - float(marks.double().mean())
             notes.append(f"{share:.0%} of the entries of {name} {tuple(marks.shape)} never got a gradient")
-    if not trial.training:
-        yield from _derivative(trial)
+    if not trial.training and not trial.one_hot:  # straight-through gradients are no derivatives
+        yield from _derivative(trial, "observe", trial.observe)
+        yield from _derivative(trial, "imagine", trial.imagine)
 
 
 @torch.no_grad()
@@ -132,6 +204,8 @@ def states(trial: DynamicsTrial) -> Breaches:
     for gradient in (False, True):
         with torch.set_grad_enabled(gradient):
             yield from _untouched(trial, " with gradients" * gradient)
+    if trial.training:
+        return
     long = trial.random(6, trial.batch_size, 100)
     own = {p.untyped_storage().data_ptr(): name for name, p in trial.dynamics.named_parameters()}
     for name, state in (
@@ -143,16 +217,31 @@ def states(trial: DynamicsTrial) -> Breaches:
 
 @torch.no_grad()
 def imagination(trial: DynamicsTrial) -> Breaches:
-    """8. Imagining in pieces equals imagining whole, and changes with nothing but actions, noise and state."""
-    for name, state in (("aligned", trial.aligned), ("running", trial.running)):
+    """8. Imagining in pieces equals imagining whole, and changes with nothing but actions, noise and state.
+
+    Over many steps too, where gradients are the same as well.
+    """
+    starts = {"aligned": trial.aligned} | ({"running": trial.running} if trial.period > 1 else {})
+    for name, state in starts.items():
         whole, last = trial.imagine(trial.sequence, state)
         again, _ = trial.imagine(trial.sequence, state)
         yield from _same(trial, f"imagined twice from one {name} state", again, whole)
-        for cut in range(1, trial.length):
-            first, between = trial.imagine(trial.sequence.window(0, cut), state)
-            second, end = trial.imagine(trial.sequence.window(cut, trial.length), between)
-            yield from _same(trial, f"imagined from a {name} state, cut before {cut}", join([first, second]), whole)
+        for cut in range(1, trial.length, 3 if trial.training else 2):
+            got, end = trial.imagine_in_pieces(trial.sequence, state, [cut])
+            yield from _same(trial, f"imagined from a {name} state, cut before {cut}", got, whole)
             yield from _same_state(trial, f"state after imagining, cut before {cut}", end, last)
+    sequence, state = trial.random(5, trial.batch_size, 40 if trial.training else TRAINED), trial.running
+    cuts = [t for t in CHUNKS if t < sequence.action.shape[1]]
+    if not trial.training:
+        whole, last = trial.imagine(sequence, state)
+        got, end = trial.imagine_in_pieces(sequence, state, cuts)
+    else:
+        whole, last, want = _gradients(trial, trial.imagine, sequence, state)
+        in_pieces = functools.partial(trial.imagine_in_pieces, cuts=cuts)
+        got, end, found = _gradients(trial, in_pieces, sequence, state)
+        yield from _gradients_differ(f"of imagining, cut before {cuts}", found, _of_inputs(want))
+    yield from _same(trial, f"imagined, cut before {cuts}", got, whole)
+    yield from _same_state(trial, f"state after imagining, cut before {cuts}", end, last)
 
 
 @torch.no_grad()
@@ -176,56 +265,71 @@ def lengths(trial: DynamicsTrial) -> Breaches:
     for name, tensor in tensors.items():
         if tensor._version != versions[name]:
             yield f"{name}: a parameter or buffer written in a call"
+    fresh = trial.fresh()
+    with torch.inference_mode():
+        trial.observe(trial.sequence, None, dynamics=fresh)
+    with torch.enable_grad():  # what that call left behind must not stand in the way of training
+        functional(list(trial.observe(trial.sequence, None, dynamics=fresh)[0].values())).backward()  # type: ignore[no-untyped-call]
     yield from _sees_new_parameters(trial)
 
 
 def precision(trial: DynamicsTrial) -> Breaches:
-    """10. Under bf16 autocast outputs stay near those in float32, and recurrent accumulators stay fp32."""
-    dynamics = clone(trial.dynamics).float().train(trial.training)
-    sequence = trial.sequence.float()
-    for name, incoming in (("a fresh state", None), ("a running state", trial.running)):
-        state = None if incoming is None else tree.map_tree(_leaf, cast(incoming, torch.float32))
-        inputs = sequence.inputs(trial.first_column(trial.length, begins=state is None))
-        with torch.no_grad():
-            want, _ = dynamics.observe(inputs, state)
-        with torch.autocast(trial.device.type, torch.bfloat16):
-            seen, end = dynamics.observe(inputs, state)
-        if not bool(torch.isfinite(seen.features).all()):
-            yield f"features are not finite under bf16 autocast, from {name}"
-        yield from far_apart(f"h under bf16 autocast, from {name}", seen.h.detach(), want.h)
-        for path, new in named_leaves(end).items():
-            old = None if state is None else named_leaves(state)[path]
-            cached = old is not None and only_moves_values(old, new)
-            if new.is_floating_point() and new.dtype != torch.float32 and not cached:
-                yield f"{path} is {new.dtype} after observing from {name}, expected float32"
+    """10. Under bf16 autocast outputs stay near float32, gradients flow, resets hold, accumulators stay fp32."""
+    dynamics = clone(trial.dynamics).float()
+    single = DynamicsTrial(dynamics, trial.batch_size, None, seed=trial.seed, training=trial.training)
+    single.dynamics = dynamics.train(trial.training)  # the parameters are moved already
+
+    def autocast(run: Run, sequence: Sequence, state: State | None) -> tuple[Signals, State]:
+        with torch.autocast(single.device.type, torch.bfloat16):
+            return run(sequence, state)
+
+    rounded = single.sequence.rounded()
+    calls: list[tuple[str, Run, State | None]] = [("observing from a running state", single.observe, single.running)]
+    if trial.training:
+        calls.append(("observing from a fresh state", single.observe, None))
+    else:
+        calls.append(("imagining from a running state", single.imagine, single.running))
+    for name, run, state in calls:
+        want, _, exact = _gradients(single, run, rounded.to(torch.float32), state)
+        got, end, found = _gradients(single, functools.partial(autocast, run), rounded, state)
+        if not all(bool(torch.isfinite(got[part]).all()) for part in ("h", "z")):
+            yield f"features are not finite under bf16 autocast, {name}"
+        steps = 1 if run == single.imagine else None  # later ones follow samples that rounding moves, or flips
+        yield from far_apart(f"h under bf16 autocast, {name}", got["h"][:, :steps], want["h"][:, :steps])
+        for source, gradient in exact.items():
+            if gradient is not None and bool(gradient.any()):
+                close = found[source]
+                if close is None or not bool(close.any()):
+                    yield f"no gradient reaches {source} under bf16 autocast, {name}"
+                elif not bool(torch.isfinite(close).all()):
+                    yield f"the gradient of {source} is not finite under bf16 autocast, {name}"
+        if rounded_leaves := [path for path, leaf in named_leaves(end).items() if _is_short(leaf)]:
+            old = None if state is None else tree.map_tree(_leaf, state)
+            new = named_leaves(autocast(run, rounded, old)[1])
+            for path in rounded_leaves:
+                if old is None or not only_moves_values(named_leaves(old)[path], new[path]):
+                    yield f"{path} is {new[path].dtype} after {name}, expected float32"
+    if trial.training:
+        return
+    length = single.in_periods(TRAINED)
+    is_first, sequence = single.many_resets(False)[:, :length], single.random(5, single.batch_size, length)
+    with torch.no_grad(), torch.autocast(single.device.type, torch.bfloat16):
+        got, _ = single.observe(sequence, single.aligned, is_first, return_state=False)
+        want, _ = single.restarted(sequence, single.aligned, is_first)
+    for t in is_first.any(0).nonzero().flatten().tolist():
+        what = f"h at t = {t}, where a row resets, under bf16 autocast: whole against pieces"
+        yield from disagreement(what, got["h"][:, t], want["h"][:, t], ROUNDED)
 
 
 def _cut_anywhere(
     trial: DynamicsTrial, what: str, sequence: Sequence, state: State | None, cuts: list[int], begins: bool
 ) -> Breaches:
-    """Cut at one of the steps `cuts`, in train() at every third of them, and at all of them."""
+    """Cut at one of the steps `cuts` and at all of them; at every third one in train() or with a past."""
     whole, last = trial.in_pieces(sequence, state, [], begins)
-    for cut in [*([t] for t in cuts[:: 3 if trial.training else 1]), cuts]:
+    for cut in [*([t] for t in cuts[:: 1 if state is None and not trial.training else 3]), cuts]:
         got, end = trial.in_pieces(sequence, state, cut, begins)
         yield from _same(trial, f"{what}, cut before {cut}", got, whole)
         yield from _same_state(trial, f"last state {what}, cut before {cut}", end, last)
-
-
-def _reset_at(trial: DynamicsTrial, t: int) -> Breaches:
-    """One row reset at t: from there it is as in a call that begins there; all else is as without."""
-    row = torch.arange(trial.batch_size, device=trial.device) == 0
-    is_first = trial.first_column(trial.length, begins=False)
-    is_first[0, t] = True
-    got, end = trial.observe(trial.sequence, trial.aligned, is_first)
-    plain, plain_end = trial.observe(trial.sequence, trial.aligned)
-    fresh, fresh_end = trial.observe(trial.sequence.window(t, trial.length), None)
-    past, want_past = ({name: x[:, :t] for name, x in signals.items()} for signals in (got, plain))
-    yield from _same(trial, f"before a reset at t = {t}", past, want_past)
-    now = {name: x[row, t:] for name, x in got.items()}
-    yield from _same(trial, f"from a reset at t = {t} on", now, {name: x[row] for name, x in fresh.items()})
-    others, want = ({name: x[~row] for name, x in signals.items()} for signals in (got, plain))
-    yield from _same(trial, f"rows beside a reset at t = {t}", others, want)
-    yield from _same_state(trial, f"last state after a reset at t = {t}", end, tree.where(row, fresh_end, plain_end))
 
 
 def _refuses(trial: DynamicsTrial, state: State | None, t: int) -> Breaches:
@@ -302,40 +406,52 @@ def _untouched(trial: DynamicsTrial, how: str) -> Breaches:
 
 
 def _long(trial: DynamicsTrial) -> Breaches:
-    """At 64 steps and more: without the last state, from the initial one, with gradients, cut at multiples of 8."""
+    """Over many steps, cut where chunks begin; in train() over fewer, the same gradients too."""
     everywhere = trial.period <= 4 and not trial.training  # 64 ticks of the slowest level too
-    sequence = trial.random(5, trial.batch_size, 64 * trial.period if everywhere else 2 * trial.period + 64)
-    plain, last = trial.observe(sequence, None)
-    stateless, nothing = trial.observe(sequence, None, return_state=False)
-    if nothing is not None:
-        yield "return_state=False returned a state, expected None"
-    yield from _same(trial, "with return_state=False", stateless, plain)
-    begins = trial.first_column(sequence.embed.shape[1])
-    explicit, end = trial.observe(sequence, trial.dynamics.initial_state(trial.batch_size), begins)
-    yield from _same(trial, "from initial_state against None", explicit, plain)
-    yield from _same_state(trial, "last state from initial_state against None", end, last)
-    with torch.enable_grad():
-        graded, _ = trial.observe(sequence, None, return_state=False)
-    yield from _same(trial, "with gradients against without", graded, plain)
-    stride = 1 if trial.dynamics.causal else trial.period
-    cuts = sorted({t - t % stride for t in (8, 16, 32, 64, 100)} & set(range(1, sequence.embed.shape[1])))
-    got, end = trial.in_pieces(sequence, None, cuts)
-    yield from _same(trial, f"cut before {cuts}", got, plain)
-    yield from _same_state(trial, f"last state, cut before {cuts}", end, last)
+    length = max(trial.long, 64 * trial.period) if everywhere else trial.long
+    sequence, cuts = trial.random(5, trial.batch_size, length), trial.ticks(CHUNKS, length)
+    initial = trial.dynamics.initial_state(trial.batch_size)
+    for start, state in (("a fresh state", None), ("a carried state", trial.aligned)):
+        what = f"over {length} steps from {start}, cut before {cuts}"
+        before = initial if state is None else state
+        return_state = trial.training != (state is None)  # training wants none at first, and one in later windows
+        run = functools.partial(trial.observe, return_state=return_state)
+        in_pieces = functools.partial(trial.in_pieces, cuts=cuts, begins=state is None)
+        if trial.training and state is not None:
+            whole, last, want = _gradients(trial, run, sequence, state)
+            got, end, found = _gradients(trial, in_pieces, sequence, before)
+            yield from _gradients_differ(what, found, _of_inputs(want))
+        else:
+            with torch.set_grad_enabled(trial.training):
+                whole, last = run(sequence, state)
+            got, end = in_pieces(sequence, before)
+        yield from _same(trial, f"{what}, whole with return_state={return_state}", got, whole)
+        if return_state:
+            yield from _same_state(trial, f"last state {what}", end, last)
 
 
-def _forgets(trial: DynamicsTrial, t: int) -> Breaches:
-    """NaN in what one row reads before its reset at t leaves no trace."""
+def _forgets(trial: DynamicsTrial, state: State | None, t: int) -> Breaches:
+    """NaN in one row's incoming state, and in what it reads before its reset at t, leaves no trace."""
     sequence = trial.random(5, trial.batch_size, t + 2 * trial.period + 1)
-    is_first = trial.first_column(sequence.embed.shape[1])
+    is_first = trial.first_column(sequence.embed.shape[1], begins=state is None)
     is_first[0, t] = True
-    embed = sequence.embed.clone()
-    embed[0, max(0, t - 2)] = float("nan")
-    plain, last = trial.observe(sequence, None, is_first)
-    got, end = trial.observe(Sequence(embed, sequence.action, sequence.noise), None, is_first)
-    ours, theirs = ({name: x[:, t:] for name, x in signals.items()} for signals in (got, plain))
-    yield from _same(trial, f"from a reset at t = {t} on, NaN in the frames before it", ours, theirs)
-    yield from _same_state(trial, f"last state after a reset at t = {t}, NaN in the frames before it", end, last)
+    plain, last = trial.observe(sequence, state, is_first)
+    past = torch.zeros_like(is_first)
+    past[0, max(0, t - 2) : t] = True
+    gone = Sequence(*(x.masked_fill(past.unsqueeze(-1), float("nan")) for x in sequence.parts()))
+    row = past[:, 0] if state is None else torch.arange(trial.batch_size, device=trial.device) == 0
+
+    def spoilt(leaf: Tensor) -> Tensor:
+        return leaf.masked_fill(row.reshape(-1, *[1] * (leaf.ndim - 1)), float("nan"))
+
+    if state is not None:
+        state = tree.map_tree(lambda leaf: spoilt(leaf) if leaf.is_floating_point() else leaf, state)
+    got, end = trial.observe(gone, state, is_first)
+    for rows, start in ((0, t), (slice(1, None), 0)):
+        ours, theirs = ({name: x[rows, start:] for name, x in signals.items()} for signals in (got, plain))
+        what = f"after a reset of row 0 at t = {t}, NaN in its state and frames before it"
+        yield from _same(trial, what, ours, theirs)
+    yield from _same_state(trial, f"last state {what}", end, last)
 
 
 def _sees_new_parameters(trial: DynamicsTrial) -> Breaches:
@@ -350,28 +466,29 @@ def _sees_new_parameters(trial: DynamicsTrial) -> Breaches:
     yield from _same(trial, "after the parameters changed in place, against dynamics that start with them", got, want)
 
 
-def _derivative(trial: DynamicsTrial) -> Breaches:
+def _derivative(trial: DynamicsTrial, how: str, run: Run) -> Breaches:
     """Gradients against central differences in float64."""
     try:
         dynamics = copy.deepcopy(trial.dynamics).double()
-        state = cast(trial.running, torch.float64)
-        sequence = Sequence(*(x.double() for x in (trial.sequence.embed, trial.sequence.action, trial.sequence.noise)))
-        sources = {path: leaf for path, leaf in named_leaves(state).items() if leaf.is_floating_point()}
-        sources = {path: leaf.requires_grad_() for path, leaf in sources.items() if trial.is_differentiable(path)}
-        parameters: dict[str, Tensor] = {name: p for name, p in dynamics.named_parameters() if p.requires_grad}
+        sequence, state = trial.sequence.to(torch.float64), cast(trial.running, torch.float64)
+        sequence, state, inputs = _as_leaves(trial, sequence, state)
 
         def total() -> Tensor:
-            signals, _ = trial.observe(sequence, state, dynamics=dynamics)
-            return functional([signals["h"], signals["posterior"], signals["prior"], *_kls(signals)])
+            signals, _ = run(sequence, state, dynamics=dynamics)
+            named = [name for name in signals if name in ("h", "z", "posterior", "prior") or name.startswith("kl")]
+            return functional([signals[name] for name in named])
 
         total()
     except (RuntimeError, TypeError):  # code that knows float32 alone
         return
-    z = trial.observe(trial.sequence, None)[0]["z"].detach()
-    if bool(((z - z.round()).abs() < 1e-4).all()):  # one-hot samples: straight-through gradients are no derivatives
-        return
-    groups = {"the incoming state": sources, "all parameters": parameters}
-    yield from finite_differences("observe", groups, total, 1e-6, 1e-5)
+    read = (ACTION,) if how == "imagine" else (EMBED, ACTION)
+    groups = {
+        "the incoming state": {name: x for name, x in inputs.items() if name not in (EMBED, ACTION)},
+        " and ".join(read): {name: inputs[name] for name in read if name in inputs},
+    }
+    if how == "observe":
+        groups["all parameters"] = {name: p for name, p in dynamics.named_parameters() if p.requires_grad}
+    yield from finite_differences(how, {name: group for name, group in groups.items() if group}, total, 1e-6, 1e-5)
 
 
 def _length(trial: DynamicsTrial, length: int) -> Breaches:
@@ -383,10 +500,6 @@ def _length(trial: DynamicsTrial, length: int) -> Breaches:
             yield f"{name} at length {length}: shape {tuple(x.shape)}, expected {lead} first"
         if not bool(torch.isfinite(x).all()):
             yield f"{name} at length {length}: not finite"
-
-
-def _kls(signals: Signals) -> list[Tensor]:
-    return [x for name, x in signals.items() if name.startswith("kl")]
 
 
 def _same(trial: DynamicsTrial, what: str, got: Signals, want: Signals) -> Breaches:
@@ -401,3 +514,61 @@ def _same_state(trial: DynamicsTrial, what: str, got: State, want: State) -> Bre
 
 def _leaf(tensor: Tensor) -> Tensor:
     return tensor.detach().clone().requires_grad_(tensor.is_floating_point())
+
+
+def _as_leaves(
+    trial: DynamicsTrial, sequence: Sequence, state: State | None
+) -> tuple[Sequence, State | None, dict[str, Tensor]]:
+    """Copies that gradients are wanted of, and those that can have any by name."""
+    sequence = Sequence(_leaf(sequence.embed), _leaf(sequence.action), sequence.noise)
+    state = None if state is None else tree.map_tree(_leaf, state)
+    leaves = {EMBED: sequence.embed, ACTION: sequence.action}
+    if state is not None:
+        leaves |= {path: x for path, x in named_leaves(state).items() if trial.is_differentiable(path)}
+    return sequence, state, {name: x for name, x in leaves.items() if x.requires_grad and x.numel()}
+
+
+def _gradients(
+    trial: DynamicsTrial, run: Run, sequence: Sequence, state: State | None, dynamics: Dynamics | None = None
+) -> tuple[Signals, State, dict[str, Tensor | None]]:
+    """What `run` gives, without its graph, and the gradients of parameters and inputs by name; None: unreached."""
+    parameters = dict((trial.dynamics if dynamics is None else dynamics).named_parameters())
+    sources: dict[str, Tensor] = {name: p for name, p in parameters.items() if p.requires_grad and p.numel()}
+    sequence, state, inputs = _as_leaves(trial, sequence, state)
+    sources |= inputs
+    with torch.enable_grad():
+        signals, end = run(sequence, state)
+        total = functional([signals["h"], signals["z"], *(x for name, x in signals.items() if name.startswith("kl"))])
+    found: tuple[Tensor | None, ...] = (None,) * len(sources)
+    if total.requires_grad:
+        found = torch.autograd.grad(total, list(sources.values()), allow_unused=True)
+    signals = {name: x.detach() for name, x in signals.items()}
+    return signals, None if end is None else tree.detach(end), dict(zip(sources, found, strict=True))
+
+
+def _of_inputs(gradients: dict[str, Tensor | None]) -> dict[str, Tensor | None]:
+    """Those of embeddings, actions and state, not of parameters."""
+    return {name: x for name, x in gradients.items() if name in (EMBED, ACTION) or name.startswith("state")}
+
+
+def _gradients_differ(what: str, got: dict[str, Tensor | None], want: dict[str, Tensor | None]) -> Breaches:
+    """Gradients that are missing or off by more than rounding could be."""
+    largest = max((scale_of(x) for x in want.values() if x is not None), default=0.0)
+    for name, gradient in want.items():
+        if gradient is not None and scale_of(gradient) > 1e-4 * largest:
+            found = got[name]
+            found = torch.zeros_like(gradient) if found is None else found
+            yield from disagreement(f"gradient of {name} {what}", found, gradient, LARGEST_GRADIENT_ERROR)
+
+
+def _imagined_from(trial: DynamicsTrial, state: State, path: str) -> bool:
+    """Does what is imagined depend on this leaf of the state?"""
+    moved = tree.map_tree(Tensor.clone, state)
+    named_leaves(moved)[path].add_(1.0)
+    with torch.no_grad():
+        (one, _), (other, _) = (trial.imagine(trial.sequence, each) for each in (state, moved))
+    return not all(torch.equal(one[name], other[name]) for name in one)
+
+
+def _is_short(leaf: Tensor) -> bool:
+    return leaf.is_floating_point() and leaf.dtype != torch.float32

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import dataclasses
 import functools
@@ -20,6 +21,15 @@ from wmkit.tree import State
 
 SHORTEST = 8
 """Steps of the short sequences, at least; they hold two periods or more."""
+
+LONG = 130
+"""Steps of the long ones, at least: more than any chunk in use."""
+
+TRAINED = 70
+"""The same in train(), where gradients make each step dearer: more than the usual length of training."""
+
+CHUNKS = (8, 16, 32, 64, 100, 128)
+"""Steps before which long sequences are cut and episodes begin in them: where kernels begin a chunk, and one other."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,9 +59,17 @@ class Sequence:
         """Rows by number."""
         return Sequence(*(getattr(self, field.name)[rows] for field in dataclasses.fields(self)))
 
-    def float(self) -> Sequence:
-        """In float32."""
-        return Sequence(*(getattr(self, field.name).float() for field in dataclasses.fields(self)))
+    def parts(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Embeddings, actions, noise."""
+        return self.embed, self.action, self.noise
+
+    def to(self, dtype: torch.dtype) -> Sequence:
+        """In this precision."""
+        return Sequence(*(x.to(dtype) for x in self.parts()))
+
+    def rounded(self) -> Sequence:
+        """As under autocast: an encoder and an actor hand over sixteen bits, noise is drawn in full."""
+        return Sequence(self.embed.bfloat16(), self.action.bfloat16(), self.noise)
 
 
 Signals = dict[str, Tensor]
@@ -68,12 +86,15 @@ class DynamicsTrial:
         self, dynamics: Dynamics, batch_size: int, tolerance: float | None, *, seed: int = 0, training: bool = False
     ) -> None:
         self.dynamics: Dynamics = without_dropout(jittered(dynamics)).train(training)
+        self._original = dynamics
+        self._carried: dict[int, State] = {}
         self.seed, self.training = seed, training
         self.batch_size, self.period = batch_size, dynamics.period
         self.dtype, self.device = placement(dynamics)
-        self.whole = self.period * max(2, math.ceil(SHORTEST / self.period))
+        self.whole = max(2 * self.period, self.in_periods(SHORTEST))
         """Steps of whole periods."""
         self.length = self.whole + 1
+        self.long = self.in_periods(TRAINED if training else LONG)
         self.sequence, self.other, self.earlier = (self.random(seed, batch_size, self.length) for seed in range(3))
         floor = Tolerance.floor(self.dtype)
         self.tolerance = floor if tolerance is None else Tolerance(tolerance, tolerance, tolerance)
@@ -96,10 +117,32 @@ class DynamicsTrial:
         action = noise(20 + seed, (*lead, self.dynamics.action_dim))
         return Sequence(*(x.to(self.device, self.dtype) for x in (embed, action, drawn)))
 
+    def many_resets(self, begins: bool) -> Tensor:
+        """is_first (B, long) at the `CHUNKS`, row after row, but at 64 of all rows; `begins`: in column 0 too."""
+        is_first = self.first_column(self.long, begins)
+        for number, t in enumerate(self.ticks(CHUNKS, self.long)):
+            is_first[number % self.batch_size, t] = True
+        is_first[:, self.ticks((64,), self.long)] = True
+        return is_first
+
     def carried(self, length: int) -> State:
-        """What the first `length` steps of an earlier sequence leave behind."""
-        with torch.no_grad():
-            return self.observe(self.earlier.window(0, length), None)[1]
+        """What the first `length` steps of an earlier sequence leave behind; a new copy each time."""
+        if length not in self._carried:
+            with torch.no_grad():
+                self._carried[length] = self.observe(self.earlier.window(0, length), None)[1]
+        return tree.map_tree(Tensor.clone, self._carried[length])
+
+    def fresh(self) -> Dynamics:
+        """A copy that no call has seen, unless the original has."""
+        return without_dropout(jittered(self._original)).train(self.training)
+
+    def in_periods(self, steps: int) -> int:
+        """The length of as many whole periods as hold these steps."""
+        return self.period * math.ceil(steps / self.period)
+
+    def ticks(self, steps: tuple[int, ...], length: int) -> list[int]:
+        """The last steps t >= 1 up to each of these at which every part of the dynamics ticks."""
+        return sorted({t - t % self.period for t in steps} & set(range(1, length)))
 
     @property
     def aligned(self) -> State:
@@ -131,6 +174,13 @@ class DynamicsTrial:
             return False
         return not all(torch.equal(x, results[1][name]) for name, x in results[0].items())
 
+    @functools.cached_property
+    def one_hot(self) -> bool:
+        """Are all samples whole numbers, as those of categorical latents?"""
+        with torch.no_grad():
+            z = self.observe(self.sequence, None)[0]["z"]
+        return bool(((z - z.round()).abs() < 1e-4).all())
+
     def is_differentiable(self, path: str) -> bool:
         """Is a gradient wanted through the state leaf at this path? What backbones declare of theirs counts."""
         return not any(path.endswith(declared) for declared in self.not_differentiable)
@@ -143,21 +193,34 @@ class DynamicsTrial:
         dynamics: Dynamics | None = None,
         return_state: bool = True,
     ) -> tuple[Signals, State | None]:
-        """Signals and last state; without `is_first` an episode begins at column 0 where `state` is None."""
+        """Signals and last state; without `is_first` an episode begins at column 0 where `state` is None.
+
+        In `prepared` blocks but where the model is trained without them, as in `WorldModel`.
+        """
         dynamics = self.dynamics if dynamics is None else dynamics
         rows, length = sequence.embed.shape[:2]
         marks = self.first_column(length, state is None, rows) if is_first is None else is_first
         inputs = sequence.inputs(marks, inner_reset=is_first is not None)
-        with all_prepared(dynamics):
+        trained = dynamics.training and torch.is_grad_enabled() and not return_state
+        with contextlib.nullcontext() if trained else all_prepared(dynamics):
             seen, last = dynamics.observe(inputs, state, return_state=return_state)
         parts = {name: getattr(seen, name) for name in ("h", "z", "posterior", "prior")}
         return {**parts, **dynamics.kl(seen, None, 0.0), **dynamics.entropies(seen)}, last
 
-    def imagine(self, sequence: Sequence, state: State) -> tuple[Signals, State]:
+    def imagine(self, sequence: Sequence, state: State, dynamics: Dynamics | None = None) -> tuple[Signals, State]:
         """Imagined h and z, and the last state."""
-        with all_prepared(self.dynamics):
-            h, z, last = self.dynamics.imagine(sequence.action, noise=sequence.noise, state=state)
+        dynamics = self.dynamics if dynamics is None else dynamics
+        with all_prepared(dynamics):
+            h, z, last = dynamics.imagine(sequence.action, noise=sequence.noise, state=state)
         return {"h": h, "z": z}, last
+
+    def imagine_in_pieces(self, sequence: Sequence, state: State, cuts: list[int]) -> tuple[Signals, State]:
+        """`imagine` over actions cut before the steps `cuts`."""
+        parts = []
+        for start, stop in itertools.pairwise([0, *cuts, sequence.action.shape[1]]):
+            signals, state = self.imagine(sequence.window(start, stop), state)
+            parts.append(signals)
+        return join(parts), state
 
     def in_pieces(
         self, sequence: Sequence, state: State | None, cuts: list[int], begins: bool = False
@@ -170,6 +233,19 @@ class DynamicsTrial:
         parts = []
         for start, stop in itertools.pairwise([0, *cuts, length]):
             marks = None if start or not begins else self.first_column(stop)
+            signals, state = self.observe(sequence.window(start, stop), state, marks)
+            parts.append(signals)
+        return join(parts), state
+
+    def restarted(self, sequence: Sequence, state: State | None, is_first: Tensor) -> tuple[Signals, State]:
+        """What resets mean: cut before each, the initial state put in by hand in the rows that begin there."""
+        rows, length = is_first.shape
+        columns = [t for t in range(1, length) if bool(is_first[:, t].any())]
+        fresh = self.dynamics.initial_state(rows)
+        parts = []
+        for start, stop in itertools.pairwise([0, *columns, length]):
+            state = fresh if state is None else tree.where(is_first[:, start], fresh, state)
+            marks = self.first_column(stop - start, batch_size=rows) & is_first[:, start : start + 1]
             signals, state = self.observe(sequence.window(start, stop), state, marks)
             parts.append(signals)
         return join(parts), state
