@@ -60,7 +60,7 @@ def examine_dynamics(
         ("nothing of a later frame", dynamics_laws.causality),
         ("a reset is a fresh start, or refused", dynamics_laws.resets),
         ("rows do not see their neighbours", dynamics_laws.rows_apart),
-        ("gradients reach parameters and incoming state", lambda trial: dynamics_laws.gradients(trial, notes)),
+        ("gradients reach parameters, inputs and incoming state", lambda trial: dynamics_laws.gradients(trial, notes)),
         ("saving and loading", dynamics_laws.saving),
         ("state is stable, compact, never written to", dynamics_laws.states),
         ("imagination in pieces, from its arguments alone", dynamics_laws.imagination),
