@@ -17,6 +17,7 @@ from wmkit.evaluation.estimates import Floats, normal_curve
 from wmkit.evaluation.levels.base import ClipsAnalysis, Findings, QueryAnalysis, Runs, register_analysis
 from wmkit.evaluation.levels.reading import CONTEXT, QUERY, groups_of, hierarchy_of, imagine_levels, observe_levels
 from wmkit.evaluation.plots.figures import DOTS_PER_INCH, draw_curve
+from wmkit.evaluation.predictors import IMAGINED, OBSERVED, predictor
 from wmkit.evaluation.record import Curve
 from wmkit.evaluation.rollout import evaluating
 from wmkit.evaluation.tables import Table
@@ -24,7 +25,7 @@ from wmkit.world_model import WorldModel
 
 PRIOR, POSTERIOR, OPEN_LOOP = "prior", "posterior", "open loop"
 """Of a model that sees every frame: before and after looking; and the prior of one that sees the context only."""
-LINES = {PRIOR: ("0.45", "-"), POSTERIOR: ("tab:blue", "-"), OPEN_LOOP: ("tab:orange", "-")}
+LINES = {PRIOR: "0.45", POSTERIOR: predictor(OBSERVED).colour, OPEN_LOOP: predictor(IMAGINED).colour}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -136,8 +137,8 @@ def draw_entropy(found: LevelEntropy, title: str) -> Figure:
     figure = Figure(figsize=(8.0, 1.2 + 1.7 * len(found.levels)), dpi=DOTS_PER_INCH, layout="constrained")
     panels = figure.subplots(len(found.levels), 1, sharex=True, squeeze=False)[::-1, 0]
     for number, (axes, curves) in enumerate(zip(panels, found.levels, strict=True), start=1):
-        for name, (colour, style) in LINES.items():
-            draw_curve(axes, curves[name].over_clips(), name, colour, style)
+        for name, colour in LINES.items():
+            draw_curve(axes, curves[name].over_clips(), name, colour, "-")
         axes.axvline(0.5, color="0.2", linewidth=0.8)
         axes.set_ylabel(f"level {number}\nentropy, nats", fontsize=9)
         axes.grid(alpha=0.25)
