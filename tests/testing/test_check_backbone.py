@@ -5,7 +5,6 @@ from collections.abc import Callable
 
 import pytest
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tests.testing.test_broken_backbones import WIDTH, Attention, Leaky, Mixed, ResetsLate, RewritesParameter
@@ -34,7 +33,7 @@ def test_a_law_that_crashes_is_broken_and_quotes_the_exception() -> None:
 def test_the_breach_says_where_and_by_how_much() -> None:
     results = {result.number: result for result in examine_backbone(ResetsLate(), longest=130, quick=True)}
     first = results[4].breaches[0]
-    assert first.startswith("scan of 64 steps, 17 rows, from state=None, resets: chunks, return_state=False, with grad")
+    assert first.startswith("scan of 64 steps, 16 rows, from state=None, resets: chunks, return_state=False, with grad")
     assert "features: off by" in first
     assert "allowed 5." in first
 
@@ -67,12 +66,12 @@ def test_randomness_in_eval_is_a_breach_and_does_not_widen_the_tolerance() -> No
 
 
 def test_randomness_in_train_is_a_warning() -> None:
-    class Dropout(Leaky):
+    class NoisyInTrain(Leaky):
         def step(self, x: Tensor, state: State) -> tuple[Tensor, State]:
-            return super().step(F.dropout(x, training=self.training), state)
+            return super().step(x + 0.1 * torch.randn_like(x) if self.training else x, state)
 
-    with pytest.warns(UserWarning, match=r"Dropout: two equal calls differ in train\(\)"):
-        check_backbone(Dropout(), longest=130, quick=True)
+    with pytest.warns(UserWarning, match=r"NoisyInTrain: two equal calls differ in train\(\)"):
+        check_backbone(NoisyInTrain(), longest=130, quick=True)
 
 
 class RoundedWindow(Attention):
@@ -155,6 +154,8 @@ def test_other_kinds_are_sent_to_their_own_checker(monkeypatch: pytest.MonkeyPat
         (nn.Linear(3, 3), {}, "expected an instance of a subclass of wmkit.Backbone"),
         (Leaky(), {"length": 0}, "length >= 1"),
         (Leaky(), {"longest": 12}, "longest > 100"),
+        (Leaky(), {"tolerance": math.nan}, "tolerance: expected a positive number, got nan"),
+        (Leaky(), {"tolerance": -1}, "tolerance: expected a positive number, got -1"),
         (Leaky().half(), {}, "float32 or float64"),
     ],
 )

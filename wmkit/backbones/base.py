@@ -126,6 +126,10 @@ class Backbone(nn.Module, ABC):
     `"['count']"`, `"[1]"`. For float leaves that count, or keep a running maximum that cancels out of the features (a
     stabiliser): laws 6 and 10 leave them out, as they do integer and bool leaves."""
 
+    surrogate_gradients: ClassVar[bool] = False
+    """Are gradients meant to be others than the derivatives, as straight through a rounding or from codes to what they
+    stand for? Law 6 then leaves out the comparison with finite differences; everything else of it holds."""
+
     input_dim: int
     feature_dim: int
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import warnings
 from collections.abc import Callable, Collection, Iterator
@@ -9,21 +10,18 @@ from collections.abc import Callable, Collection, Iterator
 import torch
 
 from wmkit.backbones.base import Backbone
+from wmkit.checks import check_positive
 from wmkit.registry import entry_of
 from wmkit.testing import module_laws, sequence_laws
 from wmkit.testing.diagnosis import diagnose
-from wmkit.testing.situations import LENGTHS, Situation, covering
-from wmkit.testing.trial import Trial, placement
+from wmkit.testing.situations import FIXED, LENGTHS, covering
+from wmkit.testing.trial import NoFunctionalDropout, Trial, placement
 
 SHOWN = 4
 """Breaches of one law that are spelled out; the rest are counted."""
 
 QUICK_LENGTHS = (1, 16)
-LONGER = {
-    False: [Situation(64), Situation(65, start="carried", gradient=True, strided=True)],
-    True: [Situation(65, resets="chunks"), Situation(65, start="mixed", resets="chunks", gradient=True)],
-}
-"""What a quick check tries beside them, without and with resets: a kernel in chunks has its faults at their edges."""
+"""Of the covering set of a quick check; what is longer is tried in a few fixed situations."""
 
 
 class ContractViolation(AssertionError):
@@ -149,18 +147,21 @@ def examine_backbone(
         raise ValueError(f"expected length >= 1, got {length}")
     if longest <= max(LENGTHS):
         raise ValueError(f"expected longest > {max(LENGTHS)}, got {longest}")
+    if tolerance is not None:
+        check_positive("tolerance", tolerance)
     if placement(backbone)[0] not in (torch.float32, torch.float64):
         raise ValueError(f"expected a backbone in float32 or float64, got {placement(backbone)[0]}")
     more = [] if length is None else [length]
     lengths = tuple(sorted({*(QUICK_LENGTHS if quick else LENGTHS), *more}))
-    plain, broken_up = (
-        covering(lengths, resets=resets) + (LONGER[resets] if quick else []) for resets in (False, True)
-    )
-    with torch.random.fork_rng(), torch.enable_grad():
+    plain, broken_up = (covering(lengths, resets=resets) + FIXED[resets] for resets in (False, True))
+    with torch.random.fork_rng(), torch.enable_grad(), contextlib.ExitStack() as blocks:
         torch.manual_seed(seed)
         if wrong := diagnose(backbone):
             return [LawResult(0, "what it hands out", (wrong,))]
-        trial = Trial(backbone, seed=seed, tolerance=tolerance)
+        trial = Trial(backbone, seed=seed, tolerance=tolerance, longest_loop=max(QUICK_LENGTHS if quick else LENGTHS))
+        if trial.random_in_train:
+            blocks.enter_context(NoFunctionalDropout())
+            del trial.random_in_train  # asked again inside the block
         notes: list[str] = []
         checks: list[tuple[str, Iterator[str]]] = [
             ("scan equals repeated step", sequence_laws.scan_equals_step(trial, plain)),
@@ -182,9 +183,10 @@ def examine_backbone(
             results.append(LawResult(number, title, broken, tuple(dict.fromkeys(notes))))
             notes.clear()
         general = []
-        if trial.dtype == torch.float64 and trial.single_inside:
+        if (inside := trial.coarsest(trial.dtype)) != trial.dtype:
             general.append(
-                f"computes in float32 inside: noise of {trial.noise_in_double:.0e} in float64 is allowed for"
+                f"computes in {str(inside).removeprefix('torch.')} inside: differences of {trial.floor.features:.0e} "
+                "of the largest entry are allowed"
             )
         if trial.random_in_train:
             general.append("two equal calls differ in train(): what it computes there is not compared")
