@@ -123,11 +123,11 @@ def test_the_users_module_is_left_alone() -> None:
     assert torch.equal(torch.get_rng_state(), generator)
 
 
-def test_code_that_only_knows_float32_is_checked_with_the_floor_alone() -> None:
+def test_code_that_refuses_float64_is_checked_with_the_floor_alone() -> None:
     class Single(Leaky):
         def step(self, x: Tensor, state: State) -> tuple[Tensor, State]:
-            if x.dtype != torch.float32:
-                raise TypeError("float32 only")
+            if x.dtype == torch.float64:
+                raise TypeError("no float64")
             return super().step(x, state)
 
     check_backbone(Single(), longest=130, quick=True)

@@ -53,6 +53,8 @@ class Trial:
         self.width = backbone.input_dim
         self._modules: dict[tuple[bool, bool, torch.dtype], Backbone] = {}
         self._carried: dict[tuple[int, bool, bool], State] = {}
+        self.coarse = False
+        """Is `floor` that of the coarsest precision that the backbone computes in inside?"""
         self._coarsest: dict[torch.dtype, torch.dtype] = {}
 
     def module(self, *, jittered: bool = True, training: bool = False, dtype: torch.dtype | None = None) -> Backbone:
@@ -135,10 +137,10 @@ class Trial:
         """The state as the backbone says that it is to be compared."""
         return self.backbone.comparable_state(state)
 
-    @functools.cached_property
+    @property
     def floor(self) -> Tolerance:
         """What is allowed where nothing is measured: the given tolerance, or that of the precision; see `tolerance`."""
-        floor = Tolerance.inside(self.dtype, self.coarsest(self.dtype))
+        floor = Tolerance.inside(self.dtype, self.coarsest(self.dtype) if self.coarse else self.dtype)
         return floor if self.given is None else Tolerance(self.given, max(self.given, floor.state), self.given)
 
     def tolerance(self, situation: Situation, scanned: Outcome, stepped: Outcome) -> Tolerance:
