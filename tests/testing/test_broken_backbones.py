@@ -2194,7 +2194,6 @@ CRASHES = {
     CrashesUnderAutocast,
     PositionTable,
     ViewsResets,
-    TableOfInferenceMode,
     NeedsFullInputs,
 }
 """Faults that are exceptions; all others have to be found without one."""

@@ -15,7 +15,7 @@ from wmkit.registry import entry_of
 from wmkit.testing import module_laws, sequence_laws
 from wmkit.testing.diagnosis import diagnose
 from wmkit.testing.situations import FIXED, LENGTHS, Situation, covering
-from wmkit.testing.trial import NoFunctionalDropout, Trial, placement
+from wmkit.testing.trial import NoFunctionalDropout, Trial, placement, process_settings
 
 SHOWN = 4
 """Breaches of one law that are spelled out; the rest are counted."""
@@ -81,9 +81,10 @@ def check_backbone(
 
     First what it hands out is looked at: the first thing that is wrong is said in one sentence, and no law is tried.
     Laws 1 and 4 compare `scan` with the loop over `step` in a set of situations in which every two of these meet:
-    state None, initial, carried, carried beside fresh rows; resets nowhere, at the first, a middle and the last step,
-    at adjacent ones, at every one, at multiples of 8, 16, 32 and 64; 1 to 100 steps; 1, 3, 17 rows; with and without
-    the last state, gradients, train(); strided inputs; parameters as they are and jittered.
+    state None, initial, carried, carried beside fresh rows; resets nowhere, of all rows at the first step and halfway,
+    of most at a middle and the last step, at adjacent ones, at every one, at multiples of 8, 16, 32 and 64; 1 to 100
+    steps; 1, 3, 16, 33 rows; with and without the last state, gradients, train(); strided inputs; parameters as they
+    are and jittered. A few fixed ones are what truncated backpropagation passes, over up to 384 steps.
 
     The backbone is tried in the precision it has (float32 or float64), on copies: it is not changed, and the verdict
     is the same every time. A law that crashes counts as broken. Differences are measured as a share of the compared
@@ -94,9 +95,9 @@ def check_backbone(
     Args:
         backbone: what to check.
         laws: numbers of those to try; None: all ten.
-        quick: fewer situations, about a fifth of the time.
+        quick: fewer situations, about a third of the time.
         seed: of the inputs.
-        length: one more length to try: for a `scan` in chunks of more than 50 steps a little more than two chunks.
+        length: one more length to try: for a `scan` in chunks of more than 128 steps a little more than two chunks.
         longest: steps of the one long sequence (law 9), more than 100; a cap above it goes unnoticed.
         tolerance: replaces the allowed difference.
         rebuild: makes the same backbone anew, with other random weights; law 7 then loads into that, and also sees
@@ -104,7 +105,7 @@ def check_backbone(
 
     Raises:
         ContractViolation: names every law that broke, where, by how much.
-        ValueError: for something that is not a backbone, or sizes too small to tell.
+        ValueError: for something that is not a backbone, sizes too small to tell, a tolerance that is not positive.
 
     Warns with every note: see `LawResult`.
 
@@ -156,10 +157,12 @@ def examine_backbone(
     plain, broken_up = (covering(lengths, resets=resets) + FIXED[resets] for resets in (False, True))
     with torch.random.fork_rng(), torch.enable_grad(), contextlib.ExitStack() as blocks:
         torch.manual_seed(seed)
+        settings = process_settings()
         if wrong := diagnose(backbone):
             return [LawResult(0, "what it hands out", (wrong,))]
-        trial = Trial(backbone, seed=seed, tolerance=tolerance, longest_loop=max(QUICK_LENGTHS if quick else LENGTHS))
-        if trial.random_in_train:
+        longest_loop = max(QUICK_LENGTHS if quick else LENGTHS)
+        trial = Trial(backbone, seed=seed, tolerance=tolerance, longest_loop=longest_loop, settings=settings)
+        if trial.random_in_train and not trial.random(training=False):
             blocks.enter_context(NoFunctionalDropout())
             del trial.random_in_train  # asked again inside the block
         results = _tried(trial, wanted, plain, broken_up, quick, longest, rebuild)

@@ -26,7 +26,7 @@ from wmkit.testing.tolerance import (
     state_error,
     states_disagree,
 )
-from wmkit.testing.trial import Outcome, Trial, cast, clone, functional, jittered, loop, noise, scan
+from wmkit.testing.trial import Outcome, Trial, cast, clone, functional, jittered, loop, noise, process_settings, scan
 from wmkit.tree import State
 
 Breaches = Iterator[str]
@@ -440,7 +440,7 @@ def _no_trace(trial: Trial, longest: int, training: bool) -> Breaches:
     held = {**dict(module.named_parameters()), **dict(module.named_buffers())}
     values = {name: (tensor.detach().clone(), tensor._version) for name, tensor in held.items()}
     torch.manual_seed(trial.seed + 1000)
-    generator, settings = torch.get_rng_state(), _settings()
+    generator = torch.get_rng_state()
     kept, before = _every_call(trial, module)
     if not training:
         yield from attempt(f"one call over {longest} steps", _long_call, trial, module, longest)
@@ -467,9 +467,9 @@ def _no_trace(trial: Trial, longest: int, training: bool) -> Breaches:
         yield f"features or a state that a call had returned{where} were overwritten by later calls"
     if not training and not torch.equal(torch.get_rng_state(), generator):
         yield "calls in eval() draw from, or seed, PyTorch's global random numbers"
-    for name, value in _settings().items():
-        if value != settings[name]:
-            yield f"{name}() is {value} after calls{where}, and was {settings[name]}: a setting of the whole process"
+    for name, value in process_settings().items():
+        if value != trial.settings[name]:
+            yield f"{name}() is {value} after calls, and was {trial.settings[name]}: a setting of the whole process"
     now = {**dict(module.named_parameters()), **dict(module.named_buffers())}
     for name in sorted(now.keys() ^ held.keys()):
         yield f"{name}: a parameter or buffer that came or went in a call{where}"
@@ -477,17 +477,6 @@ def _no_trace(trial: Trial, longest: int, training: bool) -> Breaches:
         old, version = values[name]
         if now[name] is not held[name] or now[name]._version != version or not torch.equal(now[name], old):
             yield f"{name}: a parameter or buffer written in a call{where}"
-
-
-def _settings() -> dict[str, object]:
-    """What PyTorch is set to, for everybody."""
-    asked = (
-        torch.get_default_dtype,
-        torch.get_float32_matmul_precision,
-        torch.get_num_threads,
-        torch.are_deterministic_algorithms_enabled,
-    )
-    return {f"torch.{ask.__name__}": ask() for ask in asked}
 
 
 def _held(module: Backbone) -> int:
@@ -595,7 +584,10 @@ def _copied_after(trial: Trial) -> Breaches:
 
 
 def _after_inference(trial: Trial) -> Breaches:
-    """A module that first acted under inference mode, as an agent's does, can be trained and gives the same."""
+    """A module that first acted under inference mode, as an agent's does, can be trained and gives the same.
+
+    A tensor that it kept from there is an inference tensor for good, and autograd refuses it.
+    """
     module, x = trial.fresh(), trial.inputs(0, 3, SHORT)
     with torch.inference_mode():
         state = scan(module, x, None)[1]
@@ -603,13 +595,19 @@ def _after_inference(trial: Trial) -> Breaches:
             module.step(x[:, 0], state)
     other, x = trial.fresh(), x.requires_grad_()
     for run in (scan, loop):
-        with torch.enable_grad():
-            features, want = (run(one, x, None)[0] for one in (module, other))
-            total = functional([features])
+        try:
+            with torch.enable_grad():
+                features, want = (run(one, x, None)[0] for one in (module, other))
+                total = functional([features])
+            if total.requires_grad:
+                torch.autograd.grad(total, x, allow_unused=True)
+        except RuntimeError as error:
+            if "nference tensor" not in str(error):
+                raise
+            yield f"{run.__name__}: a tensor kept from a call under torch.inference_mode() cannot be trained through"
+            continue
         what = f"{run.__name__} after a call under torch.inference_mode(): features"
         yield from disagreement(what, features, want, trial.floor.features)
-        if total.requires_grad:
-            torch.autograd.grad(total, x, allow_unused=True)
 
 
 def _switched(trial: Trial) -> Breaches:

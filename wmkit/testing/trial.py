@@ -47,8 +47,11 @@ class Trial:
     train() drop nothing out (`nn.Dropout` at 0), so that two paths can be compared.
     """
 
-    def __init__(self, backbone: Backbone, *, seed: int, tolerance: float | None, longest_loop: int) -> None:
-        self.backbone, self.seed, self.given, self.longest_loop = backbone, seed, tolerance, longest_loop
+    def __init__(
+        self, backbone: Backbone, *, seed: int, tolerance: float | None, longest_loop: int, settings: dict[str, object]
+    ) -> None:
+        self.backbone, self.seed, self.given = backbone, seed, tolerance
+        self.longest_loop, self.settings = longest_loop, settings
         self.dtype, self.device = placement(backbone)
         self.width = backbone.input_dim
         self._modules: dict[tuple[bool, bool, torch.dtype], Backbone] = {}
@@ -181,7 +184,11 @@ class Trial:
     @functools.cached_property
     def random_in_train(self) -> bool:
         """Do two equal calls in train() differ, dropout modules aside?"""
-        module, x = self.module(training=True), self.inputs(0, 3, 16)
+        return self.random(training=True)
+
+    def random(self, *, training: bool) -> bool:
+        """Do two equal calls differ?"""
+        module, x = self.module(training=training), self.inputs(0, 3, 16)
         results = []
         try:
             for seed in (0, 1):
@@ -310,6 +317,17 @@ def without_dropout(module: Module) -> Module:
         elif isinstance(part, nn.RNNBase | nn.MultiheadAttention):
             part.dropout = 0.0
     return module
+
+
+def process_settings() -> dict[str, object]:
+    """What PyTorch is set to, for everybody."""
+    asked = (
+        torch.get_default_dtype,
+        torch.get_float32_matmul_precision,
+        torch.get_num_threads,
+        torch.are_deterministic_algorithms_enabled,
+    )
+    return {f"torch.{ask.__name__}": ask() for ask in asked}
 
 
 def placement(module: nn.Module) -> tuple[torch.dtype, torch.device]:
