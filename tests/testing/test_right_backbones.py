@@ -713,6 +713,29 @@ class QuantisedState(Backbone):
         return snapped.clone(), (snapped + h) / 2
 
 
+class RunningMaximum(Piecewise):
+    """The largest projection so far and a log-sum-exp, both of which start at -inf."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.project, self.out = nn.Linear(WIDTH, 2 * WIDTH), nn.Linear(2 * WIDTH, WIDTH)
+
+    def initial_state(self, batch_size: int) -> State:
+        return self.project.weight.new_full((batch_size, 2, WIDTH), -math.inf)
+
+    def step(self, x: Tensor, state: State) -> tuple[Tensor, State]:
+        a, b = self.project(x).to(state.dtype).chunk(2, dim=-1)
+        state = torch.stack([torch.maximum(state[:, 0], a), torch.logaddexp(state[:, 1], b)], dim=1)
+        return self.out(state.flatten(1)), state
+
+    def chunk(self, x: Tensor, state: State) -> tuple[Tensor, State]:
+        a, b = self.project(x).to(state.dtype).chunk(2, dim=-1)
+        largest = torch.cat([state[:, None, 0], a], dim=1).cummax(dim=1).values
+        total = torch.logcumsumexp(torch.cat([state[:, None, 1], b], dim=1), dim=1)
+        both = torch.stack([largest, total], dim=2)[:, 1:]
+        return self.out(both.flatten(2)), both[:, -1].clone()
+
+
 class SixteenBitCache(Backbone):
     """Attention over the last four keys, which are kept in bfloat16."""
 
@@ -803,6 +826,7 @@ class SingleState(Backbone):
 
 RIGHT: list[type[Backbone]] = [
     QuantisedState,
+    RunningMaximum,
     SixteenBitCache,
     SixteenBitProducts,
     SingleTables,

@@ -19,7 +19,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from wmkit import tree
 from wmkit.backbones.base import Backbone
 from wmkit.testing.situations import Situation, Start
-from wmkit.testing.tolerance import LARGEST_ERROR, Tolerance, largest, named_leaves, state_error
+from wmkit.testing.tolerance import HUGE, LARGEST_ERROR, Tolerance, largest, named_leaves, state_error
 from wmkit.tree import State
 
 Module = TypeVar("Module", bound=nn.Module)
@@ -133,7 +133,11 @@ class Trial:
         else:
             found = tuple(torch.zeros_like(source) for source in wanted)
         ignored = {f"state{path}" for path in self.backbone.not_differentiable}
-        gradients = {name: g for name, g in zip(sources, found, strict=True) if name not in ignored}
+        gradients = {  # there is no derivative by an entry that stands for infinity
+            name: gradient.masked_fill(~(source.abs() < HUGE), 0.0)
+            for (name, source), gradient in zip(sources.items(), found, strict=True)
+            if name not in ignored
+        }
         return Outcome(features.detach(), None if last is None else tree.detach(last), gradients)
 
     def comparable(self, state: State) -> State:
