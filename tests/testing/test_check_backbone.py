@@ -184,3 +184,45 @@ def test_a_start_that_is_a_parameter_expanded_is_a_note() -> None:
     assert results[8].notes == (
         "initial_state: state[0] is the parameter start itself: one that is kept changes with it",
     )
+
+
+def test_a_gradient_that_is_no_derivative_is_a_breach_until_it_is_declared() -> None:
+    class StraightThrough(Leaky):
+        def step(self, x: Tensor, state: State) -> tuple[Tensor, State]:
+            features, state = super().step(x, state)
+            return features + ((4 * features).round() / 4 - features).detach(), state
+
+    class Declared(StraightThrough):
+        surrogate_gradients = True
+
+    found = examine_backbone(StraightThrough(), laws=[6], quick=True)[0]
+    assert found.breaches[0].endswith("as straight through a rounding, set surrogate_gradients = True")
+    found = examine_backbone(Declared(), laws=[6], quick=True)[0]
+    assert found.kept
+    assert found.notes == ("surrogate_gradients: that gradients are the derivatives was not tried",)
+
+
+def test_a_parameter_that_an_added_loss_alone_teaches_is_reached() -> None:
+    class Taught(Leaky):
+        def __init__(self) -> None:
+            super().__init__()
+            self.code = nn.Parameter(torch.ones(WIDTH))
+
+        def step(self, x: Tensor, state: State) -> tuple[Tensor, State]:
+            features, state = super().step(x, state)
+            self.add_loss("commitment", (features.detach() - self.code).square().mean())
+            return features, state
+
+    assert examine_backbone(Taught(), laws=[6], quick=True)[0].kept
+
+
+def test_a_failure_without_a_text_is_described_by_its_line() -> None:
+    class Silent(Leaky):
+        def scan(self, x, state=None, is_first=None, return_state=True):
+            if x.shape[1] > 2:
+                raise AssertionError
+            return super().scan(x, state, is_first, return_state)
+
+    breach = examine_backbone(Silent(), laws=[2], quick=True)[0].breaches[0]
+    assert "raised AssertionError() at " in breach
+    assert breach.endswith("raise AssertionError")

@@ -41,7 +41,7 @@ ROUNDED = 0.15
 """Relative L2 difference that bf16 autocast may make in the outputs."""
 
 FAR_OFF = 0.5
-"""The same of the gradient of one parameter or input, which is measured by no less than a tenth of the largest."""
+"""The same of the gradient of one parameter, which is measured by no less than a tenth of the largest."""
 
 
 def gradients(trial: Trial, notes: list[str], quick: bool) -> Breaches:
@@ -94,7 +94,7 @@ def lengths(trial: Trial, longest: int) -> Breaches:
 
 
 def precision(trial: Trial, quick: bool) -> Breaches:
-    """10. Under bf16 autocast outputs stay near those in float32, and recurrent accumulators stay fp32."""
+    """10. Under bf16 autocast outputs and gradients stay near those in float32; recurrent accumulators stay fp32."""
     long = functools.partial(Situation, 65, 3, gradient=True, training=True)
     full, half = torch.float32, torch.bfloat16  # of the inputs: a model's own projection hands on bf16
     cases = [

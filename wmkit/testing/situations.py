@@ -96,8 +96,7 @@ FIXED = {
         Situation(384, 3, "carried", gradient=True, training=True),
     ],
     True: [
-        Situation(65, 16, "carried", "chunks", return_state=False),
-        Situation(65, 3, "mixed", "chunks", gradient=True),
+        Situation(65, 16, "mixed", "chunks", return_state=False, gradient=True),
         Situation(257, 3, "carried", "far", gradient=True, training=True),
     ],
 }

@@ -259,7 +259,7 @@ def pieces(
     length, fresh, features = x.shape[1], backbone.initial_state(len(x)), []
     state = fresh if state is None else state
     resets = [] if is_first is None else is_first.any(dim=0).nonzero()[:, 0].tolist()
-    cuts = sorted({0, 1, 2, *range(PIECE, length, PIECE), *resets})
+    cuts = sorted(t for t in {0, 1, 2, *range(PIECE, length, PIECE), *resets} if t < length)
     for start, stop in itertools.pairwise([*cuts, length]):
         if is_first is not None:
             state = tree.where(is_first[:, start], fresh, state)
