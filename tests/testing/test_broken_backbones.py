@@ -2028,7 +2028,7 @@ MALFORMED: list[tuple[type[Backbone], str]] = [
     (LazyLayer, "parameter last.weight has no shape yet"),
     (PreparedIsGenerator, "contextlib.contextmanager"),
     (BareAssert, "test_broken_backbones.py"),
-    (NamedTuple, "a Cell, expected a tensor, or a dict, list or tuple"),
+    (NamedTuple, "a Cell, which torch.load refuses in a saved state, expected a tensor, or a dict, list or tuple"),
 ]
 """What the diagnosis refuses before any law, and a word that it has to say."""
 

@@ -114,7 +114,7 @@ def _attributes(backbone: Backbone) -> Iterator[str]:
     declared = backbone.not_differentiable
     if not isinstance(declared, tuple | list) or not all(isinstance(path, str) for path in declared):
         yield f"not_differentiable is {declared!r}, expected a tuple of paths such as (\"['count']\", '[1]')"
-    names = list(inspect.signature(backbone.scan).parameters.values())
+    names = list(_called("the signature of scan", lambda: inspect.signature(backbone.scan)).parameters.values())
     if not any(name.kind == inspect.Parameter.VAR_POSITIONAL for name in names):
         taken = [name.name for name in names if name.kind != inspect.Parameter.KEYWORD_ONLY]
         if taken[1:4] != ["state", "is_first", "return_state"]:
@@ -143,6 +143,8 @@ def _kinds(what: str, state: Any, path: str = "state") -> Iterator[str]:
         return
     if type(state) not in CONTAINERS:
         kind = "None" if state is None else f"a {type(state).__name__}"
+        if isinstance(state, CONTAINERS):
+            kind += ", which torch.load refuses in a saved state"
         yield f"{what}: {path} is {kind}, expected a tensor, or a dict, list or tuple of tensors with the batch first"
         return
     items = state.items() if isinstance(state, dict) else enumerate(state)
