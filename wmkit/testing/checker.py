@@ -89,8 +89,9 @@ def check_backbone(
     The backbone is tried in the precision it has (float32 or float64), on copies: it is not changed, and the verdict
     is the same every time. A law that crashes counts as broken. Differences are measured as a share of the compared
     tensor's largest entry. Allowed are 5e-5 (float32) or 1e-10 (float64), for last states 1e-4 or 1e-8; in float32
-    plus twice what rounding costs in the very situation, measured against float64, at most 2e-3. What breaks a law and
-    computes in coarser numbers than the module's inside is tried again by what those allow, and a note says so.
+    plus twice what rounding costs in the very situation, measured against float64, at most 2e-3 (gradients 2e-2). What
+    breaks a law and computes in coarser numbers than the module's inside is tried again by what those allow, and a
+    note says so.
 
     Args:
         backbone: what to check.

@@ -23,7 +23,8 @@ COARSE = ((1e-4, (3e-2, 3e-2, 3e-2)), (1e-9, (1e-4, 2e-4, 1e-3)))
 the module's: bfloat16 or float16 inside, float32 inside of a module in float64."""
 
 LARGEST_ERROR = 1e-3
-"""Relative error of a path in its own precision beyond which it is no longer put down to rounding."""
+"""Relative error of a path in its own precision beyond which it is no longer put down to rounding; ten times as much
+of gradients, which pass every step twice."""
 
 HUGE = 1e30
 """Larger numbers stand for infinity (the start of a running maximum, an additive mask): no scale of anything else."""
@@ -51,9 +52,10 @@ class Tolerance:
         return next(cls(*allowed) for least, allowed in COARSE if eps > least)
 
     def widened(self, features: float, state: float, gradients: float) -> Tolerance:
-        """Plus twice these errors; no error counts for more than `LARGEST_ERROR`."""
-        more = [2 * min(error, LARGEST_ERROR) for error in (features, state, gradients)]
-        return Tolerance(self.features + more[0], self.state + more[1], self.gradients + more[2])
+        """Plus twice these errors; no error counts for more than `LARGEST_ERROR`, of gradients ten times that."""
+        features, state = (2 * min(error, LARGEST_ERROR) for error in (features, state))
+        gradients = 2 * min(gradients, 10 * LARGEST_ERROR)
+        return Tolerance(self.features + features, self.state + state, self.gradients + gradients)
 
 
 def scale_of(tensor: Tensor) -> float:
