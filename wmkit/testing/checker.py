@@ -167,15 +167,13 @@ def examine_backbone(
             blocks.enter_context(NoFunctionalDropout())
             del trial.random_in_train  # asked again inside the block
         results = _tried(trial, wanted, plain, broken_up, quick, longest, rebuild)
-        inside = str(trial.coarsest(trial.dtype)).removeprefix("torch.")
-        coarser = tolerance is None and trial.coarsest(trial.dtype) != trial.dtype
-        if coarser and any(result.breaches for result in results):
+        general = []
+        broken = tolerance is None and any(result.breaches for result in results)
+        if broken and (inside := trial.coarsest(trial.dtype)) != trial.dtype:
             trial.coarse = True
             results = _tried(trial, wanted, plain, broken_up, quick, longest, rebuild)
-        general = []
-        if trial.coarse:
-            allowed = f"{trial.floor.features:.0e} of the largest entry"
-            general.append(f"computes in {inside} inside: differences of {allowed} are allowed")
+            coarse, allowed = str(inside).removeprefix("torch."), f"{trial.floor.features:.0e} of the largest entry"
+            general.append(f"computes in {coarse} inside: differences of {allowed} are allowed")
         if trial.random_in_train:
             general.append("two equal calls differ in train(): what it computes there is not compared")
         if results:
@@ -198,7 +196,7 @@ def _tried(
         ("scan equals repeated step", sequence_laws.scan_equals_step(trial, plain)),
         ("pieces equal the whole", sequence_laws.pieces_equal_whole(trial, quick)),
         ("causality", sequence_laws.causality(trial, quick)),
-        ("a reset is a fresh start", sequence_laws.resets(trial, broken_up)),
+        ("a reset is a fresh start", sequence_laws.resets(trial, broken_up, quick)),
         ("rows do not see their neighbours", sequence_laws.rows_apart(trial, quick)),
         ("gradients reach parameters and incoming state", module_laws.gradients(trial, notes, quick)),
         ("saving and loading", module_laws.saving(trial, rebuild)),
