@@ -116,6 +116,8 @@ def test_check_takes_options_of_a_backbone_too(capsys: pytest.CaptureFixture[str
         (["clockwork", "windows=both"], "ClockworkConfig.windows: expected one of causal, smoothing"),
         (["clockwork", "core=s9"], "Unknown backbone 's9'"),
         (["wmkit.dynamics:LatentDynamics"], 'is not registered: @register_backbone(..., kind="dynamics")'),
+        (["clockwork", "--quick"], "--quick: of backbones only, and clockwork is dynamics; leave it out"),
+        (["clockwork", "--length", "40", "--longest", "300"], "--length and --longest: of backbones only"),
         (["torch.nn:Identity", "size=3"], "torch.nn:Identity is not registered, so that it has no options"),
     ],
 )
@@ -151,6 +153,8 @@ def test_check_takes_a_registered_class_at_its_tiny_size(capsys: pytest.CaptureF
         ("grn", "Did you mean 'gru'?"),
         ("their_backbones:Missing", "cannot import their_backbones:Missing: AttributeError"),
         ("not_a_module:Last", "ModuleNotFoundError"),
+        ("their_backbones.py:Last", "is not a package; write their_backbones:Last"),
+        ("last", "my_module:MyBackbone, or registered by --plugins my_module"),
         ("their_backbones:number", "expected a class at their_backbones:number, found 3"),
         ("their_backbones:NeedsMore", "cannot be built by cls(16): TypeError"),
         ("their_backbones:Function", "cannot be built by cls(16)"),
@@ -190,6 +194,14 @@ class LastOfAll(Last):
         (["--length", "0"], "expected length >= 1, got 0"),
         (["--laws", "all"], "--laws: expected numbers from 1 to 10 such as 1,4, got 'all'"),
         (["--laws", "11"], "expected laws from 1 to 10, got [11]"),
+        (["--tolerance", "nan"], "--tolerance: expected a positive number, got nan"),
+        (["--tolerance", "-1"], "--tolerance: expected a positive number, got -1.0"),
     ):
         assert main(["check", "last_of_all", *words, *option]) == 2
         assert sentence in capsys.readouterr().err
+
+
+def test_check_without_a_part_asks_for_nothing_else(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["check"])
+    assert "the following arguments are required: part\n" in capsys.readouterr().err

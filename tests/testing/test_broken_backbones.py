@@ -1,10 +1,12 @@
 """A gallery of backbones with one fault each, and the law of the contract that has to name it."""
 
+import collections
 import contextlib
 import dataclasses
 import hashlib
 import math
 import os
+from collections.abc import Iterator
 
 import pytest
 import torch
@@ -60,11 +62,11 @@ class Positions(Leaky):
     """Healthy: adds a position to each input, counted in the state."""
 
     def initial_state(self, batch_size: int) -> State:
-        return *super().initial_state(batch_size), torch.zeros(batch_size, dtype=torch.int64)
+        return *super().initial_state(batch_size), self.rate.new_zeros(batch_size, dtype=torch.int64)
 
     def step(self, x: Tensor, state: State) -> tuple[Tensor, State]:
         h, position = state
-        angle = position[:, None] / 100 ** torch.linspace(0, 1, WIDTH, dtype=x.dtype)
+        angle = position[:, None] / 100 ** torch.linspace(0, 1, WIDTH, dtype=x.dtype, device=x.device)
         features, (h,) = super().step(x + angle.sin(), (h,))
         return features, (h, position + 1)
 
@@ -1649,6 +1651,348 @@ class GroupsAreDicts(Leaky):
         return [{"params": [self.rate], "lr": 1e-4}]
 
 
+# ------------------------------------------------------- what trains: whole episodes, truncated backpropagation
+
+
+class WholeEpisodesLoseLaterResets(LSTM):
+    """Where every row begins at the first step, nobody looks for another reset."""
+
+    def scan(self, x, state=None, is_first=None, return_state=True):
+        if is_first is not None and len(x) > 1 and bool(is_first[:, 0].all()):
+            state = is_first = None
+        return super().scan(x, state, is_first, return_state)
+
+
+class LastRowNeverResets(LSTM):
+    """The loop over rows ends one early."""
+
+    def scan(self, x, state=None, is_first=None, return_state=True):
+        if is_first is not None and len(x) > 1:
+            is_first = torch.cat([is_first[:-1], torch.zeros_like(is_first[-1:])])
+        return super().scan(x, state, is_first, return_state)
+
+
+class TruncatedForgetsInTrain(LSTM):
+    """In train(), windows of more than 32 steps with a state, resets and gradients begin afresh."""
+
+    def scan(self, x, state=None, is_first=None, return_state=True):
+        if self.training and is_first is not None and return_state and x.shape[1] > 32 and torch.is_grad_enabled():
+            state = None
+        return super().scan(x, state, is_first, return_state)
+
+
+class StatelessWindowsForget(LSTM):
+    """The same where no last state is wanted and a chunk begins with a reset."""
+
+    def scan(self, x, state=None, is_first=None, return_state=True):
+        if is_first is not None and not return_state and x.shape[1] > 16 and bool(is_first[:, 16].any()):
+            state = None
+        return super().scan(x, state, is_first, return_state)
+
+
+class NoResetAtAllForgets(LSTM):
+    """An `is_first` without a True takes a path of its own, which leaves the last step out of the state."""
+
+    def scan(self, x, state=None, is_first=None, return_state=True):
+        features, last = super().scan(x, state, is_first, return_state)
+        if is_first is not None and not is_first.any() and x.shape[1] > 8 and return_state:
+            last = super().scan(x[:, :-1], state)[1]
+        return features, last
+
+
+class ViewsResets(LSTM):
+    """`is_first` is taken to be contiguous."""
+
+    def scan(self, x, state=None, is_first=None, return_state=True):
+        kept = None if is_first is None else is_first.view(-1).view(x.shape[:2])
+        return super().scan(x, state, kept, return_state)
+
+
+class BlockIgnoresResets(Leaky):
+    """Inside `prepared`, where a model's calls always are, nothing resets."""
+
+    inside = 0
+
+    @contextlib.contextmanager
+    def prepared(self):
+        self.inside += 1
+        try:
+            yield
+        finally:
+            self.inside -= 1
+
+    def scan(self, x, state=None, is_first=None, return_state=True):
+        return super().scan(x, state, None if self.inside else is_first, return_state)
+
+
+class LaterResetKeepsNaN(Leaky):
+    """What came in is multiplied by zero from a reset on, unless that is at the first step."""
+
+    def scan(self, x, state=None, is_first=None, return_state=True):
+        if state is None or is_first is None:
+            return super().scan(x, state, is_first, return_state)
+        fresh = self.initial_state(len(x))
+        state = tree.where(is_first[:, 0], fresh, state)
+        features = []
+        for t in range(x.shape[1]):
+            kept = 1.0 - is_first[:, t, None].to(state[0].dtype) if t else 1.0
+            state = (state[0] * kept + fresh[0] * (1 - kept),)
+            feature, state = self.step(x[:, t], state)
+            features.append(feature)
+        return torch.stack(features, dim=1), state if return_state else None
+
+
+class DropoutHidesLostResets(LSTM):
+    """Inputs are dropped out by a function, and in train() nothing resets."""
+
+    def step(self, x: Tensor, state: State) -> tuple[Tensor, State]:
+        return super().step(F.dropout(x, 0.1, self.training), state)
+
+    def scan(self, x, state=None, is_first=None, return_state=True):
+        return super().scan(x, state, None if self.training else is_first, return_state)
+
+
+class ForgetsBehind128(LSTM):
+    """In train(), calls of more than 128 steps are checkpointed in segments that begin afresh."""
+
+    def scan(self, x, state=None, is_first=None, return_state=True):
+        if not self.training or x.shape[1] <= 128 or is_first is not None:
+            return super().scan(x, state, is_first, return_state)
+        first, _ = super().scan(x[:, :128], state)
+        rest, last = super().scan(x[:, 128:])
+        return torch.cat([first, rest], dim=1), last if return_state else None
+
+
+class ResetAtStartOfChunk128Lost(ResetAtChunkStartLost):
+    """The first step of a chunk of 128 steps."""
+
+    CHUNK = 128
+
+
+class MultiplesOfEightMixRows(LSTM):
+    """The path for eight rows at a time puts them back in another order."""
+
+    def scan(self, x, state=None, is_first=None, return_state=True):
+        features, last = super().scan(x, state, is_first, return_state)
+        if len(x) > 8 and len(x) % 8 == 0:
+            features = features.unflatten(0, (8, -1)).transpose(0, 1).flatten(0, 1)
+        return features, last
+
+
+class FrozenStopsGradients(LSTM):
+    """Where the parameters are frozen, as for a policy that learns in imagination, no gradient is kept at all."""
+
+    def step(self, x: Tensor, state: State) -> tuple[Tensor, State]:
+        with torch.set_grad_enabled(torch.is_grad_enabled() and self.gates.weight.requires_grad):
+            return super().step(x, state)
+
+
+class StartOfRowZeroLearns(Leaky):
+    """The learned start gets the gradient of the first row alone."""
+
+    def initial_state(self, batch_size: int) -> State:
+        return (torch.cat([self.start[None], self.start.detach().repeat(batch_size - 1, 1)]),)
+
+
+class TrainableIsNoParameter(Leaky):
+    """A tensor that wants a gradient, which no optimiser is told of."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gain = torch.ones(WIDTH, requires_grad=True)
+
+    def step(self, x: Tensor, state: State) -> tuple[Tensor, State]:
+        features, state = super().step(x, state)
+        return features * self.gain.to(features.dtype), state
+
+
+class TableOfInferenceMode(Attention):
+    """A table made in the first call: where that was under inference mode, no gradient can pass it."""
+
+    table: Tensor | None = None
+
+    def step(self, x: Tensor, state: State) -> tuple[Tensor, State]:
+        if self.table is None:
+            self.table = torch.linspace(1, 2, WIDTH, dtype=x.dtype, device=x.device)
+        return super().step(x * self.table.to(x), state)
+
+
+class RescalesInEval(Leaky):
+    """eval() halves the weights, and train() does not double them."""
+
+    def train(self, mode: bool = True):
+        if self.training and not mode:
+            with torch.no_grad():
+                self.mix.weight.div_(2)
+        return super().train(mode)
+
+
+class KeepsHistory(LSTM):
+    """A list with the features of every call."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.history: list[Tensor] = []
+
+    def scan(self, x, state=None, is_first=None, return_state=True):
+        features, last = super().scan(x, state, is_first, return_state)
+        self.history.append(features.detach())
+        return features, last
+
+
+class NeedsFullInputs(LSTM):
+    """A cell kept out of autocast whose inputs are not cast: in training they are bf16."""
+
+    def step(self, x: Tensor, state: State) -> tuple[Tensor, State]:
+        with exact(x):
+            return super().step(F.linear(x, torch.eye(WIDTH).to(self.gates.weight)), state)
+
+
+class NoGradientUnderAutocast(LSTM):
+    """An engine for evaluation is taken wherever autocast is on."""
+
+    def scan(self, x, state=None, is_first=None, return_state=True):
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not lowered(x)):
+            return super().scan(x, state, is_first, return_state)
+
+
+class SecondChunkForgetsUnderAutocast(Chunks):
+    """Under autocast each chunk begins afresh."""
+
+    def enter(self, state: State, fresh: State, is_first: Tensor | None, start: int) -> State:
+        state = super().enter(state, fresh, is_first, start)
+        return fresh if start and start % self.CHUNK == 0 and lowered(state["memory"]) else state
+
+
+class StateTakesPrecisionOfInputs(LSTM):
+    """The state is kept in the precision of the inputs, which is bf16 in training."""
+
+    def step(self, x: Tensor, state: State) -> tuple[Tensor, State]:
+        features, last = super().step(x, state)
+        return features, tree.map_tree(lambda leaf: leaf.to(x.dtype), last)
+
+
+class StateLostUnderAutocast(LSTM):
+    """Under autocast, calls of more than 16 steps take a path that begins afresh."""
+
+    def scan(self, x, state=None, is_first=None, return_state=True):
+        return super().scan(x, None if lowered(x) and x.shape[1] > 16 else state, is_first, return_state)
+
+
+class SetsPrecisionOfProducts(LSTM):
+    """Products of everybody else are rounded from the first call on."""
+
+    def scan(self, x, state=None, is_first=None, return_state=True):
+        torch.set_float32_matmul_precision("medium")
+        return super().scan(x, state, is_first, return_state)
+
+
+class StaysOnTheCPU(LSTM):
+    """An initial state made without a device."""
+
+    def initial_state(self, batch_size: int) -> State:
+        h, c = torch.zeros(2, batch_size, WIDTH, dtype=self.gates.weight.dtype)
+        return h, c
+
+
+# --------------------------------------------------------------------------------------- no backbone, continued
+
+
+class LossPerRow(Leaky):
+    """`add_loss` is given a number for each row."""
+
+    def step(self, x: Tensor, state: State) -> tuple[Tensor, State]:
+        features, state = super().step(x, state)
+        self.add_loss("balance", features.square().mean(-1))
+        return features, state
+
+
+class UpdateCrashes(Leaky):
+    """`after_update` reads a copy that was never made."""
+
+    def after_update(self) -> None:
+        self.slow.lerp_(self.rate, 0.01)
+
+
+class ComplexParameter(Leaky):
+    """A parameter whose imaginary part a conversion drops."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.poles = nn.Parameter(torch.ones(WIDTH, dtype=torch.complex64))
+
+
+class ComparesNothing(Leaky):
+    """`comparable_state` forgets to return."""
+
+    def comparable_state(self, state: State) -> State:
+        tree.map_tree(torch.abs, state)
+
+
+class ComparesZeros(Leaky):
+    """`comparable_state` clears the state that it is shown."""
+
+    def comparable_state(self, state: State) -> State:
+        return (state[0].zero_(),)
+
+
+class PathsAsText(Leaky):
+    """One path instead of a tuple of them."""
+
+    not_differentiable = "[0]"
+
+
+class PathWithoutBrackets(Leaky):
+    """A leaf by its name instead of its path."""
+
+    not_differentiable = ("count",)
+
+
+class SwappedArguments(Leaky):
+    """`return_state` comes before `is_first`."""
+
+    def scan(self, x, state=None, return_state=True, is_first=None):
+        return super().scan(x, state, is_first, return_state)
+
+
+class LazyLayer(Leaky):
+    """A layer whose shape the first call decides."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.last = nn.LazyLinear(WIDTH)
+
+
+class PreparedIsGenerator(Leaky):
+    """`prepared` without its decorator."""
+
+    def prepared(self):
+        yield
+
+
+class BareAssert(Leaky):
+    """A failure that does not say what it is about."""
+
+    def scan(self, x, state=None, is_first=None, return_state=True):
+        if state is None:
+            raise AssertionError
+        return super().scan(x, state, is_first, return_state)
+
+
+Cell = collections.namedtuple("Cell", "h c")
+
+
+class NamedTuple(LSTM):
+    """A class of its own for the state, which torch.load refuses."""
+
+    def initial_state(self, batch_size: int) -> State:
+        return Cell(*super().initial_state(batch_size))
+
+    def step(self, x: Tensor, state: State) -> tuple[Tensor, State]:
+        features, last = super().step(x, state)
+        return features, Cell(*last)
+
+
 MALFORMED: list[tuple[type[Backbone], str]] = [
     (CacheObject, "Cache"),
     (DataclassState, "Slots"),
@@ -1673,6 +2017,18 @@ MALFORMED: list[tuple[type[Backbone], str]] = [
     (NarrowFeatures, "feature_dim"),
     (UnknownPosterior, "filter"),
     (GroupsAreDicts, "parameter_groups"),
+    (LossPerRow, "add_loss('balance', ...): expected a scalar"),
+    (UpdateCrashes, "after_update() raised AttributeError"),
+    (ComplexParameter, "parameter poles is torch.complex64"),
+    (ComparesNothing, "comparable_state(state): state is None"),
+    (ComparesZeros, "comparable_state(state) wrote to state[0]"),
+    (PathsAsText, "expected a tuple of paths"),
+    (PathWithoutBrackets, "'count', expected paths of the state's leaves, of which it has '[0]'"),
+    (SwappedArguments, "scan takes (x, state, return_state, is_first)"),
+    (LazyLayer, "parameter last.weight has no shape yet"),
+    (PreparedIsGenerator, "contextlib.contextmanager"),
+    (BareAssert, "test_broken_backbones.py"),
+    (NamedTuple, "a Cell, which torch.load refuses in a saved state, expected a tensor, or a dict, list or tuple"),
 ]
 """What the diagnosis refuses before any law, and a word that it has to say."""
 
@@ -1794,6 +2150,30 @@ BROKEN: list[tuple[type[Backbone], int]] = [
     (RoundedFreshScan, 10),
     (LoudUnderAutocast, 10),
     (CrashesUnderAutocast, 10),
+    (WholeEpisodesLoseLaterResets, 4),
+    (LastRowNeverResets, 4),
+    (TruncatedForgetsInTrain, 4),
+    (StatelessWindowsForget, 4),
+    (NoResetAtAllForgets, 1),
+    (ViewsResets, 4),
+    (BlockIgnoresResets, 4),
+    (LaterResetKeepsNaN, 4),
+    (DropoutHidesLostResets, 4),
+    (ForgetsBehind128, 1),
+    (ResetAtStartOfChunk128Lost, 4),
+    (MultiplesOfEightMixRows, 5),
+    (FrozenStopsGradients, 6),
+    (StartOfRowZeroLearns, 6),
+    (TrainableIsNoParameter, 6),
+    (TableOfInferenceMode, 9),
+    (RescalesInEval, 9),
+    (KeepsHistory, 9),
+    (NeedsFullInputs, 10),
+    (NoGradientUnderAutocast, 10),
+    (SecondChunkForgetsUnderAutocast, 10),
+    (StateTakesPrecisionOfInputs, 10),
+    (StateLostUnderAutocast, 10),
+    (SetsPrecisionOfProducts, 9),
 ]
 """The law whose breach has to name the fault."""
 
@@ -1802,6 +2182,7 @@ WARNED: list[tuple[type[Backbone], int]] = [
     (PackedDropsCell, 6),
     (StackedLayersIndexBug, 6),
     (StackedReadsOneState, 6),
+    (StaysOnTheCPU, 8),
 ]
 """What may be meant that way: the law notes it, with the share of what is never used."""
 
@@ -1812,10 +2193,19 @@ CRASHES = {
     KeepsGraph,
     CrashesUnderAutocast,
     PositionTable,
+    ViewsResets,
+    NeedsFullInputs,
 }
 """Faults that are exceptions; all others have to be found without one."""
 
 pytestmark = [pytest.mark.filterwarnings("ignore:.*differ in train:UserWarning"), pytest.mark.no_cover]
+
+
+@pytest.fixture(autouse=True)
+def precision_of_products() -> Iterator[None]:
+    before = torch.get_float32_matmul_precision()
+    yield
+    torch.set_float32_matmul_precision(before)
 
 
 def names(table: list[tuple[type[Backbone], object]]) -> list[str]:

@@ -5,7 +5,6 @@ from collections.abc import Callable
 
 import pytest
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tests.testing.test_broken_backbones import WIDTH, Attention, Leaky, Mixed, ResetsLate, RewritesParameter
@@ -34,7 +33,7 @@ def test_a_law_that_crashes_is_broken_and_quotes_the_exception() -> None:
 def test_the_breach_says_where_and_by_how_much() -> None:
     results = {result.number: result for result in examine_backbone(ResetsLate(), longest=130, quick=True)}
     first = results[4].breaches[0]
-    assert first.startswith("scan of 64 steps, 17 rows, from state=None, resets: chunks, return_state=False, with grad")
+    assert first.startswith("scan of 64 steps, 16 rows, from state=None, resets: chunks, return_state=False, with grad")
     assert "features: off by" in first
     assert "allowed 5." in first
 
@@ -67,12 +66,12 @@ def test_randomness_in_eval_is_a_breach_and_does_not_widen_the_tolerance() -> No
 
 
 def test_randomness_in_train_is_a_warning() -> None:
-    class Dropout(Leaky):
+    class NoisyInTrain(Leaky):
         def step(self, x: Tensor, state: State) -> tuple[Tensor, State]:
-            return super().step(F.dropout(x, training=self.training), state)
+            return super().step(x + 0.1 * torch.randn_like(x) if self.training else x, state)
 
-    with pytest.warns(UserWarning, match=r"Dropout: two equal calls differ in train\(\)"):
-        check_backbone(Dropout(), longest=130, quick=True)
+    with pytest.warns(UserWarning, match=r"NoisyInTrain: two equal calls differ in train\(\)"):
+        check_backbone(NoisyInTrain(), longest=130, quick=True)
 
 
 class RoundedWindow(Attention):
@@ -124,11 +123,11 @@ def test_the_users_module_is_left_alone() -> None:
     assert torch.equal(torch.get_rng_state(), generator)
 
 
-def test_code_that_only_knows_float32_is_checked_with_the_floor_alone() -> None:
+def test_code_that_refuses_float64_is_checked_with_the_floor_alone() -> None:
     class Single(Leaky):
         def step(self, x: Tensor, state: State) -> tuple[Tensor, State]:
-            if x.dtype != torch.float32:
-                raise TypeError("float32 only")
+            if x.dtype == torch.float64:
+                raise TypeError("no float64")
             return super().step(x, state)
 
     check_backbone(Single(), longest=130, quick=True)
@@ -155,6 +154,8 @@ def test_other_kinds_are_sent_to_their_own_checker(monkeypatch: pytest.MonkeyPat
         (nn.Linear(3, 3), {}, "expected an instance of a subclass of wmkit.Backbone"),
         (Leaky(), {"length": 0}, "length >= 1"),
         (Leaky(), {"longest": 12}, "longest > 100"),
+        (Leaky(), {"tolerance": math.nan}, "tolerance: expected a positive number, got nan"),
+        (Leaky(), {"tolerance": -1}, "tolerance: expected a positive number, got -1"),
         (Leaky().half(), {}, "float32 or float64"),
     ],
 )
@@ -183,3 +184,45 @@ def test_a_start_that_is_a_parameter_expanded_is_a_note() -> None:
     assert results[8].notes == (
         "initial_state: state[0] is the parameter start itself: one that is kept changes with it",
     )
+
+
+def test_a_gradient_that_is_no_derivative_is_a_breach_until_it_is_declared() -> None:
+    class StraightThrough(Leaky):
+        def step(self, x: Tensor, state: State) -> tuple[Tensor, State]:
+            features, state = super().step(x, state)
+            return features + ((4 * features).round() / 4 - features).detach(), state
+
+    class Declared(StraightThrough):
+        surrogate_gradients = True
+
+    found = examine_backbone(StraightThrough(), laws=[6], quick=True)[0]
+    assert found.breaches[0].endswith("as straight through a rounding, set surrogate_gradients = True")
+    found = examine_backbone(Declared(), laws=[6], quick=True)[0]
+    assert found.kept
+    assert found.notes == ("surrogate_gradients: that gradients are the derivatives was not tried",)
+
+
+def test_a_parameter_that_an_added_loss_alone_teaches_is_reached() -> None:
+    class Taught(Leaky):
+        def __init__(self) -> None:
+            super().__init__()
+            self.code = nn.Parameter(torch.ones(WIDTH))
+
+        def step(self, x: Tensor, state: State) -> tuple[Tensor, State]:
+            features, state = super().step(x, state)
+            self.add_loss("commitment", (features.detach() - self.code).square().mean())
+            return features, state
+
+    assert examine_backbone(Taught(), laws=[6], quick=True)[0].kept
+
+
+def test_a_failure_without_a_text_is_described_by_its_line() -> None:
+    class Silent(Leaky):
+        def scan(self, x, state=None, is_first=None, return_state=True):
+            if x.shape[1] > 2:
+                raise AssertionError
+            return super().scan(x, state, is_first, return_state)
+
+    breach = examine_backbone(Silent(), laws=[2], quick=True)[0].breaches[0]
+    assert "raised AssertionError() at " in breach
+    assert breach.endswith("raise AssertionError")

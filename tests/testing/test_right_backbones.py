@@ -691,7 +691,146 @@ class Memoryless(Piecewise):
         return self.layers(x), state.clone()
 
 
+class QuantisedState(Backbone):
+    """The state is snapped to the nearest code, straight through; the codes are taught by `add_loss` alone."""
+
+    surrogate_gradients = True
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.input_dim = self.feature_dim = WIDTH
+        self.cell, self.codes = nn.GRUCell(WIDTH, WIDTH), nn.Parameter(torch.randn(16, WIDTH))
+
+    def initial_state(self, batch_size: int) -> State:
+        return self.codes.new_zeros(batch_size, WIDTH)
+
+    def step(self, x: Tensor, state: State) -> tuple[Tensor, State]:
+        with exact(x):
+            h = self.cell(x.to(state.dtype), state)
+            code = self.codes[torch.cdist(h.detach(), self.codes.detach()).argmin(-1)]
+            self.add_loss("commitment", (h - code.detach()).square().mean() + (code - h.detach()).square().mean())
+            snapped = h + (code - h).detach()
+        return snapped.clone(), (snapped + h) / 2
+
+
+class RunningMaximum(Piecewise):
+    """The largest projection so far and a log-sum-exp, both of which start at -inf."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.project, self.out = nn.Linear(WIDTH, 2 * WIDTH), nn.Linear(2 * WIDTH, WIDTH)
+
+    def initial_state(self, batch_size: int) -> State:
+        return self.project.weight.new_full((batch_size, 2, WIDTH), -math.inf)
+
+    def step(self, x: Tensor, state: State) -> tuple[Tensor, State]:
+        a, b = self.project(x).to(state.dtype).chunk(2, dim=-1)
+        state = torch.stack([torch.maximum(state[:, 0], a), torch.logaddexp(state[:, 1], b)], dim=1)
+        return self.out(state.flatten(1)), state
+
+    def chunk(self, x: Tensor, state: State) -> tuple[Tensor, State]:
+        a, b = self.project(x).to(state.dtype).chunk(2, dim=-1)
+        largest = torch.cat([state[:, None, 0], a], dim=1).cummax(dim=1).values
+        total = torch.logcumsumexp(torch.cat([state[:, None, 1], b], dim=1), dim=1)
+        both = torch.stack([largest, total], dim=2)[:, 1:]
+        return self.out(both.flatten(2)), both[:, -1].clone()
+
+
+class SixteenBitCache(Backbone):
+    """Attention over the last four keys, which are kept in bfloat16."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.input_dim = self.feature_dim = WIDTH
+        self.query, self.key = nn.Linear(WIDTH, WIDTH), nn.Linear(WIDTH, WIDTH)
+
+    def initial_state(self, batch_size: int) -> State:
+        return {"keys": self.query.weight.new_zeros(batch_size, 4, WIDTH, dtype=torch.bfloat16)}
+
+    def step(self, x: Tensor, state: State) -> tuple[Tensor, State]:
+        keys = torch.cat([state["keys"][:, 1:], self.key(x).to(torch.bfloat16)[:, None]], dim=1)
+        scores = (keys.to(x.dtype) @ self.query(x).to(x.dtype)[:, :, None])[..., 0]
+        return (scores.softmax(-1)[:, None].to(x.dtype) @ keys.to(x.dtype))[:, 0] + x, {"keys": keys.bfloat16()}
+
+
+class SixteenBitProducts(Piecewise):
+    """Matrix products in bfloat16 whatever the module is in; what adds up does so in the module's precision."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.project = nn.Linear(WIDTH, 2 * WIDTH)
+
+    def initial_state(self, batch_size: int) -> State:
+        return self.project.weight.new_zeros(batch_size, WIDTH)
+
+    def inputs(self, x: Tensor, state: State) -> tuple[Tensor, Tensor]:
+        weight, bias = self.project.weight.bfloat16(), self.project.bias.bfloat16()
+        a, b = F.linear(x.bfloat16(), weight, bias).to(state.dtype).chunk(2, dim=-1)
+        return torch.sigmoid(a + 1), b
+
+    def step(self, x: Tensor, state: State) -> tuple[Tensor, State]:
+        a, b = self.inputs(x, state)
+        h = a * state + b
+        return torch.tanh(h), h
+
+    def chunk(self, x: Tensor, state: State) -> tuple[Tensor, State]:
+        hs = doubling(*self.inputs(x, state), state)
+        return torch.tanh(hs), hs[:, -1].clone()
+
+
+class SingleTables(Piecewise):
+    """Retention whose decay is worked out in float32: a number to the power of an integer tensor."""
+
+    GAMMA = 0.9
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.project = nn.Linear(WIDTH, 3 * WIDTH)
+
+    def initial_state(self, batch_size: int) -> State:
+        return self.project.weight.new_zeros(batch_size, WIDTH, WIDTH)
+
+    def chunk(self, x: Tensor, state: State) -> tuple[Tensor, State]:
+        steps = torch.arange(x.shape[1], device=x.device)
+        with exact(x):
+            q, k, v = self.project(x.to(state.dtype)).chunk(3, dim=-1)
+            decay = (self.GAMMA ** lags(x, len(steps)).clamp(min=0)).tril().to(state.dtype)
+            features = (q @ k.mT * decay) @ v
+            features = features + (self.GAMMA ** (steps + 1)).to(state.dtype)[:, None] * (q @ state)
+            late = (self.GAMMA ** steps.flip(0)).to(state.dtype)[:, None]
+            return features, self.GAMMA ** len(steps) * state + (k * late).mT @ v
+
+    def step(self, x: Tensor, state: State) -> tuple[Tensor, State]:
+        features, state = self.chunk(x[:, None], state)
+        return features[:, 0], state
+
+
+class SingleState(Backbone):
+    """A gated average whose state is float32 whatever the module is in."""
+
+    SINGLE: ClassVar[bool] = True
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.input_dim = self.feature_dim = WIDTH
+        self.project = nn.Linear(WIDTH, 2 * WIDTH)
+
+    def initial_state(self, batch_size: int) -> State:
+        return self.project.weight.new_zeros(batch_size, WIDTH, dtype=torch.float32)
+
+    def step(self, x: Tensor, state: State) -> tuple[Tensor, State]:
+        a, b = self.project(x).float().chunk(2, dim=-1)
+        state = torch.sigmoid(a) * state + b
+        return torch.tanh(state).to(x.dtype), state
+
+
 RIGHT: list[type[Backbone]] = [
+    QuantisedState,
+    RunningMaximum,
+    SixteenBitCache,
+    SixteenBitProducts,
+    SingleTables,
+    SingleState,
     GatedLinearAttention,
     DecayByRatio,
     DeltaRule,

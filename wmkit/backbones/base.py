@@ -106,12 +106,14 @@ class Backbone(nn.Module, ABC):
      3. Causality: changing x at t changes nothing before t.
      4. `is_first` at t makes everything from t on equal a fresh start; not even NaN from before is left.
      5. Rows do not see their neighbours; a row alone is the same row; `initial_state(n)` is n times `initial_state(1)`.
-     6. Gradients reach every parameter, flow through the incoming state, and are the derivatives.
+     6. Gradients reach every parameter, of the features or of what `add_loss` is given, flow through the incoming
+        state, and are the derivatives.
      7. Saving and loading gives the same output; a saved state goes on in another copy of the module.
      8. State: batch first, stable shapes and dtypes, indexable, repeatable, detachable, no view of anything larger.
         No call writes to its arguments.
      9. Works at lengths beyond any seen before; no call leaves a trace that a later one sees.
-    10. Under bf16 autocast outputs stay near those in fp32, and recurrent accumulators stay fp32.
+    10. Under bf16 autocast, inputs in bf16 too, outputs and gradients stay near those in fp32, and recurrent
+        accumulators stay fp32.
 
     Deterministic in eval(): same inputs, same outputs. Parameters, buffers and state leaves are real: complex numbers
     are stored as (..., 2), because `.to(float64)` on a complex parameter drops its imaginary part. Integer and bool
@@ -125,6 +127,10 @@ class Backbone(nn.Module, ABC):
     """Paths of state leaves through which no gradient is wanted, as `torch.utils._pytree.keystr` writes them:
     `"['count']"`, `"[1]"`. For float leaves that count, or keep a running maximum that cancels out of the features (a
     stabiliser): laws 6 and 10 leave them out, as they do integer and bool leaves."""
+
+    surrogate_gradients: ClassVar[bool] = False
+    """Are gradients meant to be others than the derivatives, as straight through a rounding or from codes to what they
+    stand for? Law 6 then leaves out the comparison with finite differences; everything else of it holds."""
 
     input_dim: int
     feature_dim: int
@@ -178,7 +184,7 @@ class Backbone(nn.Module, ABC):
         """The state as the laws compare it, entry by entry; the state itself unless overridden.
 
         For a state that can be written in more than one way: slots that a mask hides are set to zero, a ring buffer is
-        rolled into the order of time. `state` is not changed.
+        rolled into the order of time. `state` is not changed: what is set to zero is a new tensor.
         """
         return state
 

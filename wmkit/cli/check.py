@@ -18,21 +18,25 @@ from rich.table import Table
 
 from wmkit.backbones.base import build_backbone
 from wmkit.build import build_world_model
+from wmkit.checks import check_positive, closest
 from wmkit.config import SIZES, import_plugins
 from wmkit.dynamics import Dynamics
-from wmkit.registry import Entry, entry_of, get_entry
+from wmkit.registry import Entry, all_entries, entry_of
 from wmkit.testing.checker import LawResult, examine_backbone, refuse_other_kinds
 from wmkit.testing.dynamics_checker import examine_dynamics
 
 HELP = "Try the ten laws of the contract, of a backbone or of dynamics."
 PRECISIONS = {"float32": torch.float32, "float64": torch.float64}
+LONGEST = 2049
 Examine = Callable[[torch.dtype], list[LawResult]]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """What to check and how, and options of a registered part."""
     parser.add_argument("part", help="package.module:Class, or a registered name")
-    parser.add_argument("options", nargs="*", metavar="key=value", help="fields of its config: layers=2, core=s4")
+    parser.add_argument(
+        "options", nargs="*", default=[], metavar="key=value", help="fields of its config: layers=2, core=s4"
+    )
     parser.add_argument("--plugins", default="", metavar="A,B", help="modules imported first, which register parts")
     parser.add_argument("--size", default="tiny", choices=SIZES, help="of a registered part (tiny)")
     parser.add_argument("--precision", default="both", choices=("both", *PRECISIONS), help="(both)")
@@ -43,7 +47,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--length", type=int, help="one more length for a backbone: a little over two chunks of a kernel in chunks"
     )
-    parser.add_argument("--longest", type=int, default=2049, help="steps of a backbone's one long sequence (2049)")
+    parser.add_argument(
+        "--longest", type=int, default=LONGEST, help=f"steps of a backbone's one long sequence ({LONGEST})"
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -51,6 +57,8 @@ def run(arguments: argparse.Namespace) -> int:
 
     Raises `ValueError` when there is no such part, it cannot be built, or it is of a kind that has no laws here.
     """
+    if arguments.tolerance is not None:
+        check_positive("--tolerance", arguments.tolerance)
     import_plugins([name for name in arguments.plugins.split(",") if name])
     examine, console = _examiner(arguments), Console()
     chosen = PRECISIONS if arguments.precision == "both" else {arguments.precision: PRECISIONS[arguments.precision]}
@@ -78,7 +86,13 @@ def run(arguments: argparse.Namespace) -> int:
 def _examiner(arguments: argparse.Namespace) -> Examine:
     """What tries the laws in a precision: on a registered part at a size, else on `Class(16)`."""
     name, options = arguments.part, arguments.options
-    part: Any = _find(name) if ":" in name else get_entry(name).cls
+    entries = all_entries()
+    if ":" not in name and name not in entries:
+        raise ValueError(
+            f"unknown part {name!r}.{closest(name, entries)} Registered: {', '.join(sorted(entries))}. One of your own "
+            "is named by its class, my_module:MyBackbone, or registered by --plugins my_module"
+        )
+    part: Any = _find(name) if ":" in name else entries[name].cls
     entry = entry_of(part)
     if entry is None:
         if options:
@@ -89,6 +103,10 @@ def _examiner(arguments: argparse.Namespace) -> Examine:
     config = _configured(entry, options, arguments.size)
     complaint = f"{entry.name} cannot be built by {config}"
     if entry.kind == "dynamics":
+        given = {"--quick": arguments.quick, "--length": arguments.length, "--longest": arguments.longest != LONGEST}
+        if unused := [option for option, value in given.items() if value]:
+            raise ValueError(f"{' and '.join(unused)}: of backbones only, and {entry.name} is dynamics; leave it out")
+
         # Gaussian latents: the samples of categorical ones flip by rounding.
         def build_dynamics() -> Dynamics:
             torch.manual_seed(arguments.seed)
@@ -149,7 +167,8 @@ def _find(name: str) -> Any:
     try:
         part = getattr(importlib.import_module(module_name), class_name)
     except Exception as error:  # importing runs a user's code
-        raise ValueError(f"cannot import {name}: {type(error).__name__}: {error}") from error
+        hint = f"; write {module_name.removesuffix('.py').replace('/', '.')}:{class_name}" * module_name.endswith(".py")
+        raise ValueError(f"cannot import {name}: {type(error).__name__}: {error}{hint}") from error
     if not isinstance(part, type):
         raise ValueError(f"expected a class at {name}, found {part!r}")
     return part

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import collections
 import copy
 import functools
 import io
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from wmkit import tree
-from wmkit.backbones.base import Backbone
+from wmkit.backbones.base import Backbone, collected_losses
 from wmkit.testing.sequence_laws import LONG, SHORT, attempt, in_pieces
 from wmkit.testing.situations import Situation, Start
 from wmkit.testing.tolerance import (
@@ -24,7 +26,7 @@ from wmkit.testing.tolerance import (
     state_error,
     states_disagree,
 )
-from wmkit.testing.trial import Trial, cast, clone, functional, jittered, loop, noise, scan
+from wmkit.testing.trial import Outcome, Trial, cast, clone, functional, jittered, loop, noise, process_settings, scan
 from wmkit.tree import State
 
 Breaches = Iterator[str]
@@ -38,6 +40,9 @@ PROBED = 24
 ROUNDED = 0.15
 """Relative L2 difference that bf16 autocast may make in the outputs."""
 
+FAR_OFF = 0.5
+"""The same of the gradient of one parameter, which is measured by no less than a tenth of the largest."""
+
 
 def gradients(trial: Trial, notes: list[str], quick: bool) -> Breaches:
     """6. Gradients reach every parameter and flow through the incoming state, and they are the derivatives."""
@@ -50,10 +55,15 @@ def gradients(trial: Trial, notes: list[str], quick: bool) -> Breaches:
         if not bool(entries.all()):
             share = 1 - float(entries.double().mean())
             notes.append(f"{share:.0%} of the entries of {source} {tuple(entries.shape)} never got a gradient")
-    for situation in [Situation(16, 3, "carried"), Situation(16, 3, "carried", "adjacent")][: 1 if quick else 2]:
-        for stepwise in (False, True):
+    yield from attempt("with frozen parameters", _frozen, trial)
+    if trial.backbone.surrogate_gradients:
+        notes.append("surrogate_gradients: that gradients are the derivatives was not tried")
+        return
+    # quick: laws 1 and 4 compare the gradients of `scan` with those of the steps
+    for situation in [Situation(16, 3, "carried", "adjacent"), Situation(16, 3, "carried")][: 1 if quick else 2]:
+        for stepwise in (True,) if quick else (False, True):
             what = f"{'step after step' if stepwise else 'scan'}, resets: {situation.resets}"
-            yield from attempt(what, _derivative, trial, what, situation, stepwise, quick)
+            yield from attempt(what, _derivative, trial, notes, what, situation, stepwise, quick)
 
 
 def saving(trial: Trial, rebuild: Callable[[], Backbone] | None) -> Breaches:
@@ -70,6 +80,7 @@ def states(trial: Trial, notes: list[str]) -> Breaches:
             what = f"{'with' if gradient else 'without'} gradients{', in train()' * training}"
             yield from attempt(what, _untouched, trial, what, gradient, training)
     yield from attempt("memory of a state", _compact, trial, notes)
+    _without_device(trial, notes)
 
 
 def lengths(trial: Trial, longest: int) -> Breaches:
@@ -78,21 +89,28 @@ def lengths(trial: Trial, longest: int) -> Breaches:
         yield from attempt(f"traces{' in train()' * training}", _no_trace, trial, longest, training)
     yield from attempt("changed parameters", _sees_new_parameters, trial)
     yield from attempt("a copy after a call", _copied_after, trial)
+    yield from attempt("training after a call under torch.inference_mode()", _after_inference, trial)
+    yield from attempt("train() and eval()", _switched, trial)
 
 
 def precision(trial: Trial, quick: bool) -> Breaches:
-    """10. Under bf16 autocast outputs stay near those in float32, and recurrent accumulators stay fp32."""
-    situations = [
-        Situation(16, 3, "none"),
-        Situation(16, 3, "carried", "adjacent"),
-        Situation(16, 3, "carried"),
-        Situation(16, 3, "none", "middle", return_state=False, training=True),
+    """10. Under bf16 autocast outputs and gradients stay near those in float32; recurrent accumulators stay fp32."""
+    long = functools.partial(Situation, 65, 3, gradient=True, training=True)
+    full, half = torch.float32, torch.bfloat16  # of the inputs: a model's own projection hands on bf16
+    cases = [
+        (long("none", return_state=False), scan, half),
+        (long("carried", "middle"), scan, half),
+        (Situation(16, 3, "carried", "adjacent", return_state=False), scan, half),
+        (Situation(16, 3, "none"), scan, full),
+        (Situation(16, 3, "carried", "adjacent"), loop, half),
+        (Situation(65, 3, "carried"), scan, half),
+        (Situation(65, 3, "carried", "together", return_state=False), scan, half),
+        (Situation(16, 3, "none"), loop, full),
     ]
-    for situation in situations[: 2 if quick else 4]:
-        for run in (scan, loop):
-            if not (situation.training and trial.random_in_train):
-                what = f"{situation}, {run.__name__}"
-                yield from attempt(what, _under_autocast, trial, what, situation, run)
+    for situation, run, dtype in cases[: 5 if quick else 8]:
+        if not (situation.training and trial.random_in_train):
+            what = f"{situation}, {run.__name__} of {'float32' if dtype == full else 'bfloat16'} inputs"
+            yield from attempt(what, _under_autocast, trial, what, situation, run, dtype)
     yield from attempt("accumulators", _accumulators, trial)
 
 
@@ -114,7 +132,8 @@ def _reaching(
 ) -> Breaches:
     """Every parameter and every leaf of the incoming state is in the graph of the features; their entries are marked.
 
-    Of the features alone: a state that nobody reads teaches nothing.
+    Of the features and of what `add_loss` is given: a state that nobody reads teaches nothing. Whatever else in that
+    graph wants a gradient would be trained by nobody.
     """
     module = trial.module(training=training)
     parameters: dict[str, Tensor] = {n: p for n, p in module.named_parameters() if p.requires_grad and p.numel()}
@@ -131,8 +150,16 @@ def _reaching(
             sources |= {path: leaf.requires_grad_() for path, leaf in leaves.items() if leaf.numel()}
         if not sources:
             continue
-        with torch.enable_grad():
-            total = functional([run(module, trial.inputs(10 + number, rows, length), state)[0]])
+        with torch.enable_grad(), collected_losses() as losses:
+            features = run(module, trial.inputs(10 + number, rows, length), state)[0]
+            total = functional([features, *losses().values()])
+        if number == 0:
+            for tensor in _trainable(total):
+                if not any(tensor is source for source in module.parameters()):
+                    yield (
+                        f"{name}: a tensor {tuple(tensor.shape)} wants a gradient and is no parameter of the module: "
+                        "nothing trains, saves or moves it; make it a torch.nn.Parameter"
+                    )
         found = torch.autograd.grad(total, list(sources.values()), allow_unused=True)
         for (source, tensor), gradient in zip(sources.items(), found, strict=True):
             missing.add(source)
@@ -157,7 +184,48 @@ def _reaching(
         yield f"{name}: no gradient reaches {source}: the features do not depend on it"
 
 
-def _derivative(trial: Trial, what: str, situation: Situation, stepwise: bool, quick: bool) -> Breaches:
+def _trainable(total: Tensor) -> list[Tensor]:
+    """The leaves of an autograd graph that want a gradient."""
+    found, seen, waiting = [], set(), [total.grad_fn]
+    while waiting:
+        node = waiting.pop()
+        if node is None or node in seen:
+            continue
+        seen.add(node)
+        if hasattr(node, "variable"):  # of AccumulateGrad
+            found.append(node.variable)
+        waiting += [following for following, _ in node.next_functions]
+    return found
+
+
+def _frozen(trial: Trial) -> Breaches:
+    """Inputs and state get their gradients where parameters want none, as when a policy learns in imagination."""
+    trained, frozen = trial.module(), clone(trial.module()).requires_grad_(False)
+    ignored = {f"state{path}" for path in trained.not_differentiable}
+    for run in (scan, loop):
+        found = []
+        for module in (trained, frozen):
+            x, state = trial.inputs(0, 3, SHORT).requires_grad_(), trial.start("carried", 3)
+            sources = {"x": x} | {
+                path: leaf.requires_grad_()
+                for path, leaf in named_leaves(state).items()
+                if leaf.is_floating_point() and leaf.numel() and path not in ignored
+            }
+            with torch.enable_grad():
+                total = functional([run(module, x, state)[0]])
+            if not total.requires_grad:
+                yield f"{run.__name__} with frozen parameters: no gradient reaches x"
+                return
+            gradients = torch.autograd.grad(total, list(sources.values()), allow_unused=True, materialize_grads=True)
+            found.append(dict(zip(sources, gradients, strict=True)))
+        for source, want in found[0].items():
+            what = f"{run.__name__} with frozen parameters, against trained ones: gradient of {source}"
+            yield from disagreement(what, found[1][source], want, max(1e-2, trial.floor.gradients))
+
+
+def _derivative(
+    trial: Trial, notes: list[str], what: str, situation: Situation, stepwise: bool, quick: bool
+) -> Breaches:
     """Gradients against central differences in float64; quick: all parameters in one direction."""
     try:
         module = trial.module(dtype=torch.float64)
@@ -179,8 +247,17 @@ def _derivative(trial: Trial, what: str, situation: Situation, stepwise: bool, q
     groups = {name: {name: source} for name, source in sources.items() if name not in ignored}
     parameters: dict[str, Tensor] = {name: p for name, p in module.named_parameters() if p.requires_grad}
     groups |= {"all parameters": parameters} if quick else {name: {name: p} for name, p in parameters.items()}
-    step, allowed = (1e-3, 3e-2) if trial.single_inside else (1e-6, 1e-5)
-    yield from finite_differences(what, groups, total, step, allowed)
+    given = trial.given or 0.0
+    breaches = list(finite_differences(what, groups, total, 1e-6, max(1e-5, given)))
+    inside = trial.coarsest(torch.float64)
+    if breaches and inside == torch.float32:
+        breaches = list(finite_differences(what, groups, total, 1e-3, max(5e-3, given)))
+    elif breaches and inside != torch.float64:
+        coarse = str(inside).removeprefix("torch.")
+        notes.append(f"computes in {coarse} inside: that gradients are the derivatives could not be tried")
+        return
+    for text in breaches:
+        yield f"{text}; where that is meant, as straight through a rounding, set surrogate_gradients = True"
 
 
 def finite_differences(
@@ -321,6 +398,25 @@ def _compact(trial: Trial, notes: list[str]) -> Breaches:
         yield from compactness("step", stepped, own)
 
 
+def _without_device(trial: Trial, notes: list[str]) -> None:
+    """A note where tensors are made on the CPU wherever the module is; the meta device shows it without a GPU."""
+    if trial.device.type != "cpu" or not [*trial.backbone.parameters(), *trial.backbone.buffers()]:
+        return
+    try:
+        with torch.no_grad():
+            module = clone(trial.backbone).to("meta")
+            state = module.initial_state(3)
+            stay = [path for path, leaf in named_leaves(state).items() if leaf.device.type == "cpu"]
+            notes += [
+                f"initial_state: {path} stays on the CPU when the module is moved: name a device" for path in stay
+            ]
+            state = tree.map_tree(lambda leaf: leaf.to("meta"), state)
+            module.step(trial.inputs(0, 3, 1)[:, 0].to("meta"), state)
+    except Exception as error:  # code that reads numbers, or is no operation of PyTorch, has nothing to do on meta
+        if "meta" in str(error) and "cpu" in str(error):
+            notes.append(f"step makes a tensor on the CPU wherever the module is: name a device ({error})")
+
+
 def compactness(what: str, state: State, own: dict[int, str]) -> Breaches:
     """A state holds no more memory than it needs, and none of parameters (`own`: name by address)."""
     leaves = {path: leaf for path, leaf in named_leaves(state).items() if leaf.numel()}
@@ -357,9 +453,12 @@ def _no_trace(trial: Trial, longest: int, training: bool) -> Breaches:
     where = " in train()" * training
     with torch.no_grad():
         got, want = (scan(one, trial.inputs(4, 17, SHORT), None)[0] for one in (module, trial.fresh(training=training)))
+    size = _held(module)
     what = f"features of 17 rows after calls of other numbers of rows, against a module without a past{where}"
     yield from disagreement(what, got, want, trial.floor.features)
     _, after = _every_call(trial, module)
+    if _held(module) > size:
+        yield f"the same calls again{where} left more on the module than before: it keeps something of each call"
     for number, (one, other) in enumerate(zip(after, before, strict=True)):
         yield from disagreement(
             f"result {number} of the same short calls before and after others{where}", one, other, trial.floor.features
@@ -368,6 +467,9 @@ def _no_trace(trial: Trial, longest: int, training: bool) -> Breaches:
         yield f"features or a state that a call had returned{where} were overwritten by later calls"
     if not training and not torch.equal(torch.get_rng_state(), generator):
         yield "calls in eval() draw from, or seed, PyTorch's global random numbers"
+    for name, value in process_settings().items():
+        if value != trial.settings[name]:
+            yield f"{name}() is {value} after calls, and was {trial.settings[name]}: a setting of the whole process"
     now = {**dict(module.named_parameters()), **dict(module.named_buffers())}
     for name in sorted(now.keys() ^ held.keys()):
         yield f"{name}: a parameter or buffer that came or went in a call{where}"
@@ -375,6 +477,20 @@ def _no_trace(trial: Trial, longest: int, training: bool) -> Breaches:
         old, version = values[name]
         if now[name] is not held[name] or now[name]._version != version or not torch.equal(now[name], old):
             yield f"{name}: a parameter or buffer written in a call{where}"
+
+
+def _held(module: Backbone) -> int:
+    """How many tensors and other things lie in the attributes of a module and in the containers among them."""
+    waiting: list[Any] = [vars(part) for part in module.modules()]
+    count, seen = 0, set()
+    while waiting:
+        held = waiting.pop()
+        if id(held) not in seen:
+            seen.add(id(held))
+            inside = list(held.values() if isinstance(held, dict) else held)
+            count += len(inside)
+            waiting += [one for one in inside if isinstance(one, dict | list | tuple | set | collections.deque)]
+    return count
 
 
 @torch.no_grad()
@@ -467,21 +583,85 @@ def _copied_after(trial: Trial) -> Breaches:
     yield from disagreement("features of a copy made after a call", got, want, trial.floor.features)
 
 
+def _after_inference(trial: Trial) -> Breaches:
+    """A module that first acted under inference mode, as an agent's does, can be trained and gives the same.
+
+    A tensor that it kept from there is an inference tensor for good, and autograd refuses it.
+    """
+    module, x = trial.fresh(), trial.inputs(0, 3, SHORT)
+    with torch.inference_mode():
+        state = scan(module, x, None)[1]
+        with module.prepared():
+            module.step(x[:, 0], state)
+    other, x = trial.fresh(), x.requires_grad_()
+    for run in (scan, loop):
+        try:
+            with torch.enable_grad():
+                features, want = (run(one, x, None)[0] for one in (module, other))
+                total = functional([features])
+            if total.requires_grad:
+                torch.autograd.grad(total, x, allow_unused=True)
+        except RuntimeError as error:
+            if "nference tensor" not in str(error):
+                raise
+            yield f"{run.__name__}: a tensor kept from a call under torch.inference_mode() cannot be trained through"
+            continue
+        what = f"{run.__name__} after a call under torch.inference_mode(): features"
+        yield from disagreement(what, features, want, trial.floor.features)
+
+
+def _switched(trial: Trial) -> Breaches:
+    """Going to train() and back changes no parameter and no buffer."""
+    module = trial.fresh()
+    before = {name: tensor.clone() for name, tensor in module.state_dict().items()}
+    module.train().eval()
+    module.train().eval()
+    after = module.state_dict()
+    for name, tensor in before.items():
+        if name not in after or not torch.equal(after[name].nan_to_num(), tensor.nan_to_num()):
+            yield f"{name}: changed by train() and eval(), which a validation calls again and again"
+
+
 def _under_autocast(
-    trial: Trial, what: str, situation: Situation, run: Callable[..., tuple[Tensor, State | None]]
+    trial: Trial,
+    what: str,
+    situation: Situation,
+    run: Callable[..., tuple[Tensor, State | None]],
+    dtype: torch.dtype,
 ) -> Breaches:
-    """Outputs under autocast near those without."""
+    """Outputs, and gradients where the situation has them, under autocast near those without."""
     module = trial.module(dtype=torch.float32, training=situation.training)
-    x = trial.inputs(0, situation.rows, situation.length).float()
-    state = cast(trial.start(situation.start, situation.rows), torch.float32)
-    is_first = situation.is_first(trial.device)
-    with torch.no_grad():
-        want, want_last = run(module, x, state, is_first, situation.return_state)
-        with torch.autocast(trial.device.type, torch.bfloat16):
-            got, last = run(module, x, state, is_first, situation.return_state)
-    yield from far_apart(f"{what}: features under bf16 autocast", got, want)
-    if last is not None:
-        ours, theirs = (named_leaves(trial.comparable(one)) for one in (last, want_last))
+    x, is_first = trial.inputs(0, situation.rows, situation.length).to(dtype), situation.is_first(trial.device)
+
+    def called(inputs: Tensor, autocast: bool) -> Outcome:
+        state = cast(trial.start(situation.start, situation.rows), torch.float32)
+        sources = dict(module.named_parameters()) if situation.gradient else {}
+        sources = {name: parameter for name, parameter in sources.items() if parameter.requires_grad}
+        with torch.set_grad_enabled(situation.gradient):
+            with torch.autocast(trial.device.type, torch.bfloat16, enabled=autocast):
+                features, last = run(module, inputs, state, is_first, situation.return_state)
+            total = functional([features]) if sources else features
+        found: tuple[Tensor, ...] = tuple(torch.zeros_like(source) for source in sources.values())
+        if sources and total.requires_grad:
+            found = torch.autograd.grad(total, list(sources.values()), allow_unused=True, materialize_grads=True)
+        return Outcome(features.detach(), last, dict(zip(sources, found, strict=True)))
+
+    wanted, seen = called(x.float(), autocast=False), called(x, autocast=True)
+    first = 0
+    for ours, theirs in zip(*(torch.split(one.features, 8, dim=1) for one in (seen, wanted)), strict=True):
+        steps = f"steps {first} to {first + ours.shape[1] - 1}"
+        first += ours.shape[1]
+        yield from far_apart(f"{what}: features of {steps} under bf16 autocast", ours, theirs)
+    least = max((float(gradient.norm()) for gradient in wanted.gradients.values()), default=0.0) / 10
+    for name, gradient in wanted.gradients.items():
+        error = float((seen.gradients[name].float() - gradient).norm())
+        if not error <= FAR_OFF * max(float(gradient.norm()), least):
+            yield (
+                f"{what}: the gradient of {name} under bf16 autocast differs from that in float32 by "
+                f"{error / max(float(gradient.norm()), least, 1e-30):.0%} in L2, allowed {FAR_OFF:.0%}"
+            )
+    if wanted.state is not None and seen.state is not None:
+        ours, theirs = (named_leaves(trial.comparable(tree.detach(one.state))) for one in (seen, wanted))
         for path, leaf in theirs.items():
             if leaf.is_floating_point():
                 yield from far_apart(f"{what}: last {path} under bf16 autocast", ours[path], leaf)
@@ -505,24 +685,28 @@ def _accumulators(trial: Trial) -> Breaches:
     x = trial.inputs(0, 3, 2).float()
     probes = _accumulating(trial, module, x[:, 0])
 
-    def scanned(situation: Situation) -> State:
-        state, inputs = cast(trial.start(situation.start, 3), torch.float32), trial.inputs(5, 3, SHORT).float()
-        return scan(module, inputs, state, situation.is_first(trial.device))[1]
+    def stepped(dtype: torch.dtype) -> State:
+        return module.step(x[:, 0].to(dtype), cast(trial.start("carried", 3), torch.float32))[1]
 
-    calls: dict[str, Callable[[], State]] = {
-        "step from a carried state": lambda: module.step(x[:, 0], cast(trial.start("carried", 3), torch.float32))[1],
-    }
+    def scanned(situation: Situation, dtype: torch.dtype) -> State:
+        state = cast(trial.start(situation.start, 3), torch.float32)
+        one = trial.module(dtype=torch.float32, training=situation.training)
+        inputs = trial.inputs(5, 3, situation.length).to(dtype)
+        return scan(one, inputs, state, situation.is_first(trial.device))[1]
+
+    calls: dict[str, Callable[[torch.dtype], State]] = {"step from a carried state": stepped}
     for situation in (
         Situation(SHORT, 3),
         Situation(SHORT, 3, resets="adjacent"),
         Situation(SHORT, 3, "carried"),
         Situation(SHORT, 3, "carried", "adjacent"),
+        *([] if trial.random_in_train else [Situation(65, 3, "carried", "middle", training=True)]),
     ):
         calls[str(situation)] = functools.partial(scanned, situation)
     for autocast in (True, False):
         for name, call in calls.items():
             with torch.no_grad(), torch.autocast(trial.device.type, torch.bfloat16, enabled=autocast):
-                leaves = named_leaves(call())
+                leaves = named_leaves(call(torch.bfloat16 if autocast else torch.float32))
             for path, places in probes.items():
                 entries = leaves[path].flatten()[places]
                 entries = entries[(entries != 0) & (entries != entries.round())]

@@ -14,13 +14,17 @@ from torch import Tensor
 Start = Literal["none", "initial", "carried", "mixed"]
 """The incoming state: None, `initial_state`, one with a past, or rows of both."""
 
-Resets = Literal["none", "start", "middle", "last", "adjacent", "every", "chunks"]
+Resets = Literal["none", "empty", "together", "middle", "last", "adjacent", "every", "chunks", "far"]
+"""Where rows reset; `none` is is_first=None, `empty` an `is_first` that is False everywhere."""
 
 CHUNKS = (8, 16, 32, 64)
 """Steps at which kernels that work in chunks begin a new one."""
 
 LENGTHS = (1, 2, 7, 16, 64, 100)
-ROWS = (1, 3, 17)
+ROWS = (1, 3, 16, 33)
+
+FAR = (128, 144, 192, 256)
+"""Resets of a long sequence: multiples of 128 and of 48. At 192 every row resets."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,30 +54,54 @@ class Situation:
             *([] if self.resets == "none" else [f"resets: {self.resets}"]),
             *([] if self.return_state else ["return_state=False"]),
             *(["with gradients"] if self.gradient else []),
-            *(["in train()"] if self.training else []),
-            *(["strided inputs and state"] if self.strided else []),
+            *(["in train(), inside prepared()"] if self.training else []),
+            *(["strided inputs, state and is_first"] if self.strided else []),
             *(["jittered parameters"] if self.jittered else []),
         ]
         return ", ".join(words)
 
     def is_first(self, device: torch.device | str = "cpu") -> Tensor | None:
-        """(rows, length) bool, or None without resets. All but the last of several rows reset, one step apart."""
+        """(rows, length) bool, or None without resets; on most steps all rows but the middle one of several reset.
+
+        `together`: every row resets at the first step and again halfway, as in a batch of whole episodes.
+        """
         if self.resets == "none":
             return None
         marks = torch.zeros(self.rows, self.length, dtype=torch.bool, device=device)
         last = self.length - 1
         steps = {
-            "start": [0],
+            "empty": [],
+            "together": [0, self.length // 2],
             "middle": [self.length // 2],
             "last": [last],
             "adjacent": [self.length // 3, self.length // 3 + 1],
             "every": list(range(self.length)),
             "chunks": [t for chunk in CHUNKS for t in (chunk, 2 * chunk)],
+            "far": list(FAR),
         }[self.resets]
         apart = self.resets in ("middle", "adjacent")
-        for row in range(max(1, self.rows - 1)):
-            marks[row, [min(t + row * apart, last) for t in steps if t <= last]] = True
+        spared = self.rows // 2 if self.rows > 1 and self.resets != "together" else None
+        for row in range(self.rows):
+            if row != spared:
+                marks[row, [min(t + row * apart, last) for t in steps if t <= last]] = True
+        if self.resets == "far":
+            marks[:, 192] = True
         return marks
+
+
+FIXED = {
+    False: [
+        Situation(65, gradient=True),
+        Situation(65, 33, "carried", return_state=False, gradient=True, training=True, strided=True),
+        Situation(384, 3, "carried", gradient=True, training=True),
+    ],
+    True: [
+        Situation(65, 16, "mixed", "chunks", return_state=False, gradient=True),
+        Situation(257, 3, "carried", "far", gradient=True, training=True),
+    ],
+}
+"""Without and with resets, tried beside a covering set: what truncated backpropagation through time passes, and the
+edges of chunks. 384 steps are whole chunks of 48, 64 and 128."""
 
 
 def covering(lengths: tuple[int, ...], *, resets: bool) -> list[Situation]:
@@ -81,8 +109,10 @@ def covering(lengths: tuple[int, ...], *, resets: bool) -> list[Situation]:
 
     The first is the one that training is in: 64 steps in train() from state=None, with gradients, no state wanted.
     """
-    kinds: tuple[Resets, ...] = ("start", "middle", "last", "adjacent", "every", "chunks") if resets else ("none",)
-    training = Situation(64, 17, "none", kinds[-1], return_state=False, gradient=True, training=True, jittered=False)
+    kinds: tuple[Resets, ...] = ("empty", "none")
+    if resets:
+        kinds = ("together", "middle", "last", "adjacent", "every", "chunks")
+    training = Situation(64, 16, "none", kinds[-1], return_state=False, gradient=True, training=True, jittered=False)
     return list(_covering(lengths, kinds, training))
 
 

@@ -18,8 +18,13 @@ FLOOR = {torch.float32: 5e-5, torch.float64: 1e-10}
 STATE_FLOOR = {torch.float32: 1e-4, torch.float64: 1e-8}
 """The same for last states, which parallel paths gather by another road than the outputs."""
 
+COARSE = ((1e-4, (3e-2, 3e-2, 3e-2)), (1e-9, (1e-4, 2e-4, 1e-3)))
+"""What is allowed, of features, last states and gradients, where something computes in numbers of a coarser `eps` than
+the module's: bfloat16 or float16 inside, float32 inside of a module in float64."""
+
 LARGEST_ERROR = 1e-3
-"""Relative error of a path in its own precision beyond which it is no longer put down to rounding."""
+"""Relative error of a path in its own precision beyond which it is no longer put down to rounding; ten times as much
+of gradients, which pass every step twice."""
 
 HUGE = 1e30
 """Larger numbers stand for infinity (the start of a running maximum, an additive mask): no scale of anything else."""
@@ -38,10 +43,19 @@ class Tolerance:
         """What is allowed when the paths themselves have no error."""
         return cls(FLOOR[dtype], STATE_FLOOR[dtype], FLOOR[dtype])
 
+    @classmethod
+    def inside(cls, dtype: torch.dtype, coarsest: torch.dtype) -> Tolerance:
+        """The floor of a module in `dtype` that computes in `coarsest` somewhere inside."""
+        eps = torch.finfo(coarsest).eps
+        if eps <= torch.finfo(dtype).eps:
+            return cls.floor(dtype)
+        return next(cls(*allowed) for least, allowed in COARSE if eps > least)
+
     def widened(self, features: float, state: float, gradients: float) -> Tolerance:
-        """Plus twice these errors; no error counts for more than `LARGEST_ERROR`."""
-        more = [2 * min(error, LARGEST_ERROR) for error in (features, state, gradients)]
-        return Tolerance(self.features + more[0], self.state + more[1], self.gradients + more[2])
+        """Plus twice these errors; no error counts for more than `LARGEST_ERROR`, of gradients ten times that."""
+        features, state = (2 * min(error, LARGEST_ERROR) for error in (features, state))
+        gradients = 2 * min(gradients, 10 * LARGEST_ERROR)
+        return Tolerance(self.features + features, self.state + state, self.gradients + gradients)
 
 
 def scale_of(tensor: Tensor) -> float:

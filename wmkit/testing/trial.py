@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import dataclasses
 import functools
 import itertools
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+from torch.utils import _pytree as pytree
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from wmkit import tree
 from wmkit.backbones.base import Backbone
 from wmkit.testing.situations import Situation, Start
-from wmkit.testing.tolerance import LARGEST_ERROR, Tolerance, largest, named_leaves, scale_of, state_error
+from wmkit.testing.tolerance import HUGE, LARGEST_ERROR, Tolerance, largest, named_leaves, state_error
 from wmkit.tree import State
 
 Module = TypeVar("Module", bound=nn.Module)
@@ -22,8 +27,8 @@ Module = TypeVar("Module", bound=nn.Module)
 EARLIER = 7
 """Steps that a carried state has behind it."""
 
-SINGLE_INSIDE = (1e-10, 1e-5)
-"""Relative noise in float64 where something computes in float32 inside: doubles make 1e-15, and more is no rounding."""
+PIECE = 32
+"""Steps of the pieces that a long scan is compared with; twice as many beyond 128 steps."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,12 +47,18 @@ class Trial:
     train() drop nothing out (`nn.Dropout` at 0), so that two paths can be compared.
     """
 
-    def __init__(self, backbone: Backbone, *, seed: int, tolerance: float | None) -> None:
+    def __init__(
+        self, backbone: Backbone, *, seed: int, tolerance: float | None, longest_loop: int, settings: dict[str, object]
+    ) -> None:
         self.backbone, self.seed, self.given = backbone, seed, tolerance
+        self.longest_loop, self.settings = longest_loop, settings
         self.dtype, self.device = placement(backbone)
         self.width = backbone.input_dim
         self._modules: dict[tuple[bool, bool, torch.dtype], Backbone] = {}
         self._carried: dict[tuple[int, bool, bool], State] = {}
+        self.coarse = False
+        """Is `floor` that of the coarsest precision that the backbone computes in inside?"""
+        self._coarsest: dict[torch.dtype, torch.dtype] = {}
 
     def module(self, *, jittered: bool = True, training: bool = False, dtype: torch.dtype | None = None) -> Backbone:
         """The copy of that kind, made once."""
@@ -87,6 +98,8 @@ class Trial:
     def outcome(self, situation: Situation, *, stepwise: bool, dtype: torch.dtype | None = None) -> Outcome:
         """What `scan`, or the loop over `step` that it must equal, gives in a situation.
 
+        Beyond `longest_loop` steps the loop is one over short scans, which shorter situations compare with `step`. In
+        train() the call is made inside `prepared()`, as `WorldModel.observe` makes it.
         dtype: computed in this precision instead of the backbone's, from the same numbers.
         """
         how = {"jittered": situation.jittered, "training": situation.training}
@@ -98,9 +111,12 @@ class Trial:
         if situation.strided:
             x, state = _strided(x), None if state is None else tree.map_tree(_strided, state)
         is_first = situation.is_first(self.device)
-        run = loop if stepwise else scan
+        if situation.strided and is_first is not None:
+            is_first = _strided(is_first)
+        run = scan if not stepwise else loop if situation.length <= self.longest_loop else pieces
+        block = module.prepared if situation.training else contextlib.nullcontext
         if not situation.gradient:
-            with torch.no_grad():
+            with torch.no_grad(), block():
                 features, last = run(module, x, state, is_first, situation.return_state)
             return Outcome(features, last, {})
         x, state = _leaf(x), None if state is None else tree.map_tree(_leaf, state)
@@ -108,7 +124,7 @@ class Trial:
         if state is not None:
             sources |= {path: leaf for path, leaf in named_leaves(state).items() if leaf.requires_grad}
         sources |= {name: p for name, p in module.named_parameters() if p.requires_grad}
-        with torch.enable_grad():
+        with torch.enable_grad(), block():
             features, last = run(module, x, state, is_first, situation.return_state)
             total = functional([features, *([] if last is None else tree.leaves(self.comparable(last)))])
         wanted = list(sources.values())
@@ -117,22 +133,22 @@ class Trial:
         else:
             found = tuple(torch.zeros_like(source) for source in wanted)
         ignored = {f"state{path}" for path in self.backbone.not_differentiable}
-        gradients = {name: g for name, g in zip(sources, found, strict=True) if name not in ignored}
+        gradients = {  # there is no derivative by an entry that stands for infinity
+            name: gradient.masked_fill(~(source.abs() < HUGE), 0.0)
+            for (name, source), gradient in zip(sources.items(), found, strict=True)
+            if name not in ignored
+        }
         return Outcome(features.detach(), None if last is None else tree.detach(last), gradients)
 
     def comparable(self, state: State) -> State:
         """The state as the backbone says that it is to be compared."""
         return self.backbone.comparable_state(state)
 
-    @functools.cached_property
+    @property
     def floor(self) -> Tolerance:
         """What is allowed where nothing is measured: the given tolerance, or that of the precision; see `tolerance`."""
-        floor = Tolerance.floor(self.dtype)
-        if self.given is not None:
-            return Tolerance(self.given, max(self.given, floor.state), self.given)
-        if self.dtype == torch.float64:
-            return floor.widened(10 * self.noise_in_double, 10 * self.noise_in_double, 100 * self.noise_in_double)
-        return floor
+        floor = Tolerance.inside(self.dtype, self.coarsest(self.dtype) if self.coarse else self.dtype)
+        return floor if self.given is None else Tolerance(self.given, max(self.given, floor.state), self.given)
 
     def tolerance(self, situation: Situation, scanned: Outcome, stepped: Outcome) -> Tolerance:
         """The floor and, in float32, twice what rounding costs either path in this very situation."""
@@ -155,45 +171,70 @@ class Trial:
         gradients = [largest(got.gradients[name], g, scales[name]) for name, g in want.gradients.items()]
         return largest(got.features, want.features), state, max(gradients, default=0.0)
 
-    @functools.cached_property
-    def noise_in_double(self) -> float:
-        """Relative noise of the outputs in float64: |f(x + 2d) - 2 f(x + d) + f(x)| for a tiny d.
-
-        For a smooth f in doubles that is rounding, 1e-15; where something computes in float32 inside, about 1e-8. What
-        is no rounding, such as random numbers, counts as 0.
-        """
-        module = self.module(dtype=torch.float64)
-        x = self.inputs(0, 3, 16).double()
-        state = cast(self.start("carried", 3), torch.float64)
-        direction = self.inputs(2, 3, 16).double() * 3e-8  # turns last bits of singles, and its square is below 1e-14
-        with torch.no_grad():
-            runs = [loop(module, x + k * direction, tree.map_tree(Tensor.clone, state)) for k in range(3)]
-        before, middle, after = ([y.detach() for y in (features, *tree.leaves(last))] for features, last in runs)
-        noise_seen = max(
-            float((c - 2 * b + a).abs().nan_to_num().max()) / max(scale_of(b), 1e-30)
-            for a, b, c in zip(before, middle, after, strict=True)
-            if b.is_floating_point() and b.numel()
-        )
-        return noise_seen if noise_seen < SINGLE_INSIDE[1] else 0.0
-
-    @functools.cached_property
-    def single_inside(self) -> bool:
-        """Does something compute in float32 although the module is in float64? False where float64 is refused."""
-        try:
-            return self.noise_in_double > SINGLE_INSIDE[0]
-        except (RuntimeError, TypeError):
-            return False
+    def coarsest(self, dtype: torch.dtype) -> torch.dtype:
+        """The coarsest type of floating point in which a copy in `dtype` computes; `dtype` where that copy fails."""
+        if dtype not in self._coarsest:
+            self._coarsest[dtype] = dtype
+            module, x = self.module(dtype=dtype), self.inputs(0, 3, 4).to(dtype)
+            try:
+                with torch.no_grad(), _Precisions() as computed:
+                    for run in (scan, loop):
+                        run(module, x, module.initial_state(3), None)
+                self._coarsest[dtype] = max({*computed.seen, dtype}, key=lambda kind: torch.finfo(kind).eps)
+            except Exception:  # the laws say what and where; float64 may be refused
+                return dtype
+        return self._coarsest[dtype]
 
     @functools.cached_property
     def random_in_train(self) -> bool:
         """Do two equal calls in train() differ, dropout modules aside?"""
-        module, x = self.module(training=True), self.inputs(0, 3, 16)
+        return self.random(training=True)
+
+    def random(self, *, training: bool) -> bool:
+        """Do two equal calls differ?"""
+        module, x = self.module(training=training), self.inputs(0, 3, 16)
         results = []
-        for seed in (0, 1):
-            with torch.random.fork_rng(), torch.no_grad():
-                torch.manual_seed(seed)
-                results.append(scan(copy.deepcopy(module), x, None)[0])
+        try:
+            for seed in (0, 1):
+                with torch.random.fork_rng(), torch.no_grad():
+                    torch.manual_seed(seed)
+                    results.append(scan(copy.deepcopy(module), x, None)[0])
+        except Exception:  # a user's code may raise anything; the laws say what and where
+            return False
         return not torch.equal(*results)
+
+
+class _Precisions(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Notes the types of floating point of all that is computed in the block."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.seen: set[torch.dtype] = set()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        # single numbers, such as a constant, are as good in any precision
+        leaves = (leaf for leaf in pytree.tree_leaves(result) if isinstance(leaf, Tensor) and leaf.ndim)
+        self.seen |= {leaf.dtype for leaf in leaves if leaf.is_floating_point()}
+        return result
+
+
+class NoFunctionalDropout(TorchFunctionMode):
+    """A block in which `F.dropout` and its kind drop nothing; `without_dropout` does so for modules."""
+
+    DROPPING = frozenset(
+        (F.dropout, F.dropout1d, F.dropout2d, F.dropout3d, F.alpha_dropout, F.feature_alpha_dropout, torch.dropout,
+         torch.feature_dropout, torch.alpha_dropout, torch.feature_alpha_dropout)
+    )  # fmt: skip
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if func in self.DROPPING:
+            return args[0] if args else kwargs["input"]
+        if func is F.scaled_dot_product_attention:
+            args, kwargs = (*args[:4], 0.0, *args[5:]) if len(args) > 4 else args, {**kwargs}
+            kwargs.pop("dropout_p", None)
+        return func(*args, **kwargs)
 
 
 def scan(
@@ -211,11 +252,33 @@ def loop(
     return Backbone.scan(backbone, x, state, is_first, return_state)
 
 
+def pieces(
+    backbone: Backbone, x: Tensor, state: State | None, is_first: Tensor | None = None, return_state: bool = True
+) -> tuple[Tensor, State | None]:
+    """What `loop` gives, sooner: two steps, then scans of `PIECE` steps or fewer without a reset inside."""
+    length, fresh, features = x.shape[1], backbone.initial_state(len(x)), []
+    state = fresh if state is None else state
+    resets = [] if is_first is None else is_first.any(dim=0).nonzero()[:, 0].tolist()
+    stride = PIECE if length <= 128 else 2 * PIECE
+    cuts = sorted(t for t in {0, 1, 2, *range(stride, length, stride), *resets} if t < length)
+    for start, stop in itertools.pairwise([*cuts, length]):
+        if is_first is not None:
+            state = tree.where(is_first[:, start], fresh, state)
+        if stop <= 2:
+            feature, state = backbone.step(x[:, start], state)
+            features.append(feature[:, None])
+        else:
+            feature, state = backbone.scan(x[:, start:stop], state)
+            features.append(feature)
+    return torch.cat(features, dim=1), state if return_state else None
+
+
 def cast(state: State | None, dtype: torch.dtype) -> State | None:
-    """A copy of the state with its floating leaves in this precision."""
+    """A copy of the state with its floating leaves in this precision, but for those of sixteen bits."""
     if state is None:
         return None
-    return tree.map_tree(lambda s: s.detach().to(dtype, copy=True) if s.is_floating_point() else s.clone(), state)
+    full = torch.float32, torch.float64
+    return tree.map_tree(lambda s: s.detach().to(dtype, copy=True) if s.dtype in full else s.detach().clone(), state)
 
 
 def functional(tensors: list[Tensor]) -> Tensor:
@@ -256,13 +319,27 @@ def without_dropout(module: Module) -> Module:
     for part in module.modules():
         if isinstance(part, nn.modules.dropout._DropoutNd):
             part.p = 0.0
+        elif isinstance(part, nn.RNNBase | nn.MultiheadAttention):
+            part.dropout = 0.0
     return module
+
+
+def process_settings() -> dict[str, object]:
+    """What PyTorch is set to, for everybody."""
+    asked = (
+        torch.get_default_dtype,
+        torch.get_float32_matmul_precision,
+        torch.get_num_threads,
+        torch.are_deterministic_algorithms_enabled,
+    )
+    return {f"torch.{ask.__name__}": ask() for ask in asked}
 
 
 def placement(module: nn.Module) -> tuple[torch.dtype, torch.device]:
     """The precision and the device of a module: those of its first floating parameter or buffer."""
     tensors = itertools.chain(module.parameters(), module.buffers())
-    first = next((t for t in tensors if t.is_floating_point()), torch.zeros(()))
+    known = (t for t in tensors if not isinstance(t, nn.UninitializedParameter | nn.UninitializedBuffer))
+    first = next((t for t in known if t.is_floating_point()), torch.zeros(()))
     return first.dtype, first.device
 
 
