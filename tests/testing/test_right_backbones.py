@@ -781,6 +781,7 @@ class SixteenBitProducts(Piecewise):
 class SingleTables(Piecewise):
     """Retention whose decay is worked out in float32: a number to the power of an integer tensor."""
 
+    SINGLE: ClassVar[bool] = True
     GAMMA = 0.9
 
     def __init__(self) -> None:
