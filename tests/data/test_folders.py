@@ -66,8 +66,50 @@ def test_a_folder_becomes_three_archives_and_a_stopped_import_goes_on(folder: Pa
     assert sorted(lengths) == list(range(5, 15))
     with np.load(folder / f"{stores['valid'].episode_length(0) - 5}.npz") as arrays:
         assert (stores["valid"].episode(0)["image"] == arrays["image"]).all()
-    with pytest.raises(ValueError, match=r"holds episodes of .* got .* choose another folder"):
-        import_folder(folder, tmp_path / "out", actions="after")
+
+
+@pytest.mark.reported(
+    "data",
+    "",
+    "an import into an archive of another folder of that name, of files written anew in place, or with another"
+    " `--rename`, `--size`, `--action-dim` or `--actions`",
+    "`ValueError` that says what differs; nothing is written. The same files elsewhere, or touched, go on",
+)
+def test_an_import_of_other_contents_or_settings_is_refused(folder: Path, save: Save, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    import_folder(folder, out)
+    for path in folder.iterdir():
+        path.touch()
+    assert len(import_folder(folder, out)["train"]) == 7
+    for more, words in (
+        ({"actions": "after"}, "actions is 'after', there it was 'before'"),
+        ({"size": 16}, "size is 16, there it was None"),
+        ({"rename": {"action": "move"}}, r"other contents; rename is \{'action': 'move'\}"),
+    ):
+        with pytest.raises(ValueError, match=rf"train: an archive that was made otherwise \({words}.*delete .*out"):
+            import_folder(folder, out, say=lambda note: None, **more)
+    save("3.npz", length=8, reward=np.ones(8))  # the same image and action
+    with pytest.raises(ValueError, match=r"made otherwise \(other contents\)"):
+        import_folder(folder, out, say=lambda note: None)
+    (tmp_path / "file").touch()
+    with pytest.raises(ValueError, match="file is a file, expected a folder for the archives"):
+        import_folder(folder, tmp_path / "file", say=lambda note: None)
+
+
+@pytest.mark.reported(
+    "data",
+    "",
+    "an import again with other shares, `--split 1` and then `--split 0,1` of the same recordings",
+    "`ValueError`: no episode comes twice, or into two splits",
+)
+@pytest.mark.parametrize("split", [(0.5, 0.2, 0.3), (0.9, 0.1), (0, 1), (1,)])
+def test_other_shares_bring_no_episode_into_two_splits(folder: Path, tmp_path: Path, split: tuple[float, ...]) -> None:
+    first = (0.8, 0.2) if split == (1,) else (1,)
+    import_folder(folder, tmp_path / "out", split=first)
+    written = sorted(tmp_path.rglob("out/**"))
+    with pytest.raises(ValueError, match=r"made otherwise .* there it was|the same episodes under other shares"):
+        import_folder(folder, tmp_path / "out", split=split)
+    assert sorted(tmp_path.rglob("out/**")) == written
 
 
 @pytest.mark.reported(

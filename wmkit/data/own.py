@@ -89,6 +89,8 @@ class Form:
     actions: Timing
     more: Mapping[str, tuple[bool, np.dtype[Any]]]
     """Other keys that are kept: whether they have a time axis, and their type."""
+    digest: str
+    """Of the names and all arrays of all episodes, as they were given."""
     lengths: tuple[int, ...]
     """Observations of each episode."""
     notes: tuple[str, ...]
@@ -168,7 +170,9 @@ def form_of(
         more[key] = (per_step, np.dtype(np.float32) if dtype.kind == "f" else dtype)
     if copies := len(seen) - len({one.digest for one in seen}):
         notes.append(f"Copies of other episodes: {copies}. One may come to be trained on, and the other tested on.")
-    return Form(side, channels, width, discrete, actions, more, tuple(one.length for one in seen), tuple(notes))
+    lengths = tuple(one.length for one in seen)
+    digest = hashlib.sha256(repr([(one.where, one.content) for one in seen]).encode()).hexdigest()
+    return Form(side, channels, width, discrete, actions, more, digest, lengths, tuple(notes))
 
 
 def resized(image: Array, side: int) -> Array:
@@ -203,6 +207,8 @@ class _Seen:
     """Shapes and types of other keys."""
     digest: bytes
     """Of images and actions."""
+    content: bytes
+    """Of all arrays, their names, shapes and types."""
 
 
 def _look(where: str, given: Mapping[str, Any], actions: Timing) -> _Seen:
@@ -238,8 +244,15 @@ def _look(where: str, given: Mapping[str, Any], actions: Timing) -> _Seen:
         more[str(key)] = (value.shape, value.dtype)
     height, width_, channels = image.shape[1:]
     digest = hashlib.sha256(image.tobytes() + (b"" if action is None else action.tobytes())).digest()
+    content = hashlib.sha256(digest)
+    for key in sorted(given):
+        value = _array(given, key, where, needed=False)
+        content.update(f"{key} {value.dtype.str} {value.shape}".encode())
+        if key != "image" and value.dtype.kind != "O":  # whose bytes are addresses
+            content.update(value.tobytes())
     floats = image.dtype.kind == "f"
-    return _Seen(where, length, (height, width_), channels, floats, width, discrete, begins, more, digest)
+    seen = (where, length, (height, width_), channels, floats, width, discrete, begins, more)
+    return _Seen(*seen, digest, content.digest())
 
 
 def _array(given: Mapping[str, Any], key: str, where: str, *, needed: bool = True) -> Array:

@@ -21,7 +21,7 @@ import numpy as np
 
 from wmkit.data.episode import Array, Episode, check_episode
 from wmkit.data.loader import read_in_order
-from wmkit.data.sources import EpisodeSource, GeneratedEpisodes
+from wmkit.data.sources import EpisodeSource, GeneratedEpisodes, digest_of
 from wmkit.data.store import archive, cache
 from wmkit.data.store.archive import Column, EpisodeStore, Index, chunk_files, padded, read_index, span
 from wmkit.data.store.cache import CachedEpisodes, File, Manifest, checksum
@@ -135,14 +135,27 @@ def write_archive(
 ) -> EpisodeStore:
     """Write the first `episodes` of `source` (default: all) to the archive at `path`; goes on where one ended.
 
-    `origin` says where the episodes came from; generated ones say it themselves. `progress(done, total)` is called
-    after each episode.
+    `origin` says where the episodes came from; generated ones say it themselves. Without either, what is there is
+    compared with the episodes of `source`. `progress(done, total)` is called after each episode.
+
+    Raises `ValueError` for more episodes than there are, and where the archive holds other ones, or more.
     """
     total = source.num_episodes if episodes is None else episodes
     if total is None or total > (source.num_episodes or total):
         raise ValueError(f"episodes: the source has {source.num_episodes or 'no end of'} episodes, got {episodes}")
     own = source.origin if isinstance(source, GeneratedEpisodes) else {}
     with EpisodeWriter(path, origin or own) as writer:
+        if len(writer) > total:
+            raise ValueError(
+                f"{writer.path}: holds {len(writer)} episodes, expected {total} at most; choose another folder"
+            )
+        if len(writer) and not (origin or own):
+            held = EpisodeStore(path)
+            for index in range(len(writer)):
+                if digest_of(held.episode(index)) != digest_of(source.episode(index)):
+                    raise ValueError(
+                        f"{writer.path}: episode {index} there is not that of the source; choose another folder"
+                    )
         for episode in read_in_order(source, range(len(writer), total), workers):
             writer.append(episode)
             progress(len(writer), total)
