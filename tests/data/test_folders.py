@@ -184,6 +184,12 @@ def test_files_that_cannot_be_read_are_named(save: Save, tmp_path: Path) -> None
     "`ValueError` naming them and `--rename frames=image`, which helps",
 )
 def test_arrays_of_other_names_are_renamed(save: Save) -> None:
+    folder = save("0.npz", **{"obs/pos": np.ones(6)})
+    with pytest.raises(ValueError, match=r"0\.npz: 'obs/pos': expected a name .* --rename obs/pos=obs_pos"):
+        FolderEpisodes(folder)
+    assert "obs_pos" in FolderEpisodes(folder, rename={"obs/pos": "obs_pos"}).episode(0)
+    with pytest.raises(IndexError, match="there are episodes 0 to 0, got 1"):
+        FolderEpisodes(folder, rename={"obs/pos": "obs_pos"}).episode(1)
     folder = save("0.npz", image=None, frames=np.zeros((6, 8, 8, 3), np.uint8))
     with pytest.raises(
         ValueError, match=r"0\.npz: no 'image' among \['action', 'frames'\]; say .* --rename frames=image"

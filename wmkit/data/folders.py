@@ -80,6 +80,8 @@ class FolderEpisodes:
 
     def episode(self, index: int) -> Episode:
         """The arrays of episode `index`, read now."""
+        if not 0 <= index < len(self.files):
+            raise IndexError(f"{self.folder}: there are episodes 0 to {len(self.files) - 1}, got {index}")
         return self.form.episode(self._arrays(self.files[index]), self.files[index].name)
 
     def _all(self, progress: Progress) -> Iterator[tuple[str, Mapping[str, Any]]]:
