@@ -196,6 +196,8 @@ def test_arrays_of_other_names_are_renamed(save: Save) -> None:
     ):
         FolderEpisodes(folder)
     assert FolderEpisodes(folder, rename={"frames": "image"}).image_shape == (3, 8, 8)
+    with pytest.raises(ValueError, match=r"--rename: two of \['action', 'frames'\] would be called 'image'"):
+        FolderEpisodes(folder, rename={"frames": "image", "action": "image"})
     with pytest.raises(ValueError, match=r"--rename: no 'film' among"):
         FolderEpisodes(folder, rename={"film": "image"})
 

@@ -129,7 +129,7 @@ def test_channels_first_are_refused() -> None:
 @pytest.mark.reported(
     "data",
     "",
-    "masks as images: bool, or integers that nowhere exceed 1",
+    "masks as images: bool, or integers that nowhere exceed 1; floats divided by 255 twice",
     "the first become 0 and 255; of the others it is said that they are nearly black",
 )
 def test_masks_are_taken_or_pointed_out(said: list[str]) -> None:
@@ -137,9 +137,10 @@ def test_masks_are_taken_or_pointed_out(said: list[str]) -> None:
     assert (Episodes([given(image=mask)]).episode(0)["image"] == mask * 255).all()
     assert said == ["Images are True and False: they became 255 and 0."]
     said.clear()
-    for kind in (np.uint8, np.int64):
-        Episodes([given(image=mask.astype(kind))])
-        assert "nearly black: multiply them by 255" in said.pop()
+    for kind, white in ((np.uint8, 1), (np.int64, 1), (np.float64, 1 / 255)):  # the last was divided twice
+        Episodes([given(image=mask.astype(kind) * kind(white))])
+        assert "nearly black, nowhere above 1 of 255: multiply them by 255" in said.pop()
+    said.clear()
     Episodes([given(), given(image=mask.astype(np.uint8)), given(image=np.zeros_like(mask, np.uint8))])
     Episodes([given(image=np.zeros_like(mask, np.uint8))])
     assert said == []

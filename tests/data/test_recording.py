@@ -104,7 +104,10 @@ def test_a_recording_of_other_settings_is_refused_and_the_same_is_said(tmp_path:
     call: dict[str, Any] = {"episodes": 5, "max_steps": 4, "out": tmp_path / "out", "split": (0.6, 0, 0.4)}
     record(Corridor("picture"), **call)
     (tmp_path / "out" / "valid").mkdir()
-    with pytest.warns(UserWarning, match="5 of 5 episodes are there already, .* delete the folder, or name another"):
+    with pytest.warns(
+        UserWarning,
+        match="5 of 5 episodes are there already, .* nothing is recorded anew.* delete the folder, or name another",
+    ):
         record(Corridor("picture"), **call)
     for env, policy, more, words in (
         (Corridor("picture"), right, {}, r"policy is 'tests\.data\.test_recording\.right', there it was None"),

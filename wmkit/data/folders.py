@@ -99,7 +99,12 @@ class FolderEpisodes:
             raise ValueError(f"{file}: cannot be read ({error}): repair it, or take it out of the folder") from error
         if missing := sorted(set(self.rename) - set(found)):
             raise ValueError(f"{file}: --rename: no {missing[0]!r} among {sorted(found)}")
-        found = {self.rename.get(key, key): value for key, value in found.items()}
+        names = [self.rename.get(key, key) for key in found]
+        if twice := sorted(name for name, count in Counter(names).items() if count > 1):
+            raise ValueError(
+                f"{file}: --rename: two of {sorted(found)} would be called {twice[0]!r}; rename the other too"
+            )
+        found = dict(zip(names, found.values(), strict=True))
         if "image" not in found:
             raise ValueError(
                 f"{file}: no 'image' among {sorted(found)}; say which it is, as in --rename frames=image "

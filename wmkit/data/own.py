@@ -176,8 +176,8 @@ def form_of(
         notes.append("Images are floats: 0 to 1 became 0 to 255.")
     if any(one.masks for one in seen):
         notes.append("Images are True and False: they became 255 and 0.")
-    elif max(one.brightest for one in seen) == 1 and not any(one.floats for one in seen):
-        notes.append("Images are integers that nowhere exceed 1, nearly black: multiply them by 255 if 1 means white.")
+    elif 0 < max(one.brightest * (255 if one.floats else 1) for one in seen) < 2:
+        notes.append("Images are nearly black, nowhere above 1 of 255: multiply them by 255, unless that is meant.")
     if ended := [one.where for one in seen if one.ends_inside]:
         notes.append(
             f"is_terminal is True before the last step in {len(ended)} episodes, the first is {ended[0]}: if several "

@@ -77,12 +77,13 @@ def record(
         raise ValueError(f"env: expected a gymnasium.Env or the id of one, got {_named(env)}{hint}")
     try:
         _check_actions(played.action_space)
-        label = played.spec.id if played.spec is not None else _named(played.unwrapped)
+        spec = played.spec
+        label = spec.id if spec is not None else _named(played.unwrapped)
         about = {
             "recorded": label,
             "of": f"{label} from seed {seed} on",
-            "kwargs": {} if played.spec is None else played.spec.kwargs,
-            "wrappers": str(played),
+            "kwargs": {} if spec is None else {**spec.kwargs, "max_episode_steps": spec.max_episode_steps},
+            "wrappers": [str(played), *([] if spec is None else [one.kwargs for one in spec.additional_wrappers])],
             "observation_space": str(played.observation_space),
             "action_space": str(played.action_space),
             "policy": None if policy is None else _named(policy),
@@ -97,10 +98,11 @@ def record(
         indexes = [user_folder(out) / part / "zarr.json" for part in parts]
         there = sum(len(read_index(path.parent)["lengths"]) for path in indexes if path.exists())
         if there:
+            anew = "nothing" if there == episodes else "only the others"
             warnings.warn(
-                f"{out}: {there} of {episodes} episodes are there already, of the same settings; the others alone are "
-                "recorded. Whether policy and environment are the same inside cannot be told: delete the folder, or "
-                "name another, to record all of them",
+                f"{out}: {there} of {episodes} episodes are there already, of the same settings; {anew} is recorded "
+                "anew. Whether policy and environment are the same inside cannot be told: delete the folder, or name "
+                "another, to record all of them",
                 stacklevel=2,
             )
         if note := _passed_over(played):
