@@ -21,7 +21,7 @@ import numpy as np
 
 from wmkit.data.episode import Array, Episode, check_episode
 from wmkit.data.loader import read_in_order
-from wmkit.data.sources import EpisodeSource, GeneratedEpisodes, digest_of
+from wmkit.data.sources import EpisodeSource, GeneratedEpisodes
 from wmkit.data.store import archive, cache
 from wmkit.data.store.archive import Column, EpisodeStore, Index, chunk_files, padded, read_index, span
 from wmkit.data.store.cache import CachedEpisodes, File, Manifest, checksum
@@ -135,8 +135,9 @@ def write_archive(
 ) -> EpisodeStore:
     """Write the first `episodes` of `source` (default: all) to the archive at `path`; goes on where one ended.
 
-    `origin` says where the episodes came from; generated ones say it themselves. Without either, what is there is
-    compared with the episodes of `source`. `progress(done, total)` is called after each episode.
+    `origin` says where the episodes came from; generated ones say it themselves. What is there is compared with the
+    episodes of `source`, unless these are generated, or `origin` has their digest as `of`. `progress(done, total)` is
+    called after each episode.
 
     Raises `ValueError` for more episodes than there are, and where the archive holds other ones, or more.
     """
@@ -149,10 +150,11 @@ def write_archive(
             raise ValueError(
                 f"{writer.path}: holds {len(writer)} episodes, expected {total} at most; choose another folder"
             )
-        if len(writer) and not (origin or own):
+        if len(writer) and not (own or "of" in (origin or {})):  # which tell other episodes apart
             held = EpisodeStore(path)
             for index in range(len(writer)):
-                if digest_of(held.episode(index)) != digest_of(source.episode(index)):
+                there, given = held.episode(index), source.episode(index)
+                if set(there) != set(given) or not all(np.array_equal(there[key], given[key]) for key in there):
                     raise ValueError(
                         f"{writer.path}: episode {index} there is not that of the source; choose another folder"
                     )
