@@ -45,7 +45,7 @@ def test_a_given_model_config_is_kept() -> None:
 
 
 @pytest.mark.reported(
-    "machines", "", "`train.threads=99999`", "`ValueError`, 1024 at most, instead of a crash of OpenMP"
+    "machines", "", "`train.threads=99999`, `data.workers=99999`", "`ValueError`, 1024 and 256 at most"
 )
 @pytest.mark.parametrize(
     ("make", "field", "value"),
@@ -66,6 +66,7 @@ def test_a_given_model_config_is_kept() -> None:
         (DataConfig, "batch_size", 0),
         (DataConfig, "episode_length", 0),
         (DataConfig, "workers", -1),
+        (DataConfig, "workers", 99_999),
         (EvalConfig, "horizon", 0),
         (EvalConfig, "context", 1),
         (EvalConfig, "episodes", 1),

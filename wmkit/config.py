@@ -27,6 +27,8 @@ SIZES = ("tiny", "small", "2d", "3d")
 
 MOST_THREADS = 1024
 """CPU threads beyond which OpenMP gives up, with the process."""
+MOST_WORKERS = 256
+"""Processes that prepare batches beyond which a machine has no memory for them."""
 SAMPLERS = ("windows", "episodes", "persistent")
 
 
@@ -180,8 +182,8 @@ class DataConfig:
         for name in ("length", "batch_size", "episodes", "episode_length", "windows_per_episode"):
             if getattr(self, name) is not None:
                 check_between(f"data.{name}", getattr(self, name), 1)
-        for name in ("workers", "seed"):
-            check_between(f"data.{name}", getattr(self, name), 0)
+        check_between("data.workers", self.workers, 0, MOST_WORKERS)
+        check_between("data.seed", self.seed, 0)
 
 
 @dataclasses.dataclass(kw_only=True)

@@ -91,6 +91,11 @@ def test_an_import_of_other_contents_or_settings_is_refused(folder: Path, save: 
     save("3.npz", length=8, reward=np.ones(8))  # the same image and action
     with pytest.raises(ValueError, match=r"made otherwise \(other contents\)"):
         import_folder(folder, out, say=lambda note: None)
+    (tmp_path / "half" / "valid").mkdir(parents=True)
+    (tmp_path / "half" / "valid" / "mine.txt").touch()
+    with pytest.raises(ValueError, match=r"valid: expected an archive or nothing here. Nothing was written"):
+        import_folder(folder, tmp_path / "half", say=lambda note: None)
+    assert not (tmp_path / "half" / "train").exists()
     (tmp_path / "file").touch()
     with pytest.raises(ValueError, match="file is a file, expected a folder for the archives"):
         import_folder(folder, tmp_path / "file", say=lambda note: None)

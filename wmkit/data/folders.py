@@ -171,6 +171,11 @@ def origins_of(out: str | Path, parts: Iterable[str], about: Mapping[str, Any]) 
     for part in SPLITS:
         path = folder / part
         if not (path / "zarr.json").exists():
+            strangers = not path.is_dir() or any(not one.name.startswith(".zarr.json.") for one in path.iterdir())
+            if part in origins and path.exists() and strangers:
+                raise ValueError(
+                    f"{path}: expected an archive or nothing here. Nothing was written: name another folder"
+                )
             continue
         held = read_index(path)["origin"]
         wanted = origins.get(part, held)
@@ -199,6 +204,8 @@ def split_episodes(count: int, shares: Sequence[float]) -> dict[str, list[int]]:
     A split with a share gets an episode at least, the test two, so that one can be compared with another. Raises
     `ValueError` for shares that are none, and for too few episodes.
     """
+    if isinstance(shares, str) or not isinstance(shares, Sequence | np.ndarray):
+        raise ValueError(f"split: expected shares such as (0.8, 0.1, 0.1), or (1,) for training alone, got {shares!r}")
     if not 1 <= len(shares) <= len(SPLITS) or not all(0 <= x <= 1 for x in shares) or not 0.99 < sum(shares) < 1.01:
         raise ValueError(f"split: expected up to three shares that make 1, such as 0.8,0.1,0.1, got {list(shares)}")
     wanted = dict(zip(SPLITS, shares, strict=False))

@@ -165,14 +165,16 @@ def _passed_over(env: Any) -> str:
 
 def _chosen(space: Any, action: Any, step: int) -> Any:
     """The action of a policy as its space has it, of which NumPy's and PyTorch's numbers are; raises `ValueError`."""
-    from gymnasium.spaces import Box, Discrete
+    from gymnasium.spaces import Box, Discrete, MultiBinary, MultiDiscrete
 
     given = action
     if hasattr(action, "detach"):
         action = action.detach().cpu().numpy()
     if isinstance(space, Discrete) and isinstance(action, np.ndarray) and action.shape == (1,):
         action = action[0]
-    if isinstance(space, Box) and isinstance(action, np.ndarray | np.generic | list | tuple | int | float):
+    if isinstance(space, Box | MultiBinary | MultiDiscrete) and isinstance(
+        action, np.ndarray | np.generic | list | tuple | int | float
+    ):
         try:
             cast = np.asarray(action).astype(space.dtype)
             action = cast if np.allclose(cast, np.asarray(action, np.float64)) else action
@@ -181,6 +183,8 @@ def _chosen(space: Any, action: Any, step: int) -> Any:
     if isinstance(action, list | str) or action is None or not space.contains(action):
         pair = isinstance(given, tuple) and len(given) == 2
         hint = "; of the pair of Stable-Baselines' predict give the first" if pair else ""
+        if isinstance(space, Box) and np.shape(action) == space.shape:
+            hint = "; np.clip(action, space.low, space.high) brings numbers inside"
         raise ValueError(f"policy: at step {step} it chose {given!r}, expected an action of {space}{hint}")
     return action
 

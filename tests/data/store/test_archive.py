@@ -215,6 +215,9 @@ def test_an_archive_goes_on_only_where_it_is_the_beginning_of_the_source(list_so
         write_archive(list_source([5, 3]), tmp_path / "a")
     with pytest.raises(ValueError, match="episode 1 there is not that of the source; choose another folder"):
         write_archive(list_source([5, 4, 4, 6]), tmp_path / "a")
+    (tmp_path / "file").touch()
+    with pytest.raises(ValueError, match="file: it is a file, expected an archive or an empty folder"):
+        write_archive(list_source([5]), tmp_path / "file")
     write_archive(list_source([5]), tmp_path / "b", origin={"made by": "my robot"})
     with pytest.raises(ValueError, match="episode 0 there is not that of the source"):
         write_archive(list_source([4]), tmp_path / "b", origin={"made by": "my robot"})

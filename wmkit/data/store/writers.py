@@ -44,6 +44,8 @@ class EpisodeWriter:
 
     def __init__(self, path: str | Path, origin: dict[str, Any] | None = None) -> None:
         self.path = user_folder(path)
+        if self.path.exists() and not self.path.is_dir():
+            raise ValueError(f"{self.path}: it is a file, expected an archive or an empty folder")
         self.path.mkdir(parents=True, exist_ok=True)
         self._lock = _lock(self.path)
         try:
