@@ -123,6 +123,21 @@ def test_a_recording_of_other_settings_is_refused_and_the_same_is_said(tmp_path:
             record(env, policy, **{**call, **more})
 
 
+def test_what_an_environment_was_made_with_is_compared(tmp_path: Path) -> None:
+    def made(steps: int, thing: Any) -> Corridor:
+        env = Corridor("picture")
+        env.spec = gymnasium.envs.registration.EnvSpec("Corridor-v0", kwargs={"it": thing}, max_episode_steps=steps)
+        return env
+
+    call: dict[str, Any] = {"episodes": 1, "out": tmp_path, "split": (1,)}
+    record(made(3, object()), **call)
+    with pytest.warns(UserWarning, match="1 of 1 episodes are there already"):
+        record(made(3, object()), **call)
+    for other in (made(4, object()), made(3, 5)):
+        with pytest.raises(ValueError, match=r"made otherwise \(kwargs is"):
+            record(other, **call)
+
+
 def right(_: Any) -> int:
     return 1
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import re
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -82,8 +82,8 @@ def record(
         about = {
             "recorded": label,
             "of": f"{label} from seed {seed} on",
-            "kwargs": {} if spec is None else {**spec.kwargs, "max_episode_steps": spec.max_episode_steps},
-            "wrappers": [str(played), *([] if spec is None else [one.kwargs for one in spec.additional_wrappers])],
+            "kwargs": "" if spec is None else _written((spec.kwargs, spec.max_episode_steps)),
+            "wrappers": _written((str(played), [] if spec is None else spec.additional_wrappers)),
             "observation_space": str(played.observation_space),
             "action_space": str(played.action_space),
             "policy": None if policy is None else _named(policy),
@@ -93,7 +93,6 @@ def record(
             "max_steps": max_steps,
             "size": size,
         }
-        about = json.loads(json.dumps(about, default=_named))  # what no JSON holds, by its class
         origins = origins_of(out, parts, about)
         indexes = [user_folder(out) / part / "zarr.json" for part in parts]
         there = sum(len(read_index(path.parent)["lengths"]) for path in indexes if path.exists())
@@ -122,6 +121,11 @@ def record(
         if played is not env:
             played.close()
     return {part: EpisodeStore(user_folder(out) / part) for part in parts}
+
+
+def _written(values: Any) -> str:
+    """`values` as text that is the same in another process, where objects have other addresses."""
+    return re.sub(r" at 0x[0-9a-f]+", "", repr(values))
 
 
 def _named(what: Any) -> str:
