@@ -219,6 +219,8 @@ def test_a_run_on_archives_is_tested_on_its_validation_archive(make_config: Make
     assert "all 5 episodes of" in notes[1]
     assert "6 steps observed, 6 imagined" in notes[1]
     assert (config.eval.context, config.eval.horizon, config.eval.episodes) == (6, 6, 5)
+    _, notes = settle(stored(make_config, own, test_source=config.data.source))
+    assert notes[0].endswith("the test archive is the training archive, so that nothing new is asked.")
     assert config.label == "ball_train"
     assert settle(config)[0] == config
     named, notes = settle(stored(make_config, own, test_source=own("ball_test", [8, 16])))
