@@ -186,7 +186,7 @@ def own(tmp_path_factory: pytest.TempPathFactory) -> Own:
                 {
                     "image": rng.integers(0, 256, (length, 8, 8, 3), np.uint8)
                     if moving
-                    else np.full((length, 8, 8, 3), number, np.uint8),
+                    else np.full((length, 8, 8, 3), 9 + number, np.uint8),
                     "action": np.zeros((length, actions)),
                     **constants,
                 }
