@@ -123,6 +123,22 @@ def test_a_recording_of_other_settings_is_refused_and_the_same_is_said(tmp_path:
             record(env, policy, **{**call, **more})
 
 
+@pytest.mark.reported(
+    "data",
+    "",
+    "`record` one split at a time, with seeds that the other split has had",
+    "`ValueError` with the seed to say: the same episode is not trained and tested on",
+)
+def test_splits_recorded_one_by_one_share_no_seed(tmp_path: Path) -> None:
+    call: dict[str, Any] = {"out": tmp_path, "max_steps": 3}
+    record(Corridor("picture"), episodes=3, split=(1,), seed=5, **call)
+    for seed in (4, 7):
+        with pytest.raises(ValueError, match=r"train has episodes from seeds 5 to 7, which .* say seed=8"):
+            record(Corridor("picture"), episodes=2, split=(0, 0, 1), seed=seed, **call)
+    assert not (tmp_path / "test").exists()
+    assert len(record(Corridor("picture"), episodes=2, split=(0, 0, 1), seed=8, **call)["test"]) == 2
+
+
 def test_what_an_environment_was_made_with_is_compared(tmp_path: Path) -> None:
     def made(steps: int, thing: Any) -> Corridor:
         env = Corridor("picture")

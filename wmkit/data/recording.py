@@ -16,6 +16,7 @@ from wmkit.data.folders import SHARES, Progress, origins_of, padded_shares, spli
 from wmkit.data.own import Form, form_of
 from wmkit.data.store.archive import EpisodeStore, read_index
 from wmkit.data.store.writers import EpisodeWriter
+from wmkit.data.worlds import SPLITS
 from wmkit.files import user_folder
 
 SMALLEST = 8
@@ -94,6 +95,14 @@ def record(
             "size": size,
         }
         origins = origins_of(out, parts, about)
+        for path in (user_folder(out) / part for part in SPLITS if part not in parts):
+            held = read_index(path)["origin"] if (path / "zarr.json").exists() else {}
+            after = held.get("seed", 0) + held.get("episodes", 0)
+            if held.get("recorded") == label and held["seed"] < seed + episodes and seed < after:
+                raise ValueError(
+                    f"seed: {path} has episodes from seeds {held['seed']} to {after - 1}, which would come into "
+                    f"another split too: say seed={after}"
+                )
         indexes = [user_folder(out) / part / "zarr.json" for part in parts]
         there = sum(len(read_index(path.parent)["lengths"]) for path in indexes if path.exists())
         if there:
