@@ -27,7 +27,7 @@ def config() -> RunConfig:
     return RunConfig(
         backbone="s4",
         size="small",
-        data=DataConfig(source="data", length=20, batch_size=8, workers=1),
+        data=DataConfig(length=20, batch_size=8, workers=1),
         train=TrainConfig(
             steps=600,
             lr=1e-3,
@@ -43,5 +43,14 @@ def config() -> RunConfig:
     )
 
 
+def validation(config: RunConfig) -> HeldOutValidation:
+    """Refuses a run that would generate mazes, for want of an archive."""
+    if config.data.source is None:
+        raise ValueError(
+            "data.source: name the folder of your archives, such as wmkit import writes: data.source=camera"
+        )
+    return HeldOutValidation(config)
+
+
 if __name__ == "__main__":
-    sys.exit(run_recipe(config(), after=evaluate_run, validation=HeldOutValidation, page=__doc__))
+    sys.exit(run_recipe(config(), after=evaluate_run, validation=validation, page=__doc__))

@@ -44,6 +44,9 @@ def test_a_given_model_config_is_kept() -> None:
     assert RunConfig(backbone="gru", model=model).model is model
 
 
+@pytest.mark.reported(
+    "machines", "", "`train.threads=99999`, `data.workers=99999`", "`ValueError`, 1024 and 256 at most"
+)
 @pytest.mark.parametrize(
     ("make", "field", "value"),
     [
@@ -54,6 +57,7 @@ def test_a_given_model_config_is_kept() -> None:
         (TrainConfig, "weight_decay", -1.0),
         (TrainConfig, "weight_decay", math.nan),
         (TrainConfig, "threads", 0),
+        (TrainConfig, "threads", 99_999),
         (TrainConfig, "schedule", "linear"),
         (TrainConfig, "precision", "fp16"),
         (TrainConfig, "matmul_precision", "low"),
@@ -62,6 +66,7 @@ def test_a_given_model_config_is_kept() -> None:
         (DataConfig, "batch_size", 0),
         (DataConfig, "episode_length", 0),
         (DataConfig, "workers", -1),
+        (DataConfig, "workers", 99_999),
         (EvalConfig, "horizon", 0),
         (EvalConfig, "context", 1),
         (EvalConfig, "episodes", 1),

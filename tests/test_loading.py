@@ -159,3 +159,36 @@ def test_weights_of_another_config_are_refused(run):
     (run / "config.json").write_text(json.dumps(config))
     with pytest.raises(ValueError, match="is not of the model that"):
         wmkit.load(run)
+
+
+@pytest.mark.reported(
+    "names",
+    "",
+    "`wmkit.save(model, '')`, `wmkit.train(config, ' ')`, `wmkit evaluate RUN/config.json`",
+    "`ValueError`: expected a folder; the one that is meant",
+)
+def test_an_empty_folder_or_a_file_is_refused(config, models, run, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    before = sorted(tmp_path.rglob("*"))
+    for empty in ("", "  "):
+        with pytest.raises(ValueError, match="expected the path of a folder, got nothing"):
+            wmkit.save(models[10], empty)
+        with pytest.raises(ValueError, match="train: expected a folder for the run, got nothing"):
+            wmkit.train(config, empty)
+    with pytest.raises(ValueError, match=r"config\.json is a file, expected the folder of a run: say .*run$"):
+        wmkit.load(run / "config.json")
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.reported(
+    "shapes",
+    "",
+    "`wmkit.save(model, folder, world=...)` of a world with other images or actions than the model's",
+    "`ValueError` with both shapes; nothing is written",
+)
+def test_a_world_of_other_shapes_is_not_saved(models, tmp_path):
+    with pytest.raises(
+        ValueError, match=r"save: images and actions of .* are \(\(3, 64, 64\), .* model \(\(3, 8, 8\), 2\)"
+    ):
+        wmkit.save(models[10], tmp_path / "saved", world="ray_maze_9x9")
+    assert not (tmp_path / "saved").exists()

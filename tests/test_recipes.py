@@ -76,6 +76,19 @@ def test_help_opens_with_the_recipes_page(recipe: Recipe, name: str, capsys: pyt
     assert capsys.readouterr().out.startswith(page)
 
 
+@pytest.mark.reported(
+    "data",
+    "",
+    "`python recipes/own_data.py` without `data.source`, or with `data.source=null`",
+    "status 2: name the folder of your archives; no mazes, no folder",
+)
+@pytest.mark.parametrize("words", [(), ("data.source=null",)])
+def test_own_data_asks_for_the_archives(recipe: Recipe, words: tuple[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert recipe("own_data", *words) == 2
+    assert "data.source: name the folder of your archives" in capsys.readouterr().err
+    assert not Path("runs").exists()
+
+
 @pytest.mark.usefixtures("cells_in_this_process")
 def test_compare_backbones_compares(recipe: Recipe, capsys: pytest.CaptureFixture[str]) -> None:
     grid = ("systems=gru_tbtt", "world.width=8", "seeds=0", "lrs=1e-3", "steps=2", "out=out")

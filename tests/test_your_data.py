@@ -29,12 +29,13 @@ def walk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     for name in ("draw_strip", "draw_curves"):
         monkeypatch.setattr(f"wmkit.evaluation.plots.figures.{name}", lambda *_: None)
-    code = "\n".join(re.findall(r"^```python\n(.*?)^```", PAGE, re.DOTALL | re.MULTILINE))
-    for much, little in FEWER.items():
-        assert much in code
-        code = code.replace(much, little)
+    assert all(much in PAGE for much in FEWER)
     names: dict[str, Any] = {}
-    exec(code, names)
+    for code in re.findall(r"^```python\n(.*?)^```", PAGE, re.DOTALL | re.MULTILINE):
+        for much, little in FEWER.items():
+            code = code.replace(much, little)
+        names = {}  # each block stands alone
+        exec(code, names)
     assert not names["source"].notes
     (tmp_path / "videos").mkdir()
     return tmp_path

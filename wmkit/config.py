@@ -25,6 +25,10 @@ from wmkit.registry import entry_of, get_entry
 SIZES = ("tiny", "small", "2d", "3d")
 """`tiny` for tests, `small` for a CPU, `2d` and `3d` as in S4WM's Tables 7 and 8."""
 
+MOST_THREADS = 1024
+"""CPU threads beyond which OpenMP gives up, with the process."""
+MOST_WORKERS = 256
+"""Processes that prepare batches beyond which a machine has no memory for them."""
 SAMPLERS = ("windows", "episodes", "persistent")
 
 
@@ -178,8 +182,8 @@ class DataConfig:
         for name in ("length", "batch_size", "episodes", "episode_length", "windows_per_episode"):
             if getattr(self, name) is not None:
                 check_between(f"data.{name}", getattr(self, name), 1)
-        for name in ("workers", "seed"):
-            check_between(f"data.{name}", getattr(self, name), 0)
+        check_between("data.workers", self.workers, 0, MOST_WORKERS)
+        check_between("data.seed", self.seed, 0)
 
 
 @dataclasses.dataclass(kw_only=True)
@@ -233,7 +237,7 @@ class TrainConfig:
         if not 0 < self.decode_share <= 1:
             raise ValueError(f"train.decode_share: expected a share in (0, 1], got {self.decode_share}")
         if self.threads is not None:
-            check_between("train.threads", self.threads, 1)
+            check_between("train.threads", self.threads, 1, MOST_THREADS)
         check_choice("train.schedule", self.schedule, ("cosine", "constant"))
         check_choice("train.precision", self.precision, ("auto", "fp32", "bf16"))
         check_choice("train.matmul_precision", self.matmul_precision, ("highest", "high", "medium"))

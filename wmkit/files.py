@@ -128,7 +128,9 @@ def user_path(text: PathText) -> PathText:
 
 
 def user_folder(path: str | Path) -> Path:
-    """The path that a user of the library gave, `~` as in `user_path`."""
+    """The path that a user of the library gave, `~` as in `user_path`; raises `ValueError` for an empty one."""
+    if not str(path).strip():
+        raise ValueError("expected the path of a folder, got nothing")
     return Path(user_path(str(path)))
 
 

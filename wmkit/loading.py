@@ -53,7 +53,8 @@ def save(model: WorldModel, folder: str | Path, world: str | World | None = None
     name; the module that registers it is noted, and imported by `load`. Optimiser and random state are not saved: to go
     on training, keep them yourself.
 
-    Raises `ValueError` for a model whose backbone has no registered config, and for a folder that holds something else.
+    Raises `ValueError` for a model whose backbone has no registered config, and for a folder that holds something else,
+    and for a world of other shapes.
     """
     from wmkit.training.run_folder import SAVED, RunFolder
 
@@ -77,6 +78,12 @@ def save(model: WorldModel, folder: str | Path, world: str | World | None = None
     config = RunConfig(backbone=backbone, size=size, model=model.config, plugins=plugins)
     if world is not None:
         config = dataclasses.replace(config, world=world)
+        ours, theirs = ((tuple(x.image_shape), x.action_dim) for x in (model, config.world))
+        if ours != theirs:
+            raise ValueError(
+                f"save: images and actions of {config.world.name} are {theirs}, those of the model {ours}: name the "
+                "world it was trained on, or none"
+            )
     path.mkdir(parents=True, exist_ok=True)
     write_json(path / SAVED, {"world": world is not None})
     RunFolder(path).describe(config, model.image_shape, model.action_dim)
@@ -88,6 +95,8 @@ def save(model: WorldModel, folder: str | Path, world: str | World | None = None
 def run_config(run: Path) -> RunConfig:
     """The config of a run; raises `ValueError` where there is none."""
     path = run / "config.json"
+    if run.is_file():
+        raise ValueError(f"{run} is a file, expected the folder of a run: say {run.parent}")
     if not path.is_file():
         what = "has no config.json" if run.is_dir() else "does not exist"
         raise ValueError(f"{run} {what}: expected the folder of a run, such as runs/memory_maze-ray_maze_9x9-s4-0")

@@ -66,8 +66,55 @@ def test_a_folder_becomes_three_archives_and_a_stopped_import_goes_on(folder: Pa
     assert sorted(lengths) == list(range(5, 15))
     with np.load(folder / f"{stores['valid'].episode_length(0) - 5}.npz") as arrays:
         assert (stores["valid"].episode(0)["image"] == arrays["image"]).all()
-    with pytest.raises(ValueError, match=r"holds episodes of .* got .* choose another folder"):
-        import_folder(folder, tmp_path / "out", actions="after")
+
+
+@pytest.mark.reported(
+    "data",
+    "",
+    "an import into an archive of another folder of that name, of files written anew in place, or with another"
+    " `--rename`, `--size`, `--action-dim` or `--actions`",
+    "`ValueError` that says what differs; nothing is written. The same files elsewhere, or touched, go on",
+)
+def test_an_import_of_other_contents_or_settings_is_refused(folder: Path, save: Save, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    import_folder(folder, out)
+    for path in folder.iterdir():
+        path.touch()
+    assert len(import_folder(folder, out)["train"]) == 7
+    for more, words in (
+        ({"actions": "after"}, "actions is 'after', there it was 'before'"),
+        ({"size": 16}, "size is 16, there it was None"),
+        ({"rename": {"action": "move"}}, r"other contents; rename is \{'action': 'move'\}"),
+    ):
+        with pytest.raises(ValueError, match=rf"train: an archive that was made otherwise \({words}.*delete .*out"):
+            import_folder(folder, out, say=lambda note: None, **more)
+    save("3.npz", length=8, reward=np.ones(8))  # the same image and action
+    with pytest.raises(ValueError, match=r"made otherwise \(other contents\)"):
+        import_folder(folder, out, say=lambda note: None)
+    (tmp_path / "half" / "valid").mkdir(parents=True)
+    (tmp_path / "half" / "valid" / "mine.txt").touch()
+    with pytest.raises(ValueError, match=r"valid: expected an archive or nothing here. Nothing was written"):
+        import_folder(folder, tmp_path / "half", say=lambda note: None)
+    assert not (tmp_path / "half" / "train").exists()
+    (tmp_path / "file").touch()
+    with pytest.raises(ValueError, match="file is a file, expected a folder for the archives"):
+        import_folder(folder, tmp_path / "file", say=lambda note: None)
+
+
+@pytest.mark.reported(
+    "data",
+    "",
+    "an import again with other shares, `--split 1` and then `--split 0,1` of the same recordings",
+    "`ValueError`: no episode comes twice, or into two splits",
+)
+@pytest.mark.parametrize("split", [(0.5, 0.2, 0.3), (0.9, 0.1), (0, 1), (1,)])
+def test_other_shares_bring_no_episode_into_two_splits(folder: Path, tmp_path: Path, split: tuple[float, ...]) -> None:
+    first = (0.8, 0.2) if split == (1,) else (1,)
+    import_folder(folder, tmp_path / "out", split=first)
+    written = sorted(tmp_path.rglob("out/**"))
+    with pytest.raises(ValueError, match=r"made otherwise .* there it was|the same episodes under other shares"):
+        import_folder(folder, tmp_path / "out", split=split)
+    assert sorted(tmp_path.rglob("out/**")) == written
 
 
 @pytest.mark.reported(
@@ -142,12 +189,20 @@ def test_files_that_cannot_be_read_are_named(save: Save, tmp_path: Path) -> None
     "`ValueError` naming them and `--rename frames=image`, which helps",
 )
 def test_arrays_of_other_names_are_renamed(save: Save) -> None:
+    folder = save("0.npz", **{"obs/pos": np.ones(6)})
+    with pytest.raises(ValueError, match=r"0\.npz: 'obs/pos': expected a name .* --rename obs/pos=obs_pos"):
+        FolderEpisodes(folder)
+    assert "obs_pos" in FolderEpisodes(folder, rename={"obs/pos": "obs_pos"}).episode(0)
+    with pytest.raises(IndexError, match="there are episodes 0 to 0, got 1"):
+        FolderEpisodes(folder, rename={"obs/pos": "obs_pos"}).episode(1)
     folder = save("0.npz", image=None, frames=np.zeros((6, 8, 8, 3), np.uint8))
     with pytest.raises(
         ValueError, match=r"0\.npz: no 'image' among \['action', 'frames'\]; say .* --rename frames=image"
     ):
         FolderEpisodes(folder)
     assert FolderEpisodes(folder, rename={"frames": "image"}).image_shape == (3, 8, 8)
+    with pytest.raises(ValueError, match=r"--rename: two of \['action', 'frames'\] would be called 'image'"):
+        FolderEpisodes(folder, rename={"frames": "image", "action": "image"})
     with pytest.raises(ValueError, match=r"--rename: no 'film' among"):
         FolderEpisodes(folder, rename={"film": "image"})
 

@@ -1,6 +1,7 @@
 """Dicts of arrays, as people have them, become episodes, or a sentence says why not."""
 
 import warnings
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -69,6 +70,12 @@ def test_integer_actions_become_one_hot(said: list[str]) -> None:
     assert source.episode(0)["action"].argmax(-1).tolist() == [0, 1, 0, 2, 1]
     assert source.episode(0)["action"].sum(-1).tolist() == [0, 1, 1, 1, 1]
     assert Episodes([given(5, action=np.zeros(5, int))], action_dim=6).action_dim == 6
+    wide = given(3, action=np.array([0, 10**7, 0]))
+    with pytest.raises(
+        ValueError, match=r"episode 1: action: .* one-hot of width 10000001. If .* say action_dim=10000001"
+    ):
+        Episodes([given(3, action=np.zeros(3, int)), wide])
+    assert Episodes([given(3, action=np.array([0, 600, 0]))], action_dim=601).episode(0)["action"][1, 600] == 1
     with pytest.raises(ValueError, match="action_dim: 2, but the largest action is 3: expected at least 4"):
         Episodes([given(3, action=np.array([0, 3, 0]))], action_dim=2)
 
@@ -111,6 +118,96 @@ def test_channels_first_are_refused() -> None:
         ValueError, match=r"episode 0: image: .* looks like \(T, C, H, W\): \(5, 3, 8, 8\); give image.tr"
     ):
         Episodes([given(image=np.zeros((5, 3, 8, 8), np.uint8))])
+    for channels in (1, 2, 9, 12):
+        with pytest.raises(ValueError, match=r"looks like \(T, C, H, W\)"):
+            Episodes([given(image=np.zeros((5, channels, 16, 16), np.uint8))])
+    assert Episodes([given(image=np.zeros((5, 16, 16, 9), np.uint8))]).image_shape == (9, 16, 16)
+    with pytest.raises(ValueError, match=r"looks like one picture \(H, W, C\): \(16, 16, 3\); give a sequence"):
+        Episodes([{"image": np.zeros((16, 16, 3), np.uint8)}])
+
+
+@pytest.mark.reported(
+    "data",
+    "",
+    "masks as images: bool, or integers that nowhere exceed 1; floats divided by 255 twice",
+    "the first become 0 and 255; of the others it is said that they are nearly black",
+)
+def test_masks_are_taken_or_pointed_out(said: list[str]) -> None:
+    mask = given()["image"] > 127
+    assert (Episodes([given(image=mask)]).episode(0)["image"] == mask * 255).all()
+    assert said == ["Images are True and False: they became 255 and 0."]
+    said.clear()
+    for kind, white in ((np.uint8, 1), (np.int64, 1), (np.float64, 1 / 255)):  # the last was divided twice
+        Episodes([given(image=mask.astype(kind) * kind(white))])
+        assert "nearly black, nowhere above 1 of 255: multiply them by 255" in said.pop()
+    said.clear()
+    Episodes([given(), given(image=mask.astype(np.uint8)), given(image=np.zeros_like(mask, np.uint8))])
+    Episodes([given(image=np.zeros_like(mask, np.uint8))])
+    assert said == []
+
+
+@pytest.mark.reported(
+    "data",
+    "",
+    "`is_terminal` True before the last step, timestamps as float64, other arrays of T - 1 rows",
+    "a sentence each: split there; float32 loses the differences; kept as a constant, not moved",
+)
+def test_what_may_not_be_meant_is_said(said: list[str]) -> None:
+    Episodes([given(is_terminal=np.eye(5)[2])])
+    assert "is_terminal is True before the last step in 1 episodes, the first is episode 0" in said.pop()
+    Episodes([given(time=1.7e9 + np.arange(5) / 100, place=np.arange(5) / 100)])
+    assert said == ["'time' loses its differences as float32, which is kept: subtract its first value."]
+    said.clear()
+    Episodes([given(action=np.ones((4, 2)), done=np.zeros(4))], actions="after")
+    assert "'done' has one row less than image: it is kept as a constant, and not moved" in said.pop()
+    assert said == []
+
+
+@pytest.mark.reported(
+    "messages",
+    "",
+    "`Episodes` of a path, None, keys that are no names, tensors with a gradient or in bfloat16, masked arrays, flags "
+    "that are neither 0 nor 1 or of another shape, a size that is no integer, an action_dim for videos",
+    "`ValueError` in one sentence; an episode beyond the end: `IndexError` with the range",
+)
+@pytest.mark.parametrize(
+    ("changed", "more", "words"),
+    [
+        ({1: np.ones(5)}, {}, "episode 0: 1: expected names as keys, got int"),
+        ({"obs/pos": np.ones(5)}, {}, "'obs/pos': expected a name .* --rename obs/pos=obs_pos"),
+        ({"../../esc": np.ones(5)}, {}, r"'\.\./\.\./esc': expected a name .*=esc"),
+        ({"action": torch.zeros(5, 2, requires_grad=True)}, {}, r"action: .* tensor\.detach\(\)"),
+        ({"place": torch.zeros(5, 2).bfloat16()}, {}, r"place: .*BFloat16.* tensor\.detach\(\)\.float\(\)"),
+        ({"action": np.ma.masked_array(np.ones((5, 2)), np.ones((5, 2)))}, {}, "action: it is masked; array.filled"),
+        ({"is_first": True}, {}, r"is_first: expected \(T,\) = \(5,\), True at t = 0 alone, got \(\)"),
+        ({"is_first": np.array([1, 0])}, {}, r"is_first: .* got \(2,\)"),
+        ({"is_first": np.eye(5)[:, :1]}, {}, r"is_first: .* got \(5, 1\)"),
+        ({"is_terminal": np.full(5, np.nan)}, {}, "is_terminal at t = 0 is nan, expected True or False, 1 or 0"),
+        ({"is_terminal": np.arange(5) - 1}, {}, "is_terminal at t = 0 is -1"),
+        ({"place": np.full((5, 2), 1e300)}, {}, "place at t = 0 is inf"),
+        ({}, {"size": 64.0}, r"size: expected a whole number of at least 1, got 64.0 \(float\)"),
+        ({}, {"size": "64"}, "size: expected a whole number"),
+        ({"action": None}, {"action_dim": 3}, "action_dim: 3, but there are no actions: leave it out for videos"),
+        ({"action": np.zeros((0, 2))}, {"actions": "after"}, r"action: expected 5 steps, as image has, got \(0, 2\)"),
+    ],
+)
+def test_raw_values_are_refused_in_a_sentence(changed: dict[Any, Any], more: dict[str, Any], words: str) -> None:
+    arrays = {key: value for key, value in {**given(), **changed}.items() if value is not None}
+    with pytest.raises(ValueError, match=words):
+        Episodes([arrays], **more)
+
+
+def test_what_is_no_list_of_episodes_is_refused() -> None:
+    for wrong in ("recordings", Path("recordings")):
+        with pytest.raises(ValueError, match=r"got the path 'recordings': wmkit import .* makes archives"):
+            Episodes(wrong)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="expected a list of dicts, one for each episode, got NoneType"):
+        Episodes(None)  # type: ignore[arg-type]
+    one = Episodes([given(1, action=np.zeros(0, int))], actions="after", action_dim=2)  # a step, and no action yet
+    assert one.episode(0)["action"].tolist() == [[0, 0]]
+    for index in (1, -1):
+        with pytest.raises(IndexError, match=f"there are 0 to 0, got {index}"):
+            one.episode(index)
 
 
 @pytest.mark.reported(

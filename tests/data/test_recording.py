@@ -6,7 +6,8 @@ from typing import Any
 import gymnasium
 import numpy as np
 import pytest
-from gymnasium.spaces import Box, Dict, Discrete, MultiDiscrete
+import torch
+from gymnasium.spaces import Box, Dict, Discrete, MultiDiscrete, Text, Tuple
 
 from wmkit.data import EpisodeStore, record
 
@@ -84,11 +85,183 @@ def test_the_same_call_goes_on_and_gives_the_same_episodes(tmp_path: Path) -> No
     with pytest.raises(KeyboardInterrupt):
         record(Corridor("picture"), out=tmp_path / "a", progress=stop, **call)
     assert len(EpisodeStore(tmp_path / "a" / "train")) == 2
-    one, other = (record(Corridor("picture"), out=tmp_path / name, **call) for name in "ab")
+    with pytest.warns(UserWarning, match="2 of 5 episodes are there already, of the same settings"):
+        one = record(Corridor("picture"), out=tmp_path / "a", **call)
+    other = record(Corridor("picture"), out=tmp_path / "b", **call)
     assert {split: len(store) for split, store in one.items()} == {"train": 3, "test": 2}
     for split, index in (("train", 0), ("train", 2), ("test", 1)):
         for key, value in one[split].episode(index).items():
             assert (value == other[split].episode(index)[key]).all()
+
+
+@pytest.mark.reported(
+    "data",
+    "",
+    "`record` into archives that another policy, environment, seed, split or size has filled",
+    "`ValueError` that says what differs; what cannot be compared, the same call again, is a warning: nothing anew",
+)
+def test_a_recording_of_other_settings_is_refused_and_the_same_is_said(tmp_path: Path) -> None:
+    call: dict[str, Any] = {"episodes": 5, "max_steps": 4, "out": tmp_path / "out", "split": (0.6, 0, 0.4)}
+    record(Corridor("picture"), **call)
+    (tmp_path / "out" / "valid").mkdir()
+    with pytest.warns(
+        UserWarning,
+        match="5 of 5 episodes are there already, .* nothing is recorded anew.* delete the folder, or name another",
+    ):
+        record(Corridor("picture"), **call)
+    for env, policy, more, words in (
+        (Corridor("picture"), right, {}, r"policy is 'tests\.data\.test_recording\.right', there it was None"),
+        (Corridor("picture"), None, {"seed": 1}, "seed is 1, there it was 0"),
+        (Corridor("picture"), None, {"size": 10}, "size is 10, there it was None"),
+        (Corridor("picture"), None, {"split": (0.4, 0.2, 0.4)}, "shares is"),
+        (Corridor("picture"), None, {"split": (0, 1)}, "the same episodes under other shares"),
+        (Corridor("picture"), None, {"max_steps": 5}, "max_steps is 5, there it was 4"),
+        (Corridor("dict"), None, {}, "observation_space is"),
+        (Corridor("picture", Discrete(2)), None, {}, "action_space is"),
+    ):
+        with pytest.raises(ValueError, match=rf"train: an archive that was made otherwise .*{words}"):
+            record(env, policy, **{**call, **more})
+
+
+@pytest.mark.reported(
+    "data",
+    "",
+    "`record` one split at a time, with seeds that the other split has had",
+    "`ValueError` with the seed to say: the same episode is not trained and tested on",
+)
+def test_splits_recorded_one_by_one_share_no_seed(tmp_path: Path) -> None:
+    call: dict[str, Any] = {"out": tmp_path, "max_steps": 3}
+    record(Corridor("picture"), episodes=3, split=(1,), seed=5, **call)
+    for seed in (4, 7):
+        with pytest.raises(ValueError, match=r"train has episodes from seeds 5 to 7, which .* say seed=8"):
+            record(Corridor("picture"), episodes=2, split=(0, 0, 1), seed=seed, **call)
+    assert not (tmp_path / "test").exists()
+    assert len(record(Corridor("picture"), episodes=2, split=(0, 0, 1), seed=8, **call)["test"]) == 2
+
+
+def test_what_an_environment_was_made_with_is_compared(tmp_path: Path) -> None:
+    def made(steps: int, thing: Any) -> Corridor:
+        env = Corridor("picture")
+        env.spec = gymnasium.envs.registration.EnvSpec("Corridor-v0", kwargs={"it": thing}, max_episode_steps=steps)
+        return env
+
+    call: dict[str, Any] = {"episodes": 1, "out": tmp_path, "split": (1,)}
+    record(made(3, object()), **call)
+    with pytest.warns(UserWarning, match="1 of 1 episodes are there already"):
+        record(made(3, object()), **call)
+    for other in (made(4, object()), made(3, 5)):
+        with pytest.raises(ValueError, match=r"made otherwise \(kwargs is"):
+            record(other, **call)
+
+
+def right(_: Any) -> int:
+    return 1
+
+
+@pytest.mark.reported(
+    "data",
+    "",
+    "a policy that returns -1 or a one-hot vector for `Discrete(3)`, three numbers or one for `Box(2)`, None, a pair",
+    "`ValueError` with step, value and space; numbers of NumPy and PyTorch are taken",
+)
+@pytest.mark.parametrize(
+    ("space", "action", "words"),
+    [
+        (Discrete(3), -1, r"policy: at step 0 it chose -1, expected an action of Discrete\(3\)"),
+        (Discrete(3), 7, "chose 7"),
+        (Discrete(3), 1.7, "chose 1.7"),
+        (Discrete(3), None, "chose None"),
+        (Discrete(3), np.array([0, 1, 0]), r"chose array\(\[0, 1, 0\]\)"),
+        (Discrete(3), (np.array(1), None), "Stable-Baselines' predict give the first"),
+        (Box(-1, 1, (2,)), np.zeros(3), r"chose array\(\[0., 0., 0.\]\), expected an action of Box"),
+        (Box(-1, 1, (2,)), 0.5, "chose 0.5"),
+        (Box(-1, 1, (2,)), np.full(2, np.nan), "nan"),
+        (Box(-1, 1, (2,)), np.full(2, 1.5), r"1\.5.* np\.clip\(action, space\.low, space\.high\)"),
+        (Box(-1, 1, (2,)), "ab", "chose 'ab'"),
+        (Box(0, 9, (2,), np.int64), np.full(2, 0.5), "0.5"),
+        (MultiDiscrete([2, 3]), np.array([1, 3]), r"MultiDiscrete\(\[2 3\]\)"),
+        (Dict({"a": Discrete(2)}), {"b": 1}, "Dict"),
+        (Text(3), None, r"its actions are Text.*expected Box, Discrete"),
+        (Tuple([Text(3)]), None, r"its actions are Text"),
+    ],
+)
+def test_an_action_that_is_none_of_its_space_is_refused(space: Any, action: Any, words: str, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=words):
+        record(Corridor("picture", space), lambda _: action, episodes=1, out=tmp_path, max_steps=3, split=(1,))
+
+
+@pytest.mark.parametrize(
+    ("space", "action", "wanted"),
+    [
+        (Discrete(3), torch.tensor(1), [0, 1, 0]),
+        (Discrete(3), np.array([2]), [0, 0, 1]),
+        (Discrete(3), np.int64(1), [0, 1, 0]),
+        (Box(-1, 1, (2,)), [0.5, -0.5], [0.5, -0.5]),
+        (MultiDiscrete([2, 3]), [1, 2], [0, 1, 0, 0, 1]),
+        (Box(-1, 1, (2,)), np.array([0.5, 1.0]), [0.5, 1.0]),
+        (Box(-1, 1, (2,)), torch.tensor([0.5, 1.0], requires_grad=True), [0.5, 1.0]),
+    ],
+)
+def test_numbers_of_numpy_and_pytorch_are_actions(space: Any, action: Any, wanted: Any, tmp_path: Path) -> None:
+    env = Corridor("picture", space)
+    stores = record(env, lambda _: action, episodes=1, out=tmp_path, max_steps=2, split=(1,))
+    assert stores["train"].episode(0)["action"][1].tolist() == wanted
+
+
+@pytest.mark.reported(
+    "data",
+    "",
+    "`record` of grey pictures (H, W); of float, channels-first or otherwise named ones",
+    "the first are taken; of the others it is said that what is rendered stands for them",
+)
+def test_pictures_are_taken_in_grey_or_passed_over_with_a_word(tmp_path: Path) -> None:
+    env = Corridor("picture", render_mode="rgb_array")
+    env.observation_space = Box(0, 255, (8, 8), np.uint8)
+    env._observation = lambda: env.render()[..., 0]  # type: ignore[method-assign]
+    stores = record(env, episodes=1, out=tmp_path / "grey", max_steps=3, split=(1,))
+    assert stores["train"].image_shape == (1, 8, 8)
+    for number, space in enumerate((
+        Box(0, 255, (4, 16, 16), np.uint8),
+        Box(0, 1, (16, 16, 3), np.float32),
+        Dict({"rgb": Box(0, 255, (16, 16, 3), np.uint8)}),
+    )):  # fmt: skip
+        env.observation_space = space
+        env._observation = space.sample  # type: ignore[method-assign]
+        with pytest.warns(
+            UserWarning, match=r"bservation.* is Box.* pictures are taken .* What the environment renders"
+        ):
+            record(env, episodes=1, out=tmp_path / str(number), max_steps=3, split=(1,))
+
+
+@pytest.mark.reported(
+    "messages",
+    "",
+    "`record` with a policy that is an object with `predict`, a class or a number; an environment's class, None, a "
+    "vector of environments, `reset` of old; episodes=2.5 or '10'; seed=-1",
+    "`ValueError`, one sentence each",
+)
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        ({"policy": 5}, "policy: expected a function from an observation to an action, got int"),
+        ({"policy": dict}, "policy: expected a function .* got dict"),
+        ({"policy": type("PPO", (), {"predict": None})()}, r"PPO: give lambda observation: model.predict"),
+        ({"env": Corridor}, "env: expected a gymnasium.Env or the id of one, got .*Corridor: make one of it"),
+        ({"env": None}, "env: expected a gymnasium.Env or the id of one, got NoneType"),
+        ({"env": gymnasium.vector.VectorEnv()}, "VectorEnv: one at a time"),
+        ({"env": type("Old", (Corridor,), {"reset": lambda self, seed: np.zeros(3)})("picture")}, "got numpy.ndarray"),
+        ({"episodes": 2.5}, "episodes: expected a whole number of at least 1, got 2.5"),
+        ({"episodes": "10"}, "episodes: expected a whole number"),
+        ({"seed": -1}, "seed: expected at least 0, got -1"),
+        ({"seed": "a"}, "seed: expected a whole number"),
+        ({"split": 1}, r"split: expected shares such as \(0\.8, 0\.1, 0\.1\), .* got 1"),
+        ({"split": "0.8,0.2"}, r"split: expected shares .* got '0\.8,0\.2'"),
+    ],
+)
+def test_arguments_of_another_kind_are_refused(more: dict[str, Any], words: str, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=words):
+        record(**{"env": Corridor("picture"), "episodes": 5, "out": tmp_path / "out", **more})
+    assert not (tmp_path / "out" / "train").exists() or "Old" in str(more)
 
 
 @pytest.mark.reported(

@@ -186,7 +186,7 @@ def own(tmp_path_factory: pytest.TempPathFactory) -> Own:
                 {
                     "image": rng.integers(0, 256, (length, 8, 8, 3), np.uint8)
                     if moving
-                    else np.full((length, 8, 8, 3), number, np.uint8),
+                    else np.full((length, 8, 8, 3), 9 + number, np.uint8),
                     "action": np.zeros((length, actions)),
                     **constants,
                 }
@@ -215,10 +215,12 @@ def stored(make_config: MakeConfig, own: Own, **data: object) -> RunConfig:
 def test_a_run_on_archives_is_tested_on_its_validation_archive(make_config: MakeConfig, own: Own) -> None:
     config, notes = settle(stored(make_config, own))
     assert config.data.test_source == own("ball_valid", ())
-    assert "table and pictures are about the validation episodes" in notes[0]
+    assert "the test archive is the validation archive, by which the best checkpoint is chosen" in notes[0]
     assert "all 5 episodes of" in notes[1]
     assert "6 steps observed, 6 imagined" in notes[1]
     assert (config.eval.context, config.eval.horizon, config.eval.episodes) == (6, 6, 5)
+    _, notes = settle(stored(make_config, own, test_source=config.data.source))
+    assert notes[0].endswith("the test archive is the training archive, so that nothing new is asked.")
     assert config.label == "ball_train"
     assert settle(config)[0] == config
     named, notes = settle(stored(make_config, own, test_source=own("ball_test", [8, 16])))
@@ -260,7 +262,7 @@ def test_the_context_is_the_scripts_where_episodes_have_one(make_config: MakeCon
     ("name", "lengths", "more", "evaluation", "words"),
     [
         ("tiny", [2, 1], {}, EvalConfig(context=None, horizon=None), "It takes episodes of at least 3 steps"),
-        ("wide", [12, 12], {"actions": 3}, EvalConfig(), r"\(\(3, 8, 8\), 3\), in training .* Set data\.test_source"),
+        ("wide", [12, 12], {"actions": 3}, EvalConfig(), r"both with --action-dim 3; else set data\.test_source"),
         ("one", [12], {}, EvalConfig(context=4, horizon=4), "one holds 1 episode: .* expected at least 2"),
         (
             "short", [9, 7, 50], {}, EvalConfig(context=10, horizon=20),

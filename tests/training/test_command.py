@@ -309,14 +309,17 @@ def test_what_the_end_needs_is_asked_before_the_first_step(
         write_archive(Episodes(episodes), tmp_path / "own [1]" / name)
     own = ["data.source='own [1]/train'", "data.valid_source='own [1]/test'", "data.episode_length=null"]
     own += ["data.episodes=null", "eval.context=null", "eval.horizon=null"]
-    for wrong, said in (("'own [1]/wide'", "Set data.test_source"), ("nowhere", "there is no such folder")):
+    for wrong, said in (
+        ("'own [1]/wide'", "If both are integers, import both with --action-dim 3"),
+        ("nowhere", "there is no such folder"),
+    ):
         assert recipe(*own, f"data.test_source={wrong}") == 2
         assert said in " ".join(capsys.readouterr().err.split())
         assert not (tmp_path / "runs").exists()
     evaluated: list[Path] = []
     assert recipe(*own, after=evaluated.append) == 0
     said = capsys.readouterr().out.splitlines()
-    assert said[0].startswith("No test archive of its own")
+    assert said[0].endswith("the test archive is the validation archive, by which the best checkpoint is chosen.")
     assert said[1] == "To be tested on all 3 episodes of own [1]/test: 6 steps observed, 6 imagined."
     assert evaluated == [Path("runs/maze-own [1]-gru-0")]
     kept = load_config(evaluated[0] / "config.json")

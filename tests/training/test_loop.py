@@ -16,7 +16,7 @@ import wmkit
 from wmkit import tree
 from wmkit.backbones import GRU
 from wmkit.batch import Batch
-from wmkit.config import RunConfig
+from wmkit.config import DataConfig, RunConfig
 from wmkit.training.checkpoints import Checkpoint, CheckpointFolder, load_checkpoint
 from wmkit.training.command import train_in_folder
 from wmkit.training.log import read_lines
@@ -191,6 +191,19 @@ def test_a_checkpoint_in_the_layout_of_the_first_versions_goes_on(
     rewrite(copy, 4, as_then)
     train_in(make_config(), copy, lambda model: {"mine": 0.0})
     assert (copy / "metrics.jsonl").read_text() == (finished[0] / "metrics.jsonl").read_text()
+
+
+@pytest.mark.reported(
+    "names",
+    "",
+    "an archive is moved after training: `resume=true` with its new name; `wmkit evaluate` and `imagine`",
+    "`ValueError`: bring it back, or link to it; `--episodes-from` for the other two",
+)
+def test_a_run_on_an_archive_that_was_moved_says_what_to_do() -> None:
+    began = RunConfig(backbone="gru", data=DataConfig(source="old/train"))
+    now = RunConfig(backbone="gru", data=DataConfig(source="new/train"))
+    with pytest.raises(ValueError, match=r"data\.source: old/train in .*\n.* archive was moved, bring it back"):
+        check_same_run(Checkpoint(4, began.to_dict(), {}, {}), now)
 
 
 def test_a_checkpoint_whose_world_is_written_by_its_name_is_of_the_same_run() -> None:

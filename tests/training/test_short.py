@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from wmkit.comparison import read_results, run_comparison
-from wmkit.config import RunConfig
+from wmkit.config import EvalConfig, RunConfig
 from wmkit.training.overrides import compose
 from wmkit.training.short import LONG, SENTENCE, SHORT, is_short, shortened
 from wmkit_envs import DistractingMemory
@@ -32,6 +32,19 @@ def test_presets_are_shortened(preset: str) -> None:
     assert short.model.depth <= 8
 
 
+@pytest.mark.reported(
+    "settings",
+    "",
+    "`WMKIT_SHORT=1` with a smaller eval.context or eval.horizon; `WMKIT_SHORT=false` or `no`",
+    "the smaller ones stay; the run is not made short",
+)
+def test_a_shorter_evaluation_than_the_short_one_stays() -> None:
+    short = shortened(RunConfig(eval=EvalConfig(context=3, horizon=2)))
+    assert (short.eval.context, short.eval.horizon) == (3, 2)
+    short = shortened(RunConfig())
+    assert (short.eval.context, short.eval.horizon) == (6, 6)
+
+
 def test_episodes_that_end_with_a_question_stay_whole() -> None:
     world = DistractingMemory(width=16, tile=4)
     assert world.episode_length < LONG
@@ -40,7 +53,19 @@ def test_episodes_that_end_with_a_question_stay_whole() -> None:
     assert short.eval.context is None
 
 
-@pytest.mark.parametrize(("value", "expected"), [("1", True), ("yes", True), ("0", False), ("", False), (None, False)])
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        ("1", True),
+        ("yes", True),
+        ("0", False),
+        ("", False),
+        (None, False),
+        ("false", False),
+        ("No", False),
+        (" ", False),
+    ],
+)
 def test_the_environment_decides(value: str | None, expected: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(SHORT, raising=False)
     if value is not None:

@@ -12,7 +12,7 @@ import os
 import re
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +20,8 @@ import numpy as np
 
 from wmkit.data.episode import Array, Episode
 from wmkit.data.own import Timing, form_of
-from wmkit.data.sources import EpisodeSource, Subset
-from wmkit.data.store.archive import EpisodeStore
+from wmkit.data.sources import Subset
+from wmkit.data.store.archive import EpisodeStore, read_index
 from wmkit.data.store.writers import write_archive
 from wmkit.data.worlds import SPLITS
 from wmkit.files import user_folder
@@ -80,6 +80,8 @@ class FolderEpisodes:
 
     def episode(self, index: int) -> Episode:
         """The arrays of episode `index`, read now."""
+        if not 0 <= index < len(self.files):
+            raise IndexError(f"{self.folder}: there are episodes 0 to {len(self.files) - 1}, got {index}")
         return self.form.episode(self._arrays(self.files[index]), self.files[index].name)
 
     def _all(self, progress: Progress) -> Iterator[tuple[str, Mapping[str, Any]]]:
@@ -97,7 +99,12 @@ class FolderEpisodes:
             raise ValueError(f"{file}: cannot be read ({error}): repair it, or take it out of the folder") from error
         if missing := sorted(set(self.rename) - set(found)):
             raise ValueError(f"{file}: --rename: no {missing[0]!r} among {sorted(found)}")
-        found = {self.rename.get(key, key): value for key, value in found.items()}
+        names = [self.rename.get(key, key) for key in found]
+        if twice := sorted(name for name, count in Counter(names).items() if count > 1):
+            raise ValueError(
+                f"{file}: --rename: two of {sorted(found)} would be called {twice[0]!r}; rename the other too"
+            )
+        found = dict(zip(names, found.values(), strict=True))
         if "image" not in found:
             raise ValueError(
                 f"{file}: no 'image' among {sorted(found)}; say which it is, as in --rename frames=image "
@@ -121,40 +128,74 @@ def import_folder(
     """Write the recordings of a folder to the archives `train`, `valid` and `test` in the folder `out`.
 
     split: shares of the episodes, or just the first one or two. Which episode goes where is drawn once, the same each
-    time; the same call again goes on where one was stopped. The rest as in `FolderEpisodes`; `say` gets what was
-    decided or changed, a sentence at a time; it is a warning otherwise.
+    time; the same call on the same recordings goes on where one was stopped. The rest as in `FolderEpisodes`; `say`
+    gets what was decided or changed, a sentence at a time; it is a warning otherwise.
 
     Raises `ValueError` as `FolderEpisodes` does, for shares that leave a split without episodes, and for archives in
-    `out` that hold something else.
+    `out` of other recordings, contents or settings.
     """
     parts = split_episodes(len(recordings(user_folder(folder))[0]), split)
     source = FolderEpisodes(folder, rename=rename, size=size, action_dim=action_dim, actions=actions, progress=progress)
     for note in source.notes:
         say(note)
-    about = {"imported": Path(os.path.abspath(folder)).name, "episodes": len(source.files), "actions": actions}
-    return write_splits(source, out, parts, about, progress)
-
-
-def write_splits(
-    source: EpisodeSource,
-    out: str | Path,
-    parts: Mapping[str, Sequence[int]],
-    about: Mapping[str, Any],
-    progress: Progress = lambda what, done, total: None,
-) -> dict[str, EpisodeStore]:
-    """Write the episodes `parts[split]` of `source` to the archive of each split in the folder `out`.
-
-    about: where the episodes come from; another archive of that name is not gone on with.
-    """
-    return {
-        split: write_archive(
-            Subset(source, indices),
-            user_folder(out) / split,
-            origin={"split": split, **about, "image_shape": list(source.image_shape)},
-            progress=functools.partial(progress, f"writing {split}"),
-        )
-        for split, indices in parts.items()
+    about = {
+        "imported": Path(os.path.abspath(folder)).name,
+        "of": source.form.digest,
+        "shares": padded_shares(split),
+        "rename": source.rename,
+        "size": size,
+        "action_dim": action_dim,
+        "actions": actions,
     }
+    return {
+        part: write_archive(
+            Subset(source, parts[part]),
+            user_folder(out) / part,
+            origin=origin,
+            progress=functools.partial(progress, f"writing {part}"),
+        )
+        for part, origin in origins_of(out, parts, about).items()
+    }
+
+
+def origins_of(out: str | Path, parts: Iterable[str], about: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """The `origin` of the archive of each split of `parts` in the folder `out`.
+
+    about: all that decides which episodes they hold; under `of`, from what they are drawn, whatever the shares. Raises
+    `ValueError`, before anything is written, where an archive in `out` was made otherwise, or would share episodes.
+    """
+    folder = user_folder(out)
+    if folder.exists() and not folder.is_dir():
+        raise ValueError(f"out: {folder} is a file, expected a folder for the archives: name another")
+    origins = {part: {"split": part, **about} for part in parts}
+    for part in SPLITS:
+        path = folder / part
+        if not (path / "zarr.json").exists():
+            strangers = not path.is_dir() or any(not one.name.startswith(".zarr.json.") for one in path.iterdir())
+            if part in origins and path.exists() and strangers:
+                raise ValueError(
+                    f"{path}: expected an archive or nothing here. Nothing was written: name another folder"
+                )
+            continue
+        held = read_index(path)["origin"]
+        wanted = origins.get(part, held)
+        changed = [key for key in {**wanted, **held} if held.get(key) != wanted.get(key)]
+        values = [f"{key} is {wanted.get(key)!r}, there it was {held.get(key)!r}" for key in changed if key != "of"]
+        if part not in origins and held.get("of") == about["of"]:
+            values = ["the same episodes under other shares, so that some would be in two splits"]
+        elif "of" in changed:
+            values.insert(0, "other contents")
+        if values:
+            raise ValueError(
+                f"{path}: an archive that was made otherwise ({'; '.join(values)}). Nothing was written: name another "
+                f"folder, or delete {folder} to make it anew"
+            )
+    return origins
+
+
+def padded_shares(shares: Sequence[float]) -> list[float]:
+    """Three shares, for training, validation and test."""
+    return [*map(float, shares), *[0.0] * (len(SPLITS) - len(shares))]
 
 
 def split_episodes(count: int, shares: Sequence[float]) -> dict[str, list[int]]:
@@ -163,6 +204,8 @@ def split_episodes(count: int, shares: Sequence[float]) -> dict[str, list[int]]:
     A split with a share gets an episode at least, the test two, so that one can be compared with another. Raises
     `ValueError` for shares that are none, and for too few episodes.
     """
+    if isinstance(shares, str) or not isinstance(shares, Sequence | np.ndarray):
+        raise ValueError(f"split: expected shares such as (0.8, 0.1, 0.1), or (1,) for training alone, got {shares!r}")
     if not 1 <= len(shares) <= len(SPLITS) or not all(0 <= x <= 1 for x in shares) or not 0.99 < sum(shares) < 1.01:
         raise ValueError(f"split: expected up to three shares that make 1, such as 0.8,0.1,0.1, got {list(shares)}")
     wanted = dict(zip(SPLITS, shares, strict=False))

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import os
+import re
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal
@@ -22,6 +24,10 @@ SIDES = tuple(sorted(base << n for base in (4, 5) for n in range(1, 9)))
 USUAL_SIDE = 64
 """The largest one that images are brought to where nobody names a size."""
 CHANNELS = (1, 3, 4)
+MOST_CLASSES = 512
+"""Width of one-hot actions up to which nobody is asked whether that is meant."""
+RESOLVED = 1000
+"""Steps of float32 that the range of other arrays should have: fewer, and their differences are lost."""
 Timing = Literal["before", "after"]
 _TAKEN = "before: action[t] led to image[t], as everywhere in wmkit; after: action[t] was chosen at image[t]"
 
@@ -40,7 +46,8 @@ class Episodes:
         actions: `before`: `action[t]` led to `image[t]`, and the first one counts for nothing. `after`: `action[t]` was
             chosen at `image[t]`, `reward[t]` followed it; both may be T or T - 1 long, and are moved by one step.
 
-    What was resized, filled in or assumed is a `UserWarning` in one sentence each, kept in `notes`. Raises `ValueError`
+    Images that need no change are shared with the caller, not copied: leave them as they are. What was resized, filled
+    in or assumed is a `UserWarning` in one sentence each, kept in `notes`. Raises `ValueError`
     for what makes no episodes, naming the episode and the key.
 
     """
@@ -53,8 +60,14 @@ class Episodes:
         action_dim: int | None = None,
         actions: Timing = "before",
     ) -> None:
-        if isinstance(episodes, Mapping):
-            raise ValueError('Episodes: expected a list of dicts, one for each episode, got one dict: put it in "[ ]"')
+        if isinstance(episodes, str | os.PathLike):
+            raise ValueError(
+                f"Episodes: expected a list of dicts of arrays, got the path {str(episodes)!r}: wmkit import (in "
+                "Python import_folder) makes archives of a folder"
+            )
+        if isinstance(episodes, Mapping) or not isinstance(episodes, Iterable):
+            kind, hint = type(episodes).__name__, ': put it in "[ ]"' if isinstance(episodes, Mapping) else ""
+            raise ValueError(f"Episodes: expected a list of dicts, one for each episode, got {kind}{hint}")
         given = [(f"episode {number}", one) for number, one in enumerate(episodes)]
         form = form_of(given, size=size, action_dim=action_dim, actions=actions)
         for note in form.notes:
@@ -74,6 +87,8 @@ class Episodes:
 
     def episode(self, index: int) -> Episode:
         """The arrays of episode `index`."""
+        if not 0 <= index < len(self._episodes):
+            raise IndexError(f"Episodes: there are 0 to {len(self._episodes) - 1}, got {index}")
         return self._episodes[index]
 
 
@@ -89,6 +104,8 @@ class Form:
     actions: Timing
     more: Mapping[str, tuple[bool, np.dtype[Any]]]
     """Other keys that are kept: whether they have a time axis, and their type."""
+    digest: str
+    """Of the names and all arrays of all episodes, as they were given."""
     lengths: tuple[int, ...]
     """Observations of each episode."""
     notes: tuple[str, ...]
@@ -110,7 +127,9 @@ class Form:
         if action is None:
             action = np.zeros((length, 0), np.float32)
         elif self.discrete:
-            action = np.eye(self.action_dim, dtype=np.float32)[action.astype(np.int64)]  # (T, A)
+            classes = action.astype(np.int64)
+            action = np.zeros((length, self.action_dim), np.float32)
+            action[np.arange(length), classes] = 1
         action = action.reshape(length, -1).astype(np.float32)
         action[0] = 0
         reward = _timed(given, "reward", length, self.actions, where)
@@ -124,7 +143,8 @@ class Form:
         }
         constants: dict[str, Array] = {}
         for key, (per_step, dtype) in self.more.items():
-            (steps if per_step else constants)[key] = np.asarray(given[key]).astype(dtype)
+            with np.errstate(over="ignore"):  # what is too large becomes infinite, which is refused below
+                (steps if per_step else constants)[key] = _array(given, key, where).astype(dtype)
         episode = Episode(steps, constants)
         check_episode(episode, where, self.image_shape, self.action_dim)
         return episode
@@ -142,7 +162,7 @@ def form_of(
     Raises `ValueError`, opening with the name of the episode, for what makes none.
     """
     check_choice("actions", actions, ("before", "after"))
-    if size is not None and size not in SIDES:
+    if size is not None and check_integer("size", size, 1) not in SIDES:
         raise ValueError(f"size: expected a side that models take, {', '.join(map(str, SIDES))}, got {size}")
     if action_dim is not None:
         check_integer("action_dim", action_dim, 1)
@@ -154,6 +174,15 @@ def form_of(
     channels = _channels_for({one.channels for one in seen}, notes)
     if any(one.floats for one in seen):
         notes.append("Images are floats: 0 to 1 became 0 to 255.")
+    if any(one.masks for one in seen):
+        notes.append("Images are True and False: they became 255 and 0.")
+    elif 0 < max(one.brightest * (255 if one.floats else 1) for one in seen) < 2:
+        notes.append("Images are nearly black, nowhere above 1 of 255: multiply them by 255, unless that is meant.")
+    if ended := [one.where for one in seen if one.ends_inside]:
+        notes.append(
+            f"is_terminal is True before the last step in {len(ended)} episodes, the first is {ended[0]}: if several "
+            "episodes stand one after another, split them there."
+        )
     width, discrete = _width_for(seen, action_dim, actions, notes)
     more: dict[str, tuple[bool, np.dtype[Any]]] = {}
     for key in sorted(set().union(*(one.more for one in seen))):
@@ -164,11 +193,27 @@ def form_of(
         if len(arrays) < len(seen) or len(shapes) > 1 or any(dtype.kind not in "biuf" for _, dtype in arrays):
             notes.append(f"{key!r} is left out: it is not there, or no array of numbers of one shape, in all episodes.")
             continue
+        if not key.isidentifier():
+            where = next(one.where for one in seen if key in one.more)
+            name = re.sub(r"\W+", "_", key).strip("_") or "name"
+            raise ValueError(
+                f"{where}: {key!r}: expected a name of letters, digits and _, as files in archives have; rename it, "
+                f"with wmkit import by --rename {key}={name}"
+            )
+        if not per_step and all(shape[:1] == (one.length - 1,) for one, (shape, _) in zip(seen, arrays, strict=True)):
+            notes.append(
+                f"{key!r} has one row less than image: it is kept as a constant, and not moved as action and reward "
+                "are."
+            )
+        if key in set().union(*(one.coarse for one in seen)):
+            notes.append(f"{key!r} loses its differences as float32, which is kept: subtract its first value.")
         dtype = np.result_type(*(dtype for _, dtype in arrays))
         more[key] = (per_step, np.dtype(np.float32) if dtype.kind == "f" else dtype)
     if copies := len(seen) - len({one.digest for one in seen}):
         notes.append(f"Copies of other episodes: {copies}. One may come to be trained on, and the other tested on.")
-    return Form(side, channels, width, discrete, actions, more, tuple(one.length for one in seen), tuple(notes))
+    lengths = tuple(one.length for one in seen)
+    digest = hashlib.sha256(repr([(one.where, one.content) for one in seen]).encode()).hexdigest()
+    return Form(side, channels, width, discrete, actions, more, digest, lengths, tuple(notes))
 
 
 def resized(image: Array, side: int) -> Array:
@@ -194,20 +239,31 @@ class _Seen:
     """(H, W)."""
     channels: int
     floats: bool
+    masks: bool
+    """Whether images are True and False."""
+    brightest: float
     action: int | None
     """The width of actions that are floats, or what integers ask for; None without actions."""
     discrete: bool
     begins: bool
     """Whether the first action is another than zero, or a class."""
+    ends_inside: bool
+    """Whether `is_terminal` is True before the last step."""
     more: dict[str, tuple[tuple[int, ...], np.dtype[Any]]]
     """Shapes and types of other keys."""
+    coarse: set[str]
+    """Those whose values float32 does not tell apart."""
     digest: bytes
     """Of images and actions."""
+    content: bytes
+    """Of all arrays, their names, shapes and types."""
 
 
 def _look(where: str, given: Mapping[str, Any], actions: Timing) -> _Seen:
     if not isinstance(given, Mapping):
         raise ValueError(f"{where}: expected a dict of arrays such as image and action, got {type(given).__name__}")
+    if odd := [key for key in given if not isinstance(key, str)]:
+        raise ValueError(f"{where}: {odd[0]!r}: expected names as keys, got {type(odd[0]).__name__}")
     image = _picture(given, where)
     length = len(image)
     action = _timed(given, "action", length, actions, where)
@@ -224,32 +280,81 @@ def _look(where: str, given: Mapping[str, Any], actions: Timing) -> _Seen:
             raise ValueError(f"{where}: action: expected integers from 0 on, got {action.min()}")
         width = int(action.max()) + 1 if discrete else int(action.reshape(length, -1).shape[1])
         begins = actions == "before" and (discrete or bool(np.any(action[0])))
+    ends_inside = False
     for key in ("reward", "is_terminal"):
         value = _timed(given, key, length, actions, where)
-        if value is not None and value.ndim != 1:
+        if value is None:
+            continue
+        if value.ndim != 1:
             raise ValueError(f"{where}: {key}: expected (T,) = ({length},), got {value.shape}")
-    if "is_first" in given and (again := np.flatnonzero(np.asarray(given["is_first"])[1:])).size:
-        raise ValueError(
-            f"{where}: another episode begins inside it, is_first at t = {again[0] + 1}: split it there and give both"
-        )
-    more = {}
+        if key == "is_terminal":
+            _check_flags(key, value, where)
+            ends_inside = bool(value[:-1].any())
+    if "is_first" in given:
+        value = _array(given, "is_first", where)
+        if value.shape != (length,):
+            raise ValueError(f"{where}: is_first: expected (T,) = ({length},), True at t = 0 alone, got {value.shape}")
+        _check_flags("is_first", value, where)
+        if (again := np.flatnonzero(value[1:])).size:
+            raise ValueError(
+                f"{where}: another episode begins inside it, is_first at t = {again[0] + 1}: split it there and give "
+                "both"
+            )
+    more, coarse = {}, set()
     for key in sorted(set(given) - set(STEP_KEYS)):
         value = _array(given, key, where, needed=False)
-        more[str(key)] = (value.shape, value.dtype)
+        more[key] = (value.shape, value.dtype)
+        if value.dtype.kind == "f" and value.size and np.isfinite(value).all():
+            low, high = float(value.min()), float(value.max())
+            with np.errstate(over="ignore"):
+                if 0 < high - low < RESOLVED * float(np.spacing(np.float32(max(abs(low), abs(high))))):
+                    coarse.add(key)
     height, width_, channels = image.shape[1:]
     digest = hashlib.sha256(image.tobytes() + (b"" if action is None else action.tobytes())).digest()
-    floats = image.dtype.kind == "f"
-    return _Seen(where, length, (height, width_), channels, floats, width, discrete, begins, more, digest)
+    content = hashlib.sha256(digest)
+    for key in sorted(given):
+        value = image if key == "image" else _array(given, key, where, needed=False)
+        content.update(f"{key} {value.dtype.str} {value.shape}".encode())
+        if key != "image" and value.dtype.kind != "O":  # whose bytes are addresses
+            content.update(value.tobytes())
+    return _Seen(
+        where=where,
+        length=length,
+        size=(height, width_),
+        channels=channels,
+        floats=image.dtype.kind == "f",
+        masks=image.dtype.kind == "b",
+        brightest=float(image.max()),
+        action=width,
+        discrete=discrete,
+        begins=begins,
+        ends_inside=ends_inside,
+        more=more,
+        coarse=coarse,
+        digest=digest,
+        content=content.digest(),
+    )
+
+
+def _check_flags(key: str, value: Array, where: str) -> None:
+    """Refuse what is neither 0 nor 1, which would count as True."""
+    if (wrong := np.flatnonzero((value != 0) & (value != 1))).size:
+        raise ValueError(f"{where}: {key} at t = {wrong[0]} is {value[wrong[0]]}, expected True or False, 1 or 0")
 
 
 def _array(given: Mapping[str, Any], key: str, where: str, *, needed: bool = True) -> Array:
     """`given[key]`; raises `ValueError` for Python objects, which no array of numbers holds, if it is `needed`."""
     try:
-        value = np.asarray(given[key])
+        found = given[key]
+        value = np.asarray(found)
     except ValueError as error:  # of an .npz that would have to be unpickled, or of rows of different lengths
         if not needed:
             return np.empty(0, object)
         raise ValueError(f"{where}: {key}: expected one array of numbers, got Python objects ({error})") from error
+    except (TypeError, RuntimeError) as error:  # PyTorch's, of tensors with a gradient, on a GPU, or in bfloat16
+        raise ValueError(f"{where}: {key}: {error}; tensor.detach().float().cpu().numpy() makes an array") from error
+    if isinstance(found, np.ma.MaskedArray):
+        raise ValueError(f"{where}: {key}: it is masked; array.filled(...) says what stands where it is")
     if needed and value.dtype.kind not in "biuf":
         raise ValueError(f"{where}: {key}: expected an array of numbers, got {value.dtype}")
     return value
@@ -263,11 +368,16 @@ def _picture(given: Mapping[str, Any], where: str) -> Array:
             "is a mere video, action. Rename what is called otherwise"
         )
     image = _array(given, "image", where)
+    if image.ndim == 3 and image.shape[2] in (3, 4):
+        raise ValueError(
+            f"{where}: image: expected (T, H, W, C) or (T, H, W), yours looks like one picture (H, W, C): "
+            f"{image.shape}; give a sequence of them"
+        )
     if image.ndim == 3:
         image = image[..., None]
     if image.ndim != 4 or 0 in image.shape:
         raise ValueError(f"{where}: image: expected (T, H, W, C), all of them at least 1, got {image.shape}")
-    if image.shape[1] in CHANNELS and image.shape[3] not in CHANNELS:
+    if image.shape[3] not in CHANNELS and image.shape[1] < min(image.shape[2:]):
         raise ValueError(
             f"{where}: image: expected (T, H, W, C), yours looks like (T, C, H, W): {image.shape}; give "
             "image.transpose(0, 2, 3, 1)"
@@ -279,6 +389,8 @@ def _as_bytes(image: Array, where: str) -> Array:
     """uint8; raises `ValueError` for values that are neither 0..255 nor, as floats, 0..1."""
     if image.dtype == np.uint8:
         return image
+    if image.dtype == np.bool_:
+        return image.astype(np.uint8) * np.uint8(255)
     low, high = image.min(), image.max()
     if image.dtype.kind in "iu" and low >= 0 and high <= 255:
         return image.astype(np.uint8)
@@ -298,7 +410,7 @@ def _timed(given: Mapping[str, Any], key: str, length: int, actions: Timing, whe
         raise ValueError(_other_length(value, key, length, actions, where))
     if actions == "before" or (len(value) == length and key == "is_terminal"):
         return value
-    return np.concatenate([np.zeros_like(value[:1]), value[: length - 1]]) if length > 1 else np.zeros_like(value)
+    return np.concatenate([np.zeros((1, *value.shape[1:]), value.dtype), value[: length - 1]])
 
 
 def _other_length(value: Array, key: str, length: int, actions: Timing, where: str) -> str:
@@ -347,6 +459,8 @@ def _width_for(seen: Sequence[_Seen], given: int | None, actions: Timing, notes:
             kinds = [f"{x.action} numbers" if not x.discrete else "integers (T,)" for x in (first, one)]
             raise ValueError(f"{one.where}: action: {kinds[1]}, but {kinds[0]} in {first.where}: all alike, please")
     if first.action is None:
+        if given is not None:
+            raise ValueError(f"action_dim: {given}, but there are no actions: leave it out for videos")
         notes.append("There are no actions: the model will be one of video alone (action_dim 0).")
         return 0, False
     width = max(one.action or 0 for one in seen)
@@ -356,6 +470,12 @@ def _width_for(seen: Sequence[_Seen], given: int | None, actions: Timing, notes:
         if any(one.begins for one in seen):
             notes.append(f"The first action of an episode is not zero and counts for nothing ({_TAKEN}).")
         return width, False
+    if given is None and width > MOST_CLASSES:
+        where = next(one.where for one in seen if one.action == width)
+        raise ValueError(
+            f"{where}: action: integers up to {width - 1} would become one-hot of width {width}. If these are classes, "
+            f"say action_dim={width} (wmkit import: --action-dim); if numbers, give floats (T, A)"
+        )
     if given is None:
         notes.append(f"Integer actions become one-hot of width {width}, the largest one and 0 counted.")
     elif given < width:

@@ -118,6 +118,10 @@ def open_source(
     if path is None or not path.is_dir():
         world = str(what) if isinstance(what, Path) else what
         return GeneratedEpisodes(world, seed=seed, split=split, length=length, num_episodes=num_episodes)
+    inside = [part for part in SPLITS if (path / part / "zarr.json").exists()]
+    if inside and not (path / "zarr.json").exists():
+        say = path / (split if split in inside else inside[0])
+        raise ValueError(f"{path}: holds the archives {', '.join(inside)}, expected one: say {say}")
     stored = CachedEpisodes(path) if is_cache(path) else EpisodeStore(path)
     if not len(stored):
         raise ValueError(f"{path}: holds no episodes yet; its writer was stopped before the first one")

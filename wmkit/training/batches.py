@@ -123,14 +123,16 @@ def archives_of(data: DataConfig) -> DataConfig:
 
 
 def without_test_archive(config: RunConfig) -> list[str]:
-    """A sentence for a run that is tested on the archive of another split, because it has none for the test."""
+    """A sentence for a run that is tested on the archive of another split."""
     data = archives_of(config.data)
     split = _stands_in(data)
     if split is None:
         return []
-    of = {"valid": "validation", "train": "training"}[split]
-    about = f"table and pictures are about the {of} episodes, {data.test_source}"
-    return [f"No test archive of its own (data.test_source): {about}."]
+    of = {
+        "valid": "the validation archive, by which the best checkpoint is chosen",
+        "train": "the training archive, so that nothing new is asked",
+    }[split]
+    return [f"Table and pictures are about {data.test_source}: the test archive is {of}."]
 
 
 def _stands_in(data: DataConfig) -> str | None:
@@ -232,8 +234,12 @@ def held_out_source(config: RunConfig, length: int | None = None) -> EpisodeSour
 
 def _check_shapes(key: str, name: str, source: EpisodeSource, like: EpisodeSource) -> None:
     ours, theirs = ((tuple(s.image_shape), s.action_dim) for s in (source, like))
-    if ours != theirs:
-        raise ValueError(f"{name}: images and actions are {ours}, in training {theirs}. Set data.{key}.")
+    if ours == theirs:
+        return
+    advice = f"Set data.{key}"
+    if ours[0] == theirs[0] and not isinstance(source, GeneratedEpisodes):
+        advice = f"If both are integers, import both with --action-dim {max(ours[1], theirs[1])}; else set data.{key}"
+    raise ValueError(f"{name}: images and actions are {ours}, in training {theirs}. {advice}.")
 
 
 def _folder(key: str, path: str | None) -> str | None:
@@ -241,7 +247,8 @@ def _folder(key: str, path: str | None) -> str | None:
     if path is not None and not Path(path).is_dir():
         raise ValueError(
             f"data.{key}={path}: there is no such folder. It names an archive of episodes, such as `wmkit import` "
-            "writes, or its cache."
+            "writes, or its cache. If it was moved, wmkit evaluate and imagine take --episodes-from; to resume a run, "
+            "bring it back or link to it there."
         )
     return path
 

@@ -90,6 +90,8 @@ def train_in_folder(config: RunConfig, folder: str | Path | RunFolder, validate:
     if isinstance(validate, type):
         raise ValueError(f"validate: expected a function of a model, got a class: give {validate.__name__}(config)")
     if not isinstance(folder, RunFolder):
+        if not str(folder).strip():
+            raise ValueError("train: expected a folder for the run, got nothing")
         named = dataclasses.replace(config, run_dir=str(folder), resume=True)
         folder, _ = choose_folder(named, recipe="")
     main = processes_of(config.train).is_main_process
@@ -106,6 +108,7 @@ def train_in_folder(config: RunConfig, folder: str | Path | RunFolder, validate:
 
 def _run(config: RunConfig, after: Callable[[Path], object], validation: Callable[[RunConfig], Validate] | None) -> int:
     config, notes = settle(config)
+    validate = None if validation is None else validation(config)
     main = processes_of(config.train).is_main_process
     folder, sentence = _choose_together(config)
     in_sweep = os.environ.get(SWEEP)
@@ -114,7 +117,7 @@ def _run(config: RunConfig, after: Callable[[Path], object], validation: Callabl
         if in_sweep:
             with open(in_sweep, "a", encoding="utf-8") as file:
                 file.write(f"{folder.path}\n")
-    summary = train_in_folder(config, folder, None if validation is None else validation(config))
+    summary = train_in_folder(config, folder, validate)
     if summary.stopped_by is not None:
         if main:
             print(f"Stopped after step {summary.step}; resume=true continues it.", flush=True)

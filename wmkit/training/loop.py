@@ -293,5 +293,7 @@ def check_same_run(checkpoint: Checkpoint, config: RunConfig) -> None:
         for key, (old, new) in changed.items()
         if key not in free and not rule_of(key).resume
     ]
+    if any(line.startswith(("  data.source:", "  data.valid_source:")) for line in lines):
+        lines.append("If an archive was moved, bring it back, or link to it from where it was (ln -s).")
     if lines:
         raise ValueError("\n".join(["The checkpoint is of another config; nothing was changed.", *lines]))

@@ -23,7 +23,7 @@ WIDE = 16
 
 def is_short() -> bool:
     """Whether the environment asks for it."""
-    return os.environ.get(SHORT, "0") not in ("", "0")
+    return os.environ.get(SHORT, "").strip().lower() not in ("", "0", "false", "no", "off")
 
 
 def shortened(config: RunConfig) -> RunConfig:
@@ -33,7 +33,8 @@ def shortened(config: RunConfig) -> RunConfig:
     if config.world.episode_length >= LONG:  # the same for all systems of a comparison, whatever their samplers
         length = 4 * STEPS if data.episode_length is None else min(data.episode_length, 4 * STEPS)
         data = dataclasses.replace(data, episode_length=length)
-        evaluation = dataclasses.replace(evaluation, context=STEPS, horizon=STEPS)
+        context, horizon = (min(given or STEPS, STEPS) for given in (evaluation.context, evaluation.horizon))
+        evaluation = dataclasses.replace(evaluation, context=context, horizon=horizon)
     return dataclasses.replace(
         config,
         size="tiny",

@@ -202,6 +202,27 @@ def test_an_archive_of_other_episodes_is_not_appended_to(archive):
         write_archive(GeneratedEpisodes("toy", seed=8), archive, 2)
 
 
+@pytest.mark.reported(
+    "data",
+    "",
+    "`write_archive` of a source of one's own into an archive that holds other episodes, or more than are asked for",
+    "`ValueError`: it goes on only where what is there is the source's beginning",
+)
+def test_an_archive_goes_on_only_where_it_is_the_beginning_of_the_source(list_source, tmp_path):
+    write_archive(list_source([5, 3]), tmp_path / "a")
+    assert len(write_archive(list_source([5, 3, 4]), tmp_path / "a")) == 3
+    with pytest.raises(ValueError, match="holds 3 episodes, expected 2 at most; choose another folder"):
+        write_archive(list_source([5, 3]), tmp_path / "a")
+    with pytest.raises(ValueError, match="episode 1 there is not that of the source; choose another folder"):
+        write_archive(list_source([5, 4, 4, 6]), tmp_path / "a")
+    (tmp_path / "file").touch()
+    with pytest.raises(ValueError, match="file: it is a file, expected an archive or an empty folder"):
+        write_archive(list_source([5]), tmp_path / "file")
+    write_archive(list_source([5]), tmp_path / "b", origin={"made by": "my robot"})
+    with pytest.raises(ValueError, match="episode 0 there is not that of the source"):
+        write_archive(list_source([4]), tmp_path / "b", origin={"made by": "my robot"})
+
+
 def test_two_writers_exclude_each_other(tmp_path):
     with EpisodeWriter(tmp_path / "a"):
         with pytest.raises(ValueError, match="another process is writing"):

@@ -44,6 +44,8 @@ class EpisodeWriter:
 
     def __init__(self, path: str | Path, origin: dict[str, Any] | None = None) -> None:
         self.path = user_folder(path)
+        if self.path.exists() and not self.path.is_dir():
+            raise ValueError(f"{self.path}: it is a file, expected an archive or an empty folder")
         self.path.mkdir(parents=True, exist_ok=True)
         self._lock = _lock(self.path)
         try:
@@ -135,14 +137,29 @@ def write_archive(
 ) -> EpisodeStore:
     """Write the first `episodes` of `source` (default: all) to the archive at `path`; goes on where one ended.
 
-    `origin` says where the episodes came from; generated ones say it themselves. `progress(done, total)` is called
-    after each episode.
+    `origin` says where the episodes came from; generated ones say it themselves. What is there is compared with the
+    episodes of `source`, unless these are generated, or `origin` has their digest as `of`. `progress(done, total)` is
+    called after each episode.
+
+    Raises `ValueError` for more episodes than there are, and where the archive holds other ones, or more.
     """
     total = source.num_episodes if episodes is None else episodes
     if total is None or total > (source.num_episodes or total):
         raise ValueError(f"episodes: the source has {source.num_episodes or 'no end of'} episodes, got {episodes}")
     own = source.origin if isinstance(source, GeneratedEpisodes) else {}
     with EpisodeWriter(path, origin or own) as writer:
+        if len(writer) > total:
+            raise ValueError(
+                f"{writer.path}: holds {len(writer)} episodes, expected {total} at most; choose another folder"
+            )
+        if len(writer) and not (own or "of" in (origin or {})):  # which tell other episodes apart
+            held = EpisodeStore(path)
+            for index in range(len(writer)):
+                there, given = held.episode(index), source.episode(index)
+                if set(there) != set(given) or not all(np.array_equal(there[key], given[key]) for key in there):
+                    raise ValueError(
+                        f"{writer.path}: episode {index} there is not that of the source; choose another folder"
+                    )
         for episode in read_in_order(source, range(len(writer), total), workers):
             writer.append(episode)
             progress(len(writer), total)
