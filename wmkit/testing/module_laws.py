@@ -40,8 +40,9 @@ PROBED = 24
 ROUNDED = 0.15
 """Relative L2 difference that bf16 autocast may make in the outputs."""
 
-FAR_OFF = 0.5
-"""The same of the gradient of one parameter, which is measured by no less than a tenth of the largest."""
+FAR_OFF = 0.8
+"""The same of the gradient of one parameter, which is measured by no less than a tenth of the largest: where rounding
+turns a ReLU off that was barely on, more than half of a small one goes."""
 
 
 def gradients(trial: Trial, notes: list[str], quick: bool) -> Breaches:
