@@ -115,15 +115,15 @@ def test_what_is_given_in_the_wrong_form_is_said(config: RunConfig, tmp_path: Pa
         with pytest.raises(
             ValueError, match=r"expected an open RunFolder, got .*runs/x.*wmkit\.train\(config, folder\)"
         ):
-            train(config, folder)  # type: ignore[arg-type]
+            train(config, folder)
     with pytest.raises(ValueError, match=r"x is not open: call its open\(\), or wmkit\.train"):
         Trainer(config, RunFolder(tmp_path / "x"))
     with pytest.raises(ValueError, match="expected a RunConfig first"):
-        wmkit.train("runs/x", config)  # type: ignore[arg-type]
+        wmkit.train("runs/x", config)
     with pytest.raises(ValueError, match=r"give HeldOutValidation\(config\)"):
         wmkit.train(config, tmp_path / "x", HeldOutValidation)
     with pytest.raises(ValueError, match="expected a WorldModel first"):
-        wmkit.save(tmp_path, config)  # type: ignore[arg-type]
+        wmkit.save(tmp_path, config)
 
 
 @pytest.mark.reported(

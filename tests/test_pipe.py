@@ -60,7 +60,7 @@ def printed(text: str, encoding: str, monkeypatch: pytest.MonkeyPatch) -> bytes:
     """What comes out of a command that prints `text` to a stream of that encoding."""
     monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(io.BytesIO(), encoding=encoding))
     ends_with_reader(lambda: print(text))()
-    written: bytes = sys.stdout.buffer.getvalue()  # type: ignore[attr-defined]
+    written: bytes = sys.stdout.buffer.getvalue()
     return written
 
 

@@ -577,7 +577,10 @@ def test_strided_inputs_and_inputs_with_gradients_are_read_as_any_other(backbone
     model = make(backbone=backbone).eval()
     image, action, noise = torch.rand(2, 4, *SHAPE), torch.randn(2, 4, 2), model.draw_noise(2, 4)
     plain, state = model.observe(image, action, noise=noise)
-    last_to_first = lambda x: x.transpose(0, -1).contiguous().transpose(0, -1)  # noqa: E731
+
+    def last_to_first(x: Tensor) -> Tensor:
+        return x.transpose(0, -1).contiguous().transpose(0, -1)
+
     wanting = [last_to_first(x).requires_grad_() for x in (image, action)]
     assert not any(x.is_contiguous() for x in wanting)
     seen, _ = model.observe(*wanting, noise=last_to_first(noise))

@@ -200,9 +200,9 @@ def test_raw_values_are_refused_in_a_sentence(changed: dict[Any, Any], more: dic
 def test_what_is_no_list_of_episodes_is_refused() -> None:
     for wrong in ("recordings", Path("recordings")):
         with pytest.raises(ValueError, match=r"got the path 'recordings': wmkit import .* makes archives"):
-            Episodes(wrong)  # type: ignore[arg-type]
+            Episodes(wrong)
     with pytest.raises(ValueError, match="expected a list of dicts, one for each episode, got NoneType"):
-        Episodes(None)  # type: ignore[arg-type]
+        Episodes(None)
     one = Episodes([given(1, action=np.zeros(0, int))], actions="after", action_dim=2)  # a step, and no action yet
     assert one.episode(0)["action"].tolist() == [[0, 0]]
     for index in (1, -1):

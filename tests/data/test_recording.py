@@ -217,7 +217,7 @@ def test_numbers_of_numpy_and_pytorch_are_actions(space: Any, action: Any, wante
 def test_pictures_are_taken_in_grey_or_passed_over_with_a_word(tmp_path: Path) -> None:
     env = Corridor("picture", render_mode="rgb_array")
     env.observation_space = Box(0, 255, (8, 8), np.uint8)
-    env._observation = lambda: env.render()[..., 0]  # type: ignore[method-assign]
+    env._observation = lambda: env.render()[..., 0]
     stores = record(env, episodes=1, out=tmp_path / "grey", max_steps=3, split=(1,))
     assert stores["train"].image_shape == (1, 8, 8)
     for number, space in enumerate((
@@ -226,7 +226,7 @@ def test_pictures_are_taken_in_grey_or_passed_over_with_a_word(tmp_path: Path) -
         Dict({"rgb": Box(0, 255, (16, 16, 3), np.uint8)}),
     )):  # fmt: skip
         env.observation_space = space
-        env._observation = space.sample  # type: ignore[method-assign]
+        env._observation = space.sample
         with pytest.warns(
             UserWarning, match=r"bservation.* is Box.* pictures are taken .* What the environment renders"
         ):

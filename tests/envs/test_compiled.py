@@ -31,7 +31,7 @@ def test_without_a_folder_for_the_code_a_function_compiles(monkeypatch: pytest.M
         caching.FunctionCache(add)
     function = compiled(add)
     assert function(2, 3) == 5
-    assert not function.stats.cache_path  # type: ignore[attr-defined]
+    assert not function.stats.cache_path
 
 
 @pytest.mark.reported(
@@ -45,7 +45,7 @@ def test_code_that_cannot_be_kept_is_used(monkeypatch: pytest.MonkeyPatch, tmp_p
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(caching.Cache, "save_overload", full)
-    assert compiled(add)(2.5, 3.0) == 5.5  # type: ignore[arg-type]
+    assert compiled(add)(2.5, 3.0) == 5.5
 
 
 @pytest.mark.reported(

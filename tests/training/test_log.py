@@ -173,7 +173,7 @@ def test_without_colours_the_bar_lives_and_where_nothing_can_be_redrawn_there_ar
     display = build_display(100)
     display.show(10, "train", {"loss": 312.401}, TIMING)
     display.close()
-    shown = console.file.getvalue()  # type: ignore[attr-defined]  # a StringIO
+    shown = console.file.getvalue()  # a StringIO
     assert "loss 312.40" in shown
     assert not re.search(r"\x1b\[[0-9;]*3[0-7]m", shown)
     for options in ({"_environ": {"TERM": "dumb"}}, {"force_terminal": None, "force_jupyter": True}):
@@ -187,7 +187,7 @@ def test_sentences_and_validations_stay_above_the_bar_and_paths_are_not_broken(t
     display.say("Each validation draws runs/memory_maze-ray_maze_9x9-s4-0/pictures/latest.png")
     display.show(10, "valid", {"loss": 2.0}, {})
     display.close()
-    shown = console.file.getvalue()  # type: ignore[attr-defined]  # a StringIO
+    shown = console.file.getvalue()  # a StringIO
     assert "Each validation draws runs/memory_maze-ray_maze_9x9-s4-0/pictures/latest.png" in shown
     assert "step 10  valid  loss 2.00" in shown
 

@@ -187,8 +187,8 @@ class HeldOutValidation:
 
     def __init__(self, config: RunConfig) -> None:
         self.config = config
-        number = config.eval.valid_reward_episodes
-        self.source = validation_source(config, like=training_source(config), episodes=number)
+        number, like = config.eval.valid_reward_episodes, training_source(config)
+        self.source = validation_source(config, like, episodes=number)
         self.count = min(number, self.source.num_episodes or 0)
         self.first = self.source.episode(0)
         wanted = {key for cls in all_measures().values() if _validated(cls) for key in cls.keys}
@@ -201,7 +201,7 @@ class HeldOutValidation:
         context = context if context < length else length // 2
         self.query = context, min(horizon, length - context)
         data = dataclasses.replace(config.data, episode_length=max(1, sum(self.query)))  # a world draws no further
-        source = validation_source(dataclasses.replace(config, data=data), like=training_source(config), episodes=SHOWN)
+        source = validation_source(dataclasses.replace(config, data=data), like, episodes=SHOWN)
         self.shown = read_episodes(source, shown, sum(self.query)) if context > 1 else None
 
     @property

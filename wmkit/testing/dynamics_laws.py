@@ -269,7 +269,7 @@ def lengths(trial: DynamicsTrial) -> Breaches:
     with torch.inference_mode():
         trial.observe(trial.sequence, None, dynamics=fresh)
     with torch.enable_grad():  # what that call left behind must not stand in the way of training
-        functional(list(trial.observe(trial.sequence, None, dynamics=fresh)[0].values())).backward()  # type: ignore[no-untyped-call]
+        torch.autograd.backward(functional(list(trial.observe(trial.sequence, None, dynamics=fresh)[0].values())))
     yield from _sees_new_parameters(trial)
 
 

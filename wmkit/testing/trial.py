@@ -204,11 +204,11 @@ class Trial:
         return not torch.equal(*results)
 
 
-class _Precisions(TorchDispatchMode):  # type: ignore[no-untyped-call]
+class _Precisions(TorchDispatchMode):  # type: ignore[no-untyped-call]  # PyTorch gives it no types
     """Notes the types of floating point of all that is computed in the block."""
 
     def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()  # type: ignore[no-untyped-call]  # nor this
         self.seen: set[torch.dtype] = set()
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:

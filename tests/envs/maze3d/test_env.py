@@ -134,7 +134,7 @@ def test_an_action_that_does_not_exist_is_refused() -> None:
 def test_copies_of_an_environment_go_on_as_it_does(env_id: str) -> None:
     env = gymnasium.make(env_id)
     env.reset(seed=3)
-    actions = np.random.default_rng(0).integers(0, env.action_space.n, 30)  # type: ignore[attr-defined]
+    actions = np.random.default_rng(0).integers(0, env.action_space.n, 30)
     for action in actions[:10]:
         env.step(action)
     copies = [copy.deepcopy(env), pickle.loads(pickle.dumps(env))]
