@@ -63,12 +63,14 @@ def dress_walls(free: NDArray[np.bool_], rng: np.random.Generator) -> NDArray[np
     """Give each wall cell of an outer grid (rows, columns) one of the styles, the same within a block of the grid.
 
     Rows are cut in 3 and columns in 3 columns/rows blocks (one less where that number divides 10, or block columns
-    would repeat); block i takes digit i mod 10 and every digit draws a style. Source: Memory Maze, S4WM's collectors.
+    would repeat), counted from the top left; block i takes digit i mod 10 and every digit draws a style. Where n lines
+    are cut in b blocks, block i begins at line floor(i n / b). Source: Memory Maze, S4WM's collectors.
     """
     rows, columns = free.shape
     across = 3 * columns // rows
     across -= across > 1 and 10 % across == 0
-    block_row, block_column = 3 * np.arange(rows) // rows, across * np.arange(columns) // columns
+    block_row = np.searchsorted(np.arange(3) * rows // 3, np.arange(rows)[::-1], side="right") - 1
+    block_column = np.searchsorted(np.arange(across) * columns // across, np.arange(columns), side="right") - 1
     digit = (block_row[:, None] * across + block_column[None, :]) % 10
     styles = rng.integers(NUM_STYLES, size=10)
     return np.where(free, OPEN, styles[digit]).astype(np.int8)

@@ -11,12 +11,14 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from wmkit_envs.maze3d.kinematics import NUM_ACTIONS, RADIUS, Walker
-from wmkit_envs.maze3d.raycast import render
+from wmkit_envs.maze3d.ball import BALL_RADIUS, UNITS_PER_CELL
+from wmkit_envs.maze3d.kinematics import NUM_ACTIONS, Walker
+from wmkit_envs.maze3d.raycast import OBJECT_RADIUS, render
 from wmkit_envs.maze3d.scene import Pose, Scene
 
-TOUCH_DISTANCE = 0.3 + RADIUS
-"""Centre to centre, in cells: the object's radius and the walker's."""
+_HEIGHT = BALL_RADIUS / UNITS_PER_CELL
+TOUCH_DISTANCE = math.sqrt((OBJECT_RADIUS + _HEIGHT) ** 2 - _HEIGHT**2)
+"""Of the centres as seen from above, in cells: the ball rolls on the floor, the object's centre lies in it."""
 BORDER_BRIGHTNESS = 0.7
 """The image's border has this share of the current target's colour."""
 
@@ -44,15 +46,15 @@ class Simulation:
     """The stepper that environments and generators share.
 
     With a `goal_rng`, one object is the current target: touching it gives reward 1, and the next target is drawn
-    uniformly among the objects that are not being touched. Without one, touching has no effect.
+    uniformly among the objects that are not being touched. Touching is looked for at each of the walker's substeps.
+    Without a `goal_rng` it has no effect.
     """
 
-    def __init__(self, scene: Scene, goal_rng: np.random.Generator | None) -> None:
+    def __init__(self, scene: Scene, goal_rng: np.random.Generator | None, walker: Walker | None = None) -> None:
         self.scene = scene
         self.goal = None if goal_rng is None else int(goal_rng.integers(len(scene.objects)))
         self._goal_rng = goal_rng
-        self._objects = [(float(x), float(y)) for x, y in scene.objects]
-        self._walker = Walker(scene.layout, scene.start)
+        self._walker = walker or Walker(scene)
         self._actions, self._rewards = [-1], [0.0]
         self._poses, self._goals = [self._walker.pose], [self.goal]
 
@@ -69,12 +71,13 @@ class Simulation:
         """Take one of the six actions; returns the reward. Raises `ValueError` for an action that does not exist."""
         if not 0 <= action < NUM_ACTIONS:
             raise ValueError(f"action: expected 0..{NUM_ACTIONS - 1}, got {action}")
-        self._walker.step(action)
+        way = self._walker.step(action)  # (substeps, 2)
         reward = 0.0
-        if self._goal_rng is not None and self.goal is not None and self._touches(self.goal):
-            reward = 1.0
-            others = [index for index in range(len(self._objects)) if not self._touches(index)]
-            self.goal = int(self._goal_rng.choice(others))
+        if self._goal_rng is not None:
+            near = np.hypot(*(self.scene.objects - way[:, None]).transpose(2, 0, 1)).min(axis=0)  # (k,)
+            if near[self.goal] < TOUCH_DISTANCE:
+                reward = 1.0
+                self.goal = int(self._goal_rng.choice(np.flatnonzero(near >= TOUCH_DISTANCE)))
         self._actions.append(action)
         self._rewards.append(reward)
         self._poses.append(self._walker.pose)
@@ -95,17 +98,16 @@ class Simulation:
             np.array(self._actions[-1:]), np.array([self.pose]), np.array(self._rewards[-1:], np.float32), goals
         )
 
-    def _touches(self, index: int) -> bool:
-        x, y = self._objects[index]
-        return math.hypot(x - self._walker.x, y - self._walker.y) < TOUCH_DISTANCE
-
 
 def images(scene: Scene, trajectory: Trajectory, size: tuple[int, int]) -> NDArray[np.uint8]:
-    """(T, H, W, 3) uint8; where there is a current target, in a border of its colour, 2 pixels wide per 64."""
+    """(T, H, W, 3) uint8; where there is a current target, in a border of its colour.
+
+    The border is floor(2 sqrt(floor(H / 64))) pixels wide, as in Memory Maze, and 1 pixel in smaller images.
+    """
     images = render(scene, trajectory.poses, size)
     if trajectory.goals is not None:
-        borders = np.rint(255 * BORDER_BRIGHTNESS * scene.colors).astype(np.uint8)[trajectory.goals]  # (T, 3)
-        width = max(1, round(2 * size[0] / 64))
+        borders = (255 * BORDER_BRIGHTNESS * scene.colors).astype(np.uint8)[trajectory.goals]  # (T, 3), truncated
+        width = max(1, int(2 * math.sqrt(size[0] // 64)))
         for edge in (slice(None, width), slice(-width, None)):
             images[:, edge] = borders[:, None, None]
             images[:, width:-width, edge] = borders[:, None, None]

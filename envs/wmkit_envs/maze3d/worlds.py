@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from wmkit_envs.maze3d.kinematics import NUM_ACTIONS
 from wmkit_envs.maze3d.scene import MAX_SIDE, MIN_SIDE
 from wmkit_envs.world import Episode, EpisodeSeed, World, check_integer
 
@@ -31,7 +30,7 @@ MAZES: dict[int, dict[str, int]] = {
 class RayWorld(World):
     """A ray-cast world. Subclasses say how the scene is drawn and who walks in it."""
 
-    action_dim: ClassVar[int] = NUM_ACTIONS
+    action_dim: ClassVar[int] = 6  # kinematics.NUM_ACTIONS, which needs Numba
     image_size: int = 64
     """Pixels on a side of the image."""
 
