@@ -1,4 +1,4 @@
-"""The rolling ball of Memory Maze: MuJoCo's equations of motion and contact for the five degrees of freedom that it has.
+"""The rolling ball of Memory Maze: MuJoCo's equations of motion and contact for the five degrees of freedom it has.
 
 A wheel under a head slides along x, y, z, steers about the vertical and rolls about its axle. Per substep of 5 ms,
 with generalised velocity v = (forward, left, up, steer, roll) in the body's frame, its constant mass matrix M and

@@ -3,8 +3,8 @@
 `render(scene, poses, size)` is all that other modules know of a renderer. Walls stand upright, so what a ray meets
 first depends on its direction over the floor alone: a fan of rays walks the grid (a digital differential analyser: it
 jumps from border to border of the cells) and finds the wall faces in view; each pixel then meets its own face, the
-floor or the sky exactly, pitch included. Objects are spheres whose centres lie on the floor, intersected exactly. Rays have a
-forward component of 1 over the floor, so that a ray's parameter is the distance ahead.
+floor or the sky exactly, pitch included. Objects are spheres whose centres lie on the floor, intersected exactly.
+Rays have a forward component of 1 over the floor, so that a ray's parameter is the distance ahead.
 
 Source of the camera: Memory Maze, measured against its depth images (`python -m benchmarks.maze3d`).
 """
