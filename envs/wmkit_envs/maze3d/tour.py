@@ -122,7 +122,7 @@ class _Tour:
     def _switch(self, here: int, there: int) -> None:
         """Walk to the room's corner at the doorway until in line with it, then through it and half a cell further.
 
-        At the right end of Ten Rooms it is the room's other corner beside that line: the collector's, slip or not.
+        At the right end of Ten Rooms it is the corner at the other end of that line, as in the collector.
         """
         doorway, from_middle = self._doorways[here, there], self._doorways[here, there] - self._middles[here]
         ahead = np.trunc(from_middle / 2)  # doorways are 2 cells from the middle through the wall, 1 cell along it
