@@ -16,7 +16,7 @@ from wmkit.evaluation.measures.doors import KEYS, STATE, TileTruth, image_of, re
 from wmkit.evaluation.measures.frames import frame_error
 from wmkit.evaluation.predictors import COPY_LAST, RANDOM_FRAME, Clips, make_baselines, mean_image
 from wmkit.pipe import ends_with_reader
-from wmkit_envs import DistractingMemory, MultiDoorsKeys, RayMaze, RayTwoRooms, World
+from wmkit_envs import DistractingMemory, MultiDoorsKeys, RayMaze, Rooms, World
 from wmkit_envs.grid.scene import DONE
 from wmkit_envs.grid.world import GridWorld
 from wmkit_envs.world import Episode, EpisodeSeed
@@ -145,7 +145,7 @@ def fingerprints(part: Episode) -> list[bytes]:
 
 CHECKS: dict[World, tuple[Callable[[World], Figures], ...]] = {
     RayMaze(size=9): (frames,),
-    RayTwoRooms(): (frames,),
+    **{Rooms(rooms=rooms): (frames,) for rooms in (2, 4, 10)},
     DistractingMemory(width=16): (rewards, repeats),
     DistractingMemory(width=100): (frames,),
     MultiDoorsKeys(keys=2): (repeats,),

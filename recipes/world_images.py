@@ -11,7 +11,7 @@ from matplotlib import pyplot
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from wmkit_envs import DistractingMemory, MovingMnist, MultiDoorsKeys, RayMaze, RayTwoRooms, World
+from wmkit_envs import DistractingMemory, MovingMnist, MultiDoorsKeys, RayMaze, Rooms, World
 from wmkit_envs.grid.atlas import render_tiles
 from wmkit_envs.grid.scene import AGENT, GridScene
 from wmkit_envs.grid.world import GridWorld
@@ -36,7 +36,13 @@ def main() -> None:
     """One strip and one map for one world of each kind, the eight wall styles, and one video at three speeds."""
     mpl.use("Agg")
     FOLDER.mkdir(exist_ok=True)
-    for world, times in ((RayMaze(), range(0, 96, 8)), (RayTwoRooms(), range(276, 372, 8))):
+    walked = (
+        (RayMaze(), range(0, 96, 8)),
+        (Rooms(), range(276, 372, 8)),
+        (Rooms(rooms=4), range(476, 572, 8)),
+        (Rooms(rooms=10), range(1076, 1172, 8)),
+    )
+    for world, times in walked:
         simulation = world.walk(EpisodeSeed(SEED), world.episode_length)
         trajectory = simulation.trajectory()
         images = images_of(simulation.scene, trajectory, (64, 64))

@@ -10,13 +10,13 @@ import gymnasium
 from wmkit_envs.grid.distracting_memory import DistractingMemory
 from wmkit_envs.grid.multi_doors_keys import MultiDoorsKeys
 from wmkit_envs.grid.world import GridWorld
-from wmkit_envs.maze3d.worlds import RayMaze, RayTwoRooms, RayWorld
+from wmkit_envs.maze3d.worlds import RayMaze, RayWorld, Rooms
 from wmkit_envs.video.moving_mnist import FAST, SLOW, MovingMnist
 from wmkit_envs.world import Episode, World
 
 FAMILIES: dict[str, type[World]] = {
     "ray_maze": RayMaze,
-    "ray_two_rooms": RayTwoRooms,
+    "rooms": Rooms,
     "distracting_memory": DistractingMemory,
     "multi_doors_keys": MultiDoorsKeys,
     "moving_mnist": MovingMnist,
@@ -24,7 +24,8 @@ FAMILIES: dict[str, type[World]] = {
 """A dataclass of settings each; its defaults are a published world."""
 _published: tuple[World, ...] = (
     *(RayMaze(size=size) for size in (9, 11, 13, 15)),
-    RayTwoRooms(),
+    *(Rooms(rooms=rooms, teleport=teleport) for teleport in (False, True) for rooms in (2, 4, 10)),
+    *(Rooms(rooms=rooms, longer=True) for rooms in (2, 4)),
     *(DistractingMemory(width=width) for width in (100, 200, 400)),
     *(MultiDoorsKeys(keys=keys) for keys in (3, 5, 7)),
     *(MovingMnist(speed=speed) for speed in (1.0, SLOW, FAST)),
@@ -36,7 +37,7 @@ WORLDS: dict[str, type[World] | World] = {**PUBLISHED, **FAMILIES}
 ENVIRONMENTS: dict[str, RayWorld | GridWorld] = {
     "wmkit/RayMaze-v0": RayMaze(),
     **{f"wmkit/RayMaze-{size}x{size}-v0": RayMaze(size=size) for size in (9, 11, 13, 15)},
-    "wmkit/RayTwoRooms-v0": RayTwoRooms(),
+    **{f"wmkit/Ray{number}Rooms-v0": Rooms(rooms=rooms) for number, rooms in (("Two", 2), ("Four", 4), ("Ten", 10))},
     "wmkit/DistractingMemory-v0": DistractingMemory(),
     **{f"wmkit/DistractingMemory-{width}-v0": DistractingMemory(width=width) for width in (100, 200, 400)},
     "wmkit/MultiDoorsKeys-v0": MultiDoorsKeys(),

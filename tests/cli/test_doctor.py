@@ -13,7 +13,7 @@ from numba.core import caching
 from wmkit.cli import doctor
 from wmkit.cli.__main__ import main
 from wmkit.data import worlds
-from wmkit_envs import RayMaze, RayTwoRooms
+from wmkit_envs import RayMaze, Rooms
 
 Diagnose = Callable[..., tuple[int, str]]
 
@@ -22,7 +22,7 @@ Diagnose = Callable[..., tuple[int, str]]
 def diagnose(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Diagnose:
     """The doctor's status and words, with one small world unless others are named."""
     monkeypatch.setenv("COLUMNS", "400")
-    monkeypatch.setitem(worlds._registered, "small", RayTwoRooms(image_size=16))
+    monkeypatch.setitem(worlds._registered, "small", Rooms(image_size=16))
     monkeypatch.setattr(doctor, "_work", lambda found: "not tried here")
 
     def run(*words: str, names: tuple[str, ...] = ("small",)) -> tuple[int, str]:
@@ -184,7 +184,7 @@ def test_doctor_tries_the_folder_that_a_run_would_be_made_in(diagnose: Diagnose,
 
 
 def test_a_worker_is_tried_with_a_world_that_works() -> None:
-    assert doctor._work([RayTwoRooms(image_size=16)]) == "2 observations of ray_two_rooms_image_size16"
+    assert doctor._work([Rooms(image_size=16)]) == "2 observations of ray_two_rooms_image_size16"
     with pytest.raises(ValueError, match="no world works"):
         doctor._work([])
 

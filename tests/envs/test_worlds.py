@@ -20,7 +20,7 @@ from wmkit_envs import (
     MovingMnist,
     MultiDoorsKeys,
     RayMaze,
-    RayTwoRooms,
+    Rooms,
     World,
     find_world,
 )
@@ -70,11 +70,18 @@ def test_actions_are_one_hot_after_an_empty_first_one(name: str) -> None:
         (RayMaze(size=11), 2001, 1001),
         (RayMaze(size=13), 3001, 1501),
         (RayMaze(size=15), 4001, 2001),
-        (RayTwoRooms(), 501, 301),
+        (Rooms(), 501, 301),
+        (Rooms(rooms=4), 1001, 501),
+        (Rooms(rooms=10), 2001, 1101),
+        (Rooms(longer=True), 1001, 301),
+        (Rooms(rooms=4, longer=True), 2001, 501),
+        (Rooms(teleport=True), 251, 150),
+        (Rooms(rooms=4, teleport=True), 501, 300),
+        (Rooms(rooms=10, teleport=True), 1001, 600),
     ],
 )
 def test_whole_episodes_have_the_documented_lengths(world: World, length: int, context: int) -> None:
-    episode = SMALL[world.name].generate(seed=1)
+    episode = world.with_settings(image_size=8).generate(seed=1)
     assert len(episode["image"]) == length == world.episode_length
     assert int(episode["context_length"]) == context == world.context_length
 
@@ -151,7 +158,9 @@ def test_an_unknown_world_or_setting_is_answered_with_the_closest_and_the_list()
     ("world", "name"),
     [
         (RayMaze(size=11), "ray_maze_11x11"),
-        (RayTwoRooms(image_size=128), "ray_two_rooms_image_size128"),
+        (Rooms(image_size=128), "ray_two_rooms_image_size128"),
+        (Rooms(rooms=10, teleport=True), "ray_ten_rooms_teleport"),
+        (Rooms(rooms=4, longer=True, image_size=32), "ray_four_rooms_longer_image_size32"),
         (DistractingMemory(width=16, tile=4), "distracting_memory_16_tile4"),
         (DistractingMemory(distractor_rate=0.2), "distracting_memory_100_distractor_rate0.2"),
         (

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wmkit_envs.maze3d.simulation import Simulation, constant_truth, images, step_truth
-from wmkit_envs.maze3d.worlds import RayWorld
+from wmkit_envs.maze3d.worlds import RayWorld, Rooms
 from wmkit_envs.world import METADATA, EpisodeSeed, check_render_mode, checked_options, next_seed
 
 Image = NDArray[np.uint8]
@@ -23,7 +23,7 @@ class RayEnv(gymnasium.Env[Image, np.int64]):
     `wmkit_envs.maze3d.simulation`. Episodes never terminate and are truncated at the world's length.
 
     `settings` are other ones of the world, such as `image_size=128`. Raises `ValueError` for settings that make no
-    world, an unknown split, option or render mode, and a negative seed.
+    world, a world of teleports, an unknown split, option or render mode, and a negative seed.
     """
 
     metadata = METADATA
@@ -31,6 +31,11 @@ class RayEnv(gymnasium.Env[Image, np.int64]):
     def __init__(self, world: RayWorld, render_mode: str | None = None, **settings: Any) -> None:
         check_render_mode(render_mode)
         self.world = world.with_settings(**settings)
+        if isinstance(self.world, Rooms) and self.world.teleport:
+            raise ValueError(
+                f"{self.world.name} has no environment: its query repeats what was recorded. Take world.generate(), or "
+                "teleport=False."
+            )
         self.render_mode = render_mode
         channels, height, width = self.world.image_shape
         self.observation_space = gymnasium.spaces.Box(0, 255, (height, width, channels), np.uint8)

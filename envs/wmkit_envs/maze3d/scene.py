@@ -47,6 +47,8 @@ class Scene:
     objects: NDArray[np.float64]
     """(k, 2) centres of the objects."""
     start: Pose
+    rooms: NDArray[np.int64] | None = None
+    """(h, w) the number of each cell's room, -1 in doorways and walls; None where rooms have no numbers."""
 
     @property
     def layout(self) -> NDArray[np.uint8]:

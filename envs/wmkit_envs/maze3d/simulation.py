@@ -123,7 +123,8 @@ def step_truth(scene: Scene, trajectory: Trajectory) -> dict[str, NDArray[np.gen
     """What changes, leading axis T.
 
     `agent_pos` (T, 2) in cells, `agent_dir` (T, 2) unit vector, `targets_vec` (T, k, 2) from the agent in its own frame
-    as [right, forward]; with a current target also `target_pos`, `target_vec` (T, 2), `target_color` (T, 3) in [0, 1].
+    as [right, forward]; with a current target also `target_pos`, `target_vec` (T, 2), `target_color` (T, 3) in [0, 1];
+    where rooms have numbers `room` (T,) int64, -1 in doorways.
     """
     position, heading = trajectory.poses[:, :2], trajectory.poses[:, 2]
     direction = np.stack([np.cos(heading), np.sin(heading)], axis=1)  # (T, 2)
@@ -137,4 +138,8 @@ def step_truth(scene: Scene, trajectory: Trajectory) -> dict[str, NDArray[np.gen
         truth["target_pos"] = scene.objects[trajectory.goals]
         truth["target_vec"] = vectors[rows, trajectory.goals]
         truth["target_color"] = scene.colors[trajectory.goals]
-    return {key: value.astype(np.float32) for key, value in truth.items()}
+    changing: dict[str, NDArray[np.generic]] = {key: value.astype(np.float32) for key, value in truth.items()}
+    if scene.rooms is not None:
+        column, row = np.floor(position).astype(np.int64).T  # (T,) each
+        changing["room"] = scene.rooms[row, column]
+    return changing

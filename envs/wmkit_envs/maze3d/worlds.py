@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from wmkit_envs.maze3d.scene import MAX_SIDE, MIN_SIDE
+from wmkit_envs.maze3d.timetable import LONGER, TELEPORT, USUAL, Timetable
 from wmkit_envs.world import Episode, EpisodeSeed, World, check_integer
 
 if TYPE_CHECKING:
@@ -120,30 +121,78 @@ class RayMaze(RayWorld):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class RayTwoRooms(RayWorld):
-    """Two rooms, three objects, and the script of the S4WM data (`wmkit_envs.maze3d.rooms`)."""
+class Rooms(RayWorld):
+    """Rooms in a ring, objects, and the policy of the S4WM data (`wmkit_envs.maze3d.tour`); reward is always 0.
+
+    With `teleport` the query is a copy of a part of the context: the action noop marks the teleport, the observation
+    after it is the context's number `copy_index`, and from there actions and observations are those of the context, to
+    the bit. Such episodes are generated only: nobody else's actions can lead through them.
+    """
+
+    in_stem: ClassVar[tuple[str, ...]] = ("rooms", "teleport", "longer")
+    rooms: int = 2
+    """2, 4 or 10, as published."""
+    teleport: bool = False
+    """The query is a copy of a part of the context."""
+    longer: bool = False
+    """The query is as long as in the published sets for tests of longer generation, which 2 and 4 rooms have."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.rooms not in USUAL:
+            raise ValueError(f"rooms: expected one of {', '.join(map(str, USUAL))}, got {self.rooms!r}")
+        for setting in ("teleport", "longer"):
+            if not isinstance(getattr(self, setting), bool):
+                raise ValueError(f"{setting}: expected True or False, got {getattr(self, setting)!r}")
+        if self.longer and (self.teleport or self.rooms not in LONGER):
+            raise ValueError(f"longer: expected False with rooms={self.rooms}, teleport={self.teleport}, got True")
 
     @property
     def stem(self) -> str:
-        return "ray_two_rooms"
+        number = {2: "two", 4: "four", 10: "ten"}[self.rooms]
+        return f"ray_{number}_rooms{'_teleport' * self.teleport}{'_longer' * self.longer}"
+
+    @property
+    def timetable(self) -> Timetable:
+        """When the walk changes rooms."""
+        return (TELEPORT if self.teleport else LONGER if self.longer else USUAL)[self.rooms]
 
     @property
     def episode_length(self) -> int:
-        return 501
+        return self.timetable.context + self.timetable.query
 
     @property
     def context_length(self) -> int:
-        return 301
+        return self.timetable.context
 
     def begin(self, seed: EpisodeSeed) -> Simulation:
         """The fixed layout with its objects and wall styles; touching objects has no effect."""
-        from wmkit_envs.maze3d.rooms import draw_two_rooms
+        from wmkit_envs.maze3d.rooms import draw_rooms
         from wmkit_envs.maze3d.simulation import Simulation
 
-        return Simulation(draw_two_rooms(seed.streams()[0]), goal_rng=None)
+        return Simulation(draw_rooms(self.rooms, seed.streams()[0]), goal_rng=None)
 
     def walk(self, seed: EpisodeSeed, length: int) -> Simulation:
-        """The whole script, whatever the length."""
-        from wmkit_envs.maze3d.rooms import walk_two_rooms
+        """The whole walk, up to a teleport, whatever the length."""
+        from wmkit_envs.maze3d.tour import walk_tour
 
-        return walk_two_rooms(lambda: self.begin(seed), seed.streams()[2])
+        return walk_tour(lambda: self.begin(seed), self.timetable, seed.streams()[2])
+
+    def generate(self, *, seed: int, split: str = "train", index: int = 0, length: int | None = None) -> Episode:
+        """One episode, see `RayWorld.generate`; the truth has also `room` (T,), see `maze3d.simulation`.
+
+        With `teleport` also `copy_index` () and `source_index` (T,) int64: observation t shows what `source_index[t]`
+        showed, which in the context is t itself.
+        """
+        length = self.checked_length(length)
+        walked = super().generate(seed=seed, split=split, index=index, length=min(length, self.timetable.last_step + 1))
+        if self.timetable.copies is None:
+            return walked
+        low, high = self.timetable.copies
+        copy_index = int(EpisodeSeed(seed, split, index).streams()[1].integers(low, high + 1))
+        here = np.arange(length)
+        source = np.where(here < self.context_length, here, here - self.context_length + copy_index)
+        steps = {key: value[source] for key, value in walked.steps.items()}
+        steps["action"][self.context_length : self.context_length + 1] = np.arange(self.action_dim) == 0  # a noop
+        steps["source_index"] = source
+        return Episode(steps, {**walked.constants, "copy_index": np.array(copy_index, np.int64)})

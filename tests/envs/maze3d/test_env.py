@@ -9,7 +9,7 @@ import pytest
 from gymnasium.utils.env_checker import check_env
 
 import wmkit_envs
-from wmkit_envs import ENVIRONMENTS, RayMaze, RayTwoRooms
+from wmkit_envs import ENVIRONMENTS, RayMaze, Rooms
 from wmkit_envs.maze3d.env import RayEnv
 
 
@@ -80,7 +80,7 @@ def test_vector_environments_can_be_made() -> None:
 
 
 def test_without_a_render_mode_nothing_is_rendered() -> None:
-    env = RayEnv(RayTwoRooms())
+    env = RayEnv(Rooms())
     env.reset(seed=0)
     assert env.render() is None
 

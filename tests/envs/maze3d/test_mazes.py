@@ -6,7 +6,7 @@ import gymnasium
 import numpy as np
 import pytest
 
-from wmkit_envs import RayMaze, RayTwoRooms
+from wmkit_envs import RayMaze, Rooms
 from wmkit_envs.maze3d.kinematics import NUM_ACTIONS
 from wmkit_envs.maze3d.mazes import STALL_STEPS, MazeShape, Wander, distances, draw_maze, wander
 from wmkit_envs.maze3d.scene import OPEN, Pose, Scene, dress_walls
@@ -141,4 +141,4 @@ def test_without_labmaze_mazes_say_what_to_do_and_rooms_work(monkeypatch: pytest
         RayMaze().generate(seed=0, length=1)
     with pytest.raises(ValueError, match="ray_maze needs labmaze"):
         gymnasium.make("wmkit/RayMaze-v0").reset(seed=0)
-    assert RayTwoRooms().generate(seed=0, length=1)["image"].any()
+    assert Rooms().generate(seed=0, length=1)["image"].any()
