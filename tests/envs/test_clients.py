@@ -1,7 +1,8 @@
-"""Libraries that act in the worlds: `pip install "wmkit[clients]"` has them, and each test skips where its own lacks."""
+"""Libraries that act in the worlds: `pip install "wmkit[clients]"` brings them; a test skips where its own lacks."""
 
 from __future__ import annotations
 
+import functools
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from gymnasium.utils.env_checker import check_env
+from gymnasium.vector import AutoresetMode
 from torch import nn
 
 import wmkit_envs
@@ -24,6 +26,8 @@ SMALL: dict[str, dict[str, Any]] = {
     "wmkit/HiddenMotion-v0": {"image_size": 20, "stations": 1},
 }
 """A small world of each family in which one can act."""
+LARGE_ENOUGH = {"image_size": 40}
+"""For the network of stable-baselines3."""
 families = pytest.mark.parametrize("env_id", SMALL)
 
 
@@ -38,7 +42,7 @@ def quiet() -> Iterator[None]:
 @families
 def test_the_checkers_of_gymnasium_and_stable_baselines_find_nothing(env_id: str) -> None:
     checker = pytest.importorskip("stable_baselines3.common.env_checker", reason="needs stable-baselines3")
-    env = gymnasium.make(env_id, render_mode="rgb_array", **SMALL[env_id]).unwrapped
+    env = gymnasium.make(env_id, render_mode="rgb_array", **SMALL[env_id] | LARGE_ENOUGH).unwrapped
     check_env(env, skip_render_check=False)
     checker.check_env(env)  # warnings are errors here
 
@@ -51,8 +55,8 @@ def test_agents_of_stable_baselines_learn_for_two_thousand_steps(env_id: str, na
     library = "stable_baselines3" if name == "PPO" else "sb3_contrib"
     algorithm = getattr(pytest.importorskip(library, reason=f"needs {library}"), name)
     policy = "CnnPolicy" if name == "PPO" else "CnnLstmPolicy"
-    settings = SMALL[env_id] | {"image_size": 40}  # the least that their network takes
-    agent = algorithm(policy, gymnasium.make(env_id, **settings), n_steps=250, batch_size=50, n_epochs=1, seed=0)
+    env = gymnasium.make(env_id, **SMALL[env_id] | LARGE_ENOUGH)
+    agent = algorithm(policy, env, n_steps=250, batch_size=50, n_epochs=1, seed=0)
     before = [x.detach().clone() for x in agent.policy.parameters()]
     agent.learn(2000)
     assert agent.num_timesteps == 2000
@@ -75,11 +79,10 @@ def test_torchrl_opens_the_worlds_by_name_and_reads_their_info(env_id: str) -> N
 @families
 def test_torchrl_wraps_several_worlds_at_once(env_id: str) -> None:
     envs = pytest.importorskip("torchrl.envs", reason="needs torchrl")
-    made = gymnasium.make_vec(
-        env_id, 2, **SMALL[env_id], **({} if "Ray" in env_id else {"autoreset_mode": "SameStep"})
-    )
-    env = envs.GymWrapper(made)
-    assert env.rollout(4)["next", "pixels"].shape == (2, 4, 20, 20, 3)
+    mode = {"autoreset_mode": AutoresetMode.SAME_STEP}  # the one that it asks for
+    several = gymnasium.make_vec(env_id, 2, **SMALL[env_id], **{"vector_kwargs": mode} if "Ray" in env_id else mode)
+    env = envs.GymWrapper(several)
+    assert env.rollout(4)["next", "observation"].shape == (2, 4, 20, 20, 3)
     env.close()
 
 
@@ -92,10 +95,11 @@ def test_minari_collects_the_scripts_episodes(env_id: str, tmp_path: Path, monke
     world = collector.unwrapped.world
     episodes = [world.generate(seed=0, index=index, length=20) for index in range(2)]
     for number, episode in enumerate(episodes):
-        collector.reset(seed=0 if number == 0 else None)
+        collector.reset(seed=0, options={"index": number})  # without a seed it draws one of its own
         for action in episode["action"][1:].argmax(-1):
             collector.step(action)
     found = collector.create_dataset("wmkit/script-v0")
+    collector.close()
     for mine, theirs in zip(found.iterate_episodes(), episodes, strict=True):
         np.testing.assert_array_equal(mine.observations, theirs["image"])
         np.testing.assert_array_equal(mine.actions, theirs["action"][1:].argmax(-1))
@@ -132,13 +136,16 @@ def test_a_loop_like_cleanrls_takes_the_vector_environment_as_it_is(env_id: str)
 
 
 @pytest.mark.usefixtures("quiet")
-@pytest.mark.parametrize("context", ["fork", pytest.param("spawn", marks=pytest.mark.long), "forkserver"])
+@pytest.mark.parametrize(
+    "context",
+    ["fork", pytest.param("spawn", marks=pytest.mark.long), pytest.param("forkserver", marks=pytest.mark.long)],
+)
 def test_environments_in_processes_of_their_own_do_what_they_do_in_one(context: str) -> None:
-    makers = [lambda env_id=env_id: gymnasium.make(env_id, **SMALL[env_id]) for env_id in list(SMALL)[2:4]]
-    apart, together = (
-        gymnasium.vector.AsyncVectorEnv(makers, context=context),
-        gymnasium.vector.SyncVectorEnv(makers),
-    )
+    # with the module before its colon an id is known in a process that has imported nothing
+    env_id = "wmkit_envs:wmkit/DistractingMemory-v0"
+    makers = [functools.partial(gymnasium.make, env_id, width=8, tile=4)] * 2
+    apart = gymnasium.vector.AsyncVectorEnv(makers, context=context)
+    together = gymnasium.vector.SyncVectorEnv(makers)
     try:
         np.testing.assert_array_equal(apart.reset(seed=0)[0], together.reset(seed=0)[0])
         for action in (2, 0, 2, 2, 6):

@@ -114,10 +114,10 @@ class GridEnv(MiniGridEnv):
         self._check_reset()
         check_action(self.action_space, action)
         for path in self._scene.movers:
-            old, new = (tuple(path[time % len(path)]) for time in (self.step_count, self.step_count + 1))
-            mover = self.grid.get(*old)
-            self.grid.set(*old, None)
-            self.grid.set(*new, mover)
+            (old_x, old_y), (x, y) = (path[time % len(path)] for time in (self.step_count, self.step_count + 1))
+            mover = self.grid.get(old_x, old_y)
+            self.grid.set(old_x, old_y, None)
+            self.grid.set(x, y, mover)
         image, *_ = super().step(action)
         if self.carrying is not None:
             self.keys[COLOR_NAMES.index(self.carrying.color)] += 1

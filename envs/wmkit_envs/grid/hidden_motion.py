@@ -126,7 +126,7 @@ class HiddenMotion(GridWorld):
         paces = np.array(self.paces)[rng.integers(len(self.paces), size=number)]
         phases = rng.integers(PERIOD * paces)
         time = np.arange(PERIOD * math.lcm(*self.paces))
-        along = place(time, paces[:, None], phases[:, None])  # (M, P)
+        along = place_at(time, paces[:, None], phases[:, None])  # (M, P)
         movers = np.take_along_axis(tracks, along[..., None], axis=1)  # (M, P, 2)
         cells = walled(FIRST + PITCH * self.stations, HEIGHT)
         cells[CORRIDOR, 1:-1] = EMPTY
@@ -172,6 +172,6 @@ class HiddenMotion(GridWorld):
         return {"mover_last_seen": np.maximum.accumulate(np.where(in_view, time, -1), axis=1)}
 
 
-def place(time: NDArray[np.int64], pace: NDArray[np.int64], phase: NDArray[np.int64]) -> NDArray[np.int64]:
+def place_at(time: NDArray[np.int64], pace: NDArray[np.int64], phase: NDArray[np.int64]) -> NDArray[np.int64]:
     """The cell of its track, 0..4, in which a square is at a time, all of them broadcast."""
     return (VIEW - 1) - np.abs((VIEW - 1) - (time + phase) // pace % PERIOD)

@@ -18,7 +18,6 @@ from numpy.typing import NDArray
 from wmkit_envs.grid.scene import MAX_TILE, MIN_TILE, NUM_ACTIONS, VIEW, GridScene
 from wmkit_envs.world import Arrays, Episode, EpisodeSeed, World, check_integer
 
-
 SHARES = {"train": range(14), "valid": range(14, 15), "test": range(15, 16)}
 """Which sixteenths of all maps each split has."""
 FEWEST_MAPS = 64
