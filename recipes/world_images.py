@@ -11,7 +11,7 @@ from matplotlib import pyplot
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from wmkit_envs import DistractingMemory, MovingMnist, MultiDoorsKeys, RayMaze, Rooms, World
+from wmkit_envs import DistractingMemory, HiddenMotion, MovingMnist, MultiDoorsKeys, RayMaze, Rooms, World
 from wmkit_envs.grid.atlas import render_tiles
 from wmkit_envs.grid.scene import AGENT, GridScene
 from wmkit_envs.grid.world import GridWorld
@@ -29,6 +29,8 @@ ASIDE = (2, 5)
 # to the end, back at the start room, back at the start, the end again
 MEMORY_TIMES = (0, 12, 24, 36, 46, 49, 147, 150, 160, 198, 210, 222, 234, 244, 248, 249)
 VIDEO_ROWS = tuple(MovingMnist(speed=speed) for speed in (SLOW, 1.0, FAST))
+# the first station watched for a while, then the second; the second looked at in the query, then the first
+MOTION_TIMES = (0, 6, 9, 12, 15, 18, 36, 42, 74, 92, 98, 101, 104, 130, 144, 147)
 DOORS_TIMES = (0, 12, 22, 30, 60, 100, 140, 169, 181, 192, 210, 250, 300, 350, 420, 500)
 
 
@@ -49,7 +51,11 @@ def main() -> None:
         save(f"{world.name}_strip", tile(images[list(times)], columns=6))
         draw_map(world, simulation.scene, trajectory)
     save("walls", tile(wall_textures()[:, 0], columns=8))
-    for grid_world, chosen in ((DistractingMemory(width=100), MEMORY_TIMES), (MultiDoorsKeys(keys=5), DOORS_TIMES)):
+    for grid_world, chosen in (
+        (DistractingMemory(width=100), MEMORY_TIMES),
+        (MultiDoorsKeys(keys=5), DOORS_TIMES),
+        (HiddenMotion(), MOTION_TIMES),
+    ):
         images = grid_world.generate(seed=SEED)["image"]
         save(f"{grid_world.name}_strip", tile(images[list(chosen)], columns=len(chosen) // 2))
         save(f"{grid_world.name}_map", draw_grid(grid_world))

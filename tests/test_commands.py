@@ -18,11 +18,9 @@ import pytest
 from wmkit import registry
 from wmkit.cli.__main__ import main
 from wmkit.config import load_config
-from wmkit.data import unseen_episodes, write_archive
 from wmkit.evaluation import fit_frame_probe
 from wmkit.evaluation.measures import digits
 from wmkit.training.short import SHORT
-from wmkit_envs import MultiDoorsKeys
 
 ROOT = Path(__file__).parents[1]
 WALKED = {ROOT / "docs" / "your_data.md"}
@@ -140,8 +138,6 @@ def run_all(commands: Iterable[Command], folder: Path) -> None:
         if named := re.search(r"\bruns/(\w+)-", command.text):
             run_of(named[1], folder)
         words = [str(run_of(command.recipe, folder)) if word == "RUN" else word for word in command.words]
-        if "unseen" in words:
-            write_archive(unseen_episodes(MultiDoorsKeys(keys=3, tile=4), count=2, beyond=10), "unseen")
         assert status_of(words) == 0, command.text
     configs = [load_config(path) for path in folder.glob("**/config.json")]
     assert {(config.size, config.train.steps, config.eval.episodes) for config in configs} <= {("tiny", 2, 2)}

@@ -8,6 +8,7 @@ from typing import Any
 import gymnasium
 
 from wmkit_envs.grid.distracting_memory import DistractingMemory
+from wmkit_envs.grid.hidden_motion import HiddenMotion
 from wmkit_envs.grid.multi_doors_keys import MultiDoorsKeys
 from wmkit_envs.grid.world import GridWorld
 from wmkit_envs.maze3d.worlds import RayMaze, RayWorld, Rooms
@@ -19,6 +20,7 @@ FAMILIES: dict[str, type[World]] = {
     "rooms": Rooms,
     "distracting_memory": DistractingMemory,
     "multi_doors_keys": MultiDoorsKeys,
+    "hidden_motion": HiddenMotion,
     "moving_mnist": MovingMnist,
 }
 """A dataclass of settings each; its defaults are a published world."""
@@ -28,10 +30,11 @@ _published: tuple[World, ...] = (
     *(Rooms(rooms=rooms, longer=True) for rooms in (2, 4)),
     *(DistractingMemory(width=width) for width in (100, 200, 400)),
     *(MultiDoorsKeys(keys=keys) for keys in (3, 5, 7)),
+    HiddenMotion(),
     *(MovingMnist(speed=speed) for speed in (1.0, SLOW, FAST)),
 )
 PUBLISHED: dict[str, World] = {world.name: world for world in _published}
-"""Worlds in their published sizes."""
+"""Worlds in their published sizes, and those of our own design in the sizes of docs/worlds.md."""
 WORLDS: dict[str, type[World] | World] = {**PUBLISHED, **FAMILIES}
 """What the entry point of the group `wmkit.worlds` offers."""
 ENVIRONMENTS: dict[str, RayWorld | GridWorld] = {
@@ -42,6 +45,8 @@ ENVIRONMENTS: dict[str, RayWorld | GridWorld] = {
     **{f"wmkit/DistractingMemory-{width}-v0": DistractingMemory(width=width) for width in (100, 200, 400)},
     "wmkit/MultiDoorsKeys-v0": MultiDoorsKeys(),
     **{f"wmkit/MultiDoorsKeys-{keys}-v0": MultiDoorsKeys(keys=keys) for keys in (3, 5, 7)},
+    "wmkit/HiddenMotion-v0": HiddenMotion(),
+    "wmkit/HiddenMotion-2-v0": HiddenMotion(),
 }
 """Worlds to act in, by Gymnasium id; `gymnasium.make(id, width=64, tile=4)` changes settings."""
 
@@ -50,7 +55,7 @@ def find_world(name: str, **settings: Any) -> World:
     """The world of a name in `WORLDS`, with other settings if there are any: `find_world("ray_maze", size=11)`.
 
     Raises `ValueError` for an unknown name, with the closest match and the list of names, and for settings that make no
-    world.
+    world, and `TypeError` for what is no setting.
     """
     if name not in WORLDS:
         close = difflib.get_close_matches(name, WORLDS, n=1)

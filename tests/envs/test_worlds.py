@@ -56,7 +56,7 @@ def test_an_episode_holds_every_key_in_shape_and_type() -> None:
 
 @pytest.mark.parametrize("name", SMALL)
 def test_actions_are_one_hot_after_an_empty_first_one(name: str) -> None:
-    episode = SMALL[name].generate(seed=0, length=200)
+    episode = SMALL[name].generate(seed=0, length=140)
     assert not episode["action"][0].any()
     np.testing.assert_array_equal(episode["action"][1:].sum(1), 1)
     np.testing.assert_array_equal(np.flatnonzero(episode["is_first"]), [0])
@@ -150,8 +150,29 @@ def test_an_unknown_world_or_setting_is_answered_with_the_closest_and_the_list()
         wmkit_envs.generate("ray_maze_9x", seed=0)
     with pytest.raises(ValueError, match=r"Unknown world 'zzz'\. Known"):
         wmkit_envs.generate("zzz", seed=0)
-    with pytest.raises(ValueError, match=r"episode_length is no setting of MultiDoorsKeys: .* keys, colors"):
+    with pytest.raises(TypeError, match=r"'episode_length', which is no setting of it: .*image_size, .*keys, colors"):
         find_world("multi_doors_keys", episode_length=7)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_every_family_takes_an_image_size(family: str) -> None:
+    side = {"moving_mnist": 32}.get(family, 20)
+    assert find_world(family, image_size=side).image_shape[1:] == (side, side)
+    with pytest.raises(ValueError, match=r"(image_size|side): expected .* got 7"):
+        find_world(family, image_size=7)
+
+
+def test_an_image_size_that_no_tile_makes_is_refused_and_so_are_two_sizes() -> None:
+    with pytest.raises(ValueError, match="image_size: expected 5 x tile, such as 40, got 64"):
+        find_world("hidden_motion", image_size=64)
+    with pytest.raises(TypeError, match="both image_size and tile"):
+        find_world("hidden_motion", image_size=20, tile=4)
+
+
+def test_a_numpy_seed_is_a_seed() -> None:
+    world = SMALL["multi_doors_keys_3"]
+    one = world.generate(seed=np.int64(7), index=np.uint16(3), length=5)
+    np.testing.assert_array_equal(one["image"], world.generate(seed=7, index=3, length=5)["image"])
 
 
 @pytest.mark.parametrize(

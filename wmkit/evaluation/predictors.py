@@ -36,6 +36,8 @@ TRUE_FRAMES = "true_frames"
 """What happened, judged like a prediction: the ceiling of a measure that reads frames."""
 INITIAL_MAP = "initial_map"
 """The view of a walker on the true trajectory who knows the map as it was at first, but not that anything changes."""
+FROZEN = "frozen"
+"""The true view, but with everything that moves by itself where the context saw it last."""
 MAJORITY = "majority"
 """The answer that is right most often in these very episodes."""
 CONSTANT = "constant"
@@ -68,6 +70,7 @@ PREDICTORS = {
         Predictor(BLACK, "black frame", "0.1", (0, (5, 1))),
         Predictor(OTHER_CLIP, "another clip", _GREY, (0, (1, 3))),
         Predictor(INITIAL_MAP, "initial map", "tab:green", "--"),
+        Predictor(FROZEN, "frozen when last seen", "tab:olive", "--"),
         Predictor(MAJORITY, "majority", "tab:brown", ":"),
         Predictor(CONSTANT, "constant", "tab:brown", "--"),
         Predictor(TRUE_FRAMES, "true frames", "tab:green", (0, (1, 1)), "ceiling"),

@@ -91,12 +91,21 @@ def test_without_a_render_mode_nothing_is_rendered() -> None:
         ({"render_mode": "human"}, "render_mode"),
         ({"image_size": 4}, "image_size"),
         ({"size": 10}, "size: expected one of 9, 11"),
-        ({"width": 16}, "width is no setting of RayMaze"),
     ],
 )
 def test_wrong_settings_are_refused(wrong: dict[str, object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         RayEnv(RayMaze(), **wrong)
+
+
+def test_a_setting_that_there_is_not_is_a_type_error_as_in_python() -> None:
+    with pytest.raises(TypeError, match=r"unexpected keyword argument 'width'.*expected one of image_size, size"):
+        RayEnv(RayMaze(), width=16)
+
+
+def test_a_numpy_seed_is_a_seed() -> None:
+    env = RayEnv(RayMaze(image_size=8))
+    np.testing.assert_array_equal(env.reset(seed=np.int64(3))[0], env.reset(seed=3)[0])
 
 
 @pytest.mark.parametrize(
@@ -120,8 +129,9 @@ def test_stepping_before_the_first_reset_is_refused() -> None:
 def test_an_action_that_does_not_exist_is_refused() -> None:
     env = RayEnv(RayMaze())
     env.reset(seed=0)
-    with pytest.raises(ValueError, match="action"):
-        env.step(6)
+    for action in (6, 1.7):
+        with pytest.raises(ValueError, match=r"action: expected an integer in 0\.\.5, got"):
+            env.step(action)
 
 
 @pytest.mark.reported(
