@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -73,16 +74,18 @@ def export_minari(
                 infos=truth,
             )
             if data is None:
-                data = minari.create_dataset_from_buffers(
-                    folder.name,
-                    [buffer],
-                    observation_space=Box(0, 255, (height, width, channels), np.uint8),
-                    action_space=Discrete(source.action_dim)
-                    if discrete
-                    else Box(-np.inf, np.inf, (source.action_dim,), np.float32),
-                    algorithm_name="wmkit",
-                    jpeg_encoding=False,
-                )
+                one = (source.action_dim,)
+                actions = Discrete(source.action_dim) if discrete else Box(-np.inf, np.inf, one, np.float32)
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore", UserWarning)  # that nobody is named as the author
+                    data = minari.create_dataset_from_buffers(
+                        folder.name,
+                        [buffer],
+                        observation_space=Box(0, 255, (height, width, channels), np.uint8),
+                        action_space=actions,
+                        algorithm_name="wmkit",
+                        jpeg_encoding=False,
+                    )
             else:
                 data.storage.update_episodes([buffer])
             progress(index + 1, total)

@@ -78,8 +78,9 @@ def draw_map(episode: Episode, path: Path, title: str) -> bool:
         axes.imshow(render_tiles(constants["map_tiles"], constants["atlas"]), extent=(0, width, height, 0))
         way = way + 0.5
     context = context_of(episode)
-    for part, colour in ((way[: context + 1], CONTEXT_COLOUR), (way[context:], QUERY_COLOUR)):
-        axes.plot(*part.T, color=np.divide(colour, 255), linewidth=1.5, zorder=4)
+    # The context's line is broad: the query's, above it, hides nothing where both went.
+    for part, colour, breadth in ((way[: context + 1], CONTEXT_COLOUR, 3.5), (way[context:], QUERY_COLOUR, 1.2)):
+        axes.plot(*part.T, color=np.divide(colour, 255), linewidth=breadth, zorder=4)
     axes.scatter(*way[:1].T, marker="^", s=50, color="black", edgecolors="white", zorder=5)
     axes.set_xticks([])
     axes.set_yticks([])
