@@ -75,6 +75,8 @@ class EpisodeWriter:
             self._lock.release()
             raise
         self._waiting: list[Episode] = []
+        self._taken = _end(self._index) % self._index["block"]
+        """Steps of the last file that committed episodes and those that wait take."""
         self._committed = time.monotonic()
 
     def __len__(self) -> int:
@@ -92,16 +94,17 @@ class EpisodeWriter:
             self._index = _begun(self._index, episode, where)
         _check_schema(self._index, episode, f"{self.path}: episode {len(self)}")
         block = self._index["block"]
-        taken = _end(self._index) % block + sum(one.length for one in self._waiting)
-        if self._waiting and taken + episode.length > block:
+        if self._taken + episode.length > block:
             self._commit()
-            taken = 0
+            self._taken = 0
         copies = (
             {key: np.array(value) for key, value in group.items()} for group in (episode.steps, episode.constants)
         )
         self._waiting.append(Episode(*copies))
-        if taken + 2 * episode.length > block or time.monotonic() - self._committed > SECONDS:
+        self._taken += episode.length
+        if self._taken + episode.length > block or time.monotonic() - self._committed > SECONDS:
             self._commit()
+        self._taken %= block
 
     def close(self) -> None:
         """Commit what is waiting, and let other processes write."""
