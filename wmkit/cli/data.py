@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import functools
 import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -178,11 +179,13 @@ def _export(arguments: argparse.Namespace) -> None:
     with _bar() as bar:
         for path, store in archives.items():
             out = arguments.out if path == arguments.folder else _within(arguments.out, path.name, arguments.format)
-            task = bar.add_task(str(out))
-            done = export(
-                store, out, progress=lambda done, total, task=task: bar.update(task, completed=done, total=total)
-            )
+            progress = functools.partial(_show, bar, bar.add_task(str(out)))
+            done = export(store, out, progress=progress)
             bar.console.print(f"{out}: {done} episodes", highlight=False, markup=False)
+
+
+def _show(bar: Any, task: Any, done: int, total: int) -> None:
+    bar.update(task, completed=done, total=total)
 
 
 def _within(out: Path, part: str, format: str) -> Path:

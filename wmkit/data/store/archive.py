@@ -9,10 +9,10 @@ made of tiles are kept as tile numbers (`wmkit.data.store.tiles`).
 
 from __future__ import annotations
 
-import functools
 import itertools
 import json
 import math
+import threading
 from pathlib import Path
 from typing import Any, TypedDict
 
@@ -25,8 +25,8 @@ FORMAT = 2
 """In format 1 every episode, however small, had files of its own."""
 CHUNK_BYTES = 256 << 10
 """Of a decoded chunk that is kept for the next small episode, at most."""
-KEPT = 512
-"""Decoded chunks that a store keeps, those used last."""
+KEPT_BYTES = 128 << 20
+"""Of the decoded chunks that a store keeps, those used last."""
 
 
 class CorruptArchive(ValueError):
@@ -74,7 +74,8 @@ class EpisodeStore:
             }
         except Exception as error:  # whatever damaged metadata makes zarr raise
             raise CorruptArchive(f"{self.path}: an array's metadata is unreadable ({error}). {REMEDY}") from error
-        self._chunk = functools.lru_cache(KEPT)(self._decoded)
+        self._kept: dict[tuple[str, int], Array] = {}
+        self._kept_bytes, self._lock = 0, threading.Lock()
 
     def __len__(self) -> int:
         return len(self.index["lengths"])
@@ -136,11 +137,23 @@ class EpisodeStore:
             raise CorruptArchive(f"{self.path}: episode {index}, {key!r} is damaged ({error}). {REMEDY}") from error
         return value if self.index["schema"][key]["per_step"] else value[0]
 
-    def _decoded(self, key: str, number: int) -> Array:
+    def _chunk(self, key: str, number: int) -> Array:
         """A whole chunk: zarr takes longer for a call than for what a small episode has in it."""
+        with self._lock:
+            rows = self._kept.pop((key, number), None)
+            if rows is not None:
+                self._kept[key, number] = rows  # the last one again
+                return rows
         array = self._arrays[key]
         start = number * array.chunks[0]
-        return read_rows(self.path / key, array, start, min(start + array.chunks[0], array.shape[0]))
+        rows = read_rows(self.path / key, array, start, min(start + array.chunks[0], array.shape[0]))
+        with self._lock:
+            if (key, number) not in self._kept:  # by another thread
+                self._kept[key, number] = rows
+                self._kept_bytes += rows.nbytes
+            while self._kept_bytes > KEPT_BYTES:
+                self._kept_bytes -= self._kept.pop(next(iter(self._kept))).nbytes
+        return rows
 
 
 REMEDY = "Restore it from a copy, or delete the folder and write it again (same world, seed and split)."

@@ -143,10 +143,10 @@ class EpisodeWriter:
             for key in index["schema"]:
                 moves |= self._written(index, key, [episode[key] for episode in episodes], first)
             sync(moves)
-            for file, place in moves.items():
-                place.parent.mkdir(parents=True, exist_ok=True)
-                os.replace(file, place)
-            sync({place.parent for place in moves.values()})
+            for file, final in moves.items():
+                final.parent.mkdir(parents=True, exist_ok=True)
+                os.replace(file, final)
+            sync({final.parent for final in moves.values()})
             _write_index(self.path, index)
         except OSError as error:
             raise OSError(

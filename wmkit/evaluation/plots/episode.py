@@ -72,7 +72,8 @@ def draw_map(episode: Episode, path: Path, title: str) -> bool:
         axes.imshow(
             constants["maze_layout"], cmap="gray", vmin=-0.5, vmax=1, origin="lower", extent=(0, width, 0, height)
         )
-        axes.scatter(*constants.get("targets_pos", np.zeros((0, 2))).T, s=70, color="0.5", edgecolors="black", zorder=3)
+        x, y = constants.get("targets_pos", np.zeros((0, 2))).T
+        axes.scatter(x, y, s=70, color="0.5", edgecolors="black", zorder=3)
     else:
         height, width = constants["map_tiles"].shape
         axes.imshow(render_tiles(constants["map_tiles"], constants["atlas"]), extent=(0, width, height, 0))
@@ -81,7 +82,7 @@ def draw_map(episode: Episode, path: Path, title: str) -> bool:
     # The context's line is broad: the query's, above it, hides nothing where both went.
     for part, colour, breadth in ((way[: context + 1], CONTEXT_COLOUR, 3.5), (way[context:], QUERY_COLOUR, 1.2)):
         axes.plot(*part.T, color=np.divide(colour, 255), linewidth=breadth, zorder=4)
-    axes.scatter(*way[:1].T, marker="^", s=50, color="black", edgecolors="white", zorder=5)
+    axes.scatter(way[0, 0], way[0, 1], marker="^", s=50, color="black", edgecolors="white", zorder=5)
     axes.set_xticks([])
     axes.set_yticks([])
     axes.set_title(title, fontsize=10)
