@@ -25,6 +25,8 @@ IMAGINED = "imagined"
 """The model sees the context, then only the actions."""
 SHUFFLED_ACTIONS = "shuffled_actions"
 """As `imagined`, but row i imagines with the actions of row i - 1."""
+NO_MEMORY = "no_memory"
+"""As `imagined`, but the context is its last frame alone: what the model knows without having been there."""
 BEST_OF_N = "best_of_n"
 """Of several imagined futures the best one, chosen per episode and measure by the mean over the query."""
 COPY_LAST = "copy_last"
@@ -63,6 +65,7 @@ PREDICTORS = {
         Predictor(OBSERVED, "observed", "tab:blue", kind="model"),
         Predictor(IMAGINED, "imagined", "tab:orange", kind="model"),
         Predictor(SHUFFLED_ACTIONS, "shuffled actions", "tab:red", kind="model"),
+        Predictor(NO_MEMORY, "no memory", "tab:pink", kind="model"),
         Predictor(BEST_OF_N, "best of N", "tab:purple", kind="model"),
         Predictor(MEAN_IMAGE, "mean image", _GREY, "--"),
         Predictor(RANDOM_FRAME, "random frame", _GREY, ":"),

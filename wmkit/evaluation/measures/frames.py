@@ -15,6 +15,7 @@ from wmkit.evaluation.predictors import (
     IMAGINED,
     INITIAL_MAP,
     MEAN_IMAGE,
+    NO_MEMORY,
     OBSERVED,
     RANDOM_FRAME,
     SHUFFLED_ACTIONS,
@@ -44,7 +45,17 @@ class FrameError(Measure):
 
     order = 0
     metrics = (ERROR,)
-    predictors = (OBSERVED, IMAGINED, SHUFFLED_ACTIONS, MEAN_IMAGE, RANDOM_FRAME, COPY_LAST, INITIAL_MAP, FROZEN)
+    predictors = (
+        OBSERVED,
+        IMAGINED,
+        SHUFFLED_ACTIONS,
+        NO_MEMORY,
+        MEAN_IMAGE,
+        RANDOM_FRAME,
+        COPY_LAST,
+        INITIAL_MAP,
+        FROZEN,
+    )
     on_context = True
 
     def score(self, prediction: Prediction, truth: Batch) -> Scores:
