@@ -1,0 +1,1 @@
+"""A scene in MuJoCo: Memory Maze's own physics and pictures."""
