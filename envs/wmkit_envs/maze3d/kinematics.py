@@ -44,7 +44,9 @@ class Walker:
 
     def __init__(self, layout: NDArray[np.uint8], start: Pose) -> None:
         self._free = [[bool(cell) for cell in row] for row in layout]
-        self.x, self.y, self.heading = start
+        self.x, self.y, self.heading = start[:3]
+        self.contacts = None
+        """It feels nothing; see `simulation.Body`."""
         self._speed = 0.0
         self._spin = 0.0
 
@@ -53,8 +55,11 @@ class Walker:
         """The present pose."""
         return Pose(self.x, self.y, self.heading)
 
-    def step(self, action: int) -> None:
-        """Move by one step of 0.25 s under one of the six actions; straight along the heading at mid-step."""
+    def step(self, action: int) -> NDArray[np.float64]:
+        """Move by one step of 0.25 s under one of the six actions; returns where that led, (1, 2).
+
+        Straight along the heading at mid-step.
+        """
         spin, speed = TURN_SPEED * _TURN_COMMAND[action], FORWARD_SPEED * _FORWARD_COMMAND[action]
         turn = spin + (TURN_LAG if spin else TURN_RELEASE_LAG) * (self._spin - spin)
         distance = speed + FORWARD_LAG * (self._speed - speed)
@@ -62,6 +67,7 @@ class Walker:
         direction = self.heading + turn / 2
         self._slide(distance * math.cos(direction), distance * math.sin(direction))
         self.heading = math.remainder(self.heading + turn, 2 * math.pi)
+        return np.array([[self.x, self.y]])
 
     def _slide(self, dx: float, dy: float) -> None:
         """Move along x, then along y; a blocked component ends at the wall."""

@@ -39,7 +39,7 @@ Floats = NDArray[np.float64]
 
 
 def render(scene: Scene, poses: NDArray[np.float64], size: tuple[int, int] = (64, 64)) -> Images:
-    """Images (T, H, W, 3) uint8 of `scene` seen from `poses` (T, 3): x, y in cells, heading in radians.
+    """Images (T, H, W, 3) uint8 of `scene` seen from `poses` (T, 3 or more): x, y in cells, heading in radians, ...
 
     `size` is (H, W). Raises `ValueError` for sizes outside 8..1024, poses of the wrong shape and poses inside a wall.
     """
@@ -47,7 +47,7 @@ def render(scene: Scene, poses: NDArray[np.float64], size: tuple[int, int] = (64
     if not all(MIN_SIDE <= side <= MAX_SIDE for side in size):
         raise ValueError(f"image size: expected height and width in {MIN_SIDE}..{MAX_SIDE}, got {size}")
     poses = np.ascontiguousarray(poses, dtype=np.float64)
-    if poses.ndim != 2 or poses.shape[1] != 3:
+    if poses.ndim != 2 or poses.shape[1] < 3:
         raise ValueError(f"poses: expected shape (T, 3) of x, y, heading, got {poses.shape}")
     cells = np.floor(poses[:, :2]).astype(np.int64)  # (T, 2) column, row
     rows, columns = scene.layout.shape
