@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import abc
 import dataclasses
+import importlib.util
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -57,6 +58,21 @@ class RayWorld(World):
     @property
     def image_shape(self) -> tuple[int, int, int]:
         return 3, self.image_size, self.image_size
+
+    @property
+    def missing(self) -> str:
+        """The command that installs what this world needs beyond wmkit itself; empty where all is there."""
+        needed = ("mujoco", "dm_control") if "mujoco" in (self.renderer, self.physics) else ()
+        return "pip install 'wmkit[mujoco]'" if not all(map(importlib.util.find_spec, needed)) else ""
+
+    @property
+    def drawn_by(self) -> str:
+        """What draws in this process, such as "egl, llvmpipe (LLVM 15.0.6, 256 bits)"; raises as `generate` does."""
+        if self.renderer == "raycast":
+            return "the ray caster"
+        from wmkit_envs.maze3d.mujoco import gl
+
+        return gl.describe()
 
     @property
     def registration(self) -> dict[str, Any]:

@@ -31,7 +31,7 @@ class Egl:
         with contextlib.suppress(OSError):  # NVIDIA's driver wants it to be there first
             ctypes.CDLL("libOpenGL.so.0", mode=ctypes.RTLD_GLOBAL)
         self._egl = ctypes.CDLL("libEGL.so.1", mode=ctypes.RTLD_GLOBAL)
-        for name in ("eglGetProcAddress", "eglCreateContext"):
+        for name in ("eglGetProcAddress", "eglCreateContext", "eglGetCurrentContext"):
             getattr(self._egl, name).restype = ctypes.c_void_p
         self._display = self._open()
         wanted = (ctypes.c_int * 5)(0x3033, 0x0001, 0x3040, 0x0008, 0x3038)  # surface: pbuffer; renderable: OpenGL; end
@@ -66,12 +66,13 @@ class Egl:
 
     def bind(self) -> None:
         """Make it current in this thread."""
+        self._before = ctypes.c_void_p(self._egl.eglGetCurrentContext())
         if not self._egl.eglMakeCurrent(self._display, None, None, self._context):
             raise OSError(f"EGL's context does not become current (error {self._egl.eglGetError():#x})")
 
     def release(self) -> None:
-        """Make it current nowhere."""
-        self._egl.eglMakeCurrent(self._display, None, None, None)
+        """Make current what was so before: dm_control does not look whether its own still is."""
+        self._egl.eglMakeCurrent(self._display, None, None, self._before)
 
     def device(self) -> str:
         """What draws, in the driver's words."""
