@@ -39,19 +39,16 @@ class RayEnv(gymnasium.Env[Image | Truth, np.int64]):
         self.render_mode = render_mode
         self._extra_obs = extra_obs
         channels, height, width = self.world.image_shape
-        spaces: dict[str, gymnasium.Space[Any]] = {
-            "image": gymnasium.spaces.Box(0, 255, (height, width, channels), np.uint8)
-        }
+        image: gymnasium.Space[Any] = gymnasium.spaces.Box(0, 255, (height, width, channels), np.uint8)
+        self.observation_space = image
         if extra_obs:
-            spaces |= {key: _space(value) for key, value in _truth(self.world.begin(EpisodeSeed(0))).items()}
-        self.observation_space = gymnasium.spaces.Dict(spaces) if extra_obs else spaces["image"]
+            truth = _truth(self.world.begin(EpisodeSeed(0)))
+            self.observation_space = gymnasium.spaces.Dict({"image": image} | _spaces(truth))
         self.action_space = gymnasium.spaces.Discrete(self.world.action_dim)
         self._seed: EpisodeSeed | None = None
         self._simulation: Simulation | None = None
 
-    def reset(
-        self, *, seed: int | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[Image | Truth, Truth]:
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Image | Truth, Truth]:
         """Begin an episode; see the class for seeds and options."""
         self._seed = next_seed(self._seed, seed, checked_options(options), self.np_random)
         super().reset(seed=seed)
@@ -93,7 +90,12 @@ def _truth(simulation: Simulation) -> Truth:
     return {key: value[0] for key, value in changing.items()} | constant_truth(simulation.scene)
 
 
-def _space(value: NDArray[Any]) -> gymnasium.spaces.Box:
-    """For arrays like `value`."""
-    low, high = (-np.inf, np.inf) if value.dtype.kind == "f" else (0, 1)
-    return gymnasium.spaces.Box(low, high, value.shape, value.dtype.type)
+def _spaces(truth: Truth) -> dict[str, gymnasium.Space[Any]]:
+    """For arrays like those of `truth`: places, ways and colours, all within twice the maze's sides; 0 and 1."""
+    far = 2 * max(truth["maze_layout"].shape)
+    return {
+        key: gymnasium.spaces.Box(-far, far, value.shape, np.float32)
+        if value.dtype == np.float32
+        else gymnasium.spaces.Box(0, 1, value.shape, np.uint8)
+        for key, value in truth.items()
+    }

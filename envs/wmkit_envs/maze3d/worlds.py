@@ -102,10 +102,12 @@ class RayWorld(World):
     def find_renderer(self) -> Renderer:
         """What draws this world's scenes."""
         if self.renderer == "mujoco":
-            from wmkit_envs.maze3d.mujoco.renderer import render
-        else:
-            from wmkit_envs.maze3d.raycast import render
-        return render
+            from wmkit_envs.maze3d.mujoco import renderer
+
+            return renderer.render
+        from wmkit_envs.maze3d import raycast
+
+        return raycast.render
 
     def draw(self, scene: Scene, trajectory: Trajectory) -> NDArray[np.uint8]:
         """Images (T, H, W, 3) of what was seen."""

@@ -11,7 +11,6 @@ EPISODE = """
 import sys
 import numpy as np
 from wmkit_envs import RayMaze
-from wmkit_envs.maze3d.simulation import images
 from wmkit_envs.world import EpisodeSeed
 
 world = RayMaze(image_size=8)
@@ -19,7 +18,7 @@ simulation = world.walk(EpisodeSeed(seed=1), 400)
 trajectory = simulation.trajectory()
 rows = slice(None, None, 10)
 thinned = type(trajectory)(*(value[rows] for value in vars(trajectory).values()))
-np.save(sys.argv[1], images(simulation.scene, thinned, (8, 8)))
+np.save(sys.argv[1], world.draw(simulation.scene, thinned))
 """
 
 

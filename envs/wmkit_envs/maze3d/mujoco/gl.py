@@ -142,7 +142,7 @@ def describe() -> str:
 
 
 def _choose() -> tuple[str, Egl | OsMesa]:
-    """This process's backend: the first that draws."""
+    """The backend of this process: the first that draws."""
     if os.getpid() in _chosen:
         return _chosen[os.getpid()]
     import mujoco

@@ -60,8 +60,8 @@ def build(scene: Scene, *, seen: bool, ears: bool = False) -> mujoco.MjModel:
         )
     except ImportError as error:
         raise ValueError(
-            f"renderer=mujoco and physics=mujoco need dm_control and mujoco: {error}. Install them, under Python 3.12 or "
-            "older (pip install 'wmkit[mujoco]'), or take renderer=raycast physics=fitted"
+            f"renderer=mujoco and physics=mujoco need dm_control and mujoco: {error}. Install them under Python 3.12 "
+            "or older (pip install 'wmkit[mujoco]'), or take renderer=raycast physics=fitted"
         ) from error
     spec = mujoco.MjSpec()
     spec.compiler.degree = False
@@ -79,7 +79,8 @@ def build(scene: Scene, *, seen: bool, ears: bool = False) -> mujoco.MjModel:
     )  # fmt: skip
     if seen:
         walls, floors = assets.get_wall_texture_paths("style_01"), assets.get_floor_texture_paths("style_01")
-        for name in WALL_ART:
+        for style in np.unique(scene.walls[scene.walls != OPEN]):
+            name = WALL_ART[style]
             spec.add_texture(name=f"wall {name}", type=texture.mjTEXTURE_2D, file=walls[name])
         for name in FLOOR_ART:
             spec.add_texture(name=f"floor {name}", type=texture.mjTEXTURE_2D, file=floors[name])

@@ -6,6 +6,7 @@ made at the scene's first picture and goes when the scene goes.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import weakref
 
@@ -57,7 +58,6 @@ class _Stage:
         self._camera.fixedcamid = self._model.camera(TOP if from_above else EYES).id
         with gl.current():
             self._drawing = mujoco.MjrContext(self._model, mujoco.mjtFontScale.mjFONTSCALE_50)
-            mujoco.mjr_setBuffer(mujoco.mjtFramebuffer.mjFB_OFFSCREEN, self._drawing)
 
     def draw(self, positions: NDArray[np.float64]) -> Images:
         """Pictures (T, H, W, 3) of the joint positions (T, 5)."""
@@ -65,6 +65,7 @@ class _Stage:
         out = np.empty((len(positions), height, width, 3), np.uint8)
         pixels, area = np.empty((height, width, 3), np.uint8), mujoco.MjrRect(0, 0, width, height)
         with gl.current():
+            mujoco.mjr_setBuffer(mujoco.mjtFramebuffer.mjFB_OFFSCREEN, self._drawing)  # another stage's until now
             for index, position in enumerate(positions):
                 data.qpos[:] = position
                 mujoco.mj_kinematics(model, data)
@@ -79,8 +80,8 @@ class _Stage:
         return out
 
     def free(self) -> None:
-        """Give the graphics side back."""
-        with gl.current():
+        """Give the graphics side back, if it is still there: dm_control closes it when Python ends."""
+        with contextlib.suppress(OSError), gl.current():
             self._drawing.free()
 
 

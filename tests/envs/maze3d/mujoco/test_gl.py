@@ -65,7 +65,7 @@ def test_the_users_choice_is_the_only_one_tried(nothing_chosen: None, monkeypatc
     with pytest.raises(ValueError, match=r"\(egl: no such library\)"):
         gl.describe()
     monkeypatch.setenv("MUJOCO_GL", "glfw")
-    with pytest.raises(ValueError, match="MUJOCO_GL: expected egl or osmesa, .* got 'glfw'"):
+    with pytest.raises(ValueError, match=r"MUJOCO_GL: expected egl or osmesa, .* got 'glfw'"):
         gl.describe()
 
 

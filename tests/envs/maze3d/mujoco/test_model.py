@@ -1,11 +1,14 @@
 """The model that is made of a scene: how cells are covered, and that it is what dm_control makes."""
 
+import sys
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from wmkit_envs import RayTwoRooms
 from wmkit_envs.maze3d.mujoco.model import odd_rectangles
 
 
@@ -24,10 +27,6 @@ def test_rectangles_are_as_large_as_odd_sides_allow() -> None:
 
 
 def test_without_mujoco_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    import sys
-
-    from wmkit_envs import RayTwoRooms
-
     monkeypatch.setitem(sys.modules, "mujoco", None)
     with pytest.raises(ValueError, match=r"pip install 'wmkit\[mujoco\]'.*renderer=raycast physics=fitted"):
         RayTwoRooms(physics="mujoco").generate(seed=0, length=2)
