@@ -40,7 +40,7 @@ class RayEnv(gymnasium.Env[Image | Truth, np.int64]):
         self._extra_obs = extra_obs
         channels, height, width = self.world.image_shape
         image: gymnasium.Space[Any] = gymnasium.spaces.Box(0, 255, (height, width, channels), np.uint8)
-        self.observation_space = image
+        self.observation_space: gymnasium.Space[Any] = image
         if extra_obs:
             truth = _truth(self.world.begin(EpisodeSeed(0)))
             self.observation_space = gymnasium.spaces.Dict({"image": image} | _spaces(truth))
