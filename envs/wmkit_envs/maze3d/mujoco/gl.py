@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import ctypes.util
+import importlib.util
 import os
 import threading
 from collections.abc import Iterator
@@ -86,7 +87,7 @@ class OsMesa:
         path = ctypes.util.find_library("OSMesa")
         if path is None:
             raise OSError("libOSMesa: not installed")
-        self._mesa = ctypes.CDLL(path, mode=ctypes.RTLD_GLOBAL)
+        self._mesa = ctypes.CDLL(path)
         self._mesa.OSMesaCreateContextExt.restype = ctypes.c_void_p
         self._mesa.glGetString.restype = ctypes.c_char_p
         self._context = ctypes.c_void_p(self._mesa.OSMesaCreateContextExt(0x1908, 24, 8, 0, None))  # RGBA, depth 24
@@ -150,6 +151,7 @@ def _choose() -> tuple[str, Egl | OsMesa]:
     asked = os.environ.get("MUJOCO_GL", "").lower()
     if asked and asked not in BACKENDS:
         raise ValueError(f"MUJOCO_GL: expected {' or '.join(BACKENDS)}, which need no screen, or unset, got {asked!r}")
+    _load_triton_first()
     os.environ.setdefault("LP_NUM_THREADS", "0")  # software that draws: threads gain nothing at 64x64, and die in forks
     failures = []
     for name in [asked] if asked else BACKENDS:
@@ -172,6 +174,18 @@ def _choose() -> tuple[str, Egl | OsMesa]:
         f"MuJoCo draws with OpenGL without a screen, which is not to be had here ({'; '.join(failures)}). Install it "
         f"(Debian, Ubuntu: apt-get install {PACKAGES}), or take another renderer: renderer=raycast"
     )
+
+
+def _load_triton_first() -> None:
+    """Load Triton's library, not the package: after Mesa it crashes.
+
+    Mesa offers the symbols of its LLVM to all that is loaded later, and Triton's own LLVM takes them for its own.
+    """
+    triton = importlib.util.find_spec("triton")
+    for place in triton.submodule_search_locations or () if triton else ():
+        library = os.path.join(place, "_C", "libtriton.so")
+        if os.path.exists(library):
+            ctypes.CDLL(library)
 
 
 def _check_that_it_draws() -> None:

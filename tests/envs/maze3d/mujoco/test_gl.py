@@ -86,6 +86,20 @@ def test_a_driver_that_draws_black_is_not_taken(
         gl.describe()
 
 
+@pytest.mark.reported(
+    "machines",
+    "",
+    "Triton, whose LLVM is not Mesa's, imported after MuJoCo has drawn",
+    "both go on: Triton's library is loaded first",
+)
+@pytest.mark.usefixtures("opengl")
+def test_triton_can_be_imported_after_the_first_picture() -> None:
+    pytest.importorskip("triton")
+    code = "from wmkit_envs.maze3d.mujoco import gl; gl.describe(); import triton.runtime"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 def test_other_threads_and_forks_draw_too(opengl: str) -> None:
     said: list[str] = []
     thread = threading.Thread(target=lambda: said.append(gl.describe()))
