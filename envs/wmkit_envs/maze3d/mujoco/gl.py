@@ -11,7 +11,6 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import ctypes.util
-import importlib.util
 import os
 import threading
 from collections.abc import Iterator
@@ -151,7 +150,6 @@ def _choose() -> tuple[str, Egl | OsMesa]:
     asked = os.environ.get("MUJOCO_GL", "").lower()
     if asked and asked not in BACKENDS:
         raise ValueError(f"MUJOCO_GL: expected {' or '.join(BACKENDS)}, which need no screen, or unset, got {asked!r}")
-    _load_triton_first()
     os.environ.setdefault("LP_NUM_THREADS", "0")  # software that draws: threads gain nothing at 64x64, and die in forks
     failures = []
     for name in [asked] if asked else BACKENDS:
@@ -174,18 +172,6 @@ def _choose() -> tuple[str, Egl | OsMesa]:
         f"MuJoCo draws with OpenGL without a screen, which is not to be had here ({'; '.join(failures)}). Install it "
         f"(Debian, Ubuntu: apt-get install {PACKAGES}), or take another renderer: renderer=raycast"
     )
-
-
-def _load_triton_first() -> None:
-    """Load Triton's library, not the package: after Mesa it crashes.
-
-    Mesa offers the symbols of its LLVM to all that is loaded later, and Triton's own LLVM takes them for its own.
-    """
-    triton = importlib.util.find_spec("triton")
-    for place in triton.submodule_search_locations or () if triton else ():
-        library = os.path.join(place, "_C", "libtriton.so")
-        if os.path.exists(library):
-            ctypes.CDLL(library)
 
 
 def _check_that_it_draws() -> None:
