@@ -1,7 +1,7 @@
 """Pictures of a scene by MuJoCo, the same as dm_control's to the bit.
 
-What a scene needs on the graphics side, its model and textures, takes tenths of a second and tens of megabytes. It is
-made at the scene's first picture and goes when the scene goes.
+What a scene needs on the graphics side, its model and textures, takes tenths of a second and, drawn in software, 140
+MB. It is made at the scene's first picture and goes when the scene goes.
 """
 
 from __future__ import annotations
