@@ -40,8 +40,9 @@ lint: $(VENV)/dev
 	$(BIN)/ruff check
 	$(BIN)/mypy
 
-bench: $(VENV)/base
+bench: $(VENV)/dev
 	$(BIN)/python -m benchmarks.raycast
+	$(BIN)/python -m benchmarks.maze3d
 	$(BIN)/python -m benchmarks.grid
 	$(BIN)/python -m benchmarks.data
 	$(BIN)/python -m benchmarks.s4

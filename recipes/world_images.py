@@ -17,7 +17,6 @@ from wmkit_envs.grid.scene import AGENT, GridScene
 from wmkit_envs.grid.world import GridWorld
 from wmkit_envs.maze3d.scene import OPEN, Scene
 from wmkit_envs.maze3d.simulation import Trajectory
-from wmkit_envs.maze3d.simulation import images as images_of
 from wmkit_envs.maze3d.textures import floor_textures, wall_textures
 from wmkit_envs.video.moving_mnist import FAST, SLOW
 from wmkit_envs.world import EpisodeSeed
@@ -47,7 +46,7 @@ def main() -> None:
     for world, times in walked:
         simulation = world.walk(EpisodeSeed(SEED), world.episode_length)
         trajectory = simulation.trajectory()
-        images = images_of(simulation.scene, trajectory, (64, 64))
+        images = world.draw(simulation.scene, trajectory)
         save(f"{world.name}_strip", tile(images[list(times)], columns=6))
         draw_map(world, simulation.scene, trajectory)
     save("walls", tile(wall_textures()[:, 0], columns=8))

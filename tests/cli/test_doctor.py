@@ -2,6 +2,7 @@
 
 import errno
 import fcntl
+import importlib.util
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -65,6 +66,18 @@ def test_doctor_draws_an_observation_of_each_world(diagnose: Diagnose, monkeypat
     assert "as world maze" in line_of(printed, "world same")
     assert "works" in line_of(printed, "world small")
     assert "2 of 11 fail; what to do stands beside them" in printed
+
+
+def test_a_world_of_an_extra_that_is_not_installed_is_absent_and_no_failure(
+    diagnose: Diagnose, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "dm_control" else known(name))
+    status, printed = diagnose(names=("memory_maze", "small"))
+    assert status == 0
+    assert "absent" in line_of(printed, "world memory_maze")
+    assert "pip install 'wmkit[mujoco]'" in line_of(printed, "world memory_maze")
+    assert "drawn by the ray caster" in line_of(printed, "world small")
 
 
 def test_doctor_reports_a_world_that_does_not_load(diagnose: Diagnose, monkeypatch: pytest.MonkeyPatch) -> None:

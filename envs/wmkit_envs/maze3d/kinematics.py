@@ -30,17 +30,23 @@ _STEER = (0.0, 0.0, 1.0, -1.0, 1.0, -1.0)
 class Walker:
     """A pose in motion in a scene whose walls stop it."""
 
+    contacts = None
+    """It feels nothing; see `simulation.Body`."""
+
     def __init__(self, scene: Scene) -> None:
         self._walls = scene.walls != OPEN  # (rows, columns), outer wall included
-        x, y, heading = scene.start
-        self._position = np.array([UNITS_PER_CELL * (x + 1), UNITS_PER_CELL * (y + 1), 0.0, heading, 0.0])
+        x, y, heading, lift, turned = scene.start
+        self._position = np.array(
+            [UNITS_PER_CELL * (x + 1), UNITS_PER_CELL * (y + 1), UNITS_PER_CELL * lift, heading, turned]
+        )
         self._velocity = np.zeros(5)
 
     @property
     def pose(self) -> Pose:
         """The present pose."""
-        x, y, _, heading, _ = self._position.tolist()
-        return Pose(x / UNITS_PER_CELL - 1, y / UNITS_PER_CELL - 1, math.remainder(heading, 2 * math.pi))
+        x, y, lift, heading, turned = self._position.tolist()
+        heading = math.remainder(heading, 2 * math.pi)
+        return Pose(x / UNITS_PER_CELL - 1, y / UNITS_PER_CELL - 1, heading, lift / UNITS_PER_CELL, turned)
 
     def step(self, action: int) -> NDArray[np.float64]:
         """Move by one step of 0.25 s under one of the six actions; the way (50, 2) in cells that the centre took."""

@@ -56,7 +56,7 @@ def draw_maze(shape: MazeShape, split: str, rng: np.random.Generator) -> Scene:
         import labmaze
     except ImportError as error:
         raise ValueError(
-            f"ray_maze needs labmaze, which has packages for Python 3.12 and older, and this is Python "
+            f"mazes need labmaze, which has packages for Python 3.12 and older, and this is Python "
             f"{platform.python_version()}: {error}. Install it (pip install labmaze) under such a Python, or take "
             "another world, as in world=ray_two_rooms or world=distracting_memory."
         ) from error
@@ -98,11 +98,13 @@ def _draw_centres(cells: NDArray[np.bool_], rng: np.random.Generator, count: int
     return np.stack([columns[chosen], rows[chosen]], axis=1).astype(np.float64) - 0.5
 
 
-def wander(simulation: Simulation, length: int, rng: np.random.Generator) -> None:
-    """Drive `simulation` until it holds `length` observations."""
+def wander(simulation: Simulation, length: int, rng: np.random.Generator, repeats: int = 1) -> None:
+    """Drive `simulation` until it holds `length` observations; each action is taken `repeats` times."""
     policy = Wander(simulation.scene.layout, rng)
     while len(simulation) < length:
-        simulation.step(policy.act(simulation.pose))
+        action = policy.act(simulation.pose)
+        for _ in range(repeats):
+            simulation.step(action)
 
 
 class Wander:

@@ -28,6 +28,8 @@ CAMERA_AHEAD = 0.075
 """In cells, of the walker's centre."""
 CAMERA_PITCH = math.atan2(0.1, 1.0)
 """Downwards: 5.71 degrees."""
+SKY, WALL, FLOOR, OBJECT = range(4)
+"""What a pixel shows."""
 OBJECT_RADIUS = 0.3
 """In cells; the lower half of the sphere is sunk in the floor."""
 
@@ -48,32 +50,59 @@ Floats = NDArray[np.float64]
 
 
 def render(scene: Scene, poses: NDArray[np.float64], size: tuple[int, int] = (64, 64)) -> Images:
-    """Images (T, H, W, 3) uint8 of `scene` seen from `poses` (T, 3): x, y in cells, heading in radians.
+    """Images (T, H, W, 3) uint8 of `scene` seen from `poses` (T, 3 or more): x, y in cells, heading in radians, ...
 
     `size` is (H, W). Raises `ValueError` for sizes outside 8..1024, poses of the wrong shape and poses inside a wall.
     """
+    return _look(scene, poses, size, kept=1)[0]
+
+
+def measure(
+    scene: Scene, poses: NDArray[np.float64], size: tuple[int, int] = (64, 64)
+) -> tuple[NDArray[np.float64], NDArray[np.uint8]]:
+    """What `render` shows: depth (T, H, W) along the camera's axis in cells, infinite in the sky, and kind (T, H, W).
+
+    Kinds are `SKY`, `WALL`, `FLOOR`, `OBJECT`. Raises `ValueError` as `render` does.
+    """
+    _, nearness, kinds = _look(scene, poses, size, kept=len(poses))
+    with np.errstate(divide="ignore"):
+        return 1 / (nearness * _rows(size[0])[1][:, None]), kinds
+
+
+def _look(
+    scene: Scene, poses: NDArray[np.float64], size: tuple[int, int], kept: int
+) -> tuple[Images, Floats, NDArray[np.uint8]]:
+    """Images, and of the last `kept` of them 1 / distance ahead over the floor and kind, both (kept, H, W)."""
     height, width = size
     if not all(MIN_SIDE <= side <= MAX_SIDE for side in size):
         raise ValueError(f"image size: expected height and width in {MIN_SIDE}..{MAX_SIDE}, got {size}")
     poses = np.ascontiguousarray(poses, dtype=np.float64)
-    if poses.ndim != 2 or poses.shape[1] != 3:
+    if poses.ndim != 2 or poses.shape[1] < 3:
         raise ValueError(f"poses: expected shape (T, 3) of x, y, heading, got {poses.shape}")
     cells = np.floor(poses[:, :2]).astype(np.int64)  # (T, 2) column, row
     rows, columns = scene.layout.shape
     inside = ((cells >= 0) & (cells < (columns, rows))).all(axis=1)
     if not inside.all() or not scene.layout[cells[:, 1], cells[:, 0]].all():
         raise ValueError(f"poses: every position must lie in a free cell of the {columns}x{rows} maze")
-    # A pixel at (u, v) in the picture plane looks along u right + v up + axis, the axis pitched downwards. Over the
-    # floor that is `stretch` ahead; divided by it, rows have a slope each and columns are scaled by the row.
-    v = HALF_VIEW * (1 - 2 * (np.arange(height) + 0.5) / height)  # (H,) from the top
-    stretch = math.cos(CAMERA_PITCH) + v * math.sin(CAMERA_PITCH)  # (H,)
-    slopes = (v * math.cos(CAMERA_PITCH) - math.sin(CAMERA_PITCH)) / stretch  # (H,)
+    slopes, stretch = _rows(height)
     out = np.empty((len(poses), height, width, 3), np.uint8)
+    nearness, kinds = np.empty((kept, height, width)), np.empty((kept, height, width), np.uint8)
     _render_all(
-        poses, scene.walls, scene.floors, scene.objects, 255 * scene.colors,
-        _WALLS, _FLOORS, sky_rows(height, slopes), slopes, HALF_VIEW * width / height / stretch, out,
+        poses, scene.walls, scene.floors, scene.objects, 255 * scene.colors, _WALLS, _FLOORS, sky_rows(height, slopes),
+        slopes, HALF_VIEW * width / height / stretch, out, nearness, kinds,
     )  # fmt: skip
-    return out
+    return out, nearness, kinds
+
+
+def _rows(height: int) -> tuple[Floats, Floats]:
+    """Of each image row from the top its slope over the floor and its `stretch`, both (H,).
+
+    A pixel at (u, v) in the picture plane looks along u right + v up + axis, the axis pitched downwards. Over the floor
+    that is `stretch` ahead; divided by it, rows have a slope each and columns are scaled by the row.
+    """
+    v = HALF_VIEW * (1 - 2 * (np.arange(height) + 0.5) / height)
+    stretch = math.cos(CAMERA_PITCH) + v * math.sin(CAMERA_PITCH)
+    return (v * math.cos(CAMERA_PITCH) - math.sin(CAMERA_PITCH)) / stretch, stretch
 
 
 _WALLS = wall_textures()
@@ -83,19 +112,20 @@ _FLOORS = floor_textures()
 @compiled
 def _render_all(
     poses: Floats, walls: NDArray[np.int8], floors: NDArray[np.uint8], objects: Floats, colors: Floats,
-    wall_art: Images, floor_art: Images, sky: Images, slopes: Floats, half_widths: Floats, out: Images,
+    wall_art: Images, floor_art: Images, sky: Images, slopes: Floats, half_widths: Floats,
+    out: Images, nearness: Floats, kinds: NDArray[np.uint8],
 ) -> None:  # fmt: skip
     """Paint every image: walls, sky and floor row by row, then the objects from far to near.
 
     `half_widths` (H,) is how far to the side the edge of the picture lies, per distance ahead, in each row.
     """
     height, width = out.shape[1], out.shape[2]
-    nearness = np.empty((height, width))  # 1 / distance ahead of the wall
     widest = half_widths.max()
     rays = _FAN * width
     near, change = np.empty(rays), np.empty(rays)
     sides, styles, blurs = np.empty(rays, np.bool_), np.empty(rays, np.int64), np.empty(rays, np.int64)
     for frame in range(len(poses)):
+        kept = frame % len(kinds)
         forward_x, forward_y = math.cos(poses[frame, 2]), math.sin(poses[frame, 2])
         x = poses[frame, 0] + 1 + CAMERA_AHEAD * forward_x  # the grids include the outer wall
         y = poses[frame, 1] + 1 + CAMERA_AHEAD * forward_y
@@ -113,16 +143,18 @@ def _render_all(
             sky_slope, floor_slope = slope / (WALL_HEIGHT - CAMERA_HEIGHT), -slope / CAMERA_HEIGHT
             floor_depth = 1 / floor_slope if slope < 0 else math.inf
             floor_level, floor_shade = _blur(2 * floor_depth, slopes), 1 / (1 + _HAZE * floor_depth)
-            image = out[frame, row]
+            image, near_row, kind_row = out[frame, row], nearness[kept, row], kinds[kept, row]
             for column in range(width):
                 across = half_widths[row] * (2 * (column + 0.5) / width - 1)
                 ray = int((across / widest + 1) * (rays / 2))
                 closeness = max(near[ray] + change[ray] * across, _FAR)
-                nearness[row, column] = closeness
+                near_row[column] = closeness  # of the wall
                 if sky_slope >= closeness:
+                    near_row[column], kind_row[column] = 0, SKY
                     for channel in range(3):
                         image[column, channel] = sky[row, channel]
                 elif floor_slope <= closeness:
+                    kind_row[column] = WALL
                     depth = 1 / closeness
                     if sides[ray]:
                         along = y + depth * (forward_y - across * forward_x)
@@ -134,6 +166,7 @@ def _render_all(
                     for channel in range(3):
                         image[column, channel] = int(texel[channel] * shade)
                 else:
+                    near_row[column], kind_row[column] = floor_slope, FLOOR
                     floor_x = x + floor_depth * (forward_x + across * forward_y)
                     floor_y = y + floor_depth * (forward_y - across * forward_x)
                     cell_x = min(max(int(floor_x), 0), floors.shape[1] - 1)
@@ -144,7 +177,9 @@ def _render_all(
                     ]  # fmt: skip
                     for channel in range(3):
                         image[column, channel] = int(texel[channel] * floor_shade)
-        _paint_objects(x, y, forward_x, forward_y, objects, colors, slopes, half_widths, nearness, out[frame])
+        _paint_objects(
+            x, y, forward_x, forward_y, objects, colors, slopes, half_widths, out[frame], nearness[kept], kinds[kept]
+        )
 
 
 @compiled
@@ -185,9 +220,9 @@ def _blur(distance: float, slopes: Floats) -> int:
 @compiled
 def _paint_objects(
     x: float, y: float, forward_x: float, forward_y: float, objects: Floats, colors: Floats,
-    slopes: Floats, half_widths: Floats, nearness: Floats, image: Images,
+    slopes: Floats, half_widths: Floats, image: Images, nearness: Floats, kinds: NDArray[np.uint8],
 ) -> None:  # fmt: skip
-    """Paint the spheres from far to near, where nearer than the walls, whose 1 / distance is `nearness` (H, W).
+    """Paint the spheres from far to near, where nearer than what is there, whose 1 / distance is `nearness` (H, W).
 
     In the camera's frame (across, up, ahead) a pixel's ray is t (ray, slope, 1); the nearer root of |t d - c|^2 = r^2
     with c = (across, -camera height, depth) is where it meets the sphere.
@@ -218,6 +253,7 @@ def _paint_objects(
                 up = CAMERA_HEIGHT + t * slope
                 if t * nearness[row, column] >= 1 or up < 0:
                     continue
+                nearness[row, column], kinds[row, column] = 1 / t, OBJECT
                 facing = (t * ray - across) * _LIGHT[0] + up * _LIGHT[2] + (depth - t) * _LIGHT[1]
                 shade = _AMBIENT + _DIFFUSE * max(facing / OBJECT_RADIUS, 0.0)
                 for channel in range(3):

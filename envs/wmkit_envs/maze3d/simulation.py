@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Callable
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from wmkit_envs.maze3d.ball import BALL_RADIUS, UNITS_PER_CELL
 from wmkit_envs.maze3d.kinematics import NUM_ACTIONS, Walker
-from wmkit_envs.maze3d.raycast import OBJECT_RADIUS, render
+from wmkit_envs.maze3d.raycast import OBJECT_RADIUS
 from wmkit_envs.maze3d.scene import Pose, Scene
 
 _HEIGHT = BALL_RADIUS / UNITS_PER_CELL
@@ -23,6 +25,25 @@ BORDER_BRIGHTNESS = 0.7
 """The image's border has this share of the current target's colour."""
 
 
+Renderer = Callable[[Scene, NDArray[np.float64], tuple[int, int]], NDArray[np.uint8]]
+"""Images (T, H, W, 3) of a scene from poses (T, 5), of size (H, W)."""
+
+
+class Body(Protocol):
+    """What walks: `kinematics.Walker`, whose ball is ours,, or MuJoCo's ball."""
+
+    @property
+    def pose(self) -> Pose:
+        """Where it is now."""
+
+    @property
+    def contacts(self) -> NDArray[np.bool_] | None:
+        """(k,) the objects it felt at any moment of its last step; None where its path tells."""
+
+    def step(self, action: int) -> NDArray[np.float64]:
+        """Take one of the six actions; x and y (n, 2) at the end of each of the step's n parts."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Trajectory:
     """What happened over T observations, T = number of actions + 1."""
@@ -30,7 +51,7 @@ class Trajectory:
     actions: NDArray[np.int64]
     """(T,) the action that led to each observation; -1 at the first."""
     poses: NDArray[np.float64]
-    """(T, 3) x, y, heading."""
+    """(T, 5) those of `Pose`, x, y and heading first."""
     rewards: NDArray[np.float32]
     """(T,) received with each observation; 0 at the first."""
     goals: NDArray[np.int64] | None
@@ -50,11 +71,11 @@ class Simulation:
     Without a `goal_rng` it has no effect.
     """
 
-    def __init__(self, scene: Scene, goal_rng: np.random.Generator | None, walker: Walker | None = None) -> None:
+    def __init__(self, scene: Scene, goal_rng: np.random.Generator | None, walker: Body | None = None) -> None:
         self.scene = scene
         self.goal = None if goal_rng is None else int(goal_rng.integers(len(scene.objects)))
         self._goal_rng = goal_rng
-        self._walker = walker or Walker(scene)
+        self._walker: Body = walker or Walker(scene)
         self._actions, self._rewards = [-1], [0.0]
         self._poses, self._goals = [self._walker.pose], [self.goal]
 
@@ -71,13 +92,16 @@ class Simulation:
         """Take one of the six actions; returns the reward. Raises `ValueError` for an action that does not exist."""
         if not 0 <= action < NUM_ACTIONS:
             raise ValueError(f"action: expected 0..{NUM_ACTIONS - 1}, got {action}")
-        way = self._walker.step(action)  # (substeps, 2)
+        path = self._walker.step(action)  # (n, 2)
         reward = 0.0
-        if self._goal_rng is not None:
-            near = np.hypot(*(self.scene.objects - way[:, None]).transpose(2, 0, 1)).min(axis=0)  # (k,)
-            if near[self.goal] < TOUCH_DISTANCE:
+        if self._goal_rng is not None and self.goal is not None:
+            touched = self._walker.contacts
+            if touched is None:
+                apart = np.linalg.norm(path[:, None] - self.scene.objects, axis=2)  # (n, k)
+                touched = (apart < TOUCH_DISTANCE).any(axis=0)
+            if touched[self.goal]:
                 reward = 1.0
-                self.goal = int(self._goal_rng.choice(np.flatnonzero(near >= TOUCH_DISTANCE)))
+                self.goal = int(self._goal_rng.choice(np.flatnonzero(~touched)))
         self._actions.append(action)
         self._rewards.append(reward)
         self._poses.append(self._walker.pose)
@@ -99,7 +123,7 @@ class Simulation:
         )
 
 
-def images(scene: Scene, trajectory: Trajectory, size: tuple[int, int]) -> NDArray[np.uint8]:
+def images(scene: Scene, trajectory: Trajectory, size: tuple[int, int], render: Renderer) -> NDArray[np.uint8]:
     """(T, H, W, 3) uint8; where there is a current target, in a border of its colour.
 
     The border is floor(2 sqrt(floor(H / 64))) pixels wide, as in Memory Maze, and 1 pixel in smaller images.
