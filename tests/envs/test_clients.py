@@ -159,5 +159,6 @@ def test_environments_in_processes_of_their_own_do_what_they_do_in_one(context: 
 
 
 def test_all_families_in_which_one_can_act_are_tried() -> None:
-    acting = {type(world) for world in wmkit_envs.ENVIRONMENTS.values()}
+    acting = {type(world) for world in wmkit_envs.ENVIRONMENTS.values()} - {wmkit_envs.MemoryMaze}
+    # which is checked in tests/envs/maze3d/test_memory_maze.py, where MuJoCo can draw
     assert {type(gymnasium.make(env_id).unwrapped.world) for env_id in SMALL} == acting

@@ -94,15 +94,13 @@ class RayEnv(gymnasium.Env[Image | Truth, np.int64]):
 def _truth(simulation: Simulation) -> Truth:
     """Fresh copies, so that a caller may keep or change them."""
     changing = step_truth(simulation.scene, simulation.now())
-    return {key: value[0] for key, value in changing.items()} | constant_truth(simulation.scene)
+    return {key: np.array(value[0]) for key, value in changing.items()} | constant_truth(simulation.scene)
 
 
 def _spaces(truth: Truth) -> dict[str, gymnasium.Space[Any]]:
-    """For arrays like those of `truth`: places, ways and colours, all within twice the maze's sides; 0 and 1."""
+    """For arrays like those of `truth`: places, ways and colours within twice the maze's sides; 0 and 1; rooms."""
     far = 2 * max(truth["maze_layout"].shape)
+    ranges = {np.float32: (-far, far), np.uint8: (0, 1), np.int64: (-1, far)}
     return {
-        key: gymnasium.spaces.Box(-far, far, value.shape, np.float32)
-        if value.dtype == np.float32
-        else gymnasium.spaces.Box(0, 1, value.shape, np.uint8)
-        for key, value in truth.items()
+        key: gymnasium.spaces.Box(*ranges[value.dtype.type], value.shape, value.dtype) for key, value in truth.items()
     }

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wmkit_envs.maze3d.kinematics import FORWARD, NUM_ACTIONS, towards
-from wmkit_envs.maze3d.scene import Pose, Scene, dress_walls
+from wmkit_envs.maze3d.scene import START_LIFT, Pose, Scene, dress_walls
 from wmkit_envs.maze3d.simulation import Simulation
 
 SHARES = {"train": range(14), "valid": range(14, 15), "test": range(15, 16)}
@@ -82,7 +82,7 @@ def draw_maze(shape: MazeShape, split: str, rng: np.random.Generator) -> Scene:
         walls=dress_walls(symbols != "*", rng),
         floors=(_grid(maze.variations_layer) != ".").astype(np.uint8),
         objects=_draw_centres(symbols == "G", rng, shape.targets),
-        start=Pose(float(x), float(y), rng.uniform(-math.pi, math.pi)),
+        start=Pose(float(x), float(y), rng.uniform(-math.pi, math.pi), START_LIFT),
     )
 
 

@@ -14,7 +14,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from wmkit_envs.maze3d.scene import Pose, Scene, dress_walls
+from wmkit_envs.maze3d.scene import START_LIFT, Pose, Scene, dress_walls
 
 SIDE = 3
 """Cells along a side of a room; the next room begins `SIDE + 1` cells on."""
@@ -65,7 +65,7 @@ def draw_rooms(number: int, rng: np.random.Generator) -> Scene:
         walls=dress_walls(cells != "#", rng),
         floors=np.zeros(cells.shape, np.uint8),
         objects=places[rng.permutation(len(places))[: OBJECTS[number]]],
-        start=Pose(float(start[0]), float(start[1]), rng.uniform(-math.pi, math.pi)),
+        start=Pose(float(start[0]), float(start[1]), rng.uniform(-math.pi, math.pi), START_LIFT),
         rooms=number_rooms(cells.shape[0] - 2, cells.shape[1] - 2),
     )
 

@@ -27,6 +27,10 @@ OBJECT_COLORS = (
 """Red, green, blue, purple, yellow, salmon in [0, 1]: Memory Maze's."""
 
 
+START_LIFT = -1e-9
+"""Of the ball at an episode's start, see `Pose`: it touches the floor. At 0 rounding decides whether it does."""
+
+
 class Pose(NamedTuple):
     """Where the walker is and where it looks."""
 

@@ -11,6 +11,7 @@ from gymnasium.utils.env_checker import check_env
 import wmkit_envs
 from wmkit_envs import ENVIRONMENTS, MemoryMaze, RayMaze, Rooms
 from wmkit_envs.maze3d.env import RayEnv
+from wmkit_envs.maze3d.worlds import RayWorld
 
 
 @pytest.mark.parametrize("env_id", [name for name, world in ENVIRONMENTS.items() if not isinstance(world, MemoryMaze)])
@@ -99,7 +100,9 @@ def test_wrong_settings_are_refused(wrong: dict[str, object], message: str) -> N
 
 
 def test_a_setting_that_there_is_not_is_a_type_error_as_in_python() -> None:
-    with pytest.raises(TypeError, match=r"unexpected keyword argument 'width'.*expected one of image_size, size"):
+    with pytest.raises(
+        TypeError, match=r"unexpected keyword argument 'width'.*expected one of image_size, renderer, physics, size"
+    ):
         RayEnv(RayMaze(), width=16)
 
 
@@ -154,3 +157,11 @@ def test_copies_of_an_environment_go_on_as_it_does(env_id: str) -> None:
             found = twin.step(action)
             np.testing.assert_array_equal(found[0], expected[0])
             assert found[1:4] == expected[1:4]
+
+
+@pytest.mark.parametrize("world", [Rooms(image_size=16), RayMaze(image_size=16)])
+def test_with_extra_obs_an_observation_holds_the_ground_truth(world: RayWorld) -> None:
+    env = RayEnv(world, extra_obs=True)
+    for observation in (env.reset(seed=0)[0], *(env.step(1)[0] for _ in range(3))):
+        assert env.observation_space.contains(observation)
+    assert {"image", *env.step(1)[4]} - {"is_first"} == set(observation)
