@@ -24,11 +24,13 @@ demo: $(VENV)/base
 	$(BIN)/python recipes/memory_maze.py backbone=s4
 	@echo "For the commands of README: . $(BIN)/activate"
 
+# Every process that tests start imports PyTorch: from compiled files, also where these are switched off, and with one
+# thread, as there is a worker of the tests for each core.
 test: lint
-	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist worksteal --cov --cov-report=term:skip-covered --cov-fail-under=90
+	PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist worksteal --cov --cov-report=term:skip-covered --cov-fail-under=90
 
 quick: $(VENV)/dev
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist worksteal --durations=0 --durations-min=2 $(QUICK)
+	PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist worksteal --durations=0 --durations-min=2 $(QUICK)
 
 test-long: $(VENV)/dev
 	HYPOTHESIS_PROFILE=long $(BIN)/python -m pytest
@@ -38,8 +40,9 @@ lint: $(VENV)/dev
 	$(BIN)/ruff check
 	$(BIN)/mypy
 
-bench: $(VENV)/base
+bench: $(VENV)/dev
 	$(BIN)/python -m benchmarks.raycast
+	$(BIN)/python -m benchmarks.maze3d
 	$(BIN)/python -m benchmarks.grid
 	$(BIN)/python -m benchmarks.data
 	$(BIN)/python -m benchmarks.s4

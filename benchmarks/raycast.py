@@ -10,7 +10,6 @@ from collections.abc import Callable
 
 from wmkit.machine import processor_name
 from wmkit_envs import RayMaze
-from wmkit_envs.maze3d.simulation import images
 from wmkit_envs.world import EpisodeSeed
 
 EPISODES = 10
@@ -31,7 +30,7 @@ def main() -> None:
 
     def render() -> None:
         for scene, walk in walks:
-            images(scene, walk, (64, 64))
+            WORLD.draw(scene, walk)
 
     def generate() -> None:
         for index in range(EPISODES):

@@ -8,17 +8,22 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from wmkit.batch import Batch
 from wmkit.data import GeneratedEpisodes, WholeEpisodes
+from wmkit.evaluation.estimates import Estimate, normal
 from wmkit.evaluation.measures.doors import KEYS, STATE, TileTruth, image_of, remembered_map
 from wmkit.evaluation.measures.frames import frame_error
-from wmkit.evaluation.predictors import COPY_LAST, RANDOM_FRAME, Clips, make_baselines, mean_image
+from wmkit.evaluation.measures.movers import KEYS as MOVER_KEYS
+from wmkit.evaluation.predictors import COPY_LAST, FROZEN, RANDOM_FRAME, Clips, make_baselines, mean_image
 from wmkit.pipe import ends_with_reader
-from wmkit_envs import DistractingMemory, MultiDoorsKeys, RayMaze, RayTwoRooms, World
-from wmkit_envs.grid.scene import DONE
+from wmkit_envs import DistractingMemory, HiddenMotion, MultiDoorsKeys, RayMaze, Rooms, World
+from wmkit_envs.grid.hidden_motion import PERIOD, place_at
+from wmkit_envs.grid.scene import DONE, PICK_UP, TOGGLE, TURN_LEFT, VIEW
 from wmkit_envs.grid.world import GridWorld
+from wmkit_envs.maze3d.worlds import RayWorld
 from wmkit_envs.world import Episode, EpisodeSeed
 
 SEED = 0
@@ -32,7 +37,12 @@ AT_ONCE = 500
 """Episodes generated together."""
 ERROR = "squared error per query frame"
 
-Figures = Iterator[tuple[str, float]]
+MAPS = (2_000, 200)
+"""Training and test episodes whose maps are looked for in each other."""
+MOVERS, FITTED = 1_000, 4_000
+"""Test episodes in which movers are guessed, training episodes that the guessers may count in."""
+
+Figures = Iterator[tuple[str, float | Estimate]]
 
 
 @ends_with_reader
@@ -47,7 +57,12 @@ def main() -> None:
         world, of_world = checks[name]
         for check in of_world:
             for what, figure in check(world):
-                print(f"  {what:<70} {figure:10,{'.4g' if figure < 10_000 else '.0f'}}", flush=True)
+                shown = str(figure) if isinstance(figure, Estimate) else f"{figure:,{_format(figure)}}"
+                print(f"  {what:<78} {shown:>12}", flush=True)
+
+
+def _format(figure: float) -> str:
+    return ".4g" if figure < 10_000 or figure > 1e15 else ".0f"
 
 
 def frames(world: World) -> Figures:
@@ -66,6 +81,78 @@ def frames(world: World) -> Figures:
         yield f"{ERROR}: {name}", mean_error(prediction, image[:, context:])
 
 
+def maps(world: World) -> Figures:
+    """How many maps there are, and how many of the test training has."""
+    if isinstance(world, GridWorld):
+        yield "different maps in all", world.num_maps
+    trained, tested = (
+        [map_of(world, EpisodeSeed(SEED, split, index)) for index in range(count)]
+        for split, count in zip(("train", "test"), MAPS, strict=True)
+    )
+    yield f"different ones among those of {MAPS[0]} training episodes", len(set(trained))
+    yield f"different ones among those of {MAPS[1]} test episodes", len(set(tested))
+    yield "of these training has", len(set(tested) & set(trained))
+
+
+def map_of(world: World, seed: EpisodeSeed) -> bytes:
+    """What the checksum of splits is taken of; of Two Rooms the wall styles and the objects."""
+    assert isinstance(world, GridWorld | RayWorld)
+    if isinstance(world, GridWorld):
+        grid = world.begin(seed)
+        return grid.cells.tobytes() + grid.movers.tobytes()
+    scene = world.begin(seed).scene
+    return scene.layout.tobytes() if isinstance(world, RayMaze) else scene.walls.tobytes() + scene.objects.tobytes()
+
+
+def movers(world: World) -> Figures:
+    """Where every mover is, at the query's steps that show its whole track, guessed from what is known of it."""
+    assert isinstance(world, HiddenMotion)
+    start = world.context_length
+    batch = world.generate_batch(seed=SEED, split="test", indices=range(MOVERS))
+    place, shown = places(batch)
+    trained, seen = places(world.generate_batch(seed=SEED, indices=range(FITTED)))
+    counts = np.stack([((trained == cell) & seen).sum(0) for cell in range(VIEW)])  # (5, T, M)
+
+    # all there is: every pace and phase, and the first of them that fits what the context showed
+    motions = [(pace, phase) for pace in world.paces for phase in range(PERIOD * pace)]
+    time = np.arange(world.episode_length)
+    futures = np.stack([place_at(time, np.array(pace), np.array(phase)) for pace, phase in motions])  # (F, T)
+    in_view = batch["mover_in_view"][:, :start]  # (B, C, M)
+    misses = ((futures[:, None, :start, None] != place[:, :start]) & in_view).sum(2)  # (F, B, M)
+    fitted = futures[misses.argmin(0)].transpose(0, 2, 1)  # (B, T, M)
+
+    last = batch["mover_last_seen"][:, start - 1]  # (B, M)
+    paces, phases = np.array(motions)[misses.argmin(0)].transpose(2, 0, 1)  # (B, M) each
+    usual = sorted(world.paces)[len(world.paces) // 2]
+    gone_on = place_at((last + phases) // paces * usual + time[:, None, None] - last, np.array(usual), np.array(0))
+    guesses = {
+        "a cell at random": np.random.default_rng(SEED).integers(VIEW, size=place.shape),
+        "majority: the most frequent cell": np.broadcast_to(counts.sum((1, 2)).argmax(), place.shape),
+        f"actions only: the most frequent cell at that step in {FITTED} training episodes": counts.argmax(0)[None],
+        "frozen: the cell where the context saw it last": np.take_along_axis(place, last[:, None], 1),
+        f"last seen, then on at the middle pace, {usual} steps a cell": gone_on.transpose(1, 0, 2),
+        "extrapolated: the motion that fits what the context showed": fitted,
+    }
+    judged = shown & (time >= start)[:, None]
+    yield "test episodes", MOVERS
+    for name, guess in guesses.items():
+        right = ((guess == place) & judged).sum((1, 2)) / judged.sum((1, 2))
+        yield f"percentage right, {name}", normal(100 * right)
+    clip = Clips(
+        episodes(world, "test", TILE_EPISODES, MOVER_KEYS), start, torch.zeros(world.image_shape), torch.Generator()
+    )
+    standing = make_baselines(clip)[FROZEN]
+    frozen = torch.stack([standing(row) for row in range(TILE_EPISODES)])
+    yield f"{ERROR}: frozen when last seen, true way", mean_error(frozen, clip.image[:, start:])
+
+
+def places(batch: Episode) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    """In which cell of its track each mover is, and whether the whole track is in view, (B, T, M) each."""
+    tracks = batch["mover_tracks"][:, None]  # (B, 1, M, 5, 2)
+    place = (batch["mover_pos"][..., None, :] == tracks).all(-1).argmax(-1)
+    return place, (np.abs(tracks - batch["agent_pos"][:, :, None, None]) <= VIEW // 2).all((-2, -1))
+
+
 def doors(world: World) -> Figures:
     """The map as the context showed it, and whether doors are open: all of them, and those that reports judge."""
     assert isinstance(world, GridWorld)
@@ -82,6 +169,40 @@ def doors(world: World) -> Figures:
     yield "percentage right, the more frequent at each step", 100 * float(majority.nanmean())
 
 
+def actions_only(world: World) -> Figures:
+    """The same doors from the actions alone: how many keys had been fetched at each try of a door tells most of it.
+
+    Each such story counts as open where it mostly was in training; one that training does not have counts as shut.
+    """
+    assert isinstance(world, MultiDoorsKeys)
+    story, is_open, shown = stories(world, "train", FITTED)
+    known, number = np.unique(story[shown], return_inverse=True)
+    mostly = np.bincount(number, weights=is_open[shown]) * 2 > np.bincount(number)
+    story, is_open, shown = stories(world, "test", MOVERS)
+    place = np.searchsorted(known, story).clip(max=len(known) - 1)
+    right = ((mostly[place] & (known[place] == story)) == is_open) & shown
+    yield f"percentage right, actions only, {MOVERS} test episodes", normal(100 * right.sum((1, 2)) / shown.sum((1, 2)))
+
+
+def stories(
+    world: MultiDoorsKeys, split: str, count: int
+) -> tuple[NDArray[np.int64], NDArray[np.bool_], NDArray[np.bool_]]:
+    """Of each door, (B, T, N): the numbers of keys at its tries as digits, whether it is open, whether it is judged."""
+    batch = world.generate_batch(seed=SEED, split=split, indices=range(count))
+    action, query = batch["action"].argmax(-1), np.arange(world.episode_length) >= world.context_length
+    offset = batch["doors_pos"][:, None] - batch["agent_pos"][:, :, None]  # (B, T, N, 2)
+    tries = (action == TOGGLE)[..., None] & (offset[..., 0] == 0) & query[:, None]
+    keys = (action == PICK_UP).cumsum(1)[..., None]
+    story = np.zeros(tries.shape, np.int64)
+    for time in np.flatnonzero(query):
+        before = story[:, time - 1]
+        story[:, time] = np.where(tries[:, time], before * (world.keys + 1) + keys[:, time], before)
+    walking = (action != DONE)[:, ::-1].cumsum(1)[:, ::-1] > 0
+    distance = np.abs(offset).max(-1)
+    in_view = (distance <= VIEW // 2) & (distance > 0)
+    return story, batch["door_open"], in_view & (walking & query)[..., None]
+
+
 def walks(world: World) -> Figures:
     """The query's actions before it is filled up."""
     assert isinstance(world, GridWorld)
@@ -91,10 +212,14 @@ def walks(world: World) -> Figures:
 
 
 def rewards(world: World) -> Figures:
-    """How often the last reward is 1, and 0."""
-    ones = np.concatenate([part["reward"][:, -1] for part in parts(world, "test", REWARDS)]).mean()
+    """How often the last reward is 1, and 0, and what the turn before it tells."""
+    last = [(part["reward"][:, -1], part["action"][:, -2, TURN_LEFT]) for part in parts(world, "test", REWARDS)]
+    reward, up = (np.concatenate(column) == 1 for column in zip(*last, strict=True))
+    ones = reward.mean()
     yield f"percentage right among {REWARDS} last rewards: always 1", 100 * float(ones)
     yield f"percentage right among {REWARDS} last rewards: always 0", 100 * float(1 - ones)
+    same = (reward == up).mean()  # whichever rule is better here
+    yield f"percentage right among {REWARDS} last rewards: actions only, by the turn", 100 * float(max(same, 1 - same))
 
 
 def repeats(world: World) -> Figures:
@@ -144,14 +269,16 @@ def fingerprints(part: Episode) -> list[bytes]:
 
 
 CHECKS: dict[World, tuple[Callable[[World], Figures], ...]] = {
-    RayMaze(size=9): (frames,),
-    RayTwoRooms(): (frames,),
-    DistractingMemory(width=16): (rewards, repeats),
-    DistractingMemory(width=100): (frames,),
-    MultiDoorsKeys(keys=2): (repeats,),
-    MultiDoorsKeys(keys=3): (frames, doors, walks, repeats),
-    MultiDoorsKeys(keys=5): (frames, doors, walks),
-    MultiDoorsKeys(keys=7): (frames, doors, walks),
+    RayMaze(size=9): (maps, frames),
+    **{Rooms(rooms=rooms): (maps, frames) for rooms in (2, 4, 10)},
+    DistractingMemory(width=8): (maps,),
+    DistractingMemory(width=16): (maps, rewards),
+    DistractingMemory(width=100): (maps, frames),
+    MultiDoorsKeys(keys=2): (maps, repeats),
+    MultiDoorsKeys(keys=3): (maps, frames, doors, actions_only, walks),
+    MultiDoorsKeys(keys=5): (maps, frames, doors, actions_only, walks),
+    MultiDoorsKeys(keys=7): (maps, frames, doors, actions_only, walks),
+    HiddenMotion(): (maps, frames, movers),
 }
 """What is printed of each world."""
 

@@ -11,13 +11,12 @@ from matplotlib import pyplot
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from wmkit_envs import DistractingMemory, MovingMnist, MultiDoorsKeys, RayMaze, RayTwoRooms, World
+from wmkit_envs import DistractingMemory, HiddenMotion, MovingMnist, MultiDoorsKeys, RayMaze, Rooms, World
 from wmkit_envs.grid.atlas import render_tiles
 from wmkit_envs.grid.scene import AGENT, GridScene
 from wmkit_envs.grid.world import GridWorld
 from wmkit_envs.maze3d.scene import OPEN, Scene
 from wmkit_envs.maze3d.simulation import Trajectory
-from wmkit_envs.maze3d.simulation import images as images_of
 from wmkit_envs.maze3d.textures import floor_textures, wall_textures
 from wmkit_envs.video.moving_mnist import FAST, SLOW
 from wmkit_envs.world import EpisodeSeed
@@ -29,6 +28,8 @@ ASIDE = (2, 5)
 # to the end, back at the start room, back at the start, the end again
 MEMORY_TIMES = (0, 12, 24, 36, 46, 49, 147, 150, 160, 198, 210, 222, 234, 244, 248, 249)
 VIDEO_ROWS = tuple(MovingMnist(speed=speed) for speed in (SLOW, 1.0, FAST))
+# the first station watched for a while, then the second; the second looked at in the query, then the first
+MOTION_TIMES = (0, 6, 9, 12, 15, 18, 36, 42, 74, 92, 98, 101, 104, 130, 144, 147)
 DOORS_TIMES = (0, 12, 22, 30, 60, 100, 140, 169, 181, 192, 210, 250, 300, 350, 420, 500)
 
 
@@ -36,14 +37,24 @@ def main() -> None:
     """One strip and one map for one world of each kind, the eight wall styles, and one video at three speeds."""
     mpl.use("Agg")
     FOLDER.mkdir(exist_ok=True)
-    for world, times in ((RayMaze(), range(0, 96, 8)), (RayTwoRooms(), range(276, 372, 8))):
+    walked = (
+        (RayMaze(), range(0, 96, 8)),
+        (Rooms(), range(276, 372, 8)),
+        (Rooms(rooms=4), range(476, 572, 8)),
+        (Rooms(rooms=10), range(1076, 1172, 8)),
+    )
+    for world, times in walked:
         simulation = world.walk(EpisodeSeed(SEED), world.episode_length)
         trajectory = simulation.trajectory()
-        images = images_of(simulation.scene, trajectory, (64, 64))
+        images = world.draw(simulation.scene, trajectory)
         save(f"{world.name}_strip", tile(images[list(times)], columns=6))
         draw_map(world, simulation.scene, trajectory)
     save("walls", tile(wall_textures()[:, 0], columns=8))
-    for grid_world, chosen in ((DistractingMemory(width=100), MEMORY_TIMES), (MultiDoorsKeys(keys=5), DOORS_TIMES)):
+    for grid_world, chosen in (
+        (DistractingMemory(width=100), MEMORY_TIMES),
+        (MultiDoorsKeys(keys=5), DOORS_TIMES),
+        (HiddenMotion(), MOTION_TIMES),
+    ):
         images = grid_world.generate(seed=SEED)["image"]
         save(f"{grid_world.name}_strip", tile(images[list(chosen)], columns=len(chosen) // 2))
         save(f"{grid_world.name}_map", draw_grid(grid_world))

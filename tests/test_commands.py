@@ -18,11 +18,10 @@ import pytest
 from wmkit import registry
 from wmkit.cli.__main__ import main
 from wmkit.config import load_config
-from wmkit.data import unseen_episodes, write_archive
 from wmkit.evaluation import fit_frame_probe
 from wmkit.evaluation.measures import digits
+from wmkit.testing import examine_backbone
 from wmkit.training.short import SHORT
-from wmkit_envs import MultiDoorsKeys
 
 ROOT = Path(__file__).parents[1]
 WALKED = {ROOT / "docs" / "your_data.md"}
@@ -82,7 +81,7 @@ def commands_of(page: Path) -> Iterator[Command]:
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cells_in_this_process: None) -> Iterator[Path]:
-    """A folder with the recipes and README's backbone; runs are short, in this process, and draw no figure."""
+    """A folder with the recipes and README's backbone; runs and checks are short, in this process, without figures."""
     (tmp_path / "recipes").symlink_to(ROOT / "recipes")
     assert BACKBONE is not None, "README has a file my_backbone.py"
     (tmp_path / "my_backbone.py").write_text(BACKBONE[2])
@@ -91,6 +90,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cells_in_this_proces
     monkeypatch.setattr(registry, "_entries", dict(registry._entries))
     monkeypatch.setattr(sys, "path", [*sys.path])
     monkeypatch.setattr(digits, "fit_frame_probe", partial(fit_frame_probe, steps=2))
+    short = {"quick": True, "longest": 130}
+    monkeypatch.setattr("wmkit.cli.check.examine_backbone", lambda core, **rest: examine_backbone(core, **rest | short))
     for name in ("draw_strip", "draw_curves"):  # the most of a short run, and tests/evaluation/plots has them
         monkeypatch.setattr(f"wmkit.evaluation.plots.figures.{name}", lambda *_: None)
     start = subprocess.run
@@ -140,8 +141,6 @@ def run_all(commands: Iterable[Command], folder: Path) -> None:
         if named := re.search(r"\bruns/(\w+)-", command.text):
             run_of(named[1], folder)
         words = [str(run_of(command.recipe, folder)) if word == "RUN" else word for word in command.words]
-        if "unseen" in words:
-            write_archive(unseen_episodes(MultiDoorsKeys(keys=3, tile=4), count=2, beyond=10), "unseen")
         assert status_of(words) == 0, command.text
     configs = [load_config(path) for path in folder.glob("**/config.json")]
     assert {(config.size, config.train.steps, config.eval.episodes) for config in configs} <= {("tiny", 2, 2)}

@@ -8,6 +8,7 @@ import pytest
 from wmkit import list_backbones, registry
 from wmkit.evaluation import fit_feature_probe, fit_frame_probe
 from wmkit.evaluation.measures import base
+from wmkit.testing import check_backbone
 
 ROOT = Path(__file__).parents[1]
 CITED = re.compile(r"\b(docs/[\w/-]+\.md)#?([\w-]*)")
@@ -24,13 +25,15 @@ def python_blocks(page: Path) -> list[str]:
 
 @pytest.fixture
 def examples(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """What a page registers is forgotten afterwards, probes are fitted in two steps, files go to `tmp_path`."""
+    """What a page registers is forgotten afterwards, probes and checks are short, files go to `tmp_path`."""
     monkeypatch.setattr(registry, "_entries", dict(registry._entries))
     monkeypatch.setattr(base, "_measures", dict(base.all_measures()))
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     monkeypatch.chdir(tmp_path)
     for fitting in (fit_frame_probe, fit_feature_probe):
         monkeypatch.setitem(fitting.__kwdefaults__, "steps", 2)
+    for option, value in {"quick": True, "longest": 130}.items():
+        monkeypatch.setitem(check_backbone.__kwdefaults__, option, value)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)

@@ -42,11 +42,11 @@ Path.symlink_to = no_links
 import wmkit
 from wmkit.config import DataConfig, RunConfig, TrainConfig
 from wmkit.training import run_recipe
-from wmkit_envs import RayTwoRooms
+from wmkit_envs import Rooms
 
 data = DataConfig(length=4, batch_size=2, episode_length=8, episodes=2, workers=1)
 train = TrainConfig(steps=2, warmup=1, log_every=1, eval_every=2, checkpoint_every=2, threads=1)
-config = RunConfig(world=RayTwoRooms(image_size=32), backbone="gru", size="tiny", data=data, train=train)
+config = RunConfig(world=Rooms(image_size=32), backbone="gru", size="tiny", data=data, train=train)
 status = run_recipe(config, after=wmkit.load, overrides=["run_dir=run"])
 assert (Path("run") / "checkpoints" / "best").read_text() == "step-00000002\\n"
 sys.exit(status)

@@ -9,6 +9,7 @@ import numbers
 from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar, Self
 
+import gymnasium
 import numpy as np
 from numpy.typing import NDArray
 
@@ -56,14 +57,15 @@ class EpisodeSeed:
     index: int = 0
 
     def __post_init__(self) -> None:
-        check_integer("seed", self.seed, 0)
-        check_integer("index", self.index, 0)
+        for part in ("seed", "index"):
+            check_integer(part, getattr(self, part), 0)
+            object.__setattr__(self, part, int(getattr(self, part)))  # NumPy's integers are no entropy
         if self.split not in SPLITS:
             raise ValueError(f"split: expected one of {', '.join(SPLITS)}, got {self.split!r}")
 
-    def streams(self) -> tuple[np.random.Generator, np.random.Generator, np.random.Generator]:
-        """Generators for the scene, for the order of targets, and for the policy."""
-        root = np.random.SeedSequence(entropy=self.seed, spawn_key=(SPLITS[self.split], self.index))
+    def streams(self, *kind: int) -> tuple[np.random.Generator, np.random.Generator, np.random.Generator]:
+        """Generators for the scene, for the order of targets, and for the policy, other ones for another `kind`."""
+        root = np.random.SeedSequence(entropy=self.seed, spawn_key=(SPLITS[self.split], self.index, *kind))
         scene, goals, policy = (np.random.default_rng(child) for child in root.spawn(3))
         return scene, goals, policy
 
@@ -92,6 +94,12 @@ def checked_options(options: dict[str, Any] | None) -> dict[str, Any]:
     if unknown:
         raise ValueError(f"options: expected split and index, got also {sorted(unknown)}")
     return dict(options or {})
+
+
+def check_action(space: gymnasium.spaces.Discrete, action: Any) -> None:
+    """Raise `ValueError` for what is no action of `space`: 1.7 is not 1."""
+    if not space.contains(action):
+        raise ValueError(f"action: expected an integer in 0..{space.n - 1}, got {action!r}")
 
 
 def check_integer(setting: str, value: int, least: int, most: int | None = None) -> None:
@@ -153,12 +161,28 @@ class World(abc.ABC):
     def context_length(self) -> int:
         """Observations before the query begins."""
 
-    def with_settings(self, **settings: Any) -> Self:
-        """The world with other settings; raises `ValueError` for what is no setting of it."""
-        known = [field.name for field in dataclasses.fields(self)]
+    def with_settings(self, *, image_size: int | None = None, **settings: Any) -> Self:
+        """The world with other settings.
+
+        `image_size`, the pixels on a side of the image, is understood by every family, whatever its own field is.
+        Raises `TypeError`, in Python's words, for what is no setting of the world: libraries try arguments out.
+        """
+        if image_size is not None:
+            sized = self.sized(image_size)
+            if twice := sorted(sized.keys() & settings.keys()):
+                raise TypeError(f"{type(self).__name__}() got both image_size and {twice[0]}: expected one of them")
+            settings |= sized
+        known = ["image_size", *(field.name for field in dataclasses.fields(self) if field.name != "image_size")]
         if unknown := sorted(settings.keys() - set(known)):
-            raise ValueError(f"{unknown[0]} is no setting of {type(self).__name__}: expected one of {', '.join(known)}")
+            raise TypeError(
+                f"{type(self).__name__}() got an unexpected keyword argument {unknown[0]!r}, which is no setting of "
+                f"it: expected one of {', '.join(known)}"
+            )
         return dataclasses.replace(self, **settings)
+
+    def sized(self, image_size: int) -> dict[str, Any]:
+        """The setting that makes images of so many pixels on a side; raises `ValueError` where there is none."""
+        return {"image_size": image_size}
 
     @abc.abstractmethod
     def generate(self, *, seed: int, split: str = "train", index: int = 0, length: int | None = None) -> Episode:

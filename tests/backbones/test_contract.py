@@ -9,6 +9,7 @@ from wmkit import Backbone, list_backbones
 from wmkit.registry import get_entry
 from wmkit.testing import check_backbone
 
+LONG = os.environ.get("HYPOTHESIS_PROFILE") == "long"
 pytestmark = pytest.mark.no_cover  # a quarter of the time, for lines that other tests reach
 
 
@@ -27,7 +28,9 @@ def test_a_registered_backbone_keeps_the_contract(name: str, dtype: torch.dtype)
     def build() -> Backbone:
         return entry.cls(config.input_dim, config)
 
-    check_backbone(build().to(dtype), rebuild=build, longest=130, quick=os.environ.get("HYPOTHESIS_PROFILE") != "long")
+    # In double precision those of scans, pieces and states, where single precision inside would show.
+    laws = None if LONG or dtype == torch.float32 else (1, 2, 8)
+    check_backbone(build().to(dtype), laws=laws, rebuild=build, longest=130, quick=not LONG)
 
 
 @pytest.mark.parametrize("name", list_backbones("backbone"))

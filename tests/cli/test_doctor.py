@@ -2,6 +2,7 @@
 
 import errno
 import fcntl
+import importlib.util
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +14,7 @@ from numba.core import caching
 from wmkit.cli import doctor
 from wmkit.cli.__main__ import main
 from wmkit.data import worlds
-from wmkit_envs import RayMaze, RayTwoRooms
+from wmkit_envs import RayMaze, Rooms
 
 Diagnose = Callable[..., tuple[int, str]]
 
@@ -22,7 +23,7 @@ Diagnose = Callable[..., tuple[int, str]]
 def diagnose(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Diagnose:
     """The doctor's status and words, with one small world unless others are named."""
     monkeypatch.setenv("COLUMNS", "400")
-    monkeypatch.setitem(worlds._registered, "small", RayTwoRooms(image_size=16))
+    monkeypatch.setitem(worlds._registered, "small", Rooms(image_size=16))
     monkeypatch.setattr(doctor, "_work", lambda found: "not tried here")
 
     def run(*words: str, names: tuple[str, ...] = ("small",)) -> tuple[int, str]:
@@ -65,6 +66,18 @@ def test_doctor_draws_an_observation_of_each_world(diagnose: Diagnose, monkeypat
     assert "as world maze" in line_of(printed, "world same")
     assert "works" in line_of(printed, "world small")
     assert "2 of 11 fail; what to do stands beside them" in printed
+
+
+def test_a_world_of_an_extra_that_is_not_installed_is_absent_and_no_failure(
+    diagnose: Diagnose, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "dm_control" else known(name))
+    status, printed = diagnose(names=("memory_maze", "small"))
+    assert status == 0
+    assert "absent" in line_of(printed, "world memory_maze")
+    assert "pip install 'wmkit[mujoco]'" in line_of(printed, "world memory_maze")
+    assert "drawn by the ray caster" in line_of(printed, "world small")
 
 
 def test_doctor_reports_a_world_that_does_not_load(diagnose: Diagnose, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -184,7 +197,7 @@ def test_doctor_tries_the_folder_that_a_run_would_be_made_in(diagnose: Diagnose,
 
 
 def test_a_worker_is_tried_with_a_world_that_works() -> None:
-    assert doctor._work([RayTwoRooms(image_size=16)]) == "2 observations of ray_two_rooms_image_size16"
+    assert doctor._work([Rooms(image_size=16)]) == "2 observations of ray_two_rooms_image_size16"
     with pytest.raises(ValueError, match="no world works"):
         doctor._work([])
 

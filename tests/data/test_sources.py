@@ -9,15 +9,15 @@ def digest(episode):
 
 
 def test_unseen_episodes_are_the_first_of_the_test_split_that_training_does_not_have():
-    world = DistractingMemory(width=8, tile=4)
-    source = unseen_episodes(world, 40, beyond=300)
+    world = MultiDoorsKeys(keys=2, tile=4)  # 28 maps, which its splits share
+    source = unseen_episodes(world, 20, beyond=300)
     assert isinstance(source, EpisodeSource)
-    assert (source.image_shape, source.action_dim, source.num_episodes) == ((3, 20, 20), 7, 40)
+    assert (source.image_shape, source.action_dim, source.num_episodes) == ((3, 20, 20), 7, 20)
     train, test = (GeneratedEpisodes(world, seed=0, split=split) for split in ("train", "test"))
     trained = {digest(train.episode(index)) for index in range(300)}
-    tested = [digest(test.episode(index)) for index in range(100)]
-    new = [index for index, one in enumerate(tested) if one not in trained][:40]
-    assert [digest(source.episode(index)) for index in range(40)] == [tested[index] for index in new]
+    tested = [digest(test.episode(index)) for index in range(60)]
+    new = [index for index, one in enumerate(tested) if one not in trained][:20]
+    assert [digest(source.episode(index)) for index in range(20)] == [tested[index] for index in new]
     assert trained & set(tested[: new[-1]])  # it had something to leave out
     assert source.episode_length(3) == world.episode_length
 

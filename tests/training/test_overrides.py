@@ -14,7 +14,7 @@ from wmkit.data import find_world, worlds
 from wmkit.presets import CORRECTED
 from wmkit.registry import get_entry
 from wmkit.training.overrides import PATHS, chosen_source, compose, expand_sweep, parse_overrides, world_overrides
-from wmkit_envs import RayTwoRooms
+from wmkit_envs import Rooms
 
 DEFAULTS = RunConfig(backbone="gru", size="small")
 
@@ -257,7 +257,7 @@ def test_a_sweep_keeps_quoted_paths_whole() -> None:
 
 
 @dataclasses.dataclass(frozen=True)
-class Shown(RayTwoRooms):
+class Shown(Rooms):
     folder: str = "plain"
     more: tuple[str, ...] = ()
 

@@ -18,7 +18,7 @@ from wmkit.config import DataConfig, RunConfig, load_config
 from wmkit.data import find_world
 from wmkit.training import run_folder
 from wmkit.training.run_folder import RunFolder, check_local_data, choose_folder
-from wmkit_envs import MovingMnist, RayTwoRooms
+from wmkit_envs import MovingMnist, Rooms
 
 CONFIG = RunConfig(backbone="gru", seed=3)
 NAME = "maze-ray_maze_9x9-gru-3"
@@ -228,7 +228,7 @@ def test_an_archive_that_is_the_current_folder_has_a_name(tmp_path: Path, monkey
 
 
 @dataclasses.dataclass(frozen=True)
-class Named(RayTwoRooms):
+class Named(Rooms):
     label: str = "plain"
 
     @property

@@ -73,6 +73,8 @@ def run(arguments: argparse.Namespace) -> int:
     for key, trial in trials.items():
         try:
             verdict, sentence = "works", trial()
+        except _Absent as reason:
+            verdict, sentence = "absent", str(reason)
         except Exception as error:  # whatever it is, it is what there is to know
             failed += 1
             kind = "" if isinstance(error, ValueError) else f"{type(error).__name__}: "
@@ -85,6 +87,10 @@ def run(arguments: argparse.Namespace) -> int:
     if failed:
         console.print(f"{failed} of {len(trials)} fail; what to do stands beside them.", highlight=False)
     return 1 if failed else 0
+
+
+class _Absent(Exception):
+    """What is tried needs an extra that is not installed; says how to install it."""
 
 
 def version(package: str) -> str:
@@ -218,12 +224,15 @@ def _names() -> list[str]:
 def _draw(name: str, worlds: list[World]) -> str:
     """The first observation of the world's first episode; `worlds` gains the world."""
     world = find_world(name)
+    if missing := getattr(world, "missing", ""):
+        raise _Absent(missing)
     steps = world.generate(seed=0, length=1).steps
     height, width, channels = steps["image"].shape[1:]
     if (channels, height, width) != tuple(world.image_shape):
         raise ValueError(f"draws images {(channels, height, width)}, and says {world.image_shape}: mend the world")
     worlds.append(world)
-    return f"{world.name}, image {world.image_shape}, {world.action_dim} actions"
+    by = getattr(world, "drawn_by", "")
+    return f"{world.name}, image {world.image_shape}, {world.action_dim} actions" + (f", drawn by {by}" if by else "")
 
 
 def _work(worlds: list[World]) -> str:

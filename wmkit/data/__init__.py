@@ -6,6 +6,9 @@ from wmkit.data.episode import check_episode as check_episode
 from wmkit.data.folders import FolderEpisodes as FolderEpisodes
 from wmkit.data.folders import import_folder as import_folder
 from wmkit.data.loader import WorkerError as WorkerError
+from wmkit.data.making import make_archives as make_archives
+from wmkit.data.memory_maze import export_memory_maze as export_memory_maze
+from wmkit.data.minari import export_minari as export_minari
 from wmkit.data.own import Episodes as Episodes
 from wmkit.data.recording import record as record
 from wmkit.data.samplers import PersistentWindows as PersistentWindows

@@ -56,7 +56,8 @@ def check_episode(
     """Refuse an episode that training must not see.
 
     Raises `ValueError`, opening with `where`, for what is no `Episode`, a missing key, what is no NumPy array, a wrong
-    dtype, shape or action width, an array of `steps` that is not T long, and for NaN or infinity (with the time step).
+    dtype, shape or action width, an array of `steps` that is not T long, one of `constants` that is T times the same,
+    and for NaN or infinity (with the time step).
     `image_shape` is (C, H, W).
     """
     if not isinstance(episode, Episode):
@@ -101,6 +102,13 @@ def check_episode(
             raise ValueError(
                 f"{where}: {key}: expected a leading axis of T = {length} steps, got {array.shape}; "
                 "put it into constants if it has no time axis"
+            )
+    for key, array in episode.constants.items():
+        # What is repeated for every step would be repeated once more in a batch, (B, T, T, ...).
+        if array.ndim > 2 and array.shape[0] == length > 1 and (array == array[:1]).all():
+            raise ValueError(
+                f"{where}: {key}: {length} equal parts {array.shape[1:]} in constants, one for each step; give one of "
+                "them, or put all into steps"
             )
     for key, array in episode.items():
         _check_numbers(key, array, where, key in episode.steps)

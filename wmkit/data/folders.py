@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from wmkit.data.episode import Array, Episode
+from wmkit.data.memory_maze import as_recorded
 from wmkit.data.own import Timing, form_of
 from wmkit.data.sources import Subset
 from wmkit.data.store.archive import EpisodeStore, read_index
@@ -161,8 +162,9 @@ def import_folder(
 def origins_of(out: str | Path, parts: Iterable[str], about: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     """The `origin` of the archive of each split of `parts` in the folder `out`.
 
-    about: all that decides which episodes they hold; under `of`, from what they are drawn, whatever the shares. Raises
-    `ValueError`, before anything is written, where an archive in `out` was made otherwise, or would share episodes.
+    about: all that decides which episodes they hold; under `of`, where splits are drawn from the same episodes, from
+    which, whatever the shares. Raises `ValueError`, before anything is written, where an archive in `out` was made
+    otherwise, or would share episodes.
     """
     folder = user_folder(out)
     if folder.exists() and not folder.is_dir():
@@ -181,7 +183,7 @@ def origins_of(out: str | Path, parts: Iterable[str], about: Mapping[str, Any]) 
         wanted = origins.get(part, held)
         changed = [key for key in {**wanted, **held} if held.get(key) != wanted.get(key)]
         values = [f"{key} is {wanted.get(key)!r}, there it was {held.get(key)!r}" for key in changed if key != "of"]
-        if part not in origins and held.get("of") == about["of"]:
+        if part not in origins and "of" in held and held["of"] == about.get("of"):
             values = ["the same episodes under other shares, so that some would be in two splits"]
         elif "of" in changed:
             values.insert(0, "other contents")
@@ -262,7 +264,7 @@ def _npz(file: Path) -> dict[str, Array]:
                 if "allow_pickle" not in str(error):
                     raise
                 found[key] = np.empty(0, object)
-    return found
+    return as_recorded(found)
 
 
 def _pictures(folder: Path) -> dict[str, Array]:

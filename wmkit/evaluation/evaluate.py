@@ -27,6 +27,7 @@ from wmkit.evaluation.plots.video import Video
 from wmkit.evaluation.predictors import (
     BEST_OF_N,
     IMAGINED,
+    NO_MEMORY,
     OBSERVED,
     SHUFFLED_ACTIONS,
     Clips,
@@ -38,6 +39,7 @@ from wmkit.evaluation.record import SCHEMA, Measurements, frame_of
 from wmkit.evaluation.rollout import (
     check_lengths,
     evaluating,
+    forgotten,
     groups_of_rows,
     imagine,
     joined,
@@ -157,6 +159,10 @@ def measure_query(
             features = {OBSERVED: observed.features, IMAGINED: imagine(model, observed, part.action[:, context:])}
             if shuffled is not None:
                 features[SHUFFLED_ACTIONS] = imagine(model, observed, shuffled[rows, context:])
+            if NO_MEMORY in wanted:
+                features[NO_MEMORY] = imagine(
+                    model, forgotten(model, part, observed, context), part.action[:, context:]
+                )
             if BEST_OF_N in wanted:
                 for sample in range(1, samples):
                     again = observe(model, part, context, more)

@@ -25,6 +25,8 @@ IMAGINED = "imagined"
 """The model sees the context, then only the actions."""
 SHUFFLED_ACTIONS = "shuffled_actions"
 """As `imagined`, but row i imagines with the actions of row i - 1."""
+NO_MEMORY = "no_memory"
+"""As `imagined`, but the context is its last frame alone: what the model knows without having been there."""
 BEST_OF_N = "best_of_n"
 """Of several imagined futures the best one, chosen per episode and measure by the mean over the query."""
 COPY_LAST = "copy_last"
@@ -36,6 +38,8 @@ TRUE_FRAMES = "true_frames"
 """What happened, judged like a prediction: the ceiling of a measure that reads frames."""
 INITIAL_MAP = "initial_map"
 """The view of a walker on the true trajectory who knows the map as it was at first, but not that anything changes."""
+FROZEN = "frozen"
+"""The true view, but with everything that moves by itself where the context saw it last."""
 MAJORITY = "majority"
 """The answer that is right most often in these very episodes."""
 CONSTANT = "constant"
@@ -61,6 +65,7 @@ PREDICTORS = {
         Predictor(OBSERVED, "observed", "tab:blue", kind="model"),
         Predictor(IMAGINED, "imagined", "tab:orange", kind="model"),
         Predictor(SHUFFLED_ACTIONS, "shuffled actions", "tab:red", kind="model"),
+        Predictor(NO_MEMORY, "no memory", "tab:pink", kind="model"),
         Predictor(BEST_OF_N, "best of N", "tab:purple", kind="model"),
         Predictor(MEAN_IMAGE, "mean image", _GREY, "--"),
         Predictor(RANDOM_FRAME, "random frame", _GREY, ":"),
@@ -68,6 +73,7 @@ PREDICTORS = {
         Predictor(BLACK, "black frame", "0.1", (0, (5, 1))),
         Predictor(OTHER_CLIP, "another clip", _GREY, (0, (1, 3))),
         Predictor(INITIAL_MAP, "initial map", "tab:green", "--"),
+        Predictor(FROZEN, "frozen when last seen", "tab:olive", "--"),
         Predictor(MAJORITY, "majority", "tab:brown", ":"),
         Predictor(CONSTANT, "constant", "tab:brown", "--"),
         Predictor(TRUE_FRAMES, "true frames", "tab:green", (0, (1, 1)), "ceiling"),

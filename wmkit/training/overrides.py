@@ -73,9 +73,10 @@ def compose(defaults: RunConfig, overrides: Sequence[str]) -> RunConfig:
         raise ValueError(f"world: expected the name of one, as in world=ray_maze_9x9, got {world}")
     try:
         with _own_hydra():
-            _store(defaults, size, entry, find_world(world))
-            _check_keys(words, _compose([]))
-            composed = _compose([str(word.input_line) for word in words if word.key_or_group not in GROUPS])
+            _check_keys(words, _store(defaults, size, entry, find_world(world)))
+            lines = [str(word.input_line) for word in words if word.key_or_group not in GROUPS]
+            with hydra.initialize(version_base="1.3", config_path=None):
+                composed = hydra.compose(config_name=NODE, overrides=lines)
         config = OmegaConf.to_object(composed)
     except (HydraException, OmegaConfBaseException) as error:
         raise ValueError(_one_line(error)) from error
@@ -198,10 +199,11 @@ def _expand_preset(words: list[Override]) -> list[Override]:
     return parse_overrides([f"{key}={'null' if value is None else value}" for key, value in values.items()]) + words
 
 
-def _store(defaults: RunConfig, size: str, entry: Entry, world: World) -> None:
+def _store(defaults: RunConfig, size: str, entry: Entry, world: World) -> dict[Any, Any]:
     """Hand the typed defaults and the nodes of the chosen backbone and world to Hydra's store.
 
-    Of those only: a config whose field types Hydra does not know must not stop runs with others.
+    Of those only: a config whose field types Hydra does not know must not stop runs with others. Returns what Hydra
+    composes of them where no word changes it, to look keys up in: composing once more would take as long again.
     """
     store = ConfigStore.instance()
     # The groups fill `backbone` and `world`; a node already there would be merged with one of another type.
@@ -211,11 +213,15 @@ def _store(defaults: RunConfig, size: str, entry: Entry, world: World) -> None:
     store.store(name=f"{NODE}_schema", node=schema)
     store.store(name=NODE, node={"defaults": [f"{NODE}_schema", *({group: CHOSEN} for group in GROUPS), "_self_"]})
     own = entry.name == defaults.backbone_name
-    node = _at_size(defaults.backbone, defaults.size, size) if own else entry.config.for_size(size)
+    backbone = _at_size(defaults.backbone, defaults.size, size) if own else entry.config.for_size(size)
+    node = OmegaConf.structured(backbone)
     store.store(group="backbone", name=CHOSEN, node=node)
     settings = OmegaConf.structured(world)
     OmegaConf.set_readonly(settings, False)  # a frozen dataclass makes a node that is
     store.store(group="world", name=CHOSEN, node=settings)
+    whole = OmegaConf.to_container(schema)
+    assert isinstance(whole, dict), "the schema is a dataclass"
+    return whole | {"backbone": OmegaConf.to_container(node), "world": OmegaConf.to_container(settings)}
 
 
 def _at_size(config: Any, old: str, new: str) -> Any:
@@ -248,11 +254,6 @@ def _branches(repo: dict[str, Any]) -> dict[str, Any]:
     return {name: _branches(node) if isinstance(node, dict) else node for name, node in repo.items()}
 
 
-def _compose(words: list[str]) -> Any:
-    with hydra.initialize(version_base="1.3", config_path=None):
-        return hydra.compose(config_name=NODE, overrides=words)
-
-
 def _plugins(words: Sequence[Override], defaults: RunConfig) -> list[str]:
     value = _scan(words, "plugins", defaults.plugins)
     if not isinstance(value, list) or not all(isinstance(name, str) for name in value):
@@ -265,9 +266,9 @@ def _scan(words: Sequence[Override], key: str, default: Any) -> Any:
     return next((word.value() for word in reversed(words) if word.key_or_group == key), default)
 
 
-def _check_keys(words: Sequence[Override], composed: Any) -> None:
+def _check_keys(words: Sequence[Override], usual: dict[Any, Any]) -> None:
     """Raise `ValueError` for a key that is not there, with the closest one and those of its group."""
-    keys = _dotted(OmegaConf.to_container(composed))
+    keys = _dotted(usual)
     for word in words:
         key = word.key_or_group
         if key in keys:

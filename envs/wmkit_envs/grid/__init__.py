@@ -1,1 +1,1 @@
-"""The worlds of tiles: Distracting Memory and Multi Doors Keys."""
+"""The worlds of tiles: Distracting Memory, Multi Doors Keys and Hidden Motion."""

@@ -38,7 +38,7 @@ from wmkit_envs.grid.scene import (
     walled,
 )
 from wmkit_envs.grid.world import GridWorld
-from wmkit_envs.world import Arrays, EpisodeSeed, check_integer
+from wmkit_envs.world import Arrays, check_integer
 
 HEIGHT, HALL = 9, 4
 TARGET_ROWS, EXIT_ROWS = (2, 6), (3, 5)
@@ -94,9 +94,20 @@ class DistractingMemory(GridWorld):
     def context_length(self) -> int:
         return 2 * self.width - 1
 
-    def begin(self, seed: EpisodeSeed) -> GridScene:
+    @property
+    def time_limit(self) -> int:
+        """Twice the script's length: who wastes a step can still follow it to its end."""
+        return 2 * super().time_limit
+
+    @property
+    def num_maps(self) -> int:
+        hall = self.width - self.last_distractor - 3
+        never = len(self.distractor_colors) if self.distractor_rate else 0
+        kinds = never + (self.distractor_rate < 1)  # of a hall cell
+        return len(self.target_colors) * (len(self.target_colors) - 1) * 2 * len(self.sample_cells) * kinds**hall
+
+    def draw(self, rng: np.random.Generator) -> GridScene:
         """The map, W cells wide and 9 high, and what is true of the episode."""
-        rng = seed.streams()[0]
         upper, lower = rng.permutation([color_number(name) for name in self.target_colors])[:2]
         answer = int(rng.integers(2))
         sample = self.sample_cells[int(rng.integers(len(self.sample_cells)))]
@@ -117,15 +128,15 @@ class DistractingMemory(GridWorld):
         }
         return GridScene(cells, (self.width // 2 - 1, HALL, RIGHT), exits, facts=facts)
 
-    def script(self, seed: EpisodeSeed) -> NDArray[np.int64]:
+    def walk(self, rng: np.random.Generator) -> NDArray[np.int64]:
         """To the hall's end, to the room, back to the start (2W - 2 actions); to the end, up or down (W/2 + 1)."""
-        up = bool(seed.streams()[2].integers(2))
+        up = bool(rng.integers(2))
         start, end = self.width // 2 - 1, self.width - 2
         to_the_end, to_the_room, to_the_start = ([FORWARD] * steps for steps in (end - start, end - 1, start - 1))
         context = [*to_the_end, TURN_RIGHT, TURN_RIGHT, *to_the_room, TURN_LEFT, TURN_LEFT, *to_the_start]
         return np.array([*context, *to_the_end, TURN_LEFT if up else TURN_RIGHT, FORWARD], np.int64)
 
-    def step_truth(self, watched: NDArray[np.uint8], keys: NDArray[np.uint8]) -> Arrays:
+    def step_truth(self, pose: NDArray[np.int64], watched: NDArray[np.uint8], keys: NDArray[np.uint8]) -> Arrays:
         """Nothing changes but the pose."""
         return {}
 

@@ -4,6 +4,7 @@ The actions are MiniGrid's: 0 turn left, 1 turn right, 2 forward, 3 pick up, 4 d
 on empty cells, squares and opened doors. Picking up takes the key in front; there is no limit to how many it carries.
 Toggling a locked door in front spends one key of the door's colour and opens it for good. Drop and done do nothing. An
 episode is over when the agent enters one of its two exits: reward 1 in the first, 0 in the second, 0 everywhere else.
+With every action, whatever it is, what moves by itself takes the next cell of its path.
 """
 
 from __future__ import annotations
@@ -51,6 +52,10 @@ class State(NamedTuple):
     """(B, 2, 2) x, y of the cells that end the episode, with reward 1 and with reward 0."""
     over: NDArray[np.bool_]
     """(B,) has it ended? Then actions do nothing."""
+    movers: NDArray[np.int64]
+    """(B, M, P, 2) the paths of what moves by itself."""
+    time: NDArray[np.int64]
+    """(B,) actions so far."""
 
 
 class Record(NamedTuple):
@@ -79,6 +84,8 @@ def begin(scenes: Sequence[GridScene]) -> State:
         keys=np.zeros((len(scenes), NUM_COLORS), np.uint8),
         exits=np.array([scene.exits for scene in scenes], np.int64),
         over=np.zeros(len(scenes), np.bool_),
+        movers=np.stack([scene.movers for scene in scenes]),
+        time=np.zeros(len(scenes), np.int64),
     )
 
 
@@ -103,6 +110,7 @@ def advance(state: State, row: int, action: int) -> float:
     """Take one action in episode `row`; returns the reward."""
     if state.over[row]:
         return 0.0
+    _move(state, row)
     x, y, heading = state.pose[row, 0], state.pose[row, 1], state.pose[row, 2]
     ahead_x, ahead_y = x + _STEP_X[heading], y + _STEP_Y[heading]
     ahead = state.cells[row, ahead_y + MARGIN, ahead_x + MARGIN]
@@ -121,6 +129,20 @@ def advance(state: State, row: int, action: int) -> float:
         state.keys[row, ahead - LOCKED] -= 1
         state.cells[row, ahead_y + MARGIN, ahead_x + MARGIN] = ahead - LOCKED + OPEN
     return 0.0
+
+
+@compiled
+def _move(state: State, row: int) -> None:
+    """Let a step pass: what moves by itself goes on and leaves an empty cell behind."""
+    state.time[row] += 1
+    period = state.movers.shape[2]
+    before, now = (state.time[row] - 1) % period, state.time[row] % period
+    for number in range(state.movers.shape[1]):
+        old_x, old_y = state.movers[row, number, before] + MARGIN
+        new_x, new_y = state.movers[row, number, now] + MARGIN
+        tile = state.cells[row, old_y, old_x]
+        state.cells[row, old_y, old_x] = EMPTY
+        state.cells[row, new_y, new_x] = tile
 
 
 @compiled

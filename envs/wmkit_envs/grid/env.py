@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from wmkit_envs.grid.scene import COLOR_NAMES, EMPTY, KEY, LOCKED, NUM_COLORS, OPEN, SQUARE, VIEW, WALL
 from wmkit_envs.grid.world import GridWorld, info_facts, pose_truth
-from wmkit_envs.world import METADATA, EpisodeSeed, check_render_mode, checked_options, next_seed
+from wmkit_envs.world import METADATA, EpisodeSeed, check_action, check_render_mode, checked_options, next_seed
 
 Image = NDArray[np.uint8]
 
@@ -63,11 +63,12 @@ class GridEnv(MiniGridEnv):
 
     `reset(seed=s)` begins the episode that `world.generate(seed=s)` makes; `options={"split": "test", "index": 7}`
     picks another of that seed. A `reset()` without a seed goes on to the next index. `info` holds `is_first` and the
-    ground truth of the world's episodes, but for the map. `render()` shows the whole map. Episodes are truncated at the
-    world's length.
+    ground truth of the world's episodes, but for the map and for what depends on earlier steps. `render()` shows the
+    whole map. Episodes are truncated at the world's `time_limit`.
 
-    `settings` are other ones of the world, `gymnasium.make(id, distractor_rate=0.2)`. Raises `ValueError` for settings
-    that make no world, an unknown split, option or render mode, and a negative seed.
+    `settings` are other ones of the world, `gymnasium.make(id, distractor_rate=0.2)`. Raises `TypeError` for what is no
+    setting, and `ValueError` for settings that make no world, an unknown split, option or render mode, and a negative
+    seed.
     """
 
     metadata = METADATA
@@ -97,6 +98,7 @@ class GridEnv(MiniGridEnv):
             tile_size=self.world.tile,
         )
         side = self.world.image_shape[1]
+        self.action_space: gymnasium.spaces.Discrete = gymnasium.spaces.Discrete(self.world.action_dim)
         self.observation_space = gymnasium.spaces.Box(0, 255, (side, side, 3), np.uint8)
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
@@ -104,25 +106,36 @@ class GridEnv(MiniGridEnv):
         self._seed = next_seed(self._seed, seed, checked_options(options), self.np_random)
         self._scene = self.world.begin(self._seed)
         self.keys = np.zeros(NUM_COLORS, np.uint8)
-        image, _ = super().reset(seed=seed)
+        image, _ = super().reset(seed=None if seed is None else int(seed))
         return image, self._info(is_first=True)
 
     def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
-        """MiniGrid's step; a key that was picked up goes to `keys`, an exit ends the episode."""
+        """MiniGrid's step; what moves goes on, a key that was picked up goes to `keys`, an exit ends the episode."""
         self._check_reset()
+        check_action(self.action_space, action)
+        for path in self._scene.movers:
+            (old_x, old_y), (x, y) = (path[time % len(path)] for time in (self.step_count, self.step_count + 1))
+            mover = self.grid.get(old_x, old_y)
+            self.grid.set(old_x, old_y, None)
+            self.grid.set(x, y, mover)
         image, *_ = super().step(action)
         if self.carrying is not None:
             self.keys[COLOR_NAMES.index(self.carrying.color)] += 1
             self.carrying = None
         success, failure = self._scene.exits
         here = tuple(int(coordinate) for coordinate in self.agent_pos)
-        truncated = self.step_count >= self.world.episode_length - 1
-        return image, float(here == success), here in (success, failure), truncated, self._info(is_first=False)
+        terminated = here in (success, failure)
+        truncated = not terminated and self.step_count >= self.world.time_limit
+        return image, float(here == success), terminated, truncated, self._info(is_first=False)
 
     def render(self) -> Any:
-        """The whole map in render mode "rgb_array", else None."""
+        """The whole map in render mode "rgb_array", else None; as in views the agent's own cell shows it alone."""
         self._check_reset()
-        return None if self.render_mode is None else self.get_frame(self.highlight, self.tile_size)
+        if self.render_mode is None:
+            return None
+        drawn: Any = self.grid.slice(0, 0, self.width, self.height)
+        drawn.set(*self.agent_pos, None)
+        return drawn.render(self.tile_size, self.agent_pos, self.agent_dir)
 
     def gen_obs(self) -> Image:
         """The 5x5 cells around the agent, north up, drawn by MiniGrid."""
@@ -144,11 +157,11 @@ class GridEnv(MiniGridEnv):
             raise ValueError("call reset() before step() or render()")
 
     def _info(self, is_first: bool) -> dict[str, Any]:
-        """Fresh copies, so that a caller may keep or change them."""
+        """Fresh copies, so that a caller may keep or change them; arrays, as vector environments and TorchRL ask."""
         watched = np.array([tile_of(self.grid.get(*cell)) for cell in self._scene.watched], np.uint8)
         pose = np.array([*self.agent_pos, self.agent_dir])
-        changing = {**pose_truth(pose), **self.world.step_truth(watched, self.keys.copy())}
-        return {"is_first": is_first, **changing, **info_facts(self._scene)}
+        changing = {**pose_truth(pose), **self.world.step_truth(pose, watched, self.keys.copy())}
+        return {"is_first": np.array(is_first), **changing, **info_facts(self._scene)}
 
 
 def object_of(tile: int) -> WorldObj | None:

@@ -19,6 +19,10 @@ the length of the query, drawn again until it fits, and that the two doors tried
 from __future__ import annotations
 
 import dataclasses
+import functools
+import itertools
+import math
+from collections import Counter
 from typing import ClassVar
 
 import numpy as np
@@ -46,7 +50,7 @@ from wmkit_envs.grid.scene import (
     walled,
 )
 from wmkit_envs.grid.world import GridWorld
-from wmkit_envs.world import Arrays, EpisodeSeed, check_integer
+from wmkit_envs.world import Arrays, check_integer
 
 MAX_DRAWS = 10_000
 
@@ -117,9 +121,12 @@ class MultiDoorsKeys(GridWorld):
     def _door_cells(self) -> list[tuple[int, int]]:
         return [(4 * i + 2, self._corridor - 2) for i in range(self.keys)]
 
-    def begin(self, seed: EpisodeSeed) -> GridScene:
+    @property
+    def num_maps(self) -> int:
+        return count_maps(self.keys, len(self.colors))
+
+    def draw(self, rng: np.random.Generator) -> GridScene:
         """The map, and what is true of the episode."""
-        rng = seed.streams()[0]
         palette = np.array([color_number(name) for name in self.colors])
         colors = palette[rng.integers(len(palette), size=self.keys)]
         doors, keys = rng.permutation(colors), rng.permutation(colors)
@@ -138,9 +145,9 @@ class MultiDoorsKeys(GridWorld):
         start = (4 * (self.keys // 2) + 2, self._corridor, LEFT if self.mirrored else RIGHT)
         return GridScene(cells, start, watched=(*self._key_cells, *self._door_cells), facts=facts)
 
-    def script(self, seed: EpisodeSeed) -> NDArray[np.int64]:
+    def walk(self, rng: np.random.Generator) -> NDArray[np.int64]:
         """The context's round, then a query drawn again until it fits, filled up with `idle_action`."""
-        rng, steps = seed.streams()[2], self.episode_length - 1
+        steps = self.episode_length - 1
         for _ in range(MAX_DRAWS):
             walk = context_walk(self.keys, self.mirrored, self.turn_around)
             walk.query(rng)
@@ -149,7 +156,7 @@ class MultiDoorsKeys(GridWorld):
                 return np.array(walk.actions + idle, np.int64)
         raise AssertionError(f"{MAX_DRAWS} queries of {self.keys} keys were longer than {steps} steps")
 
-    def step_truth(self, watched: NDArray[np.uint8], keys: NDArray[np.uint8]) -> Arrays:
+    def step_truth(self, pose: NDArray[np.int64], watched: NDArray[np.uint8], keys: NDArray[np.uint8]) -> Arrays:
         """`key_taken`, `door_open` (..., N) bool and `keys_held` (..., 6) uint8 by colour."""
         key_cells, door_cells = watched[..., : self.keys], watched[..., self.keys :]
         return {"key_taken": key_cells == EMPTY, "door_open": door_cells >= OPEN, "keys_held": keys}
@@ -165,6 +172,14 @@ class MultiDoorsKeys(GridWorld):
         for x, y in self._door_cells:
             cells[1:y, x - 1 : x + 2] = EMPTY
         return cells
+
+
+@functools.lru_cache
+def count_maps(keys: int, colors: int) -> int:
+    """The sum over all choices of N colours, with repeats, of the arrangements squared: of doors and of keys."""
+    choices = itertools.combinations_with_replacement(range(colors), keys)
+    same = (math.prod(map(math.factorial, Counter(choice).values())) for choice in choices)
+    return sum((math.factorial(keys) // repeats) ** 2 for repeats in same)
 
 
 class Walk:

@@ -60,6 +60,9 @@ class GridScene:
     """Cells that end the episode with reward 1 and with reward 0."""
     watched: tuple[tuple[int, int], ...] = ()
     """Cells whose contents an episode's record follows."""
+    movers: NDArray[np.int64] = dataclasses.field(default_factory=lambda: np.zeros((0, 1, 2), np.int64))
+    """(M, P, 2) x, y of what moves by itself, at step t in cell t modulo P. On cells that the agent cannot reach, and
+    no two of them on the same; elsewhere those cells are empty."""
     facts: dict[str, NDArray[Any]] = dataclasses.field(default_factory=dict)
     """What is true of the whole episode: part of its ground truth."""
 

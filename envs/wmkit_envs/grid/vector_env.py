@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 
 from wmkit_envs.grid import engine
 from wmkit_envs.grid.atlas import render_tiles
-from wmkit_envs.grid.scene import VIEW
+from wmkit_envs.grid.scene import AGENT, VIEW
 from wmkit_envs.grid.world import GridWorld, info_facts, pose_truth
-from wmkit_envs.world import Arrays, EpisodeSeed, check_integer, checked_options, next_seed
+from wmkit_envs.world import METADATA, Arrays, EpisodeSeed, check_integer, check_render_mode, checked_options, next_seed
 
 Images = NDArray[np.uint8]
 Rows = NDArray[np.bool_]
@@ -43,23 +43,21 @@ class GridVectorEnv(VectorEnv[Images, NDArray[np.int64], NDArray[Any]]):
         world: GridWorld,
         max_episode_steps: int | None = None,
         autoreset_mode: AutoresetMode | str = AutoresetMode.NEXT_STEP,
-        render_mode: None = None,
+        render_mode: str | None = None,
         **settings: Any,
     ) -> None:
-        if render_mode is not None:
-            raise ValueError(
-                f"render_mode: only a single environment draws its map; expected None, got {render_mode!r}"
-            )
+        check_render_mode(render_mode)
         check_integer("num_envs", num_envs, 1)
         self.num_envs, self.world = num_envs, world.with_settings(**settings)
-        self._mode = AutoresetMode(autoreset_mode)
-        self.metadata = {"autoreset_mode": self._mode, "render_modes": []}
+        self.render_mode = render_mode
+        self.autoreset_mode = AutoresetMode(autoreset_mode)
+        self.metadata = METADATA | {"autoreset_mode": self.autoreset_mode}
         side = self.world.image_shape[1]
         self.single_observation_space = Box(0, 255, (side, side, 3), np.uint8)
         self.single_action_space = Discrete(self.world.action_dim)
         self.observation_space = batch_space(self.single_observation_space, num_envs)
         self.action_space = batch_space(self.single_action_space, num_envs)
-        limit = self.world.episode_length - 1 if max_episode_steps is None else max_episode_steps
+        limit = self.world.time_limit if max_episode_steps is None else max_episode_steps
         self._limit = np.inf if limit == -1 else limit  # Gymnasium's -1: no limit
         self._seeds: list[EpisodeSeed] = []
         self._steps = np.zeros(num_envs, np.int64)
@@ -86,18 +84,30 @@ class GridVectorEnv(VectorEnv[Images, NDArray[np.int64], NDArray[Any]]):
         whole = np.asarray(actions).dtype.kind in "iu"
         if not whole or not self.action_space.contains(np.asarray(actions, np.int64)):
             raise ValueError(f"actions: expected {self.num_envs} of 0..{self.world.action_dim - 1}, got {actions}")
-        if self._mode == AutoresetMode.DISABLED and self._ended.any():
+        if self.autoreset_mode == AutoresetMode.DISABLED and self._ended.any():
             raise ValueError(f"rows {np.flatnonzero(self._ended).tolist()} have ended: reset them with a reset_mask")
-        restarted = self._ended & (self._mode == AutoresetMode.NEXT_STEP)
+        restarted = self._ended & (self.autoreset_mode == AutoresetMode.NEXT_STEP)
         self._restart(restarted, [None] * self.num_envs, {})
         rewards = np.empty(self.num_envs)
         engine.advance_all(self._state, np.asarray(actions, np.int64), ~restarted, rewards)
         self._steps += ~restarted
-        terminated, truncated = self._state.over & ~restarted, (self._steps >= self._limit) & ~restarted
+        terminated = self._state.over & ~restarted
+        truncated = (self._steps >= self._limit) & ~restarted & ~terminated
         self._ended = terminated | truncated
-        if self._mode == AutoresetMode.SAME_STEP and self._ended.any():
+        if self.autoreset_mode == AutoresetMode.SAME_STEP and self._ended.any():
             return self._end_and_restart(rewards, terminated, truncated)
         return self._look(), rewards, terminated, truncated, self._info(self._all, is_first=restarted)
+
+    def render(self) -> tuple[Images, ...] | None:
+        """The map of every row in render mode "rgb_array", else None."""
+        if not self._seeds:
+            raise ValueError("call reset() before render()")
+        if self.render_mode is None:
+            return None
+        edge, (x, y, heading) = engine.MARGIN, self._state.pose.T
+        maps = self._state.cells[:, edge:-edge, edge:-edge].copy()
+        maps[np.arange(self.num_envs), y, x] = AGENT + heading
+        return tuple(render_tiles(maps, self.world.atlas))
 
     @property
     def _all(self) -> Rows:
@@ -179,7 +189,7 @@ class GridVectorEnv(VectorEnv[Images, NDArray[np.int64], NDArray[Any]]):
     def _info(self, rows: Rows, is_first: Rows) -> dict[str, Any]:
         """Ground truth of `rows`, zeros in others; `_key` says which rows have `key`, as everywhere in Gymnasium."""
         x, y = self._watched.T + engine.MARGIN
-        truth = self.world.step_truth(self._state.cells[:, y, x], self._state.keys)
+        truth = self.world.step_truth(self._state.pose, self._state.cells[:, y, x], self._state.keys)
         values: Arrays = {"is_first": is_first, **pose_truth(self._state.pose), **truth, **self._facts}
         info: dict[str, Any] = {}
         for key, value in values.items():

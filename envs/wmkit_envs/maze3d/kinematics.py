@@ -1,12 +1,7 @@
-"""How the walker moves and steers: a first-order lag fitted to the published motion of Memory Maze's rolling ball.
+"""How the walker moves and steers: the rolling ball of Memory Maze under six actions.
 
-Per step (0.25 s) a commanded speed u moves the walker by
-
-    d = u + c (s - u),    s' = u + r (s - u),
-
-where s is the lagging speed, c how much of the old speed a step still shows and r how much of it is left afterwards.
-From rest that gives d_k = u (1 - c r^(k-1)): 0.111, 0.219, 0.243, 0.248 -> 0.250 cells. Turning forgets within one step
-(r = 0): 14.1 degrees, then 18.4 per step, and 2.9 more in the step after release.
+From rest it goes 0.111, 0.219, 0.243, 0.248 -> 0.250 cells a step, and turns 14.1, then 18.4 degrees a step and 2.9 in
+the step after release. Walls stop its centre at 0.10 cells, and it sticks to them.
 
 Every script steers by the 10-degree rule of the S4WM collectors: turn in place until the waypoint is ahead, then walk.
 """
@@ -18,69 +13,46 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from wmkit_envs.maze3d.scene import Pose
+from wmkit_envs.maze3d.ball import BALL_RADIUS, SUBSTEPS, UNITS_PER_CELL, roll
+from wmkit_envs.maze3d.scene import OPEN, Pose, Scene
 
 NOOP, FORWARD, LEFT, RIGHT, FORWARD_LEFT, FORWARD_RIGHT = range(6)
 NUM_ACTIONS = 6
-FORWARD_SPEED = 0.25
-"""Cells per step."""
-TURN_SPEED = math.radians(18.4)
-"""Radians per step."""
-FORWARD_LAG, FORWARD_KEPT = 0.556, 0.224
-TURN_LAG, TURN_RELEASE_LAG = 1 - 14.1 / 18.4, 2.9 / 18.4
-RADIUS = 0.2
-"""Half the side of the square that must not overlap a wall, in cells."""
+WALL_GAP = BALL_RADIUS / UNITS_PER_CELL
+"""Distance in cells at which a wall stops the centre; the contact is soft and gives way by some thousandths."""
 TOLERANCE = math.radians(10)
 """Of the 10-degree rule."""
 
-_FORWARD_COMMAND = (0, 1, 0, 0, 1, 1)
-_TURN_COMMAND = (0, 0, 1, -1, 1, -1)
-_GAP = 1e-9
-"""Keeps a walker that touches a wall strictly outside of it, whatever the rounding."""
+_DRIVE = (0.0, 1.0, 0.0, 0.0, 1.0, 1.0)
+_STEER = (0.0, 0.0, 1.0, -1.0, 1.0, -1.0)
 
 
 class Walker:
-    """A pose with speed and spin, in a grid whose walls stop it; it slides along them."""
+    """A pose in motion in a scene whose walls stop it."""
 
-    def __init__(self, layout: NDArray[np.uint8], start: Pose) -> None:
-        self._free = [[bool(cell) for cell in row] for row in layout]
-        self.x, self.y, self.heading = start
-        self._speed = 0.0
-        self._spin = 0.0
+    contacts = None
+    """It feels nothing; see `simulation.Body`."""
+
+    def __init__(self, scene: Scene) -> None:
+        self._walls = scene.walls != OPEN  # (rows, columns), outer wall included
+        x, y, heading, lift, turned = scene.start
+        self._position = np.array(
+            [UNITS_PER_CELL * (x + 1), UNITS_PER_CELL * (y + 1), UNITS_PER_CELL * lift, heading, turned]
+        )
+        self._velocity = np.zeros(5)
 
     @property
     def pose(self) -> Pose:
         """The present pose."""
-        return Pose(self.x, self.y, self.heading)
+        x, y, lift, heading, turned = self._position.tolist()
+        heading = math.remainder(heading, 2 * math.pi)
+        return Pose(x / UNITS_PER_CELL - 1, y / UNITS_PER_CELL - 1, heading, lift / UNITS_PER_CELL, turned)
 
-    def step(self, action: int) -> None:
-        """Move by one step of 0.25 s under one of the six actions; straight along the heading at mid-step."""
-        spin, speed = TURN_SPEED * _TURN_COMMAND[action], FORWARD_SPEED * _FORWARD_COMMAND[action]
-        turn = spin + (TURN_LAG if spin else TURN_RELEASE_LAG) * (self._spin - spin)
-        distance = speed + FORWARD_LAG * (self._speed - speed)
-        self._spin, self._speed = spin, speed + FORWARD_KEPT * (self._speed - speed)
-        direction = self.heading + turn / 2
-        self._slide(distance * math.cos(direction), distance * math.sin(direction))
-        self.heading = math.remainder(self.heading + turn, 2 * math.pi)
-
-    def _slide(self, dx: float, dy: float) -> None:
-        """Move along x, then along y; a blocked component ends at the wall."""
-        x = self.x + dx
-        side = x + math.copysign(RADIUS, dx)
-        if self._is_free(side, self.y - RADIUS) and self._is_free(side, self.y + RADIUS):
-            self.x = x
-        else:
-            self.x = _at_wall(x, dx)
-        y = self.y + dy
-        side = y + math.copysign(RADIUS, dy)
-        if self._is_free(self.x - RADIUS, side) and self._is_free(self.x + RADIUS, side):
-            self.y = y
-        else:
-            self.y = _at_wall(y, dy)
-
-    def _is_free(self, x: float, y: float) -> bool:
-        column, row = math.floor(x), math.floor(y)
-        return 0 <= row < len(self._free) and 0 <= column < len(self._free[0]) and self._free[row][column]
+    def step(self, action: int) -> NDArray[np.float64]:
+        """Move by one step of 0.25 s under one of the six actions; the way (50, 2) in cells that the centre took."""
+        way = np.empty((SUBSTEPS, 2))
+        roll(self._position, self._velocity, _DRIVE[action], _STEER[action], self._walls, way)
+        return way / UNITS_PER_CELL - 1
 
 
 def towards(pose: Pose, x: float, y: float) -> int:
@@ -89,10 +61,3 @@ def towards(pose: Pose, x: float, y: float) -> int:
     if abs(angle) < TOLERANCE:
         return FORWARD
     return LEFT if angle > 0 else RIGHT
-
-
-def _at_wall(position: float, step: float) -> float:
-    """The coordinate at which the wall hit by going to `position` by `step` is just touched."""
-    if step > 0:
-        return math.floor(position + RADIUS) - RADIUS - _GAP
-    return math.ceil(position - RADIUS) + RADIUS + _GAP

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wmkit_envs.maze3d.kinematics import FORWARD, NUM_ACTIONS, towards
-from wmkit_envs.maze3d.scene import Pose, Scene, dress_walls
+from wmkit_envs.maze3d.scene import START_LIFT, Pose, Scene, dress_walls
 from wmkit_envs.maze3d.simulation import Simulation
 
 SHARES = {"train": range(14), "valid": range(14, 15), "test": range(15, 16)}
@@ -56,7 +56,7 @@ def draw_maze(shape: MazeShape, split: str, rng: np.random.Generator) -> Scene:
         import labmaze
     except ImportError as error:
         raise ValueError(
-            f"ray_maze needs labmaze, which has packages for Python 3.12 and older, and this is Python "
+            f"mazes need labmaze, which has packages for Python 3.12 and older, and this is Python "
             f"{platform.python_version()}: {error}. Install it (pip install labmaze) under such a Python, or take "
             "another world, as in world=ray_two_rooms or world=distracting_memory."
         ) from error
@@ -82,7 +82,7 @@ def draw_maze(shape: MazeShape, split: str, rng: np.random.Generator) -> Scene:
         walls=dress_walls(symbols != "*", rng),
         floors=(_grid(maze.variations_layer) != ".").astype(np.uint8),
         objects=_draw_centres(symbols == "G", rng, shape.targets),
-        start=Pose(float(x), float(y), rng.uniform(-math.pi, math.pi)),
+        start=Pose(float(x), float(y), rng.uniform(-math.pi, math.pi), START_LIFT),
     )
 
 
@@ -98,11 +98,13 @@ def _draw_centres(cells: NDArray[np.bool_], rng: np.random.Generator, count: int
     return np.stack([columns[chosen], rows[chosen]], axis=1).astype(np.float64) - 0.5
 
 
-def wander(simulation: Simulation, length: int, rng: np.random.Generator) -> None:
-    """Drive `simulation` until it holds `length` observations."""
+def wander(simulation: Simulation, length: int, rng: np.random.Generator, repeats: int = 1) -> None:
+    """Drive `simulation` until it holds `length` observations; each action is taken `repeats` times."""
     policy = Wander(simulation.scene.layout, rng)
     while len(simulation) < length:
-        simulation.step(policy.act(simulation.pose))
+        action = policy.act(simulation.pose)
+        for _ in range(repeats):
+            simulation.step(action)
 
 
 class Wander:

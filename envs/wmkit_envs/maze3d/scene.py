@@ -24,7 +24,11 @@ OBJECT_COLORS = (
     )
     / 220
 )
-"""Red, green, blue, purple, yellow, salmon in [0, 1]: object i has colour i mod 6, as in Memory Maze."""
+"""Red, green, blue, purple, yellow, salmon in [0, 1]: Memory Maze's."""
+
+
+START_LIFT = -1e-9
+"""Of the ball at an episode's start, see `Pose`: it touches the floor. At 0 rounding decides whether it does."""
 
 
 class Pose(NamedTuple):
@@ -34,6 +38,10 @@ class Pose(NamedTuple):
     y: float
     heading: float
     """Radians from the x axis, counter-clockwise."""
+    lift: float = 0.0
+    """Of MuJoCo's ball, which sinks in a little and hops: cells above where it was put."""
+    roll: float = 0.0
+    """Of MuJoCo's ball about its axle, in radians; seen from above only."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,6 +55,12 @@ class Scene:
     objects: NDArray[np.float64]
     """(k, 2) centres of the objects."""
     start: Pose
+    palette: NDArray[np.float64] = dataclasses.field(default_factory=OBJECT_COLORS.copy)
+    """(6, 3) colours in [0, 1]: object i has colour i mod 6."""
+    raised: bool = False
+    """Easily seen, as in Memory Maze's "Vis": low walls, and the objects above them."""
+    rooms: NDArray[np.int64] | None = None
+    """(h, w) the number of each cell's room, -1 in doorways and walls; None where rooms have no numbers."""
 
     @property
     def layout(self) -> NDArray[np.uint8]:
@@ -56,19 +70,23 @@ class Scene:
     @property
     def colors(self) -> NDArray[np.float64]:
         """(k, 3) colour of each object in [0, 1]."""
-        return OBJECT_COLORS[np.arange(len(self.objects)) % len(OBJECT_COLORS)]
+        return self.palette[np.arange(len(self.objects)) % len(self.palette)]
 
 
 def dress_walls(free: NDArray[np.bool_], rng: np.random.Generator) -> NDArray[np.int8]:
-    """Give each wall cell of an outer grid (rows, columns) one of the styles, the same within a block of the grid.
+    """Give each wall cell of an outer grid (rows, columns) one of the styles, the same within a block of the grid."""
+    styles = rng.integers(NUM_STYLES, size=10)
+    return np.where(free, OPEN, styles[wall_blocks(*free.shape)]).astype(np.int8)
+
+
+def wall_blocks(rows: int, columns: int) -> NDArray[np.int64]:
+    """The digit (rows, columns) of the block that each cell of an outer grid lies in, row 0 at the bottom.
 
     Rows are cut in 3 and columns in 3 columns/rows blocks (one less where that number divides 10, or block columns
-    would repeat); block i takes digit i mod 10 and every digit draws a style. Source: Memory Maze, S4WM's collectors.
+    would repeat); block i, counted from the top left, has digit i mod 10. Source: Memory Maze, S4WM's collectors.
     """
-    rows, columns = free.shape
     across = 3 * columns // rows
     across -= across > 1 and 10 % across == 0
-    block_row, block_column = 3 * np.arange(rows) // rows, across * np.arange(columns) // columns
-    digit = (block_row[:, None] * across + block_column[None, :]) % 10
-    styles = rng.integers(NUM_STYLES, size=10)
-    return np.where(free, OPEN, styles[digit]).astype(np.int8)
+    down = np.searchsorted(rows * np.arange(1, 3) // 3, np.arange(rows), side="right")[::-1]
+    along = np.searchsorted(columns * np.arange(1, across) // across, np.arange(columns), side="right")
+    return (down[:, None] * across + along) % 10

@@ -7,18 +7,41 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Callable
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from wmkit_envs.maze3d.kinematics import NUM_ACTIONS, RADIUS, Walker
-from wmkit_envs.maze3d.raycast import render
+from wmkit_envs.maze3d.ball import BALL_RADIUS, UNITS_PER_CELL
+from wmkit_envs.maze3d.kinematics import NUM_ACTIONS, Walker
+from wmkit_envs.maze3d.raycast import OBJECT_RADIUS
 from wmkit_envs.maze3d.scene import Pose, Scene
 
-TOUCH_DISTANCE = 0.3 + RADIUS
-"""Centre to centre, in cells: the object's radius and the walker's."""
+_HEIGHT = BALL_RADIUS / UNITS_PER_CELL
+TOUCH_DISTANCE = math.sqrt((OBJECT_RADIUS + _HEIGHT) ** 2 - _HEIGHT**2)
+"""Of the centres as seen from above, in cells: the ball rolls on the floor, the object's centre lies in it."""
 BORDER_BRIGHTNESS = 0.7
 """The image's border has this share of the current target's colour."""
+
+
+Renderer = Callable[[Scene, NDArray[np.float64], tuple[int, int]], NDArray[np.uint8]]
+"""Images (T, H, W, 3) of a scene from poses (T, 5), of size (H, W)."""
+
+
+class Body(Protocol):
+    """What walks: `kinematics.Walker`, whose ball is ours,, or MuJoCo's ball."""
+
+    @property
+    def pose(self) -> Pose:
+        """Where it is now."""
+
+    @property
+    def contacts(self) -> NDArray[np.bool_] | None:
+        """(k,) the objects it felt at any moment of its last step; None where its path tells."""
+
+    def step(self, action: int) -> NDArray[np.float64]:
+        """Take one of the six actions; x and y (n, 2) at the end of each of the step's n parts."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,7 +51,7 @@ class Trajectory:
     actions: NDArray[np.int64]
     """(T,) the action that led to each observation; -1 at the first."""
     poses: NDArray[np.float64]
-    """(T, 3) x, y, heading."""
+    """(T, 5) those of `Pose`, x, y and heading first."""
     rewards: NDArray[np.float32]
     """(T,) received with each observation; 0 at the first."""
     goals: NDArray[np.int64] | None
@@ -44,15 +67,15 @@ class Simulation:
     """The stepper that environments and generators share.
 
     With a `goal_rng`, one object is the current target: touching it gives reward 1, and the next target is drawn
-    uniformly among the objects that are not being touched. Without one, touching has no effect.
+    uniformly among the objects that are not being touched. Touching is looked for at each of the walker's substeps.
+    Without a `goal_rng` it has no effect.
     """
 
-    def __init__(self, scene: Scene, goal_rng: np.random.Generator | None) -> None:
+    def __init__(self, scene: Scene, goal_rng: np.random.Generator | None, walker: Body | None = None) -> None:
         self.scene = scene
         self.goal = None if goal_rng is None else int(goal_rng.integers(len(scene.objects)))
         self._goal_rng = goal_rng
-        self._objects = [(float(x), float(y)) for x, y in scene.objects]
-        self._walker = Walker(scene.layout, scene.start)
+        self._walker: Body = walker or Walker(scene)
         self._actions, self._rewards = [-1], [0.0]
         self._poses, self._goals = [self._walker.pose], [self.goal]
 
@@ -69,12 +92,16 @@ class Simulation:
         """Take one of the six actions; returns the reward. Raises `ValueError` for an action that does not exist."""
         if not 0 <= action < NUM_ACTIONS:
             raise ValueError(f"action: expected 0..{NUM_ACTIONS - 1}, got {action}")
-        self._walker.step(action)
+        path = self._walker.step(action)  # (n, 2)
         reward = 0.0
-        if self._goal_rng is not None and self.goal is not None and self._touches(self.goal):
-            reward = 1.0
-            others = [index for index in range(len(self._objects)) if not self._touches(index)]
-            self.goal = int(self._goal_rng.choice(others))
+        if self._goal_rng is not None and self.goal is not None:
+            touched = self._walker.contacts
+            if touched is None:
+                apart = np.linalg.norm(path[:, None] - self.scene.objects, axis=2)  # (n, k)
+                touched = (apart < TOUCH_DISTANCE).any(axis=0)
+            if touched[self.goal]:
+                reward = 1.0
+                self.goal = int(self._goal_rng.choice(np.flatnonzero(~touched)))
         self._actions.append(action)
         self._rewards.append(reward)
         self._poses.append(self._walker.pose)
@@ -95,17 +122,16 @@ class Simulation:
             np.array(self._actions[-1:]), np.array([self.pose]), np.array(self._rewards[-1:], np.float32), goals
         )
 
-    def _touches(self, index: int) -> bool:
-        x, y = self._objects[index]
-        return math.hypot(x - self._walker.x, y - self._walker.y) < TOUCH_DISTANCE
 
+def images(scene: Scene, trajectory: Trajectory, size: tuple[int, int], render: Renderer) -> NDArray[np.uint8]:
+    """(T, H, W, 3) uint8; where there is a current target, in a border of its colour.
 
-def images(scene: Scene, trajectory: Trajectory, size: tuple[int, int]) -> NDArray[np.uint8]:
-    """(T, H, W, 3) uint8; where there is a current target, in a border of its colour, 2 pixels wide per 64."""
+    The border is floor(2 sqrt(floor(H / 64))) pixels wide, as in Memory Maze, and 1 pixel in smaller images.
+    """
     images = render(scene, trajectory.poses, size)
     if trajectory.goals is not None:
-        borders = np.rint(255 * BORDER_BRIGHTNESS * scene.colors).astype(np.uint8)[trajectory.goals]  # (T, 3)
-        width = max(1, round(2 * size[0] / 64))
+        borders = (255 * BORDER_BRIGHTNESS * scene.colors).astype(np.uint8)[trajectory.goals]  # (T, 3), truncated
+        width = max(1, int(2 * math.sqrt(size[0] // 64)))
         for edge in (slice(None, width), slice(-width, None)):
             images[:, edge] = borders[:, None, None]
             images[:, width:-width, edge] = borders[:, None, None]
@@ -121,7 +147,8 @@ def step_truth(scene: Scene, trajectory: Trajectory) -> dict[str, NDArray[np.gen
     """What changes, leading axis T.
 
     `agent_pos` (T, 2) in cells, `agent_dir` (T, 2) unit vector, `targets_vec` (T, k, 2) from the agent in its own frame
-    as [right, forward]; with a current target also `target_pos`, `target_vec` (T, 2), `target_color` (T, 3) in [0, 1].
+    as [right, forward]; with a current target also `target_pos`, `target_vec` (T, 2), `target_color` (T, 3) in [0, 1];
+    where rooms have numbers `room` (T,) int64, -1 in doorways.
     """
     position, heading = trajectory.poses[:, :2], trajectory.poses[:, 2]
     direction = np.stack([np.cos(heading), np.sin(heading)], axis=1)  # (T, 2)
@@ -135,4 +162,8 @@ def step_truth(scene: Scene, trajectory: Trajectory) -> dict[str, NDArray[np.gen
         truth["target_pos"] = scene.objects[trajectory.goals]
         truth["target_vec"] = vectors[rows, trajectory.goals]
         truth["target_color"] = scene.colors[trajectory.goals]
-    return {key: value.astype(np.float32) for key, value in truth.items()}
+    changing: dict[str, NDArray[np.generic]] = {key: value.astype(np.float32) for key, value in truth.items()}
+    if scene.rooms is not None:
+        column, row = np.floor(position).astype(np.int64).T  # (T,) each
+        changing["room"] = scene.rooms[row, column]
+    return changing

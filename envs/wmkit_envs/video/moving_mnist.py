@@ -85,6 +85,9 @@ class MovingMnist(World):
         """Which pictures of digits this machine has for it."""
         return {"digits": NAMES[source_of(self.mnist)]}
 
+    def sized(self, image_size: int) -> dict[str, Any]:
+        return {"side": image_size}
+
     @property
     def digit_side(self) -> int:
         """Pixels on a side of a digit's picture, margin included."""

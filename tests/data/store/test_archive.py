@@ -4,6 +4,7 @@ import fcntl
 import io
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -27,6 +28,7 @@ from wmkit.data import (
     open_source,
     write_archive,
 )
+from wmkit.data.store import writers
 from wmkit.data.store.archive import read_index
 
 DTYPES = ["u1", "i4", "i8", "f2", "f4", "f8", "?"]
@@ -44,10 +46,18 @@ def source():
     return GeneratedEpisodes("toy", seed=7, num_episodes=4)
 
 
+@pytest.fixture(autouse=True)
+def _two_episodes_a_file(monkeypatch):
+    """Files of 46 steps: two episodes of 23."""
+    monkeypatch.setattr(writers, "LONGEST_BLOCK", 46)
+
+
 @pytest.fixture(scope="module")
 def pristine(tmp_path_factory):
     path = tmp_path_factory.mktemp("pristine") / "a"
-    write_archive(GeneratedEpisodes("toy", seed=7), path, 4)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(writers, "LONGEST_BLOCK", 46)
+        write_archive(GeneratedEpisodes("toy", seed=7), path, 4)
     return path
 
 
@@ -83,7 +93,7 @@ def test_an_archive_says_where_it_came_from(archive):
     }
     attributes = dict(zarr.open_group(archive, mode="r").attrs)["wmkit_episodes"]
     assert attributes["lengths"] == [23] * 4
-    assert attributes["offsets"] == [0, 64, 128, 192]
+    assert attributes["offsets"] == [0, 23, 46, 69]
     assert attributes["schema"]["agent_pos"] == {"per_step": True, "dtype": "<f4", "shape": [2]}
     assert {"wmkit", "zarr"} <= attributes["versions"].keys()
 
@@ -100,8 +110,12 @@ def test_a_crash_between_data_and_index_loses_no_committed_episode(source, archi
     path = tmp_path / "b"
     for committed in (0, 2):
         write_archive(source, path, committed)
+
+        def stop(path, index):
+            raise KeyboardInterrupt
+
         with monkeypatch.context() as patch:
-            patch.setattr(EpisodeWriter, "_commit", lambda self, index: (_ for _ in ()).throw(KeyboardInterrupt))
+            patch.setattr(writers, "_write_index", stop)
             with pytest.raises(KeyboardInterrupt):
                 write_archive(source, path, 4)
         store = EpisodeStore(path)
@@ -114,6 +128,7 @@ def test_a_crash_between_data_and_index_loses_no_committed_episode(source, archi
 def test_a_killed_writer_leaves_whole_episodes(tmp_path):
     code = (
         f"import sys; sys.path[:] = {sys.path!r}\n"
+        "from wmkit.data.store import writers; writers.SECONDS = 0\n"
         "from wmkit.data import GeneratedEpisodes, write_archive\n"
         f"write_archive(GeneratedEpisodes('toy_dies', seed=0), {str(tmp_path / 'a')!r}, 10)"
     )
@@ -150,15 +165,26 @@ def damage(file: Path, how: str):
 
 @pytest.mark.parametrize("how", ["flipped", "cut", "half", "empty", "missing"])
 @pytest.mark.parametrize("file", ["image/c/1/0/0/0", "action/c/1/0", "maze_layout/c/1/0/0", "context_length/c/1"])
-def test_a_damaged_chunk_is_found_and_named(source, archive, how, file):
+def test_a_damaged_file_is_found_and_the_episodes_in_others_are_whole(source, archive, how, file):
     target = archive / file
     target.unlink() if how == "missing" else damage(target, how)
     store = EpisodeStore(archive)
     key = file.split("/")[0]
-    with pytest.raises(CorruptArchive, match=rf"episode 1, '{key}' is damaged.*write it again"):
-        store.episode(1)
-    same(store.episode(2), source.episode(2))
-    assert len(store.verify()) == 1
+    found = store.verify()
+    assert 1 <= len(found) <= 2  # each image of a file has a checksum of its own, of other keys the whole file has one
+    for line in found:
+        assert re.search(rf"episode [23], '{key}' is damaged.*write it again", line)
+    with pytest.raises(CorruptArchive, match=re.escape(found[0])):
+        store.episode(2 if "episode 2" in found[0] else 3)
+    same(store.episode(1), source.episode(1))
+
+
+def test_a_damaged_file_is_not_written_on_with_episodes_lost(source, tmp_path):
+    write_archive(source, tmp_path / "a", 3)
+    (tmp_path / "a" / "reward" / "c" / "1").unlink()
+    with pytest.raises(CorruptArchive, match=r"'reward' before episode 3 is damaged \(reward/c/1 is missing\)"):
+        write_archive(source, tmp_path / "a", 4)
+    assert len(EpisodeStore(tmp_path / "a")) == 3
 
 
 @pytest.mark.parametrize("how", ["half", "empty"])
@@ -172,9 +198,10 @@ def test_damaged_metadata_is_refused(archive, how, file):
 @pytest.mark.parametrize(
     ("field", "value"),
     [
-        ("format", 2),
-        ("offsets", [0, 64]),
-        ("offsets", [0, 64, 0, 192]),
+        ("format", 3),
+        ("offsets", [0, 23]),
+        ("offsets", [0, 23, 0, 69]),
+        ("offsets", [0, 23, 45, 69]),
         ("lengths", [23, 23, 0, 23]),
         ("schema", {"../x": {"per_step": True}}),
         ("schema", {"image": {"per_step": True}}),
@@ -187,6 +214,50 @@ def test_an_index_that_makes_no_sense_is_refused(archive, field, value):
     file.write_text(json.dumps(group))
     with pytest.raises(CorruptArchive, match="the index is unreadable"):
         EpisodeStore(archive)
+
+
+@pytest.mark.reported(
+    "data",
+    "",
+    "an archive of the first format, in which every small episode has files of its own",
+    "is read, and gone on with",
+)
+def test_an_archive_of_the_first_format_is_read_and_gone_on_with(source, archive, tmp_path):
+    old, episodes = tmp_path / "old", [source.episode(index) for index in range(3)]
+    schema = read_index(archive)["schema"]
+    for key, column in schema.items():
+        size, length = (64, 23) if column["per_step"] else (1, 1)
+        rows = np.zeros((3 * size, *column["shape"]), column["dtype"])
+        for number, episode in enumerate(episodes):
+            rows[number * size : number * size + length] = episode[key]
+        with zarr.config.set({"array.write_empty_chunks": True}):
+            zarr.create_array(old / key, data=rows, chunks=(size, *column["shape"]))
+    index = {**read_index(archive), "format": 1, "block": 64, "offsets": [0, 64, 128], "lengths": [23] * 3}
+    group = {"zarr_format": 3, "node_type": "group", "attributes": {"wmkit_episodes": index}}
+    (old / "zarr.json").write_text(json.dumps(group))
+    for number, episode in enumerate(episodes):
+        same(EpisodeStore(old).episode(number), episode)
+    store = write_archive(source, old, 4)
+    assert store.verify() == []
+    for number in range(4):
+        same(store.episode(number), source.episode(number))
+    assert (store.index["format"], store.index["offsets"]) == (2, [0, 64, 128, 151])
+
+
+def test_small_episodes_share_files_and_long_ones_have_their_own(list_source, tmp_path, tree, monkeypatch):
+    monkeypatch.undo()  # files of the usual size
+    small = write_archive(list_source([40] * 5), tmp_path / "small")
+    assert small.index["block"] == 4080
+    assert len(tree(tmp_path / "small")) == 1 + 2 * 7  # a file and its metadata for each of seven keys
+    long = write_archive(list_source([300, 300]), tmp_path / "long")
+    assert (long.index["block"], long.index["offsets"]) == (320, [0, 320])
+    assert len(tree(tmp_path / "long")) == 1 + 3 * 7
+
+
+def test_what_comes_back_is_the_callers_own(source, archive):
+    store = EpisodeStore(archive)
+    store.episode(0)["reward"][:] = 7
+    same(store.episode(0), source.episode(0))
 
 
 def test_other_folders_are_neither_read_nor_written(source, tmp_path):

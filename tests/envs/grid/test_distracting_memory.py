@@ -60,9 +60,9 @@ def test_the_map_and_the_final_turn_are_drawn_from_streams_of_their_own() -> Non
     class Mixed(EpisodeSeed):
         """Draws its scene from seed 0 and its policy from seed 1."""
 
-        def streams(self) -> tuple[np.random.Generator, np.random.Generator, np.random.Generator]:
-            scene, goals, _ = super().streams()
-            return scene, goals, EpisodeSeed(1, self.split, self.index).streams()[2]
+        def streams(self, *kind: int) -> tuple[np.random.Generator, np.random.Generator, np.random.Generator]:
+            scene, goals, _ = super().streams(*kind)
+            return scene, goals, EpisodeSeed(1, self.split, self.index).streams(*kind)[2]
 
     world = DistractingMemory(width=8)
     for index in range(40):

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wmkit_envs import DistractingMemory, MultiDoorsKeys
+from wmkit_envs import DistractingMemory, HiddenMotion, MultiDoorsKeys
 from wmkit_envs.grid import engine
 from wmkit_envs.grid.atlas import render_tiles
 from wmkit_envs.grid.env import GridEnv
@@ -44,7 +44,7 @@ def assert_agrees_with_minigrid(env: GridEnv, seed: EpisodeSeed, actions: np.nda
     world = env.world
     record = engine.play([world.begin(seed)], actions[None])
     pictures = render_tiles(record.tiles[0], world.atlas)
-    truth = world.step_truth(record.watched[0], record.keys[0])
+    truth = world.step_truth(record.pose[0], record.watched[0], record.keys[0])
     reward, terminated = 0.0, False
     picture, info = env.reset(seed=seed.seed, options={"split": seed.split, "index": seed.index})
     for time in range(len(actions) + 1):
@@ -68,6 +68,7 @@ WORLDS: tuple[GridWorld, ...] = (
     TWO_KEYS,
     MultiDoorsKeys(keys=3),
     DistractingMemory(width=40),
+    HiddenMotion(tile=4),
 )
 ENVS = {world.name: GridEnv(world) for world in WORLDS}
 
@@ -142,6 +143,19 @@ def test_nothing_happens_after_the_end() -> None:
     assert record.pose[0, 1:].tolist() == [[4, 3, RIGHT]] * 3
 
 
+def test_what_moves_by_itself_takes_a_step_with_every_action_and_none_after_the_end() -> None:
+    cells = walled(9, 7)
+    cells[1:-1, 1:6] = cells[1, 7] = cells[2, 7] = EMPTY
+    cells[1, 7] = SQUARE + 2
+    path = np.array([[(7, 1), (7, 2), (7, 2)]], np.int64)
+    scene = GridScene(cells, (3, 3, RIGHT), exits=((5, 3), (0, 0)), watched=((7, 1), (7, 2)), movers=path)
+    record = play(scene, DONE, TURN_LEFT, TURN_RIGHT, FORWARD, FORWARD, DONE)
+    above = [1, 0, 0, 1, 0, 0, 0]
+    assert (record.watched[0, :, 0] == SQUARE + 2).tolist() == [value == 1 for value in above]
+    assert (record.watched[0, :, 1] == SQUARE + 2).tolist() == [value == 0 for value in above]
+    assert record.terminal[0].tolist() == [False] * 5 + [True] * 2
+
+
 def test_episodes_do_not_see_their_neighbours() -> None:
     world = MultiDoorsKeys(keys=3)
     seeds = [EpisodeSeed(0, "train", index) for index in range(3)]
@@ -159,7 +173,14 @@ import wmkit_envs
 
 episodes = wmkit_envs.MultiDoorsKeys(keys=2).generate_batch(seed=0, indices=range(3))
 memory = wmkit_envs.DistractingMemory(width=8).generate_batch(seed=0, indices=range(3))
-np.savez(sys.argv[1], tiles=episodes["tiles"], doors=episodes["door_open"], reward=memory["reward"])
+motion = wmkit_envs.HiddenMotion(stations=1).generate_batch(seed=0, indices=range(3))
+np.savez(
+    sys.argv[1],
+    tiles=episodes["tiles"],
+    doors=episodes["door_open"],
+    reward=memory["reward"],
+    movers=motion["mover_pos"],
+)
 """
 
 
@@ -173,5 +194,5 @@ def test_compiled_and_interpreted_rules_agree(tmp_path: Path) -> None:
     environment = os.environ | {"NUMBA_DISABLE_JIT": "1"}
     subprocess.run([sys.executable, "-c", EPISODE, str(target)], check=True, env=environment)
     interpreted = np.load(target)
-    for key in ("tiles", "doors", "reward"):
+    for key in ("tiles", "doors", "reward", "movers"):
         np.testing.assert_array_equal(compiled[key], interpreted[key])

@@ -11,11 +11,12 @@ from minigrid.core.grid import Grid
 from minigrid.core.world_object import Floor, Goal
 from minigrid.minigrid_env import MiniGridEnv
 
-from wmkit_envs import DistractingMemory, MultiDoorsKeys
+from wmkit_envs import DistractingMemory, HiddenMotion, MultiDoorsKeys
 from wmkit_envs.grid.env import GridEnv, Square, object_of, tile_of
 from wmkit_envs.grid.scene import AGENT, NUM_TILES, SQUARE
 from wmkit_envs.grid.vector_env import GridVectorEnv
 from wmkit_envs.grid.world import GridWorld
+from wmkit_envs.world import EpisodeSeed
 
 
 @pytest.mark.parametrize(
@@ -28,7 +29,13 @@ def test_a_world_of_any_size_can_be_made_and_passes_gymnasiums_checker(env_id: s
     check_env(env.unwrapped, skip_render_check=False)
 
 
-@pytest.mark.parametrize("world", [DistractingMemory(width=16), MultiDoorsKeys()], ids=lambda world: world.name)
+RECORDED = {"image", "tiles", "atlas", "action", "reward", "is_terminal", "context_length"}
+"""What episodes hold and an environment returns otherwise."""
+
+
+@pytest.mark.parametrize(
+    "world", [DistractingMemory(width=16), MultiDoorsKeys(), HiddenMotion(tile=4)], ids=lambda world: world.name
+)
 def test_the_generated_actions_lead_to_the_generated_episode(world: GridWorld) -> None:
     episode = world.generate(seed=4, split="test", index=3)
     env = GridEnv(world)
@@ -40,8 +47,8 @@ def test_the_generated_actions_lead_to_the_generated_episode(world: GridWorld) -
         np.testing.assert_array_equal(image, episode["image"][step])
         assert (reward, terminated) == (episode["reward"][step], episode["is_terminal"][step])
         for key, value in info.items():
-            constant = key.endswith(("_colors", "_color", "_pos")) and key != "agent_pos"
-            np.testing.assert_array_equal(value, episode[key] if constant or key == "answer" else episode[key][step])
+            np.testing.assert_array_equal(value, episode[key] if key in episode.constants else episode[key][step])
+    assert episode.keys() - info.keys() <= {*RECORDED, "map_tiles", "mover_last_seen"}
 
 
 def test_a_generated_batch_holds_the_generated_episodes() -> None:
@@ -89,7 +96,7 @@ def test_settings_reach_the_environments() -> None:
     assert GridEnv(several.world, last_distractor=5).world == several.world.with_settings(last_distractor=5)
     for make in (gymnasium.make, gymnasium.make_vec):
         with pytest.raises(
-            ValueError, match=r"distractors is no setting of DistractingMemory: expected one of .*width"
+            TypeError, match=r"unexpected keyword argument 'distractors'.*expected one of image_size, .*width"
         ):
             make("wmkit/DistractingMemory-v0", distractors=0.0)
 
@@ -157,19 +164,26 @@ def assert_same(one: dict[str, Any], other: dict[str, Any]) -> None:
 )
 @pytest.mark.parametrize("mode", list(AutoresetMode), ids=lambda mode: mode.value)
 @pytest.mark.parametrize(
-    ("family", "settings"), [("DistractingMemory", {"width": 8, "tile": 4}), ("MultiDoorsKeys", {"keys": 2})]
+    ("family", "settings"),
+    [
+        ("DistractingMemory", {"width": 8, "tile": 4}),
+        ("MultiDoorsKeys", {"keys": 2}),
+        ("HiddenMotion", {"stations": 1, "tile": 4, "watch": 8}),
+    ],
 )
 def test_the_vector_environment_is_what_gymnasium_makes_of_single_ones(
-    family: str, settings: dict[str, int], mode: AutoresetMode
+    family: str, settings: dict[str, Any], mode: AutoresetMode
 ) -> None:
     env_id, side = f"wmkit/{family}-v0", 5 * settings.get("tile", 8)
+    settings |= {"render_mode": "rgb_array"}
     ours = gymnasium.make_vec(env_id, num_envs=3, autoreset_mode=mode, **settings)
     theirs = gymnasium.make_vec(
         env_id, num_envs=3, vectorization_mode="sync", vector_kwargs={"autoreset_mode": mode}, **settings
     )
     assert ours.single_observation_space.shape == (side, side, 3)
     assert isinstance(ours, GridVectorEnv)
-    assert ours.metadata["autoreset_mode"] is mode
+    assert ours.metadata["autoreset_mode"] is ours.autoreset_mode is theirs.autoreset_mode is mode
+    assert ours.metadata == theirs.metadata
     assert (ours.observation_space, ours.action_space) == (theirs.observation_space, theirs.action_space)
     first, expected = ours.reset(seed=4), theirs.reset(seed=4)
     np.testing.assert_array_equal(first[0], expected[0])
@@ -181,6 +195,8 @@ def test_the_vector_environment_is_what_gymnasium_makes_of_single_ones(
         for mine, other in zip(step[:4], expected[:4], strict=True):
             np.testing.assert_array_equal(mine, other)
         assert_same(step[4], expected[4])
+        if rng.random() < 0.1:
+            np.testing.assert_array_equal(ours.render(), theirs.render())
         ended = step[2] | step[3]
         ends += ended.sum()
         begins = {"NextStep": begins, "SameStep": ended, "Disabled": np.zeros(3, np.bool_)}[mode.value]
@@ -232,11 +248,32 @@ def test_wrong_settings_are_refused(wrong: dict[str, Any], message: str) -> None
             GridVectorEnv(2, world=DistractingMemory(width=16), **wrong)
 
 
-def test_a_numpy_seed_is_a_seed_and_several_environments_draw_no_map() -> None:
+def test_a_numpy_seed_is_a_seed() -> None:
+    world = DistractingMemory(width=8)
+    for env in (GridVectorEnv(2, world=world), GridEnv(world)):
+        np.testing.assert_array_equal(env.reset(seed=np.int64(3))[0], env.reset(seed=3)[0])
+        first = env.reset(seed=np.uint8(3), options={"index": np.int32(4)})[0]
+        np.testing.assert_array_equal(first, env.reset(seed=3, options={"index": 4})[0])
+
+
+def test_without_a_render_mode_several_environments_draw_no_map() -> None:
     env = GridVectorEnv(2, world=DistractingMemory(width=8))
-    np.testing.assert_array_equal(env.reset(seed=np.int64(3))[0], env.reset(seed=3)[0])
-    with pytest.raises(ValueError, match="render_mode: only a single environment"):
-        gymnasium.make_vec("wmkit/DistractingMemory-v0", num_envs=2, width=8, render_mode="rgb_array")
+    with pytest.raises(ValueError, match="reset"):
+        env.render()
+    env.reset(seed=0)
+    assert env.render() is None
+
+
+def test_an_agent_that_wastes_steps_can_still_follow_the_script_and_the_end_is_no_cut() -> None:
+    world = DistractingMemory(width=8)
+    script = world.script(EpisodeSeed(0))
+    for wasted in (0, 1, len(script)):
+        env = GridEnv(world)
+        env.reset(seed=0)
+        ends = [env.step(action)[2:4] for action in [6] * wasted + script.tolist()]
+        assert ends == [(False, False)] * (len(ends) - 1) + [(True, False)]
+    env.reset(seed=0)
+    assert [env.step(6)[3] for _ in range(2 * len(script))] == [False] * (2 * len(script) - 1) + [True]
 
 
 @pytest.mark.reported(
@@ -282,8 +319,9 @@ def test_wrong_calls_are_refused() -> None:
         vector.reset(seed=[1, 2, 3])
     env.reset(seed=0)
     vector.reset(seed=0)
-    with pytest.raises(ValueError, match="7"):
-        env.step(7)
+    for action in (7, 1.7, "2"):
+        with pytest.raises(ValueError, match=r"action: expected an integer in 0\.\.6, got"):
+            env.step(action)
     for actions in (np.array([0, 7]), np.array([0.0, 6.9])):
         with pytest.raises(ValueError, match="actions"):
             vector.step(actions)

@@ -9,11 +9,12 @@ import pytest
 from gymnasium.utils.env_checker import check_env
 
 import wmkit_envs
-from wmkit_envs import ENVIRONMENTS, RayMaze, RayTwoRooms
+from wmkit_envs import ENVIRONMENTS, MemoryMaze, RayMaze, Rooms
 from wmkit_envs.maze3d.env import RayEnv
+from wmkit_envs.maze3d.worlds import RayWorld
 
 
-@pytest.mark.parametrize("env_id", ENVIRONMENTS)
+@pytest.mark.parametrize("env_id", [name for name, world in ENVIRONMENTS.items() if not isinstance(world, MemoryMaze)])
 def test_gymnasiums_own_checker_passes(env_id: str) -> None:
     check_env(gymnasium.make(env_id, render_mode="rgb_array").unwrapped, skip_render_check=False)
 
@@ -80,7 +81,7 @@ def test_vector_environments_can_be_made() -> None:
 
 
 def test_without_a_render_mode_nothing_is_rendered() -> None:
-    env = RayEnv(RayTwoRooms())
+    env = RayEnv(Rooms())
     env.reset(seed=0)
     assert env.render() is None
 
@@ -91,12 +92,23 @@ def test_without_a_render_mode_nothing_is_rendered() -> None:
         ({"render_mode": "human"}, "render_mode"),
         ({"image_size": 4}, "image_size"),
         ({"size": 10}, "size: expected one of 9, 11"),
-        ({"width": 16}, "width is no setting of RayMaze"),
     ],
 )
 def test_wrong_settings_are_refused(wrong: dict[str, object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         RayEnv(RayMaze(), **wrong)
+
+
+def test_a_setting_that_there_is_not_is_a_type_error_as_in_python() -> None:
+    with pytest.raises(
+        TypeError, match=r"unexpected keyword argument 'width'.*expected one of image_size, renderer, physics, size"
+    ):
+        RayEnv(RayMaze(), width=16)
+
+
+def test_a_numpy_seed_is_a_seed() -> None:
+    env = RayEnv(RayMaze(image_size=8))
+    np.testing.assert_array_equal(env.reset(seed=np.int64(3))[0], env.reset(seed=3)[0])
 
 
 @pytest.mark.parametrize(
@@ -120,8 +132,9 @@ def test_stepping_before_the_first_reset_is_refused() -> None:
 def test_an_action_that_does_not_exist_is_refused() -> None:
     env = RayEnv(RayMaze())
     env.reset(seed=0)
-    with pytest.raises(ValueError, match="action"):
-        env.step(6)
+    for action in (6, 1.7):
+        with pytest.raises(ValueError, match=r"action: expected an integer in 0\.\.5, got"):
+            env.step(action)
 
 
 @pytest.mark.reported(
@@ -144,3 +157,11 @@ def test_copies_of_an_environment_go_on_as_it_does(env_id: str) -> None:
             found = twin.step(action)
             np.testing.assert_array_equal(found[0], expected[0])
             assert found[1:4] == expected[1:4]
+
+
+@pytest.mark.parametrize("world", [Rooms(image_size=16), RayMaze(image_size=16)])
+def test_with_extra_obs_an_observation_holds_the_ground_truth(world: RayWorld) -> None:
+    env = RayEnv(world, extra_obs=True)
+    for observation in (env.reset(seed=0)[0], *(env.step(1)[0] for _ in range(3))):
+        assert env.observation_space.contains(observation)
+    assert {"image", *env.step(1)[4]} - {"is_first"} == set(observation)

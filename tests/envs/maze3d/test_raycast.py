@@ -6,7 +6,7 @@ import math
 import numpy as np
 import pytest
 
-from wmkit_envs.maze3d.raycast import CAMERA_HEIGHT, HALF_VIEW, OBJECT_RADIUS, render
+from wmkit_envs.maze3d.raycast import CAMERA_AHEAD, CAMERA_HEIGHT, CAMERA_PITCH, HALF_VIEW, OBJECT_RADIUS, render
 from wmkit_envs.maze3d.scene import OPEN, Pose, Scene
 from wmkit_envs.maze3d.textures import WALL_HEIGHT
 
@@ -22,7 +22,16 @@ def hall(length: int = 6, height: int = 1, style: int = BRICKS, objects: tuple[t
 
 
 def look(scene: Scene, x: float, y: float, degrees: float, side: int = 64) -> np.ndarray:
-    return render(scene, np.array([[x, y, math.radians(degrees)]]), (side, side))[0].astype(int)
+    """The image whose camera stands at (x, y)."""
+    heading = math.radians(degrees)
+    pose = [x - CAMERA_AHEAD * math.cos(heading), y - CAMERA_AHEAD * math.sin(heading), heading]
+    return render(scene, np.array([pose]), (side, side))[0].astype(int)
+
+
+def row_of(height: float, depth: float) -> float:
+    """Where in 64 rows a point is seen that lies straight ahead, by the angle between the camera's axis and it."""
+    angle = math.atan2(height - CAMERA_HEIGHT, depth) + CAMERA_PITCH
+    return 32 - 32 * math.tan(angle) / HALF_VIEW
 
 
 def is_brick(pixels: np.ndarray) -> np.ndarray:
@@ -36,13 +45,10 @@ def is_sky(pixels: np.ndarray) -> np.ndarray:
 @pytest.mark.parametrize("depth", [1.0, 2.0, 4.0])
 def test_a_wall_straight_ahead_fills_the_expected_rows(depth: float) -> None:
     column = look(hall(), 6 - depth, 0.5, 0.0)[:, 32]
-    slope_per_row = 2 * HALF_VIEW / 64
-    top = 32 - (WALL_HEIGHT - CAMERA_HEIGHT) / depth / slope_per_row
-    foot = 32 + CAMERA_HEIGHT / depth / slope_per_row
     rows = np.flatnonzero(is_brick(column))
     np.testing.assert_array_equal(rows, np.arange(rows[0], rows[-1] + 1))
-    assert abs(rows[0] - top) <= 1
-    assert abs(rows[-1] + 1 - foot) <= 1
+    assert abs(rows[0] - row_of(WALL_HEIGHT, depth)) <= 1
+    assert abs(rows[-1] + 1 - row_of(0.0, depth)) <= 1
 
 
 def test_sky_is_above_the_wall_and_floor_below() -> None:
@@ -104,13 +110,15 @@ def test_an_object_covers_the_pixels_whose_rays_pass_its_centre_closely(x: float
     painted = (look(scene, 1.5, 1.5, 0.0) != look(empty, 1.5, 1.5, 0.0)).any(-1)
     steps = HALF_VIEW * (1 - 2 * (np.arange(64) + 0.5) / 64)
     up, left = np.meshgrid(steps, steps, indexing="ij")
-    rays = np.stack([np.ones_like(up), left, up], axis=-1)
+    cos, sin = math.cos(CAMERA_PITCH), math.sin(CAMERA_PITCH)
+    rays = np.stack([cos + sin * up, left, cos * up - sin], axis=-1)
     to_centre = np.array([x - 1.5, y - 1.5, -CAMERA_HEIGHT])
     distance = np.linalg.norm(np.cross(rays, to_centre), axis=-1) / np.linalg.norm(rays, axis=-1)
-    above_floor = np.flatnonzero(steps > -CAMERA_HEIGHT / (np.hypot(*to_centre[:2]) + OBJECT_RADIUS))
-    expected = (distance < OBJECT_RADIUS)[above_floor]
+    before = rays @ to_centre / np.linalg.norm(rays, axis=-1) - np.sqrt(np.maximum(OBJECT_RADIUS**2 - distance**2, 0))
+    height = CAMERA_HEIGHT + before * rays[..., 2] / np.linalg.norm(rays, axis=-1)
+    expected = (distance < OBJECT_RADIUS) & (height > 0)
     assert expected.any()
-    np.testing.assert_array_equal(painted[above_floor], expected)
+    np.testing.assert_array_equal(painted, expected)
 
 
 def test_an_object_behind_a_wall_is_hidden() -> None:
@@ -126,24 +134,20 @@ def test_an_object_behind_the_camera_is_hidden() -> None:
     np.testing.assert_array_equal(look(hall(objects=((1.0, 0.5),)), 3.0, 0.5, 0.0), look(hall(), 3.0, 0.5, 0.0))
 
 
-def test_an_object_that_holds_the_camera_is_not_seen_from_within() -> None:
-    np.testing.assert_array_equal(look(hall(objects=((3.1, 0.5),)), 3.0, 0.5, 0.0), look(hall(), 3.0, 0.5, 0.0))
-
-
 def test_the_nearer_of_two_objects_hides_the_other() -> None:
     near_first, far_first = hall(objects=((2.5, 0.5), (5.0, 0.5))), hall(objects=((5.0, 0.5), (2.5, 0.5)))
-    red, green = look(near_first, 1.0, 0.5, 0.0)[33, 32], look(far_first, 1.0, 0.5, 0.0)[33, 32]
+    red, green = look(near_first, 1.0, 0.5, 0.0)[34, 32], look(far_first, 1.0, 0.5, 0.0)[34, 32]
     assert red[0] > red[1]
     assert green[1] > green[0]
 
 
 def test_an_object_grows_continuously_when_approached() -> None:
-    """No pixel of the sphere is lost to the column range, from afar to touching."""
+    """No pixel of the sphere is lost to the column range, until it begins to leave the image below."""
     empty, scene = hall(), hall(objects=((5.0, 0.5),))
-    poses = np.stack([np.linspace(0.5, 4.6, 60), np.full(60, 0.5), np.zeros(60)], axis=1)
+    poses = np.stack([np.linspace(0.5, 4.0, 60), np.full(60, 0.5), np.zeros(60)], axis=1)
     painted = (render(scene, poses) != render(empty, poses)).any(-1).sum((1, 2))
     assert (np.diff(painted) >= 0).all()
-    assert painted[-1] > 64 * 20
+    assert painted[-1] > 5 * painted[0] > 0
 
 
 def test_a_batch_equals_its_images_one_by_one() -> None:
@@ -154,8 +158,8 @@ def test_a_batch_equals_its_images_one_by_one() -> None:
 
 
 def test_wide_images_show_more_to_the_sides() -> None:
-    wide, square = render(hall(), np.array([[1.5, 0.5, 0.3]]), (32, 64)), look(hall(), 1.5, 0.5, math.degrees(0.3), 32)
-    np.testing.assert_array_equal(wide[0][:, 16:48], square)
+    wide, square = (render(hall(), np.array([[1.5, 0.5, 0.3]]), size)[0] for size in ((32, 64), (32, 32)))
+    assert (wide[:, 16:48] == square).all(-1).mean() > 0.99  # the fans of rays lie differently
 
 
 @pytest.mark.parametrize("size", [(4, 64), (64, 2000), (0, 0)])

@@ -1,131 +1,147 @@
-"""Two Rooms: geometry, and the scripted walk's exact lengths."""
-
-import itertools
+"""Two, Four and Ten Rooms: geometry, what is drawn in it, and teleports."""
 
 import numpy as np
 import pytest
 
-from wmkit_envs import RayTwoRooms
-from wmkit_envs.maze3d import rooms as two_rooms
-from wmkit_envs.maze3d.kinematics import FORWARD, LEFT, RIGHT
-from wmkit_envs.maze3d.rooms import OBJECT_CELLS, START_CELLS, ScriptFailed, near_sides, turn_away
-from wmkit_envs.maze3d.scene import Pose
-from wmkit_envs.maze3d.simulation import Trajectory
-from wmkit_envs.world import EpisodeSeed
+from wmkit_envs import Rooms
+from wmkit_envs.maze3d.env import RayEnv
+from wmkit_envs.maze3d.kinematics import NOOP
+from wmkit_envs.maze3d.rooms import MAPS, draw_rooms
+from wmkit_envs.maze3d.scene import Scene
+from wmkit_envs.world import Episode
+
+NUMBERS = (2, 4, 10)
+SMALL = 8
+"""Pixels on a side."""
 
 
 @pytest.fixture(scope="module")
-def walks() -> list[Trajectory]:
-    return [RayTwoRooms().walk(EpisodeSeed(0, "train", index), 501).trajectory() for index in range(150)]
+def scenes() -> dict[int, list[Scene]]:
+    rng = np.random.default_rng(0)
+    return {number: [draw_rooms(number, rng) for _ in range(40 * number)] for number in NUMBERS}
 
 
-def rooms(walk: Trajectory) -> np.ndarray:
-    """0 left, 1 right, -1 in the doorway."""
-    x = walk.poses[:, 0]
-    return np.where(x < 3, 0, np.where(x > 4, 1, -1))
+@pytest.fixture(scope="module", params=NUMBERS)
+def teleported(request: pytest.FixtureRequest) -> Episode:
+    return Rooms(rooms=request.param, teleport=True, image_size=SMALL).generate(seed=0)
 
 
-def test_the_layout_is_two_rooms_of_nine_cells_and_a_doorway() -> None:
-    layout = RayTwoRooms().begin(EpisodeSeed(0)).scene.layout
-    np.testing.assert_array_equal(layout, [[1] * 7, [1, 1, 1, 0, 1, 1, 1], [1, 1, 1, 0, 1, 1, 1]])
+def test_the_layout_of_two_is_two_rooms_of_nine_cells_and_a_doorway(scenes: dict[int, list[Scene]]) -> None:
+    np.testing.assert_array_equal(scenes[2][0].layout, [[1] * 7, [1, 1, 1, 0, 1, 1, 1], [1, 1, 1, 0, 1, 1, 1]])
 
 
-def test_objects_and_starts_lie_on_the_published_cells() -> None:
-    scenes = [RayTwoRooms().begin(EpisodeSeed(0, "train", index)).scene for index in range(200)]
-    cells = [{(int(x), int(y)) for x, y in scene.objects} for scene in scenes]
-    assert all(len(found) == 3 for found in cells)
-    assert set().union(*cells) == set(OBJECT_CELLS)
-    assert {(int(scene.start.x), int(scene.start.y)) for scene in scenes} == set(START_CELLS)
+@pytest.mark.parametrize(
+    ("number", "doorways"),
+    [
+        (2, {(3, 0)}),
+        (4, {(3, 0), (6, 3), (3, 6), (0, 3)}),
+        (10, {(3, 0), (7, 2), (11, 0), (15, 2), (18, 3), (15, 4), (11, 6), (7, 4), (3, 6), (0, 3)}),
+    ],
+)
+def test_rooms_are_numbered_along_the_rows_and_joined_by_the_published_doorways(
+    number: int, doorways: set[tuple[int, int]], scenes: dict[int, list[Scene]]
+) -> None:
+    scene = scenes[number][0]
+    assert scene.rooms is not None
+    columns = max(2, number // 2)
+    corners = {room: (4 * (room % columns), 4 * (room // columns)) for room in range(number)}
+    for room, (left, bottom) in corners.items():
+        assert (scene.rooms[bottom : bottom + 3, left : left + 3] == room).all()
+        assert (scene.rooms == room).sum() == 9
+        assert scene.layout[bottom : bottom + 3, left : left + 3].all()
+    assert {(int(x), int(y)) for y, x in np.argwhere((scene.rooms == -1) & (scene.layout == 1))} == doorways
 
 
-def test_every_walk_has_301_context_and_200_query_observations(walks: list[Trajectory]) -> None:
-    assert {len(walk.poses) for walk in walks} == {501}
-    episode = RayTwoRooms().generate(seed=0)
-    assert int(episode["context_length"]) == 301
-    assert len(episode["image"]) - int(episode["context_length"]) == 200
+@pytest.mark.parametrize(("number", "objects", "places", "starts"), [(2, 3, 6, 10), (4, 6, 12, 16), (10, 15, 24, 46)])
+def test_every_published_cell_gets_objects_and_starts_and_no_other_does(
+    number: int, objects: int, places: int, starts: int, scenes: dict[int, list[Scene]]
+) -> None:
+    cells = np.array([list(row) for row in MAPS[number].split()])[::-1]
+    found = np.concatenate([np.floor(scene.objects).astype(int) for scene in scenes[number]])
+    assert all(len(np.unique(scene.objects, axis=0)) == objects for scene in scenes[number])
+    assert set(cells[found[:, 1] + 1, found[:, 0] + 1]) == {"o"}
+    assert len(np.unique(found, axis=0)) == (cells == "o").sum() == places
+    began = {(int(scene.start.x), int(scene.start.y)) for scene in scenes[number]}
+    assert {str(cells[y + 1, x + 1]) for x, y in began} == {"s"}
+    assert len(began) == (cells == "s").sum() == starts
 
 
-def test_the_context_ends_in_the_room_it_started_in(walks: list[Trajectory]) -> None:
-    for walk in walks:
-        visited = rooms(walk)
-        assert visited[0] == visited[300]
-        assert [room for room, _ in itertools.groupby(visited[:301]) if room >= 0] == [
-            visited[0],
-            1 - visited[0],
-            visited[0],
-        ]
+def test_objects_are_not_placed_in_an_order_that_tells_their_colours(scenes: dict[int, list[Scene]]) -> None:
+    first = {tuple(scene.objects[0]) for scene in scenes[2]}
+    assert len(first) == 6
 
 
-def test_the_query_begins_with_the_way_to_the_other_room(walks: list[Trajectory]) -> None:
-    for walk in walks:
-        visited = rooms(walk)
-        assert 1 - visited[300] in visited[300:350]
-        assert [room for room, _ in itertools.groupby(visited[300:]) if room >= 0] == [
-            visited[0],
-            1 - visited[0],
-            visited[0],
-        ]
-
-
-def test_only_forward_and_turns_occur_in_the_measured_shares(walks: list[Trajectory]) -> None:
-    """The original collector was measured at 43/30/27 %."""
-    actions = np.concatenate([walk.actions[1:] for walk in walks])
-    shares = np.bincount(actions, minlength=6) / len(actions)
-    assert set(actions.tolist()) == {FORWARD, LEFT, RIGHT}
-    np.testing.assert_allclose(shares[[FORWARD, LEFT, RIGHT]], [0.43, 0.285, 0.285], atol=0.03)
+@pytest.mark.parametrize("number", NUMBERS)
+def test_the_floor_is_the_same_in_rooms_and_doorways(number: int, scenes: dict[int, list[Scene]]) -> None:
+    assert not scenes[number][0].floors.any()
 
 
 def test_touching_an_object_gives_no_reward() -> None:
-    assert not RayTwoRooms().generate(seed=1)["reward"].any()
+    assert not Rooms(image_size=SMALL).generate(seed=1)["reward"].any()
 
 
-def test_a_failed_walk_is_drawn_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    attempts = []
-    walk = two_rooms._Script.run
+def test_the_truth_says_which_room_the_walker_is_in() -> None:
+    episode = Rooms(rooms=10, image_size=SMALL).generate(seed=0, length=300)
+    x, y = np.floor(episode["agent_pos"]).astype(int).T
+    inside = (x % 4 < 3) & (y % 4 < 3)
+    np.testing.assert_array_equal(episode["room"], np.where(inside, x // 4 + 5 * (y // 4), -1))
+    assert -1 in episode["room"]
+    assert episode["room"].dtype == np.int64
 
-    def fail_twice(script: two_rooms._Script) -> None:
-        attempts.append(script)
-        if len(attempts) < 3:
-            raise ScriptFailed
-        walk(script)
 
-    monkeypatch.setattr(two_rooms._Script, "run", fail_twice)
-    assert len(RayTwoRooms().walk(EpisodeSeed(0), 501)) == 501
-    assert len(attempts) == 3
+def test_the_query_after_a_teleport_repeats_the_context_to_the_bit(teleported: Episode) -> None:
+    context, copy = int(teleported["context_length"]), int(teleported["copy_index"])
+    query = len(teleported["image"]) - context
+    for key, value in teleported.steps.items():
+        if key not in ("action", "source_index"):
+            np.testing.assert_array_equal(value[context:], value[copy : copy + query], err_msg=key)
+    np.testing.assert_array_equal(teleported["action"][context + 1 :], teleported["action"][copy + 1 : copy + query])
+
+
+def test_one_noop_marks_the_teleport(teleported: Episode) -> None:
+    context = int(teleported["context_length"])
+    np.testing.assert_array_equal(np.flatnonzero(teleported["action"][:, NOOP]), [context])
+
+
+def test_the_truth_says_which_observation_a_copy_shows(teleported: Episode) -> None:
+    source, context = teleported["source_index"], int(teleported["context_length"])
+    np.testing.assert_array_equal(teleported["image"], teleported["image"][source])
+    np.testing.assert_array_equal(source[:context], np.arange(context))
+    assert source[context] == teleported["copy_index"]
+
+
+@pytest.mark.parametrize(("number", "low", "high"), [(2, 20, 49), (4, 30, 99), (10, 50, 199)])
+def test_teleports_lead_to_the_published_steps(number: int, low: int, high: int) -> None:
+    world = Rooms(rooms=number, teleport=True, image_size=SMALL)
+    copies = {int(world.generate(seed=0, index=index, length=1)["copy_index"]) for index in range(20)}
+    assert low <= min(copies) < max(copies) <= high
+
+
+@pytest.mark.parametrize("length", [1, 150, 151, 180])
+def test_a_shorter_episode_with_a_teleport_is_the_beginning_of_the_whole_one(length: int) -> None:
+    world = Rooms(teleport=True, image_size=SMALL)
+    whole, short = world.generate(seed=3), world.generate(seed=3, length=length)
+    for key, value in short.steps.items():
+        np.testing.assert_array_equal(value, whole.steps[key][:length], err_msg=key)
+    assert short["copy_index"] == whole["copy_index"]
+    assert short["context_length"] == min(length, 150)
+
+
+def test_a_teleport_is_generated_only() -> None:
+    with pytest.raises(ValueError, match=r"ray_two_rooms_teleport has no environment.*generate"):
+        RayEnv(Rooms(), teleport=True)
 
 
 @pytest.mark.parametrize(
-    ("change", "value"), [("MAX_TURNS", 0), ("MAX_MOVES", 1), ("QUERY_START", 190), ("ROOMS", ((0.0, 0.1), (6.9, 7.0)))]
-)
-def test_a_walk_that_cannot_succeed_ends_with_an_error(
-    monkeypatch: pytest.MonkeyPatch, change: str, value: object
-) -> None:
-    monkeypatch.setattr(two_rooms, change, value)
-    monkeypatch.setattr(two_rooms, "MAX_WALKS", 3)
-    with pytest.raises(AssertionError, match="3 walks failed"):
-        RayTwoRooms().walk(EpisodeSeed(0), 501)
-
-
-def test_a_side_is_near_only_when_headed_for() -> None:
-    room = (0.0, 3.0)
-    assert near_sides(Pose(0.5, 0.5, np.radians(225)), room) == ["left", "bottom"]
-    assert near_sides(Pose(0.5, 0.5, np.radians(45)), room) == []
-    assert near_sides(Pose(2.5, 1.5, np.radians(10)), room) == ["right"]
-    assert near_sides(Pose(1.5, 2.5, np.radians(80)), room) == ["top"]
-
-
-@pytest.mark.parametrize(
-    ("side", "degrees", "action"),
+    ("wrong", "message"),
     [
-        ("left", 170, RIGHT),
-        ("left", 190, LEFT),
-        ("right", 10, LEFT),
-        ("right", -10, RIGHT),
-        ("bottom", -80, LEFT),
-        ("bottom", -100, RIGHT),
-        ("top", 80, RIGHT),
-        ("top", 100, LEFT),
+        ({"rooms": 3}, "rooms: expected one of 2, 4, 10, got 3"),
+        ({"teleport": 1}, "teleport: expected True or False, got 1"),
+        ({"longer": "yes"}, "longer: expected True or False, got 'yes'"),
+        ({"rooms": 10, "longer": True}, "longer: expected False with rooms=10"),
+        ({"teleport": True, "longer": True}, "longer: expected False with rooms=2, teleport=True"),
     ],
 )
-def test_turning_away_leads_along_the_wall(side: str, degrees: float, action: int) -> None:
-    assert turn_away(side, np.radians(degrees)) == action
+def test_settings_that_make_no_rooms_are_refused(wrong: dict[str, object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Rooms(**wrong)

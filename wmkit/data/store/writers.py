@@ -1,15 +1,18 @@
 """Writing archives, which grow episode by episode, and caches, which are built at once.
 
-An archive gets its data first, then the index by an atomic rename; what was committed is never touched again. A cache
-is built beside its place and renamed.
+An archive gets its data first, then the index. Every file is written beside its place, brought to the disk and renamed:
+the last one, which holds committed episodes too where more small ones come after them, is the old one or the new. A
+cache is built beside its place and renamed.
 """
 
 from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import shutil
+import time
 from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
@@ -23,20 +26,38 @@ from wmkit.data.episode import Array, Episode, check_episode
 from wmkit.data.loader import read_in_order
 from wmkit.data.sources import EpisodeSource, GeneratedEpisodes
 from wmkit.data.store import archive, cache
-from wmkit.data.store.archive import Column, EpisodeStore, Index, chunk_files, padded, read_index, span
+from wmkit.data.store.archive import (
+    CHUNK_BYTES,
+    Column,
+    CorruptArchive,
+    EpisodeStore,
+    Index,
+    files_of,
+    padded,
+    read_index,
+    read_rows,
+    span,
+)
 from wmkit.data.store.cache import CachedEpisodes, File, Manifest, checksum
 from wmkit.data.store.tiles import without_pictures
 from wmkit.files import file_name, hold_lock, sync, to_json, user_folder, write_text
 
-FRAMES_PER_CHUNK = 64
+FRAMES_PER_CHUNK, FEWEST_FRAMES = 64, 16
 LONGEST_BLOCK = 4096
-"""Steps at most in one file of a small key."""
+"""Steps in one file at most."""
+LARGEST_BLOCK = 64 << 20
+"""Bytes of a block of small episodes at most: so much is in memory until it is written."""
+SMALL = 256
+"""Steps of an episode that shares its files with others, at most; by the first episode of an archive."""
+SECONDS = 5.0
+"""Between commits of small episodes, at most: what is lost when the process is killed."""
 
 
 class EpisodeWriter:
     """Appends episodes to the archive at `path`, a new one or one that is there already.
 
-    A crash at any moment leaves the committed episodes readable; the next writer overwrites the unfinished rest.
+    An episode is committed when its files are full, after `SECONDS`, and at the end, an error's too. A crash at any
+    moment leaves the committed episodes readable; the next writer goes on after them and makes the same files.
 
     Raises `ValueError` when the folder holds something else, when the archive has another `origin`, when another
     process is writing to it, and for an episode whose keys, dtypes or shapes differ from the first one's.
@@ -51,34 +72,46 @@ class EpisodeWriter:
         try:
             self._index = _open_or_create(self.path, origin or {})
         except BaseException:
-            self.close()
+            self._lock.release()
             raise
+        self._waiting: list[Episode] = []
+        self._taken = _end(self._index) % self._index["block"]
+        """Steps of the last file that committed episodes and those that wait take."""
+        self._committed = time.monotonic()
 
     def __len__(self) -> int:
-        return len(self._index["lengths"])
+        return len(self._index["lengths"]) + len(self._waiting)
 
     def append(self, episode: Episode) -> None:
-        """Store one more episode and commit it.
+        """Store one more episode.
 
         Raises `OSError` naming the archive when the disk is full; what was committed stays.
         """
-        number = len(self)
-        check_episode(episode, f"Episode {number} for {self.path}")
-        episode = without_pictures(episode, f"Episode {number} for {self.path}")
-        try:
-            index = self._grown(episode)
-            sync([file for key, value in episode.items() for file in self._write(index, key, value)])
-            self._commit(index)
-        except OSError as error:
-            raise OSError(
-                error.errno,
-                f"{self.path}: could not write episode {number} ({error.strerror}). Episodes before it are intact; "
-                "make room and run the same command again to go on from there",
-            ) from error
+        where = f"Episode {len(self)} for {self.path}"
+        check_episode(episode, where)
+        episode = without_pictures(episode, where)
+        if not len(self):
+            self._index = _begun(self._index, episode, where)
+        _check_schema(self._index, episode, f"{self.path}: episode {len(self)}")
+        block = self._index["block"]
+        if self._taken + episode.length > block:
+            self._commit()
+            self._taken = 0
+        copies = (
+            {key: np.array(value) for key, value in group.items()} for group in (episode.steps, episode.constants)
+        )
+        self._waiting.append(Episode(*copies))
+        self._taken += episode.length
+        if self._taken + episode.length > block or time.monotonic() - self._committed > SECONDS:
+            self._commit()
+        self._taken %= block
 
     def close(self) -> None:
-        """Let other processes write."""
-        self._lock.release()
+        """Commit what is waiting, and let other processes write."""
+        try:
+            self._commit()
+        finally:
+            self._lock.release()
 
     def __enter__(self) -> Self:
         return self
@@ -88,42 +121,70 @@ class EpisodeWriter:
     ) -> None:
         self.close()
 
-    def _grown(self, episode: Episode) -> Index:
-        """The index with `episode` in it; creates the arrays before the first one."""
-        index = self._index
-        if not len(self):
-            schema = {
-                key: Column(
-                    per_step=key in episode.steps,
-                    dtype=value.dtype.str,
-                    shape=list(value.shape[1:] if key in episode.steps else value.shape),
-                )
-                for key, value in episode.items()
+    def _commit(self) -> None:
+        """Write the episodes that wait, which have one block or more of their own or follow others in theirs."""
+        episodes, self._waiting = self._waiting, []
+        if not episodes:
+            return
+        index, first = self._index, len(self)
+        for episode in episodes:
+            end, block = _end(index), index["block"]
+            place = end if end % block + episode.length <= block else padded(end, block)
+            index = {
+                **index,
+                "format": archive.FORMAT,
+                "offsets": [*index["offsets"], place],
+                "lengths": [*index["lengths"], episode.length],
             }
-            index = {**index, "schema": schema, "block": min(LONGEST_BLOCK, padded(episode.length, FRAMES_PER_CHUNK))}
-            _create_arrays(self.path, index)
-        _check_schema(index, episode, f"{self.path}: episode {len(self)}")
-        place = sum(index["offsets"][-1:]) + padded(sum(index["lengths"][-1:]), index["block"])
-        return {**index, "offsets": [*index["offsets"], place], "lengths": [*index["lengths"], episode.length]}
+        try:
+            if not first:
+                _create_arrays(self.path, index, episodes[0].length)
+            moves: dict[Path, Path] = {}
+            for key in index["schema"]:
+                moves |= self._written(index, key, [episode[key] for episode in episodes], first)
+            sync(moves)
+            for file, final in moves.items():
+                final.parent.mkdir(parents=True, exist_ok=True)
+                os.replace(file, final)
+            sync({final.parent for final in moves.values()})
+            _write_index(self.path, index)
+        except OSError as error:
+            raise OSError(
+                error.errno,
+                f"{self.path}: could not write episode {first} ({error.strerror}). Episodes before it are intact; "
+                "make room and run the same command again to go on from there",
+            ) from error
+        finally:
+            _tidy(self.path)
+        self._index, self._committed = index, time.monotonic()
 
-    def _write(self, index: Index, key: str, value: Array) -> list[Path]:
-        """Write one array of the newest episode, whole files only; returns what must reach the disk."""
+    def _written(self, index: Index, key: str, values: list[Array], first: int) -> dict[Path, Path]:
+        """Write one array of the episodes from `first` on, whole files, beside their places; returns these by file."""
         import zarr
 
-        folder = self.path / key
+        folder, beside = self.path / key, self.path / f".{key}.new"
+        array = zarr.open_array(folder, mode="r")
+        rows = np.concatenate(values) if index["schema"][key]["per_step"] else np.stack(values)
+        start, stop = span(index, key, first)[0], span(index, key, first + len(values) - 1)[1]
+        size = (array.shards or array.chunks)[0]
+        begin, end = start - start % size, padded(stop, size)
+        held = rows[:0]
+        if begin < start:
+            try:
+                held = read_rows(folder, array, begin, start)
+            except Exception as error:  # zarr and its codecs raise all kinds of errors on damaged bytes
+                raise CorruptArchive(
+                    f"{self.path}: {key!r} before episode {first} is damaged ({error}). {archive.REMEDY}"
+                ) from error
+        rows = np.concatenate([held, rows, np.zeros((end - stop, *rows.shape[1:]), rows.dtype)])
         metadata = json.loads((folder / "zarr.json").read_text(encoding="utf-8"))
-        rows = value if index["schema"][key]["per_step"] else value[None]
-        start, stop = span(index, key, len(self))
-        end = padded(stop, metadata["chunk_grid"]["configuration"]["chunk_shape"][0])
-        write_text(folder / "zarr.json", to_json({**metadata, "shape": [end, *rows.shape[1:]]}), durable=True)
+        beside.mkdir()
+        (beside / "zarr.json").write_text(to_json({**metadata, "shape": [end, *rows.shape[1:]]}), encoding="utf-8")
         with zarr.config.set({"array.write_empty_chunks": True}):  # a missing file always means damage
-            array = zarr.open_array(folder, mode="r+")
-        array[start:end] = np.concatenate([rows, np.zeros((end - stop, *rows.shape[1:]), rows.dtype)])
-        return [folder, folder / "zarr.json", *chunk_files(folder, array.chunks, start, stop)]
-
-    def _commit(self, index: Index) -> None:
-        _write_index(self.path, index)
-        self._index = index
+            grown = zarr.open_array(beside, mode="r+")
+        grown[begin:end] = rows
+        files = [beside / "zarr.json", *files_of(beside, grown, begin, end)]
+        return {file: folder / file.relative_to(beside) for file in files}
 
 
 def write_archive(
@@ -166,6 +227,17 @@ def write_archive(
     return EpisodeStore(path)
 
 
+def _end(index: Index) -> int:
+    """The place behind the last episode."""
+    return index["offsets"][-1] + index["lengths"][-1] if index["lengths"] else 0
+
+
+def _tidy(path: Path) -> None:
+    """Remove what a writer left that was stopped: files and folders that wait for their names."""
+    for left in path.glob(".*.new"):
+        shutil.rmtree(left) if left.is_dir() else left.unlink()
+
+
 def _open_or_create(path: Path, origin: dict[str, Any]) -> Index:
     strangers = sorted(item.name for item in path.iterdir() if not item.name.startswith(".zarr.json."))
     if not (path / "zarr.json").exists():
@@ -177,6 +249,7 @@ def _open_or_create(path: Path, origin: dict[str, Any]) -> Index:
     index = read_index(path)
     if index["origin"] != origin:
         raise ValueError(f"{path}: holds episodes of {index['origin']}, got {origin}; choose another folder")
+    _tidy(path)
     return index
 
 
@@ -198,19 +271,49 @@ def _write_index(path: Path, index: Index) -> None:
     sync([path])
 
 
-def _create_arrays(path: Path, index: Index) -> None:
+def _begun(index: Index, episode: Episode, where: str) -> Index:
+    """The index of an archive that begins with `episode`: what each key holds, and how many steps a file."""
+    if odd := [key for key in episode if not key.isidentifier()]:
+        raise ValueError(f"{where}: keys must be identifiers, got {odd[0]!r}")
+    schema = {
+        key: Column(
+            per_step=key in episode.steps,
+            dtype=value.dtype.str,
+            shape=list(value.shape[1:] if key in episode.steps else value.shape),
+        )
+        for key, value in episode.items()
+    }
+    block = min(LONGEST_BLOCK, padded(episode.length, FRAMES_PER_CHUNK))
+    if episode.length <= SMALL:
+        step = sum(value.nbytes for value in episode.steps.values()) // episode.length  # bytes
+        frames = _frames(episode.length)
+        block = frames * max(-(-episode.length // frames), min(LONGEST_BLOCK, LARGEST_BLOCK // step) // frames)
+    return {**index, "schema": schema, "block": block}
+
+
+def _frames(length: int) -> int:
+    """In a chunk of images of an archive whose first episode has `length` steps: one episode, if it is small."""
+    return min(max(length, FEWEST_FRAMES), FRAMES_PER_CHUNK)
+
+
+def _create_arrays(path: Path, index: Index, length: int) -> None:
+    """Empty arrays for episodes like the first one, of `length` steps."""
     import zarr
     from zarr.codecs import Crc32cCodec, ZstdCodec
 
     for key, column in index["schema"].items():
-        if not key.isidentifier():
-            raise ValueError(f"{path}: keys must be identifiers, got {key!r}")
-        steps = index["block"] if column["per_step"] else 1
+        row = np.dtype(column["dtype"]).itemsize * math.prod(column["shape"])  # bytes
+        rows = chunk = index["block"]
+        if not column["per_step"]:
+            rows = chunk = max(1, min(rows // length, CHUNK_BYTES // max(1, row)))
+        elif key == "image" or row * rows > CHUNK_BYTES:
+            chunk = _frames(length)
         zarr.create_array(
             path / key,
             shape=(0, *column["shape"]),
             dtype=column["dtype"],
-            chunks=(FRAMES_PER_CHUNK if key == "image" else steps, *column["shape"]),
+            chunks=(chunk, *column["shape"]),
+            shards=(rows, *column["shape"]) if chunk < rows else None,
             compressors=[ZstdCodec(level=3), Crc32cCodec()],
             overwrite=True,
         )

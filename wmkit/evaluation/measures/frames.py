@@ -11,9 +11,11 @@ from wmkit.evaluation.estimates import FAR, MIDDLE
 from wmkit.evaluation.measures.base import Measure, Prediction, Scores, register_measure
 from wmkit.evaluation.predictors import (
     COPY_LAST,
+    FROZEN,
     IMAGINED,
     INITIAL_MAP,
     MEAN_IMAGE,
+    NO_MEMORY,
     OBSERVED,
     RANDOM_FRAME,
     SHUFFLED_ACTIONS,
@@ -43,7 +45,17 @@ class FrameError(Measure):
 
     order = 0
     metrics = (ERROR,)
-    predictors = (OBSERVED, IMAGINED, SHUFFLED_ACTIONS, MEAN_IMAGE, RANDOM_FRAME, COPY_LAST, INITIAL_MAP)
+    predictors = (
+        OBSERVED,
+        IMAGINED,
+        SHUFFLED_ACTIONS,
+        NO_MEMORY,
+        MEAN_IMAGE,
+        RANDOM_FRAME,
+        COPY_LAST,
+        INITIAL_MAP,
+        FROZEN,
+    )
     on_context = True
 
     def score(self, prediction: Prediction, truth: Batch) -> Scores:

@@ -1,0 +1,67 @@
+"""A data set of Minari holds the episodes to the bit."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from wmkit.data import Episode, export_minari
+
+minari = pytest.importorskip("minari", reason="Minari is optional: pip install 'minari[hdf5]'")
+pytest.importorskip("h5py", reason="Minari's files need h5py: pip install 'minari[hdf5]'")
+
+
+def one_hot(source: Any) -> Any:
+    for number, episode in enumerate(source.episodes):
+        episode.steps["action"] = np.eye(2, dtype=np.float32)[(np.arange(episode.length) + number) % 2]
+        episode.steps["action"][0] = 0
+        episode.steps["image"][:] = np.random.default_rng(number).integers(0, 256, episode["image"].shape)
+    return source
+
+
+def test_an_exported_episode_is_the_same_to_the_bit(
+    list_source: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = one_hot(list_source([5, 3]))
+    assert export_minari(source, tmp_path / "ours-v0") == 2
+    monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path))
+    data = minari.load_dataset("ours-v0")
+    assert (data.total_episodes, data.total_steps) == (2, 4 + 2)
+    assert str(data.action_space) == "Discrete(2)"
+    for found, episode in zip(data.iterate_episodes(), source.episodes, strict=True):
+        assert found.observations.dtype == np.uint8
+        assert (found.observations == episode["image"]).all()
+        assert (found.actions == episode["action"][1:].argmax(axis=1)).all()
+        assert (found.rewards == episode["reward"][1:]).all()
+        assert (found.terminations == episode["is_terminal"][1:]).all()
+        assert not found.truncations.any()
+        assert (found.infos["agent_pos"] == episode["agent_pos"]).all()
+
+
+def test_actions_that_are_not_one_hot_stay_vectors_and_an_end_without_a_flag_is_a_truncation(
+    list_source: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = list_source([4])
+    source.episodes[0].steps["is_terminal"][:] = False
+    export_minari(source, tmp_path / "vectors-v0")
+    monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path))
+    found = minari.load_dataset("vectors-v0")[0]
+    assert (found.actions == source.episodes[0]["action"][1:]).all()
+    assert found.truncations.tolist() == [False, False, True]
+
+
+def test_what_minari_cannot_hold_is_refused(list_source: Any, tmp_path: Path) -> None:
+    source = one_hot(list_source([3, 3]))
+    source.episodes[1].steps["action"] = np.full((3, 2), 0.5, np.float32)
+    with pytest.raises(ValueError, match="episode 1: its actions are not one-hot, but those of episode 0 are"):
+        export_minari(source, tmp_path / "mixed-v0")
+    with pytest.raises(ValueError, match="episode 0: one observation, expected two or more"):
+        export_minari(list_source([1]), tmp_path / "short-v0")
+    with pytest.raises(ValueError, match="already exists"):
+        export_minari(list_source([3]), tmp_path / "mixed-v0")
+    still = list_source([3])
+    still.action_dim = 0
+    with pytest.raises(ValueError, match="no actions, which Minari needs"):
+        export_minari(still, tmp_path / "still-v0")
+    assert isinstance(still.episodes[0], Episode)
