@@ -24,6 +24,7 @@ from wmkit.evaluation.predictors import (
     COPY_LAST,
     IMAGINED,
     MEAN_IMAGE,
+    NO_MEMORY,
     OBSERVED,
     OTHER_CLIP,
     RANDOM_FRAME,
@@ -34,7 +35,7 @@ from wmkit.evaluation.record import Metric
 from wmkit.world_model import Imagined
 from wmkit_envs import MovingMnist
 
-FRAMES = {OBSERVED, IMAGINED, SHUFFLED_ACTIONS, MEAN_IMAGE, RANDOM_FRAME, COPY_LAST}
+FRAMES = {OBSERVED, IMAGINED, SHUFFLED_ACTIONS, NO_MEMORY, MEAN_IMAGE, RANDOM_FRAME, COPY_LAST}
 ERROR = "frame_error"
 CONTEXT, HORIZON = 6, 8
 
@@ -74,6 +75,14 @@ def clock_batch(batch):
     sums = batch.action[..., 0].cumsum(dim=1)
     image = sums.to(torch.uint8)[:, :, None, None, None].expand_as(batch.image)
     return dataclasses.replace(batch, image=image)
+
+
+def test_without_memory_the_context_is_its_last_frame(clock_batch):
+    """This model's memory is the sum of the actions so far, which begins anew at the last frame of the context."""
+    result = evaluate(ClockWorld(), clock_batch, context=CONTEXT, horizon=HORIZON)
+    forgotten = clock_batch.action[:, :CONTEXT, 0].sum(dim=1, keepdim=True)  # (B, 1)
+    expected = ((forgotten / 255) ** 2 * 3 * 8 * 8).expand(-1, HORIZON)
+    np.testing.assert_allclose(result.values(ERROR, NO_MEMORY), expected.numpy(), rtol=1e-4)
 
 
 def test_perfect_model_has_no_error_and_other_actions_do(clock_batch):

@@ -132,12 +132,17 @@ def _render_all(
         for ray in range(rays):
             across = widest * (2 * (ray + 0.5) / rays - 1)
             ray_x, ray_y = forward_x + across * forward_y, forward_y - across * forward_x
-            sides[ray], place, styles[ray], blurs[ray] = _cast(x, y, ray_x, ray_y, walls, slopes)
-            # On a plane, 1 / distance ahead is linear in the place across.
+            row, column, sides[ray] = cast(x, y, ray_x, ray_y, walls)
+            styles[ray] = walls[row, column]
+            # On a wall's plane, 1 / distance ahead is linear in the place across.
             if sides[ray]:
-                near[ray], change[ray] = forward_x / (place - x), forward_y / (place - x)
+                away = column + (ray_x < 0) - x
+                near[ray], change[ray] = forward_x / away, forward_y / away
             else:
-                near[ray], change[ray] = forward_y / (place - y), -forward_x / (place - y)
+                away = row + (ray_y < 0) - y
+                near[ray], change[ray] = forward_y / away, -forward_x / away
+            slant = ray_x if sides[ray] else ray_y
+            blurs[ray] = _blur(away / (slant * abs(slant)), slopes)  # far walls, and those seen at a slant
         for row in range(height):
             slope = slopes[row]
             sky_slope, floor_slope = slope / (WALL_HEIGHT - CAMERA_HEIGHT), -slope / CAMERA_HEIGHT
@@ -183,13 +188,8 @@ def _render_all(
 
 
 @compiled
-def _cast(
-    x: float, y: float, ray_x: float, ray_y: float, walls: NDArray[np.int8], slopes: Floats
-) -> tuple[bool, float, int, int]:
-    """The first wall face on the ray: whether it faces the x axis, where on that axis it stands, style, blur level.
-
-    Far walls and those seen at a slant are taken blurred.
-    """
+def cast(x: float, y: float, ray_x: float, ray_y: float, walls: NDArray[np.int8]) -> tuple[int, int, bool]:
+    """Row and column of the first wall cell on the ray, and whether the face that it meets looks along the x axis."""
     column, row = int(x), int(y)
     per_x, per_y = 1 / max(abs(ray_x), 1e-12), 1 / max(abs(ray_y), 1e-12)
     step_x, step_y = (1 if ray_x > 0 else -1), (1 if ray_y > 0 else -1)
@@ -197,13 +197,13 @@ def _cast(
     next_y = ((row + 1 - y) if ray_y > 0 else (y - row)) * per_y
     while True:
         if next_x < next_y:
-            depth, column, next_x = next_x, column + step_x, next_x + per_x
+            column, next_x = column + step_x, next_x + per_x
             if walls[row, column] != OPEN:
-                return True, column + (step_x < 0), walls[row, column], _blur(depth / abs(ray_x), slopes)
+                return row, column, True
         else:
-            depth, row, next_y = next_y, row + step_y, next_y + per_y
+            row, next_y = row + step_y, next_y + per_y
             if walls[row, column] != OPEN:
-                return False, row + (step_y < 0), walls[row, column], _blur(depth / abs(ray_y), slopes)
+                return row, column, False
 
 
 @compiled

@@ -118,6 +118,7 @@ class RayWorld(World):
     def generate(self, *, seed: int, split: str = "train", index: int = 0, length: int | None = None) -> Episode:
         """One episode, see `World.generate`, with the truth of `maze3d.simulation`. No two splits share a maze."""
         from wmkit_envs.maze3d.simulation import constant_truth, step_truth
+        from wmkit_envs.maze3d.view import first_seen
 
         length = self.checked_length(length)
         simulation = self.walk(EpisodeSeed(seed, split, index), length)
@@ -129,6 +130,7 @@ class RayWorld(World):
             "is_first": np.arange(length) == 0,
             "is_terminal": np.zeros(length, np.bool_),
             **step_truth(scene, trajectory),
+            "first_seen": first_seen(scene, trajectory.poses),
         }
         context = np.array(min(self.context_length, length), np.int64)
         return Episode(steps, {"context_length": context, **constant_truth(scene)})
