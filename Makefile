@@ -42,12 +42,12 @@ lint: $(VENV)/dev
 
 bench: $(VENV)/dev
 	$(BIN)/python -m benchmarks.raycast
-	$(BIN)/python -m benchmarks.maze3d
 	$(BIN)/python -m benchmarks.grid
 	$(BIN)/python -m benchmarks.data
 	$(BIN)/python -m benchmarks.s4
 	$(BIN)/python -m benchmarks.kernels
 	$(BIN)/python -m benchmarks.clockwork
+	$(BIN)/python -m benchmarks.maze3d
 
 bench-gpu: $(VENV)/base
 	$(BIN)/python -m benchmarks.gpu

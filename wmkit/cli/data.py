@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import functools
+import re
 import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,7 +28,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         own = kinds.add_parser(name, help=about, description=about)
         if name == "make":
             own.add_argument("world", help="a world's name; `wmkit list` prints all, with their settings")
-            own.add_argument("settings", nargs="*", metavar="KEY=VALUE", help="settings of the world, as in size=11")
+            own.add_argument(
+                "settings", nargs="*", metavar="KEY=VALUE", help="settings, right after the world, as in size=11"
+            )
             own.add_argument("--episodes", type=int, required=True, help="how many, in all splits together")
             own.add_argument("--out", required=True, help="the folder for the archives train, valid and test")
             own.add_argument(
@@ -36,25 +39,27 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             own.add_argument("--seed", type=int, default=0, help="of all episodes (default: %(default)s)")
             own.add_argument("--workers", type=int, default=1, help="processes that make them (default: %(default)s)")
         if name in ("info", "export"):
-            own.add_argument("folder", type=Path, help="an archive, a cache, or a folder with train, valid and test")
+            own.add_argument("folder", help="an archive, a cache, or a folder with train, valid and test")
         if name == "view":
             own.add_argument("what", help="an archive, a cache, a folder with train, valid and test, or a world")
-            own.add_argument("settings", nargs="*", metavar="KEY=VALUE", help="settings of the world, as in size=11")
+            own.add_argument(
+                "settings", nargs="*", metavar="KEY=VALUE", help="settings, right after the world, as in size=11"
+            )
             own.add_argument("--episode", type=int, default=0, help="its number (default: %(default)s)")
             own.add_argument("--split", default="train", help="train, valid or test (default: %(default)s)")
             own.add_argument("--seed", type=int, default=0, help="of a world's episodes (default: %(default)s)")
-            own.add_argument("--out", type=Path, help="folder for the pictures (default: views/NAME)")
+            own.add_argument("--out", help="folder for the pictures (default: views/NAME)")
         if name == "export":
             own.add_argument("--format", required=True, choices=FORMATS, help="memory-maze: .npz files; minari")
-            own.add_argument("--out", type=Path, required=True, help="the folder to write; of minari PARENT/NAME-v0")
+            own.add_argument("--out", required=True, help="the folder to write; of minari PARENT/NAME-v0")
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Do it; raises `ValueError` for what cannot be."""
     for name in ("out", "folder", "what"):
         given = getattr(arguments, name, None)
-        if given is not None and str(given).strip() in ("", "."):
-            raise ValueError(f"{name}: expected a folder, got {str(given)!r}")
+        if given is not None and not given.strip():
+            raise ValueError(f"{name}: expected a folder, got {given!r}")
     ACTIONS[arguments.action][1](arguments)
     return 0
 
@@ -87,7 +92,9 @@ def _info(arguments: argparse.Namespace) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    archives = _archives(arguments.folder)
+    from wmkit.files import user_folder
+
+    archives = _archives(user_folder(arguments.folder))
     told: list[Any] = []
     for path, store in archives.items():
         files = [file for file in path.rglob("*") if file.is_file()]
@@ -138,6 +145,8 @@ def _view(arguments: argparse.Namespace) -> None:
             raise ValueError(
                 f"--split: {folder} has {', '.join(one.name for one in archives)}, got {arguments.split!r}"
             )
+        if arguments.settings:
+            raise ValueError(f"{arguments.settings[0]}: settings are a world's, and {folder} is a folder of episodes")
         source, name = archives[path], f"{folder.resolve().name}" + (f"-{path.name}" if path != folder else "")
     else:
         world = _world(arguments.what, arguments.settings)
@@ -150,7 +159,7 @@ def _view(arguments: argparse.Namespace) -> None:
     except IndexError as error:
         raise ValueError(f"--episode: {error}") from error
     title = f"{name}, episode {number}"
-    out: Path = arguments.out or Path("views") / file_name(f"{name}-{number}")
+    out = user_folder(arguments.out) if arguments.out else Path("views") / file_name(f"{name}-{number}")
     out.mkdir(parents=True, exist_ok=True)
     about = f"{title}: {episode.length} steps, context {context_of(episode)}, reward {episode['reward'].sum():g}"
     draw_frames(episode, out / "strip.png", f"{title} (blue: context, orange: query)")
@@ -173,12 +182,14 @@ def _view(arguments: argparse.Namespace) -> None:
 
 def _export(arguments: argparse.Namespace) -> None:
     from wmkit.data import export_memory_maze, export_minari
+    from wmkit.files import user_folder
 
     export = {"memory-maze": export_memory_maze, "minari": export_minari}[arguments.format]
-    archives = _archives(arguments.folder)
+    folder, whole = user_folder(arguments.folder), user_folder(arguments.out)
+    archives = _archives(folder)
     with _bar() as bar:
         for path, store in archives.items():
-            out = arguments.out if path == arguments.folder else _within(arguments.out, path.name, arguments.format)
+            out = whole if path == folder else _within(whole, path.name, arguments.format)
             progress = functools.partial(_show, bar, bar.add_task(str(out)))
             done = export(store, out, progress=progress)
             bar.console.print(f"{out}: {done} episodes", highlight=False, markup=False)
@@ -192,8 +203,9 @@ def _within(out: Path, part: str, format: str) -> Path:
     """Where one of several archives goes: a folder in `out`, of Minari NAME-test-v0 beside it."""
     if format != "minari":
         return out / part
-    name, dash, version = out.name.rpartition("-v")
-    return out.with_name(f"{name}-{part}-v{version}" if dash else f"{out.name}-{part}-v0")
+    versioned = re.fullmatch(r"(.+)-v(\d+)", out.name)
+    name, version = versioned.groups() if versioned else (out.name, "0")
+    return out.with_name(f"{name}-{part}-v{version}")
 
 
 ACTIONS = {

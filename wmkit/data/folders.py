@@ -219,7 +219,7 @@ def split_episodes(count: int, shares: Sequence[float]) -> dict[str, list[int]]:
         needed = sum(least[split] for split in sizes)
         raise ValueError(
             f"split: {count} episodes are too few for {', '.join(sizes)}: expected {needed} or more, two for the test. "
-            "Cut long recordings in pieces, or write one split alone: 1"
+            "Take more, cut long recordings in pieces, or write one split alone: 1"
         )
     order = np.random.default_rng(0).permutation(count).tolist()
     starts = np.cumsum([0, *sizes.values()]).tolist()

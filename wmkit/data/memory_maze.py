@@ -20,8 +20,8 @@ from wmkit.files import user_folder
 
 NEEDED = ("image", "action", "reward", "maze_layout", "agent_pos", "targets_pos")
 """What every such file has, and by its last three keys is told from other files."""
-CONSTANT = ("maze_layout", "targets_pos", "context_length")
-"""The same at every step; the last one is ours alone."""
+CONSTANT = ("maze_layout", "targets_pos", "context_length", "copy_index")
+"""The same at every step; the last two are ours alone."""
 PYDREAMER = {"reset": "is_first", "terminal": "is_terminal"}
 
 
@@ -31,13 +31,11 @@ def as_recorded(found: Mapping[str, Array]) -> dict[str, Array]:
     Arrays of another kind of file come back as they are. Raises `ValueError` for a file of Memory Maze that lacks a
     key, and for a key that is no array of T numbers or changes where it must not.
     """
-    arrays = dict(found)
+    if not set(NEEDED[3:]) <= found.keys() or found["maze_layout"].ndim == 2:
+        return dict(found)
+    arrays = {PYDREAMER.get(key, key): value for key, value in found.items()}
     if "image_t" in arrays and "image" not in arrays:
-        arrays = {PYDREAMER.get(key, key): value for key, value in arrays.items()}
         arrays["image"] = np.moveaxis(arrays.pop("image_t"), -1, 0)
-    if not set(NEEDED[3:]) <= arrays.keys() or arrays["maze_layout"].ndim == 2:
-        return arrays
-    arrays = {PYDREAMER.get(key, key): value for key, value in arrays.items()}
     if missing := [key for key in NEEDED if key not in arrays]:
         raise ValueError(f"no {missing[0]!r} among {sorted(arrays)}, which every file of Memory Maze has")
     length = len(arrays["image"])
@@ -63,27 +61,27 @@ def export_memory_maze(
     """Write the first `episodes` (default: all) of a maze's episodes to `.npz` files in the folder `out`; returns how
     many.
 
-    Files are compressed and called `000000.npz` and so on; those that are there are taken for written. Raises
-    `ValueError` for episodes without `maze_layout` (h, w), `targets_pos` (k, 2) and `agent_pos` (T, 2).
+    Files are compressed and called `000000.npz` and so on. Raises `ValueError` for a folder that holds `.npz` files
+    already, and for episodes without `maze_layout` (h, w), `targets_pos` (k, 2) and `agent_pos` (T, 2).
     """
     folder = user_folder(out)
+    if any(folder.glob("*.npz")):
+        raise ValueError(f"{folder}: holds .npz files already, expected an empty folder or none: name another")
     total = source.num_episodes if episodes is None else episodes
     if total is None:
         raise ValueError("episodes: the source has no end of episodes, expected their number")
     for index in range(total):
-        file = folder / f"{index:06}.npz"
-        if not file.exists():
-            episode = source.episode(index)
-            if missing := [key for key in NEEDED if key not in episode]:
-                raise ValueError(f"episode {index}: no {missing[0]!r} among {sorted(episode)}, expected that of a maze")
-            arrays = {key: value for key, value in episode.steps.items() if key not in ("is_first", "is_terminal")}
-            for key, value in episode.constants.items():
-                arrays[key] = np.broadcast_to(value, (episode.length, *value.shape))
-            if episode["is_terminal"].any():
-                arrays["terminal"] = episode["is_terminal"]
-            folder.mkdir(parents=True, exist_ok=True)
-            beside = folder / f".{file.name}.new.npz"
-            np.savez_compressed(beside, allow_pickle=False, **arrays)
-            os.replace(beside, file)
+        episode = source.episode(index)
+        if missing := [key for key in NEEDED if key not in episode]:
+            raise ValueError(f"episode {index}: no {missing[0]!r} among {sorted(episode)}, expected that of a maze")
+        arrays = {key: value for key, value in episode.steps.items() if key not in ("is_first", "is_terminal")}
+        for key, value in episode.constants.items():
+            arrays[key] = np.broadcast_to(value, (episode.length, *value.shape))
+        if episode["is_terminal"].any():
+            arrays["terminal"] = episode["is_terminal"]
+        folder.mkdir(parents=True, exist_ok=True)
+        beside = folder / f".{index:06}.new.npz"
+        np.savez_compressed(beside, allow_pickle=False, **arrays)
+        os.replace(beside, folder / f"{index:06}.npz")
         progress(index + 1, total)
     return total

@@ -147,6 +147,7 @@ def measure_query(
     wanted = {name for measure in measures for name in measure.predictors}
     generator = torch.Generator().manual_seed(setting.seed)
     more = torch.Generator().manual_seed(setting.seed + 1)  # further samples leave the first one as it is
+    once = torch.Generator().manual_seed(setting.seed + 2)
     reference = batch.image[:, :context] if training_frames is None else training_frames
     baselines = make_baselines(Clips(batch, context, mean_image(reference), generator))
     shuffled = _other_action(batch.action, context, horizon) if SHUFFLED_ACTIONS in wanted else None
@@ -161,7 +162,7 @@ def measure_query(
                 features[SHUFFLED_ACTIONS] = imagine(model, observed, shuffled[rows, context:])
             if NO_MEMORY in wanted:
                 features[NO_MEMORY] = imagine(
-                    model, forgotten(model, part, observed, context), part.action[:, context:]
+                    model, forgotten(model, part, observed, context, once), part.action[:, context:]
                 )
             if BEST_OF_N in wanted:
                 for sample in range(1, samples):

@@ -43,13 +43,15 @@ def observe(model: WorldModel, batch: Batch, context: int, generator: torch.Gene
     return Observed(torch.cat([seen.features, rest.features], dim=1), state, noise[:, context:])
 
 
-def forgotten(model: WorldModel, batch: Batch, observed: Observed, context: int) -> Observed:
+def forgotten(
+    model: WorldModel, batch: Batch, observed: Observed, context: int, generator: torch.Generator
+) -> Observed:
     """As `observed`, but the episode begins at the context's last frame: the fork of a model that saw nothing before.
 
     Its features are those of that frame alone (B, 1, F).
     """
     last = batch.window(context - 1, context).to(model.device)
-    noise = model.draw_noise(*last.shape, torch.Generator().manual_seed(0))
+    noise = model.draw_noise(*last.shape, generator)
     before = model.initial_state(last.shape[0], 1)
     seen, state = model.observe(last.image, torch.zeros_like(last.action), state=before, noise=noise)
     return Observed(seen.features, state, observed.noise)

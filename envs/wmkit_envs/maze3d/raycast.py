@@ -6,7 +6,7 @@ jumps from border to border of the cells) and finds the wall faces in view; each
 floor or the sky exactly, pitch included. Objects are spheres whose centres lie on the floor, intersected exactly.
 Rays have a forward component of 1 over the floor, so that a ray's parameter is the distance ahead.
 
-Source of the camera: Memory Maze, measured against its depth images (`python -m benchmarks.maze3d`).
+Source of the camera: Memory Maze, measured against its depth images (`python -m benchmarks.maze3d_against_mujoco`).
 """
 
 from __future__ import annotations

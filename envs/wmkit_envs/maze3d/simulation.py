@@ -30,7 +30,7 @@ Renderer = Callable[[Scene, NDArray[np.float64], tuple[int, int]], NDArray[np.ui
 
 
 class Body(Protocol):
-    """What walks: `kinematics.Walker`, whose ball is ours,, or MuJoCo's ball."""
+    """What walks: `kinematics.Walker`, whose ball is compiled, or MuJoCo's ball."""
 
     @property
     def pose(self) -> Pose:

@@ -41,6 +41,8 @@ class RayWorld(World):
         "physics": ("ball", "mujoco"),
     }
     """What these settings can be."""
+    elsewhere: ClassVar[str] = ""
+    """Which family has what this one has not."""
     image_size: int = 64
     """Pixels on a side of the image."""
     renderer: str = "raycast"
@@ -53,11 +55,20 @@ class RayWorld(World):
         check_integer("image_size", self.image_size, MIN_SIDE, MAX_SIDE)
         for setting, known in self.choices.items():
             if getattr(self, setting) not in known:
-                raise ValueError(f"{setting}: expected {' or '.join(known)}, got {getattr(self, setting)!r}")
+                expected = " or ".join(known) + self.elsewhere
+                raise ValueError(f"{setting}: expected {expected}, got {getattr(self, setting)!r}")
+        for field in dataclasses.fields(self):
+            if isinstance(field.default, bool) and not isinstance(value := getattr(self, field.name), bool):
+                raise ValueError(f"{field.name}: expected True or False, got {value!r}")
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
         return 3, self.image_size, self.image_size
+
+    @property
+    def walls_hide(self) -> bool:
+        """Whether nothing is in view behind the nearest wall, so that `first_seen` can be told."""
+        return True
 
     @property
     def missing(self) -> str:
@@ -130,8 +141,9 @@ class RayWorld(World):
             "is_first": np.arange(length) == 0,
             "is_terminal": np.zeros(length, np.bool_),
             **step_truth(scene, trajectory),
-            "first_seen": first_seen(scene, trajectory.poses),
         }
+        if self.walls_hide:
+            steps["first_seen"] = first_seen(scene, trajectory.poses)
         context = np.array(min(self.context_length, length), np.int64)
         return Episode(steps, {"context_length": context, **constant_truth(scene)})
 
@@ -145,6 +157,7 @@ class RayMaze(RayWorld):
 
     in_stem: ClassVar[tuple[str, ...]] = ("size",)
     choices: ClassVar[dict[str, tuple[str, ...]]] = {"renderer": ("raycast",), "physics": ("ball", "mujoco")}
+    elsewhere: ClassVar[str] = " (MuJoCo's pictures of mazes: memory_maze)"
     size: int = 9
     """Cells along a side without the outer wall: 9, 11, 13 or 15, as published."""
     six_colors: bool = False
@@ -206,6 +219,7 @@ class MemoryMaze(RayMaze):
     """The mazes of `RayMaze` in MuJoCo: Memory Maze itself, with its physics and pictures, and its variants."""
 
     choices: ClassVar[dict[str, tuple[str, ...]]] = {"renderer": ("mujoco",), "physics": ("mujoco",)}
+    elsewhere: ClassVar[str] = " (ray-cast mazes: ray_maze)"
     renderer: str = "mujoco"
     """Always MuJoCo; for the ray caster take `RayMaze`."""
     physics: str = "mujoco"
@@ -219,8 +233,12 @@ class MemoryMaze(RayMaze):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.frequency not in (4, 40):
+        if self.frequency not in (4, 40) or not isinstance(self.frequency, int):
             raise ValueError(f"frequency: expected 4 or 40 steps per second, got {self.frequency!r}")
+
+    @property
+    def walls_hide(self) -> bool:
+        return not (self.visible or self.from_above)
 
     @property
     def stem(self) -> str:
@@ -276,9 +294,6 @@ class Rooms(RayWorld):
         super().__post_init__()
         if self.rooms not in USUAL:
             raise ValueError(f"rooms: expected one of {', '.join(map(str, USUAL))}, got {self.rooms!r}")
-        for setting in ("teleport", "longer"):
-            if not isinstance(getattr(self, setting), bool):
-                raise ValueError(f"{setting}: expected True or False, got {getattr(self, setting)!r}")
         if self.longer and (self.teleport or self.rooms not in LONGER):
             raise ValueError(f"longer: expected False with rooms={self.rooms}, teleport={self.teleport}, got True")
 

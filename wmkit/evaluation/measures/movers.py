@@ -67,7 +67,7 @@ class Movers(Measure):
 
     def answers(self, truth: Batch) -> Mapping[str, Scores]:
         known = Tracks.of(truth)
-        usual = known.place[known.shown].bincount().argmax()
+        usual = known.place[known.shown].bincount(minlength=1).argmax()
         return {MAJORITY: {PLACE.name: known.share(usual.expand_as(known.place))}}
 
 

@@ -51,6 +51,8 @@ class Egl:
         devices, count = (ctypes.c_void_p * 16)(), ctypes.c_int()
         query(16, devices, ctypes.byref(count))
         asked = os.environ.get("MUJOCO_EGL_DEVICE_ID")
+        if asked is not None and asked not in map(str, range(count.value)):
+            raise ValueError(f"MUJOCO_EGL_DEVICE_ID: expected one of 0..{count.value - 1}, got {asked!r}")
         for index in range(count.value) if asked is None else [int(asked)]:
             display = ctypes.c_void_p(open_device(0x313F, devices[index], None))
             if display and self._egl.eglInitialize(display, None, None):
@@ -170,7 +172,8 @@ def _choose() -> tuple[str, Egl | OsMesa]:
         del os.environ["MUJOCO_GL"]
     raise ValueError(
         f"MuJoCo draws with OpenGL without a screen, which is not to be had here ({'; '.join(failures)}). Install it "
-        f"(Debian, Ubuntu: apt-get install {PACKAGES}), or take another renderer: renderer=raycast"
+        f"(Debian, Ubuntu: apt-get install {PACKAGES}), or take the ray caster: "
+        "ray_maze in place of memory_maze, renderer=raycast of the others"
     )
 
 

@@ -11,15 +11,13 @@ from __future__ import annotations
 
 import math
 from importlib.resources import files
-from typing import TYPE_CHECKING
 
+import mujoco
 import numpy as np
+from labmaze import assets
 from numpy.typing import NDArray
 
 from wmkit_envs.maze3d.scene import OPEN, Scene, wall_blocks
-
-if TYPE_CHECKING:
-    import mujoco
 
 CELL = 2.0
 """Side of a cell."""
@@ -49,20 +47,11 @@ Rectangle = tuple[int, int, int, int]
 def build(scene: Scene, *, seen: bool, ears: bool = False) -> mujoco.MjModel:
     """The compiled model; without what is only seen if not `seen`; with ears, which tell left from right from above.
 
-    Joints are the ball's: x, y, z, steering, rolling. Raises `ValueError` where MuJoCo or its walker is not installed.
+    Joints are the ball's: x, y, z, steering, rolling.
     """
-    try:
-        import mujoco
-        from labmaze import assets
-
-        walker = mujoco.MjSpec.from_file(
-            str(files("dm_control") / "locomotion/walkers/assets/jumping_ball/jumping_ball_with_head.xml")
-        )
-    except ImportError as error:
-        raise ValueError(
-            f"renderer=mujoco and physics=mujoco need dm_control and mujoco: {error}. Install them under Python 3.12 "
-            "or older (pip install 'wmkit[mujoco]'), or take renderer=raycast physics=ball"
-        ) from error
+    walker = mujoco.MjSpec.from_file(
+        str(files("dm_control") / "locomotion/walkers/assets/jumping_ball/jumping_ball_with_head.xml")
+    )
     spec = mujoco.MjSpec()
     spec.compiler.degree = False
     spec.compiler.boundmass, spec.compiler.boundinertia = 1e-5, 1e-11
@@ -98,8 +87,6 @@ def build(scene: Scene, *, seen: bool, ears: bool = False) -> mujoco.MjModel:
 
 
 def _add_walls(spec: mujoco.MjSpec, scene: Scene, seen: bool) -> None:
-    import mujoco
-
     body = spec.worldbody.add_body(name="walls")
     styles, blocks = scene.walls[::-1], wall_blocks(*scene.walls.shape)[::-1]  # from the top, as rectangles are cut
     height = RAISED_WALL_HEIGHT if scene.raised else WALL_HEIGHT
@@ -126,8 +113,6 @@ def _add_floor(spec: mujoco.MjSpec, scene: Scene) -> None:
 
 def _add_walker(spec: mujoco.MjSpec, walker: mujoco.MjSpec, ears: bool) -> None:
     """The ball, its head and its camera on three sliding joints."""
-    import mujoco
-
     for name in ("kick", "camera_height", "camera_tilt"):
         walker.delete(walker.actuator(name))
         walker.delete(walker.joint(name))
@@ -145,8 +130,6 @@ def _add_walker(spec: mujoco.MjSpec, walker: mujoco.MjSpec, ears: bool) -> None:
 
 def _add_objects(spec: mujoco.MjSpec, scene: Scene) -> None:
     """Spheres that are felt and stop nothing; geom `object i` is the scene's object i."""
-    import mujoco
-
     rows, columns = scene.layout.shape
     for index, (place, color) in enumerate(zip(scene.objects, scene.colors, strict=True)):
         spec.add_texture(
@@ -164,8 +147,6 @@ def _add_objects(spec: mujoco.MjSpec, scene: Scene) -> None:
 
 def _add_material(spec: mujoco.MjSpec, texture: str, half: NDArray[np.float64]) -> str:
     """The texture once per cell of a plane of half sides `half`; returns the material's name."""
-    import mujoco
-
     material = spec.add_material(name=f"{texture} {len(spec.materials)}", texrepeat=2 * half / CELL)
     material.textures[mujoco.mjtTextureRole.mjTEXROLE_RGB] = texture
     return str(material.name)
@@ -175,8 +156,6 @@ def _add_plane(
     spec: mujoco.MjSpec, material: str, centre: NDArray[np.float64], half: NDArray[np.float64], axes: tuple[int, ...]
 ) -> None:
     """One that is only seen."""
-    import mujoco
-
     geom = spec.worldbody.add_geom(
         type=mujoco.mjtGeom.mjGEOM_PLANE, pos=centre, size=[*half, CELL], material=material, rgba=[1, 1, 1, 1],
         contype=0, conaffinity=0,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import mujoco
 import numpy as np
 from numpy.typing import NDArray
 
@@ -18,7 +19,7 @@ _COMMANDS = ((0, 0), (-1, 0), (0, -1), (0, 1), (-1, -1), (-1, 1))
 class Ball:
     """A walker of `wmkit_envs.maze3d.simulation`: a rolling ball with a head, `frequency` steps per second.
 
-    Copies and pickles hold the state and go on to the bit. Raises `ValueError` where MuJoCo is not installed.
+    Copies and pickles hold the state and go on to the bit.
     """
 
     def __init__(self, scene: Scene, frequency: int = 4) -> None:
@@ -27,13 +28,11 @@ class Ball:
         """(k,) the objects that were touched at any substep of the last step."""
         self._build()
         self._data.qpos[:] = joints(scene, np.array([scene.start]))[0]
-        self._mujoco.mj_forward(self._model, self._data)
+        mujoco.mj_forward(self._model, self._data)
 
     def _build(self) -> None:
         self._model = build(self._scene, seen=False)
-        import mujoco
-
-        self._mujoco, self._data = mujoco, mujoco.MjData(self._model)
+        self._data = mujoco.MjData(self._model)
         self._objects = [self._model.geom(f"object {index}").id for index in range(len(self._scene.objects))]
 
     @property
@@ -49,7 +48,7 @@ class Ball:
 
         Contacts are looked for at every substep, in MuJoCo's list: beside the floor's there is rarely another.
         """
-        mujoco, model, data = self._mujoco, self._model, self._data
+        model, data = self._model, self._data
         data.ctrl[:] = _COMMANDS[action]
         places = np.empty((self._substeps, 2))
         felt: set[int] = set()
@@ -64,15 +63,15 @@ class Ball:
         return places / CELL + (columns / 2, rows / 2)
 
     def __getstate__(self) -> dict[str, Any]:
-        state = np.empty(self._mujoco.mj_stateSize(self._model, self._mujoco.mjtState.mjSTATE_INTEGRATION))
-        self._mujoco.mj_getState(self._model, self._data, state, self._mujoco.mjtState.mjSTATE_INTEGRATION)
+        state = np.empty(mujoco.mj_stateSize(self._model, mujoco.mjtState.mjSTATE_INTEGRATION))
+        mujoco.mj_getState(self._model, self._data, state, mujoco.mjtState.mjSTATE_INTEGRATION)
         return {"scene": self._scene, "substeps": self._substeps, "contacts": self.contacts, "state": state}
 
     def __setstate__(self, kept: dict[str, Any]) -> None:
         self._scene, self._substeps, self.contacts = kept["scene"], kept["substeps"], kept["contacts"].copy()
         self._build()
-        self._mujoco.mj_setState(self._model, self._data, kept["state"], self._mujoco.mjtState.mjSTATE_INTEGRATION)
-        self._mujoco.mj_step1(self._model, self._data)
+        mujoco.mj_setState(self._model, self._data, kept["state"], mujoco.mjtState.mjSTATE_INTEGRATION)
+        mujoco.mj_step1(self._model, self._data)
 
 
 def joints(scene: Scene, poses: NDArray[np.float64]) -> NDArray[np.float64]:

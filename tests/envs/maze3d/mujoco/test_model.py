@@ -27,6 +27,9 @@ def test_rectangles_are_as_large_as_odd_sides_allow() -> None:
 
 
 def test_without_mujoco_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in sys.modules if name.startswith("wmkit_envs.maze3d.mujoco")]:
+        monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "mujoco", None)
-    with pytest.raises(ValueError, match=r"pip install 'wmkit\[mujoco\]'.*renderer=raycast physics=ball"):
-        Rooms(physics="mujoco").generate(seed=0, length=2)
+    for world in (Rooms(physics="mujoco"), Rooms(renderer="mujoco")):
+        with pytest.raises(ValueError, match=r"pip install 'wmkit\[mujoco\]'.*renderer=raycast physics=ball"):
+            world.generate(seed=0, length=2)
