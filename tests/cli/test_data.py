@@ -78,6 +78,7 @@ def test_a_world_is_shown_before_anything_is_made(
         (["make", "ray_maze", "--episodes", "4", "--out", ""], "out: expected a folder, got ''"),
         (["make", "ray_maze", "--episodes", "4", "--out", "o", "--split", "x"], "--split: expected shares such as"),
         (["info", "nowhere"], "nowhere: expected an archive, a cache, or a folder with the archives"),
+        (["view", "MADE", "width=16"], "width=16: settings are a world's"),
         (["view", "MADE", "--split", "valid"], "hall has train, test, got 'valid'"),
         (["view", "MADE", "--episode", "2"], "--episode: "),
         (["view", "moving_mnist", "--episode", "-1"], "--episode: expected 0 or more, got -1"),

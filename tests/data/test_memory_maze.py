@@ -146,7 +146,9 @@ def test_what_is_written_has_a_time_axis_on_every_key_and_comes_back_the_same(fo
     for _ in range(2):  # the second time there is nothing left to do
         assert export_memory_maze(store, tmp_path / "npz", progress=lambda *now: done.append(now)) == 2
     assert done == [(1, 2), (2, 2)] * 2
-    files = sorted((tmp_path / "npz").iterdir())
+    with pytest.raises(ValueError, match=r"holds \.npz files of other episodes"):
+        export_memory_maze(FolderEpisodes(folder), tmp_path / "npz")
+    files = sorted((tmp_path / "npz").glob("*.npz"))
     assert [file.name for file in files] == ["000000.npz", "000001.npz"]
     for number, file in enumerate(files):
         assert zipfile.ZipFile(file).testzip() is None

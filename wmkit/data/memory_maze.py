@@ -16,7 +16,7 @@ import numpy as np
 
 from wmkit.data.episode import Array
 from wmkit.data.sources import EpisodeSource
-from wmkit.files import user_folder
+from wmkit.files import to_json, user_folder
 
 NEEDED = ("image", "action", "reward", "maze_layout", "agent_pos", "targets_pos")
 """What every such file has, and by its last three keys is told from other files."""
@@ -61,27 +61,32 @@ def export_memory_maze(
     """Write the first `episodes` (default: all) of a maze's episodes to `.npz` files in the folder `out`; returns how
     many.
 
-    Files are compressed and called `000000.npz` and so on. Raises `ValueError` for a folder that holds `.npz` files
-    already, and for episodes without `maze_layout` (h, w), `targets_pos` (k, 2) and `agent_pos` (T, 2).
+    Files are compressed and called `000000.npz` and so on; where an earlier call was stopped, this one goes on. Raises
+    `ValueError` for a folder with `.npz` files of other episodes, and for episodes without `maze_layout` (h, w),
+    `targets_pos` (k, 2) and `agent_pos` (T, 2).
     """
     folder = user_folder(out)
-    if any(folder.glob("*.npz")):
-        raise ValueError(f"{folder}: holds .npz files already, expected an empty folder or none: name another")
+    note, about = folder / ".exported.json", to_json({"origin": getattr(source, "origin", {})})
+    if any(folder.glob("*.npz")) and not (note.exists() and note.read_text(encoding="utf-8") == about):
+        raise ValueError(f"{folder}: holds .npz files of other episodes, expected an empty folder: name another")
     total = source.num_episodes if episodes is None else episodes
     if total is None:
         raise ValueError("episodes: the source has no end of episodes, expected their number")
     for index in range(total):
-        episode = source.episode(index)
-        if missing := [key for key in NEEDED if key not in episode]:
-            raise ValueError(f"episode {index}: no {missing[0]!r} among {sorted(episode)}, expected that of a maze")
-        arrays = {key: value for key, value in episode.steps.items() if key not in ("is_first", "is_terminal")}
-        for key, value in episode.constants.items():
-            arrays[key] = np.broadcast_to(value, (episode.length, *value.shape))
-        if episode["is_terminal"].any():
-            arrays["terminal"] = episode["is_terminal"]
-        folder.mkdir(parents=True, exist_ok=True)
-        beside = folder / f".{index:06}.new.npz"
-        np.savez_compressed(beside, allow_pickle=False, **arrays)
-        os.replace(beside, folder / f"{index:06}.npz")
+        file = folder / f"{index:06}.npz"
+        if not file.exists():
+            episode = source.episode(index)
+            if missing := [key for key in NEEDED if key not in episode]:
+                raise ValueError(f"episode {index}: no {missing[0]!r} among {sorted(episode)}, expected that of a maze")
+            arrays = {key: value for key, value in episode.steps.items() if key not in ("is_first", "is_terminal")}
+            for key, value in episode.constants.items():
+                arrays[key] = np.broadcast_to(value, (episode.length, *value.shape))
+            if episode["is_terminal"].any():
+                arrays["terminal"] = episode["is_terminal"]
+            folder.mkdir(parents=True, exist_ok=True)
+            note.write_text(about, encoding="utf-8")
+            beside = folder / f".{file.name}.new.npz"
+            np.savez_compressed(beside, allow_pickle=False, **arrays)
+            os.replace(beside, file)
         progress(index + 1, total)
     return total

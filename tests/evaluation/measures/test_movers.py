@@ -91,3 +91,10 @@ def test_a_mover_of_another_colour_is_still_found(query: Batch) -> None:
 def test_episodes_without_movers_have_no_frozen_baseline(episodes: Batch) -> None:
     bare = Batch.of(episodes.image, episodes.action)
     assert frozen(Clips(bare, CONTEXT, torch.zeros(3, 20, 20), torch.Generator())) is None
+
+
+def test_a_query_that_shows_no_whole_track_has_no_answer(episodes: Batch) -> None:
+    """It begins with a wait at the start, from where no track is in view."""
+    query = episodes.window(CONTEXT, CONTEXT + 4)
+    assert not Movers().counts(query)[PLACE.name].any()
+    assert Movers().answers(query)[MAJORITY][PLACE.name].isnan().all()
