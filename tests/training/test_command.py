@@ -258,7 +258,7 @@ def test_a_world_that_lacks_its_library_is_a_sentence(
     monkeypatch.setitem(sys.modules, "labmaze", None)
     monkeypatch.setenv("COLUMNS", "300")
     assert recipe(after=pytest.fail) == 2
-    assert "ray_maze needs labmaze" in capsys.readouterr().err
+    assert "mazes need labmaze" in capsys.readouterr().err
     assert not list(tmp_path.glob("runs/*"))
 
 

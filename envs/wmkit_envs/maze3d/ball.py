@@ -104,7 +104,7 @@ def roll(
     for substep in range(SUBSTEPS):
         cos, sin = math.cos(position[3]), math.sin(position[3])
         moving[0], moving[1] = cos * velocity[0] + sin * velocity[1], cos * velocity[1] - sin * velocity[0]
-        moving[2:] = velocity[2:]
+        moving[2], moving[3], moving[4] = velocity[2], velocity[3], velocity[4]
         steering = _STEER_TORQUE * steer - _STEER_DAMPING * velocity[3]
         free[0] = _LEVER * velocity[3] ** 2 / _MASS
         free[1] = _INVERSE[1, 3] * steering
@@ -113,7 +113,7 @@ def roll(
         free[4] = _INVERSE[4, 4] * (_ROLL_TORQUE * drive - _ROLL_DAMPING * velocity[4])
         count = _touch(position, moving, cos, sin, walls, contacts)
         if count == 0:
-            acceleration[:] = free
+            _copy(free, acceleration)
         elif count > 1 or position[2] > 0 or not _roll_freely(contacts, free, acceleration):
             _constrain(count, contacts, free, acceleration, work)
         left = _INTEGRATOR[1, 1] * acceleration[1] + _INTEGRATOR[1, 3] * acceleration[3]
@@ -125,6 +125,13 @@ def roll(
         for axis in range(5):
             position[axis] += _DT * velocity[axis]
         path[substep, 0], path[substep, 1] = position[0], position[1]
+
+
+@compiled
+def _copy(from_there: Floats, to: Floats) -> None:
+    """What `to[:] = from_there` does, whose check of shapes takes seconds to compile."""
+    for axis in range(5):
+        to[axis] = from_there[axis]
 
 
 @compiled
@@ -215,7 +222,8 @@ def _constrain(count: int, contacts: _Contacts, free: Floats, acceleration: Floa
             size += gradient[axis] ** 2
         if size < _CONVERGED:
             break
-        hessian[:] = _MASSES
+        for axis in range(5):
+            _copy(_MASSES[axis], hessian[axis])
         for contact in range(count):
             for row in range(4):
                 for axis in range(5):
@@ -382,7 +390,7 @@ def _descend(matrix: Floats, gradient: Floats, out: Floats) -> None:
 def _no_slip(count: int, contacts: _Contacts, free: Floats, acceleration: Floats) -> None:
     """Solve each contact's friction again as if it were hard, normal forces kept, five times round."""
     jacobian, weighted, force, reference = contacts.jacobian, contacts.weighted, contacts.force, contacts.reference
-    acceleration[:] = free
+    _copy(free, acceleration)
     for contact in range(count):
         for row in range(4):
             for axis in range(5):

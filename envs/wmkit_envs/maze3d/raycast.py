@@ -115,7 +115,7 @@ def _render_all(
     wall_art: Images, floor_art: Images, sky: Images, slopes: Floats, half_widths: Floats,
     out: Images, nearness: Floats, kinds: NDArray[np.uint8],
 ) -> None:  # fmt: skip
-    """Paint every image: walls, sky and floor row by row, then the objects from far to near.
+    """Paint every image: walls, sky and floor row by row, then the objects.
 
     `half_widths` (H,) is how far to the side the edge of the picture lies, per distance ahead, in each row.
     """
@@ -222,16 +222,16 @@ def _paint_objects(
     x: float, y: float, forward_x: float, forward_y: float, objects: Floats, colors: Floats,
     slopes: Floats, half_widths: Floats, image: Images, nearness: Floats, kinds: NDArray[np.uint8],
 ) -> None:  # fmt: skip
-    """Paint the spheres from far to near, where nearer than what is there, whose 1 / distance is `nearness` (H, W).
+    """Paint the spheres where they are nearer than what is there, whose 1 / distance is `nearness` (H, W).
 
     In the camera's frame (across, up, ahead) a pixel's ray is t (ray, slope, 1); the nearer root of |t d - c|^2 = r^2
     with c = (across, -camera height, depth) is where it meets the sphere.
     """
     width = image.shape[1]
-    to_x, to_y = objects[:, 0] + 1 - x, objects[:, 1] + 1 - y
-    for which in np.argsort(-(to_x * to_x + to_y * to_y)):
-        depth = to_x[which] * forward_x + to_y[which] * forward_y
-        across = to_x[which] * forward_y - to_y[which] * forward_x
+    for which in range(len(objects)):
+        to_x, to_y = objects[which, 0] + 1 - x, objects[which, 1] + 1 - y
+        depth = to_x * forward_x + to_y * forward_y
+        across = to_x * forward_y - to_y * forward_x
         if depth <= -OBJECT_RADIUS:
             continue
         left, right = _sides(depth, across)
