@@ -48,6 +48,7 @@ def test_an_episode_holds_every_key_in_shape_and_type() -> None:
         "agent_pos": ((120, 2), "float32"),
         "agent_dir": ((120, 2), "float32"),
         "targets_vec": ((120, 3, 2), "float32"),
+        "first_seen": ((120, 16), "int32"),
         "target_pos": ((120, 2), "float32"),
         "target_vec": ((120, 2), "float32"),
         "target_color": ((120, 3), "float32"),
