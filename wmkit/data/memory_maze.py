@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from wmkit.data.episode import Array
-from wmkit.data.sources import EpisodeSource
+from wmkit.data.sources import EpisodeSource, number_of_episodes
 from wmkit.files import to_json, user_folder
 
 NEEDED = ("image", "action", "reward", "maze_layout", "agent_pos", "targets_pos")
@@ -69,9 +69,7 @@ def export_memory_maze(
     note, about = folder / ".exported.json", to_json({"origin": getattr(source, "origin", {})})
     if any(folder.glob("*.npz")) and not (note.exists() and note.read_text(encoding="utf-8") == about):
         raise ValueError(f"{folder}: holds .npz files of other episodes, expected an empty folder: name another")
-    total = source.num_episodes if episodes is None else episodes
-    if total is None:
-        raise ValueError("episodes: the source has no end of episodes, expected their number")
+    total = number_of_episodes(source, episodes)
     for index in range(total):
         file = folder / f"{index:06}.npz"
         if not file.exists():

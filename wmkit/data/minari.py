@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from wmkit.data.sources import EpisodeSource
+from wmkit.data.sources import EpisodeSource, number_of_episodes
 from wmkit.data.store.tiles import TILE_KEYS
 from wmkit.files import user_folder
 
@@ -40,9 +40,7 @@ def export_minari(
     except ImportError as error:
         raise ValueError(f"Minari is needed for this: pip install 'minari[hdf5]' ({error})") from error
     folder = user_folder(out)
-    total = source.num_episodes if episodes is None else episodes
-    if total is None:
-        raise ValueError("episodes: the source has no end of episodes, expected their number")
+    total = number_of_episodes(source, episodes)
     if not source.action_dim:
         raise ValueError("There are no actions, which Minari needs: only episodes in which something acts are exported")
     channels, height, width = source.image_shape

@@ -183,6 +183,14 @@ def unseen_episodes(world: World | str, count: int, beyond: int, seed: int = 0, 
     return Subset(test, unseen)
 
 
+def number_of_episodes(source: EpisodeSource, asked: int | None) -> int:
+    """How many to take: those asked for, or all. Raises `ValueError` for all of a source that has no end."""
+    number = source.num_episodes if asked is None else asked
+    if number is None:
+        raise ValueError("episodes: the source has no end of episodes, expected their number")
+    return number
+
+
 def digest_of(episode: Episode) -> bytes:
     """The same for two episodes with the same images and actions, and for no others."""
     return hashlib.sha256(episode["image"].tobytes() + episode["action"].tobytes()).digest()

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wmkit_envs.compiled import compiled
-from wmkit_envs.maze3d.scene import MAX_SIDE, MIN_SIDE, OPEN, Scene
+from wmkit_envs.maze3d.scene import OPEN, Scene, check_image_size
 from wmkit_envs.maze3d.textures import LEVELS, TEXELS, WALL_HEIGHT, floor_textures, sky_rows, wall_textures
 
 HALF_VIEW = math.tan(math.radians(80 / 2))
@@ -74,8 +74,7 @@ def _look(
 ) -> tuple[Images, Floats, NDArray[np.uint8]]:
     """Images, and of the last `kept` of them 1 / distance ahead over the floor and kind, both (kept, H, W)."""
     height, width = size
-    if not all(MIN_SIDE <= side <= MAX_SIDE for side in size):
-        raise ValueError(f"image size: expected height and width in {MIN_SIDE}..{MAX_SIDE}, got {size}")
+    check_image_size(size)
     poses = np.ascontiguousarray(poses, dtype=np.float64)
     if poses.ndim != 2 or poses.shape[1] < 3:
         raise ValueError(f"poses: expected shape (T, 3) of x, y, heading, got {poses.shape}")
@@ -126,9 +125,7 @@ def _render_all(
     sides, styles, blurs = np.empty(rays, np.bool_), np.empty(rays, np.int64), np.empty(rays, np.int64)
     for frame in range(len(poses)):
         kept = frame % len(kinds)
-        forward_x, forward_y = math.cos(poses[frame, 2]), math.sin(poses[frame, 2])
-        x = poses[frame, 0] + 1 + CAMERA_AHEAD * forward_x  # the grids include the outer wall
-        y = poses[frame, 1] + 1 + CAMERA_AHEAD * forward_y
+        x, y, forward_x, forward_y = camera_of(poses[frame])
         for ray in range(rays):
             across = widest * (2 * (ray + 0.5) / rays - 1)
             ray_x, ray_y = forward_x + across * forward_y, forward_y - across * forward_x
@@ -185,6 +182,13 @@ def _render_all(
         _paint_objects(
             x, y, forward_x, forward_y, objects, colors, slopes, half_widths, out[frame], nearness[kept], kinds[kept]
         )
+
+
+@compiled
+def camera_of(pose: Floats) -> tuple[float, float, float, float]:
+    """Where a walker's camera stands, counted from the corner of the outer wall, and its direction over the floor."""
+    forward_x, forward_y = math.cos(pose[2]), math.sin(pose[2])
+    return pose[0] + 1 + CAMERA_AHEAD * forward_x, pose[1] + 1 + CAMERA_AHEAD * forward_y, forward_x, forward_y
 
 
 @compiled

@@ -73,6 +73,12 @@ class Scene:
         return self.palette[np.arange(len(self.objects)) % len(self.palette)]
 
 
+def check_image_size(size: tuple[int, int]) -> None:
+    """Raise `ValueError` for a size (H, W) that no renderer draws."""
+    if not all(MIN_SIDE <= side <= MAX_SIDE for side in size):
+        raise ValueError(f"image size: expected height and width in {MIN_SIDE}..{MAX_SIDE}, got {size}")
+
+
 def dress_walls(free: NDArray[np.bool_], rng: np.random.Generator) -> NDArray[np.int8]:
     """Give each wall cell of an outer grid (rows, columns) one of the styles, the same within a block of the grid."""
     styles = rng.integers(NUM_STYLES, size=10)

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 from numpy.typing import NDArray
 
 from wmkit_envs.compiled import compiled
-from wmkit_envs.maze3d.raycast import CAMERA_AHEAD, HALF_VIEW, cast
+from wmkit_envs.maze3d.raycast import HALF_VIEW, camera_of, cast
 from wmkit_envs.maze3d.scene import Scene
 
 RAYS = 16
@@ -30,9 +28,7 @@ def _faces(poses: NDArray[np.float64], walls: NDArray[np.int8]) -> NDArray[np.in
     """(T, RAYS) a number for each wall face."""
     out = np.empty((len(poses), RAYS), np.int64)
     for step in range(len(poses)):
-        forward_x, forward_y = math.cos(poses[step, 2]), math.sin(poses[step, 2])
-        x = poses[step, 0] + 1 + CAMERA_AHEAD * forward_x  # the grid includes the outer wall
-        y = poses[step, 1] + 1 + CAMERA_AHEAD * forward_y
+        x, y, forward_x, forward_y = camera_of(poses[step])
         for ray in range(RAYS):
             across = HALF_VIEW * (2 * (ray + 0.5) / RAYS - 1)
             ray_x, ray_y = forward_x + across * forward_y, forward_y - across * forward_x

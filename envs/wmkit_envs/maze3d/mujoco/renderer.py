@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from wmkit_envs.maze3d.mujoco import gl
 from wmkit_envs.maze3d.mujoco.model import EYES, TOP, build
 from wmkit_envs.maze3d.mujoco.walker import joints
-from wmkit_envs.maze3d.scene import MAX_SIDE, MIN_SIDE, Scene
+from wmkit_envs.maze3d.scene import Scene, check_image_size
 
 Images = NDArray[np.uint8]
 
@@ -30,8 +30,7 @@ def render(
     `size` is (H, W). With `from_above` the whole maze and the walker in it. Raises `ValueError` for sizes outside
     8..1024, poses of the wrong shape, and where MuJoCo or OpenGL cannot be had.
     """
-    if not all(MIN_SIDE <= side <= MAX_SIDE for side in size):
-        raise ValueError(f"image size: expected height and width in {MIN_SIDE}..{MAX_SIDE}, got {size}")
+    check_image_size(size)
     poses = np.asarray(poses, np.float64)
     if poses.ndim != 2 or poses.shape[1] not in (3, 5):
         raise ValueError(f"poses: expected shape (T, 5) or (T, 3), got {poses.shape}")
