@@ -22,9 +22,8 @@ WALL_GAP = BALL_RADIUS / UNITS_PER_CELL
 """Distance in cells at which a wall stops the centre; the contact is soft and gives way by some thousandths."""
 TOLERANCE = math.radians(10)
 """Of the 10-degree rule."""
-
-_DRIVE = (0.0, 1.0, 0.0, 0.0, 1.0, 1.0)
-_STEER = (0.0, 0.0, 1.0, -1.0, 1.0, -1.0)
+COMMANDS = ((0.0, 0.0), (1.0, 0.0), (0.0, 1.0), (0.0, -1.0), (1.0, 1.0), (1.0, -1.0))
+"""By action: how the motors drive forward and steer to the left."""
 
 
 class Walker:
@@ -51,7 +50,7 @@ class Walker:
     def step(self, action: int) -> NDArray[np.float64]:
         """Move by one step of 0.25 s under one of the six actions; the way (50, 2) in cells that the centre took."""
         way = np.empty((SUBSTEPS, 2))
-        roll(self._position, self._velocity, _DRIVE[action], _STEER[action], self._walls, way)
+        roll(self._position, self._velocity, *COMMANDS[action], self._walls, way)
         return way / UNITS_PER_CELL - 1
 
 

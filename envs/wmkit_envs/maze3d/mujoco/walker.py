@@ -9,11 +9,9 @@ import mujoco
 import numpy as np
 from numpy.typing import NDArray
 
+from wmkit_envs.maze3d.kinematics import COMMANDS
 from wmkit_envs.maze3d.mujoco.model import CELL, TIME_STEP, build
 from wmkit_envs.maze3d.scene import Pose, Scene
-
-_COMMANDS = ((0, 0), (-1, 0), (0, -1), (0, 1), (-1, -1), (-1, 1))
-"""By action: torque on rolling, which drives forward, and on steering."""
 
 
 class Ball:
@@ -49,7 +47,8 @@ class Ball:
         Contacts are looked for at every substep, in MuJoCo's list: beside the floor's there is rarely another.
         """
         model, data = self._model, self._data
-        data.ctrl[:] = _COMMANDS[action]
+        drive, steer = COMMANDS[action]
+        data.ctrl[:] = -drive, -steer  # the actuators' gears are negative, or their axis points down
         places = np.empty((self._substeps, 2))
         felt: set[int] = set()
         for substep in range(self._substeps):
