@@ -29,9 +29,11 @@ for module, names in {
         delattr(module, name)
 
 import importlib, pkgutil
+def only_mujoco(name):
+    assert name == "wmkit_envs.maze3d.mujoco", name
 for package in ("wmkit", "wmkit_envs", "wmkit_kernels"):
-    for module in pkgutil.walk_packages(importlib.import_module(package).__path__, f"{package}."):
-        if "triton" not in module.name:
+    for module in pkgutil.walk_packages(importlib.import_module(package).__path__, f"{package}.", only_mujoco):
+        if "triton" not in module.name and "mujoco" not in module.name:
             importlib.import_module(module.name)
 
 from pathlib import Path
