@@ -19,7 +19,7 @@ from wmkit.evaluation.measures.frames import frame_error
 from wmkit.evaluation.measures.movers import KEYS as MOVER_KEYS
 from wmkit.evaluation.predictors import COPY_LAST, FROZEN, RANDOM_FRAME, Clips, make_baselines, mean_image
 from wmkit.pipe import ends_with_reader
-from wmkit_envs import DistractingMemory, HiddenMotion, MultiDoorsKeys, RayMaze, Rooms, World
+from wmkit_envs import DistractingMemory, HiddenMotion, LookAround, MultiDoorsKeys, RayMaze, Rooms, World
 from wmkit_envs.grid.hidden_motion import PERIOD, place_at
 from wmkit_envs.grid.scene import DONE, PICK_UP, TOGGLE, TURN_LEFT, VIEW
 from wmkit_envs.grid.world import GridWorld
@@ -271,6 +271,7 @@ def fingerprints(part: Episode) -> list[bytes]:
 CHECKS: dict[World, tuple[Callable[[World], Figures], ...]] = {
     RayMaze(size=9): (maps, frames),
     **{Rooms(rooms=rooms): (maps, frames) for rooms in (2, 4, 10)},
+    LookAround(): (maps, frames),
     DistractingMemory(width=8): (maps,),
     DistractingMemory(width=16): (maps, rewards),
     DistractingMemory(width=100): (maps, frames),

@@ -11,11 +11,13 @@ import numpy.typing as npt
 Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
 Range = tuple[int, int]
-"""First and last query step, counted from 1, both included."""
+"""First and last query step, both included: counted from 1, or from the query's end, of which the last step is -1."""
 
 RANGES: tuple[Range, ...] = ((1, 5), (6, 20), (50, 50))
 """Those that tables show."""
 NEAR, MIDDLE, FAR = RANGES
+END: Range = (-10, -1)
+"""The last steps of the query, however long it is."""
 VIDEO_RANGES: tuple[Range, ...] = ((1, 5), (6, 20), (21, 100), (101, 300), (301, 964))
 """Those of the papers on video, whose queries are longer."""
 NORMAL_95 = 1.96
@@ -23,10 +25,14 @@ NORMAL_95 = 1.96
 
 
 def cut(steps: Range, horizon: int) -> Range:
-    """The range cut to 1..horizon; one that lies wholly beyond becomes the last step."""
+    """The range counted from 1 and cut to 1..horizon; one that lies wholly beyond becomes the last step."""
     first, last = steps
-    if not 1 <= first <= last:
-        raise ValueError(f"A range of query steps is (first, last) with 1 <= first <= last, got {steps}")
+    if not (1 <= first <= last or first <= last <= -1):
+        raise ValueError(
+            f"A range of query steps is (first, last) with 1 <= first <= last, or first <= last <= -1, got {steps}"
+        )
+    if first < 0:
+        return max(1, horizon + 1 + first), max(1, horizon + 1 + last)
     return min(first, horizon), min(last, horizon)
 
 

@@ -295,10 +295,12 @@ def make_video(
     horizon: int,
     seed: int = 0,
     times: Sequence[int] | None = None,
+    no_memory: bool = False,
 ) -> Video:
     """The episodes of `batch` as frames: truth, and the model's reconstruction followed by its imagination.
 
-    times: the steps to decode, in order, counted from 0 over context and query; None: all.
+    times: the steps to decode, in order, counted from 0 over context and query; None: all. no_memory: also what the
+    model imagines that has seen the last frame of the context alone; then all steps are decoded.
     """
     check_lengths(batch, context, horizon)
     batch = batch.window(0, context + horizon)
@@ -308,5 +310,14 @@ def make_video(
         observed = observe(model, batch, context, generator)
         imagined = imagine(model, observed, batch.action[:, context:])
         frames = model.decode(torch.cat([observed.features[:, :context], imagined], dim=1)[:, chosen])
-    made = (frames.float().clamp(0, 1) * 255).round().to(torch.uint8)
-    return Video(batch.image[:, chosen].cpu(), made.cpu(), sum(time < context for time in chosen))
+        without = None
+        if no_memory:
+            fresh = forgotten(model, batch, observed, context, generator)
+            imagined = imagine(model, fresh, batch.action[:, context:])
+            without = _to_bytes(model.decode(torch.cat([fresh.features, imagined], dim=1)))
+    return Video(batch.image[:, chosen].cpu(), _to_bytes(frames), sum(time < context for time in chosen), without)
+
+
+def _to_bytes(frames: Tensor) -> Tensor:
+    """Decoded frames as uint8 on the CPU."""
+    return (frames.float().clamp(0, 1) * 255).round().to(torch.uint8).cpu()

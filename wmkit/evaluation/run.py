@@ -37,7 +37,7 @@ from wmkit.training.run_folder import SAVED, check_local_data
 from wmkit.training.runtime import torch_defaults
 from wmkit.world_model import WorldModel
 
-SHOWN = 4
+SHOWN = 3
 """Episodes in the pictures."""
 LATEST = "latest"
 """The picture of a validation."""
@@ -129,7 +129,8 @@ def evaluate_run(
     early = trained if trained < FEW_STEPS and not (folder / SAVED).exists() else None  # one's own loop says no steps
     verdicts = tuple(dataclasses.replace(verdict, early=early) for verdict in measurements.verdicts)
     measurements = dataclasses.replace(measurements, about=about | dict(measurements.about), verdicts=verdicts)
-    video = make_video(model, rows_of(batch, slice(0, SHOWN)), context=context, horizon=horizon, seed=seed)
+    shown = rows_of(batch, slice(0, SHOWN))
+    video = make_video(model, shown, context=context, horizon=horizon, seed=seed, no_memory=True)
     write_video(video, place / "pictures" / "imagined.gif")
     whole = measurements if measures is None else measurements.with_older(place)
     if replaced := whole.replaces(place):

@@ -12,7 +12,6 @@ from __future__ import annotations
 import dataclasses
 import math
 import platform
-import zlib
 from collections import deque
 
 import numpy as np
@@ -21,9 +20,8 @@ from numpy.typing import NDArray
 from wmkit_envs.maze3d.kinematics import FORWARD, NUM_ACTIONS, towards
 from wmkit_envs.maze3d.scene import START_LIFT, Pose, Scene, dress_walls
 from wmkit_envs.maze3d.simulation import Simulation
+from wmkit_envs.world import split_of
 
-SHARES = {"train": range(14), "valid": range(14, 15), "test": range(15, 16)}
-"""Which sixteenths of all layouts each split may use."""
 BURST_PROBABILITY, BURST_LENGTH = 0.02, 5
 ARRIVED = 0.3
 """Distance to a cell's centre, in cells, at which it counts as reached."""
@@ -73,8 +71,7 @@ def draw_maze(shape: MazeShape, split: str, rng: np.random.Generator) -> Scene:
     )
     while True:
         symbols = _grid(maze.entity_layer)
-        sixteenth = zlib.crc32((symbols != "*").tobytes()) % 16
-        if (symbols == "G").sum() >= shape.targets and sixteenth in SHARES[split]:
+        if (symbols == "G").sum() >= shape.targets and split_of((symbols != "*").tobytes()) == split:
             break
         maze.regenerate()
     x, y = _draw_centres(symbols == "P", rng, 1)[0]

@@ -18,7 +18,15 @@ from numpy.typing import NDArray
 
 from wmkit_envs.compiled import compiled
 from wmkit_envs.maze3d.scene import OPEN, Scene, check_image_size
-from wmkit_envs.maze3d.textures import LEVELS, TEXELS, WALL_HEIGHT, floor_textures, sky_rows, wall_textures
+from wmkit_envs.maze3d.textures import (
+    LEVELS,
+    TEXELS,
+    WALL_HEIGHT,
+    floor_textures,
+    plain_textures,
+    sky_rows,
+    wall_textures,
+)
 
 HALF_VIEW = math.tan(math.radians(80 / 2))
 """Slope of the top image row against the camera's axis; the vertical field of view is 80 degrees."""
@@ -87,8 +95,8 @@ def _look(
     out = np.empty((len(poses), height, width, 3), np.uint8)
     nearness, kinds = np.empty((kept, height, width)), np.empty((kept, height, width), np.uint8)
     _render_all(
-        poses, scene.walls, scene.floors, scene.objects, 255 * scene.colors, _WALLS, _FLOORS, sky_rows(height, slopes),
-        slopes, HALF_VIEW * width / height / stretch, out, nearness, kinds,
+        poses, scene.walls, scene.floors, scene.objects, 255 * scene.colors, *(_PLAIN if scene.plain else _PATTERNED),
+        sky_rows(height, slopes), slopes, HALF_VIEW * width / height / stretch, out, nearness, kinds,
     )  # fmt: skip
     return out, nearness, kinds
 
@@ -104,8 +112,8 @@ def _rows(height: int) -> tuple[Floats, Floats]:
     return (v * math.cos(CAMERA_PITCH) - math.sin(CAMERA_PITCH)) / stretch, stretch
 
 
-_WALLS = wall_textures()
-_FLOORS = floor_textures()
+_PATTERNED = wall_textures(), floor_textures()
+_PLAIN = plain_textures()
 
 
 @compiled

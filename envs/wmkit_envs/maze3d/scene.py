@@ -59,6 +59,8 @@ class Scene:
     """(6, 3) colours in [0, 1]: object i has colour i mod 6."""
     raised: bool = False
     """Easily seen, as in Memory Maze's "Vis": low walls, and the objects above them."""
+    plain: bool = False
+    """Walls and floor without patterns, each in one colour; for the ray caster alone."""
     rooms: NDArray[np.int64] | None = None
     """(h, w) the number of each cell's room, -1 in doorways and walls; None where rooms have no numbers."""
 

@@ -35,6 +35,13 @@ WALL_TONES: tuple[tuple[str, tuple[int, int, int], tuple[int, int, int]], ...] =
 FLOOR_TONES = (((84, 82, 80), (104, 101, 97)), ((150, 146, 132), (176, 171, 154)))
 """Dark and light tone of the corridor floor (kind 0) and of the room floor (kind 1)."""
 
+PLAIN_WALLS = (
+    *((200, 60, 50), (60, 160, 70), (60, 90, 200), (220, 200, 70)),
+    *((150, 70, 170), (70, 190, 200), (235, 235, 235), (60, 60, 60)),
+)
+"""Colour of style k without a pattern: eight that are far apart."""
+PLAIN_FLOORS = ((90, 80, 70), (170, 160, 140))
+
 SKY_TONES = ((96, 150, 214), (206, 222, 236))
 """Colour straight up and at the horizon."""
 
@@ -50,6 +57,16 @@ def floor_textures() -> NDArray[np.uint8]:
     """All floor textures, (2, LEVELS, TEXELS, TEXELS, 3): kind (corridor, room), blur, y, x within the cell."""
     x, y = np.meshgrid(_centres(1.0), _centres(1.0))
     return np.stack([_blur_levels(_tint(_tiles(x, y), dark, light)) for dark, light in FLOOR_TONES])
+
+
+def plain_textures() -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """As `wall_textures` and `floor_textures`, without patterns."""
+    walls, floors = np.array(PLAIN_WALLS, np.uint8), np.array(PLAIN_FLOORS, np.uint8)
+    high = round(TEXELS * WALL_HEIGHT)
+    return (
+        np.tile(walls[:, None, None, None], (1, LEVELS, high, TEXELS, 1)),
+        np.tile(floors[:, None, None, None], (1, LEVELS, TEXELS, TEXELS, 1)),
+    )
 
 
 def sky_rows(height: int, slopes: NDArray[np.float64]) -> NDArray[np.uint8]:

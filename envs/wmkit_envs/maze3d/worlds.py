@@ -49,6 +49,8 @@ class RayWorld(World):
     """What draws: the ray caster, or MuJoCo with labmaze's textures, which needs `wmkit[mujoco]` and OpenGL."""
     physics: str = "ball"
     """What moves the walker: MuJoCo's equations for the ball, compiled, or MuJoCo, which needs `wmkit[mujoco]`."""
+    plain: bool = False
+    """Walls and floor have no patterns, each is of one colour: simpler to learn. For the ray caster alone."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -60,6 +62,8 @@ class RayWorld(World):
         for field in dataclasses.fields(self):
             if isinstance(field.default, bool) and not isinstance(value := getattr(self, field.name), bool):
                 raise ValueError(f"{field.name}: expected True or False, got {value!r}")
+        if self.plain and self.renderer == "mujoco":
+            raise ValueError("plain: expected False with renderer=mujoco, whose textures are labmaze's, got True")
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
@@ -102,6 +106,7 @@ class RayWorld(World):
         """The scene at its first observation, see `Simulation`, under this world's physics."""
         from wmkit_envs.maze3d.simulation import Simulation
 
+        scene = dataclasses.replace(scene, plain=self.plain)
         return Simulation(scene, goal_rng, self.put_ball(scene) if self.physics == "mujoco" else None)
 
     def put_ball(self, scene: Scene) -> Body:

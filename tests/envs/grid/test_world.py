@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from wmkit_envs import DistractingMemory, HiddenMotion, MultiDoorsKeys
-from wmkit_envs.grid.world import SHARES, GridWorld, split_of
-from wmkit_envs.world import EpisodeSeed
+from wmkit_envs.grid.world import GridWorld
+from wmkit_envs.world import SHARES, EpisodeSeed, split_of
 
 
 def maps(world: GridWorld, split: str, count: int, seed: int = 0) -> set[bytes]:
@@ -56,7 +56,7 @@ def test_no_map_of_one_split_is_in_another_under_any_seed(world: GridWorld) -> N
 
 def test_each_split_has_the_share_of_the_maps_that_it_should() -> None:
     rng = np.random.default_rng(0)
-    splits = [split_of(DistractingMemory(width=40).draw(rng)) for _ in range(1600)]
+    splits = [split_of(DistractingMemory(width=40).draw(rng).cells.tobytes()) for _ in range(1600)]
     assert abs(splits.count("train") - 1400) < 60
     assert abs(splits.count("valid") - 100) < 40
     assert abs(splits.count("test") - 100) < 40
@@ -68,7 +68,7 @@ def test_the_splits_of_a_world_of_few_maps_share_them() -> None:
 
 
 def test_a_split_without_a_map_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("wmkit_envs.grid.world.split_of", lambda scene: "train")
+    monkeypatch.setattr("wmkit_envs.grid.world.split_of", lambda content: "train")
     monkeypatch.setattr("wmkit_envs.grid.world.MAX_DRAWS", 5)
     with pytest.raises(ValueError, match="none of 5 maps of multi_doors_keys_3, which has 256, belongs to test"):
         MultiDoorsKeys(keys=3).begin(EpisodeSeed(0, "test"))

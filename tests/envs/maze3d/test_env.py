@@ -101,7 +101,8 @@ def test_wrong_settings_are_refused(wrong: dict[str, object], message: str) -> N
 
 def test_a_setting_that_there_is_not_is_a_type_error_as_in_python() -> None:
     with pytest.raises(
-        TypeError, match=r"unexpected keyword argument 'width'.*expected one of image_size, renderer, physics, size"
+        TypeError,
+        match=r"unexpected keyword argument 'width'.*expected one of image_size, renderer, physics, plain, size",
     ):
         RayEnv(RayMaze(), width=16)
 

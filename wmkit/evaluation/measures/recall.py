@@ -6,7 +6,7 @@ from torch import Tensor
 
 from wmkit.batch import Batch
 from wmkit.evaluation.claims import Beats
-from wmkit.evaluation.estimates import MIDDLE
+from wmkit.evaluation.estimates import END, MIDDLE, NEAR
 from wmkit.evaluation.measures.base import Measure, Prediction, Scores, Setting, register_measure
 from wmkit.evaluation.measures.frames import ERROR, frame_error
 from wmkit.evaluation.predictors import COPY_LAST, IMAGINED, MEAN_IMAGE, NO_MEMORY, SHUFFLED_ACTIONS
@@ -16,22 +16,28 @@ KEY = "first_seen"
 MOST, FEW = 0.9, 0.5
 """Shares of the view: a frame with more than the first is seen, one with less than the second is not."""
 
+RANGES = (NEAR, MIDDLE, END)
+
 SEEN = Metric(
     "frame_error_seen",
     unit=ERROR.unit,
     better="lower",
+    ranges=RANGES,
     label="error of frames seen in the context",
     caption=f"More than {MOST:.0%} of the view's walls were in view in the context: this can be remembered.",
     claims=(
         Beats(IMAGINED, NO_MEMORY, MIDDLE, surely=True),
-        Beats(IMAGINED, MEAN_IMAGE, MIDDLE),
+        Beats(IMAGINED, NO_MEMORY, END, surely=True),
         Beats(IMAGINED, NO_MEMORY, surely=True),
+        Beats(IMAGINED, MEAN_IMAGE, MIDDLE),
+        Beats(IMAGINED, MEAN_IMAGE, END),
     ),
 )
 UNSEEN = Metric(
     "frame_error_unseen",
     unit=ERROR.unit,
     better="lower",
+    ranges=RANGES,
     label="error of frames not seen in the context",
     caption=f"Less than {FEW:.0%} of the view's walls were in view in the context: memory is of no use.",
 )

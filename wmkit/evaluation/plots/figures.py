@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import textwrap
 from pathlib import Path
 
@@ -21,19 +22,31 @@ PANELS_ABREAST = 2
 
 @own_look()
 def draw_strip(video: Video, path: Path, title: str) -> None:
-    """Truth above model at several times for every episode: the context framed in blue, the query in orange."""
+    """Truth above model, and above that without memory if the video has it, at several times for every episode: the
+    context framed in blue, the query in orange.
+    """
     times = strip_times(video.context, video.horizon)
-    rows = 2 * video.episodes
+    sources = {"truth": video.truth, "model": video.model}  # each ends with the query
+    if video.no_memory is not None:
+        sources["no memory"] = video.no_memory
+    rows = len(sources) * video.episodes
     figure = Figure(figsize=(1.05 * len(times) + 0.7, 1.08 * rows + 0.9), dpi=DOTS_PER_INCH, layout="constrained")
     axes = figure.subplots(rows, len(times), squeeze=False)
-    for row in range(rows):
-        source = video.model if row % 2 else video.truth
+    for row, (episode, (name, source)) in enumerate(itertools.product(range(video.episodes), sources.items())):
         for column, time in enumerate(times):
-            show_image(axes[row, column], video.frame(source, row // 2, time), time < video.context)
-        axes[row, 0].set_ylabel("model" if row % 2 else f"truth {row // 2 + 1}", fontsize=9)
+            from_end = time - video.truth.shape[1]
+            if -from_end <= source.shape[1]:
+                show_image(axes[row, column], video.frame(source, episode, from_end), time < video.context)
+            else:
+                axes[row, column].set(xticks=[], yticks=[])
+                axes[row, column].spines[:].set_visible(False)
+        axes[row, 0].set_ylabel(f"{name} {episode + 1}" if name == "truth" else name, fontsize=9)
     for column, time in enumerate(times):
         axes[0, column].set_title(heading(time, video.context), fontsize=9)
-    _entitle(figure, title, "blue: context (the model reconstructs what it sees), orange: query (the model imagines)")
+    notes = ["blue: context (the model reconstructs what it sees), orange: query (the model imagines)"]
+    if video.no_memory is not None:
+        notes.append("no memory: the same model, begun at the last frame of the context")
+    _entitle(figure, title, *notes)
     figure.savefig(path)
 
 

@@ -51,6 +51,8 @@ class Video:
     """(E, C + H, C, H, W) uint8: reconstructions of the context, then imagined frames."""
     context: int
     """The number of observed steps."""
+    no_memory: Tensor | None = None
+    """(E, 1 + H, C, H, W) uint8: as `model`, but the last frame of the context is all that was seen of it."""
 
     def __post_init__(self) -> None:
         if self.truth.shape != self.model.shape or self.truth.ndim != 5:
