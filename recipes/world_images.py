@@ -49,7 +49,8 @@ def main() -> None:
         trajectory = simulation.trajectory()
         images = world.draw(simulation.scene, trajectory)
         save(f"{world.name}_strip", tile(images[list(times)], columns=6))
-        draw_map(world, simulation.scene, trajectory)
+        if not isinstance(world, LookAround):  # whose walker stays where it is
+            draw_map(world, simulation.scene, trajectory)
     save("walls", tile(wall_textures()[:, 0], columns=8))
     for grid_world, chosen in (
         (DistractingMemory(width=100), MEMORY_TIMES),

@@ -44,10 +44,12 @@ def test_size_gives_model_and_backbone_their_numbers() -> None:
     assert config.model == ModelConfig.for_size("tiny")
 
 
-def test_what_a_recipe_changed_survives_another_size() -> None:
-    model = dataclasses.replace(ModelConfig.for_size("small"), reward_head=True)
+def test_another_size_brings_its_numbers_and_leaves_what_no_size_decides() -> None:
+    model = dataclasses.replace(ModelConfig.for_size("small"), reward_head=True, depth=5)
     recipe = dataclasses.replace(DEFAULTS, model=model)
+    assert compose(recipe, []).model == compose(recipe, ["size=small"]).model == model
     assert compose(recipe, ["size=tiny"]).model == dataclasses.replace(ModelConfig.for_size("tiny"), reward_head=True)
+    assert compose(recipe, ["size=tiny", "model.depth=7"]).model.depth == 7
 
 
 def test_a_backbone_of_a_users_module_is_a_choice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -225,11 +225,13 @@ def _store(defaults: RunConfig, size: str, entry: Entry, world: World) -> dict[A
 
 
 def _at_size(config: Any, old: str, new: str) -> Any:
-    """`config`, made for size `old`, for size `new`: what differed from the old size's numbers stays as it is."""
-    usual = type(config).for_size(old)
+    """`config`, made for size `old`, for size `new`: what the two sizes have alike stays as it is."""
+    if old == new:
+        return config
+    before, after = type(config).for_size(old), type(config).for_size(new)
     names = [field.name for field in dataclasses.fields(config)]
-    changed = {name: getattr(config, name) for name in names if getattr(config, name) != getattr(usual, name)}
-    return dataclasses.replace(type(config).for_size(new), **changed)
+    kept = {name: getattr(config, name) for name in names if getattr(before, name) == getattr(after, name)}
+    return dataclasses.replace(after, **kept)
 
 
 @contextlib.contextmanager
