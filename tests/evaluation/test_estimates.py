@@ -65,7 +65,12 @@ def test_ranges_are_cut_to_the_horizon():
     assert [label((6, 20)), label((50, 50))] == ["6-20", "50"]
 
 
-@pytest.mark.parametrize("steps", [(0, 3), (4, 3)])
+def test_negative_steps_count_from_the_end_of_the_query():
+    assert [cut((-10, -1), horizon) for horizon in (200, 10, 4)] == [(191, 200), (1, 10), (1, 4)]
+    assert cut((-3, -2), 10) == (8, 9)
+
+
+@pytest.mark.parametrize("steps", [(0, 3), (4, 3), (-3, 2), (-1, -3)])
 def test_a_range_that_is_none_is_refused(steps):
     with pytest.raises(ValueError, match="range of query steps"):
         cut(steps, 10)

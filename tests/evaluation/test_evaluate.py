@@ -187,6 +187,18 @@ def test_video_shows_truth_and_bytes_of_the_model(model, batch):
     assert (video.context, video.horizon, video.episodes) == (5, 7, 5)
 
 
+def test_video_without_memory_knows_of_the_context_its_last_frame_alone(model, batch):
+    other = batch.image.clone()
+    other[:, :4] = 255 - other[:, :4]
+    one, two = (
+        make_video(model, dataclasses.replace(batch, image=image), context=5, horizon=7, no_memory=True)
+        for image in (batch.image, other)
+    )
+    assert one.no_memory.shape == (5, 8, *batch.image.shape[2:])
+    assert torch.equal(one.no_memory, two.no_memory)
+    assert not torch.equal(one.model[:, 5:], two.model[:, 5:])
+
+
 def test_video_of_a_perfect_model_shows_what_happened(clock_batch):
     video = make_video(ClockWorld(), clock_batch, context=6, horizon=8)
     assert torch.equal(video.model, video.truth)

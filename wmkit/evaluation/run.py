@@ -37,7 +37,7 @@ from wmkit.training.run_folder import SAVED, check_local_data
 from wmkit.training.runtime import torch_defaults
 from wmkit.world_model import WorldModel
 
-SHOWN = 3
+SHOWN = 4
 """Episodes in the pictures."""
 LATEST = "latest"
 """The picture of a validation."""

@@ -4,6 +4,7 @@ import numpy as np
 import polars as pl
 import pytest
 import torch
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL import Image
 
@@ -50,6 +51,25 @@ def test_strip_grows_with_episodes_and_times(tmp_path):
     columns = len(strip_times(10, 20))
     assert abs(width - DOTS_PER_INCH * (1.05 * columns + 0.7)) <= 1
     assert abs(height - DOTS_PER_INCH * (1.08 * 4 + 0.9)) <= 1
+
+
+def test_a_strip_shows_three_episodes_and_below_each_the_model_without_memory(tmp_path, monkeypatch):
+    frames = torch.randint(256, (5, 30, 3, 8, 8), dtype=torch.uint8)
+    shown = []
+    keep = Axes.imshow
+    monkeypatch.setattr(Axes, "imshow", lambda self, image, **k: shown.append(image) or keep(self, image, **k))
+    draw_strip(Video(frames, 255 - frames, 10, frames[:, 9:] // 2), tmp_path / "strip.png", "A world")
+    times = strip_times(10, 20)
+    expected = [
+        source[episode, time].permute(1, 2, 0).numpy()
+        for episode in range(3)
+        for source, first in ((frames, 0), (255 - frames, 0), (frames // 2, 9))
+        for time in times
+        if time >= first
+    ]
+    assert len(shown) == len(expected)
+    for image, wanted in zip(shown, expected, strict=True):
+        np.testing.assert_array_equal(image, wanted)
 
 
 @pytest.mark.reported("friction", "", "a strip of episodes with a horizon of 1 step", "its title is broken over lines")

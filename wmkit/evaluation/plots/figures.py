@@ -18,21 +18,24 @@ DOTS_PER_INCH = 110
 LETTERS_PER_INCH = 12
 """Of a title: a line that is longer than the figure is wide is broken."""
 PANELS_ABREAST = 2
+STRIPS = 3
+"""Episodes of a strip at most."""
 
 
 @own_look()
 def draw_strip(video: Video, path: Path, title: str) -> None:
-    """Truth above model, and above that without memory if the video has it, at several times for every episode: the
-    context framed in blue, the query in orange.
+    """Truth above model, and that above the model without memory if the video has it, at several times of the first few
+    episodes: the context framed in blue, the query in orange.
     """
     times = strip_times(video.context, video.horizon)
     sources = {"truth": video.truth, "model": video.model}  # each ends with the query
     if video.no_memory is not None:
         sources["no memory"] = video.no_memory
-    rows = len(sources) * video.episodes
+    episodes = min(video.episodes, STRIPS)
+    rows = len(sources) * episodes
     figure = Figure(figsize=(1.05 * len(times) + 0.7, 1.08 * rows + 0.9), dpi=DOTS_PER_INCH, layout="constrained")
     axes = figure.subplots(rows, len(times), squeeze=False)
-    for row, (episode, (name, source)) in enumerate(itertools.product(range(video.episodes), sources.items())):
+    for row, (episode, (name, source)) in enumerate(itertools.product(range(episodes), sources.items())):
         for column, time in enumerate(times):
             from_end = time - video.truth.shape[1]
             if -from_end <= source.shape[1]:
