@@ -9,7 +9,7 @@
     python recipes/memory_maze.py -m backbone=s4,gru,transformer_xl seed=0,1
 
 Training reads whole episodes, and the test is the world's own context and query: 101 and 100 steps in Look Around, 301
-and 200 in Two Rooms, 501 and 500 in the mazes. Claim: after 1,200 steps (about eight minutes on two CPU cores), S4
+and 200 in Two Rooms, 501 and 500 in the mazes. Claim: after 1,000 steps (about eight minutes on two CPU cores), S4
 imagines what the context showed with less error than the same model begun at the context's last frame (`no memory`),
 at steps 6 to 20 and in the last ten, and with less than the mean image. The table printed at the end says whether that
 held, and `pictures/strip.png` shows it.
@@ -35,15 +35,15 @@ def config() -> RunConfig:
         model=model,
         data=DataConfig(sampler="episodes", batch_size=8, workers=1),
         train=TrainConfig(
-            steps=1200,
+            steps=1000,
             lr=2e-3,
             warmup=50,
             clip=100.0,
             decode_share=0.5,
             precision="auto",
             log_every=20,
-            eval_every=300,
-            checkpoint_every=300,
+            eval_every=250,
+            checkpoint_every=250,
         ),
         eval=EvalConfig(episodes=64, horizon=None),
     )
