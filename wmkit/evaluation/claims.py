@@ -10,7 +10,7 @@ from wmkit.evaluation.predictors import predictor
 from wmkit.evaluation.record import Measurements, Metric, Verdict
 
 FEW_STEPS = 200
-"""Optimiser steps below which a claim that does not hold is no verdict: no recipe claims anything before 1,200."""
+"""Optimiser steps below which a claim that does not hold is no verdict: no recipe claims anything before 1,000."""
 
 
 @dataclasses.dataclass(frozen=True)
