@@ -86,7 +86,9 @@ def _look(
     out = np.empty((len(poses), *size, 3), np.uint8)
     nearness, kinds = np.empty((kept, *size)), np.empty((kept, *size), np.uint8)
     colors = 255 * scene.colors
-    if not _render_all(poses, scene.walls, scene.floors, scene.objects, colors, _ART, _lens(size), out, nearness, kinds):
+    if not _render_all(
+        poses, scene.walls, scene.floors, scene.objects, colors, _ART, _lens(size), out, nearness, kinds
+    ):
         rows, columns = scene.layout.shape
         raise ValueError(f"poses: every position must lie in a free cell of the {columns}x{rows} maze")
     return out, nearness, kinds
