@@ -3,27 +3,38 @@
 Pictures: the same mazes and poses of the wandering policy, depth and what each pixel shows. Motion: the same mazes,
 starts and actions. Actions are random and sticky, so that walls are run into: each is kept for 1 to 8 steps, and half
 of them go forward.
+
+    python -m benchmarks.maze3d_against_mujoco --picture docs/pictures/renderers.png
+
+draws instead what both show of one pose in each world that both can draw: the ray caster above, MuJoCo below.
 """
 
 from __future__ import annotations
 
+import argparse
 import math
 import os
+from pathlib import Path
 
 os.environ.setdefault("MUJOCO_GL", "egl")
 
 import mujoco
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
-from wmkit_envs import RayMaze
+from wmkit_envs import RayMaze, Rooms
+from wmkit_envs.maze3d.mujoco import renderer
 from wmkit_envs.maze3d.mujoco.model import CELL, EYES, build
 from wmkit_envs.maze3d.mujoco.walker import joints
-from wmkit_envs.maze3d.raycast import FLOOR, OBJECT, SKY, WALL, measure
+from wmkit_envs.maze3d.raycast import FLOOR, OBJECT, SKY, WALL, measure, render
 from wmkit_envs.maze3d.scene import Scene
 from wmkit_envs.world import EpisodeSeed
 
 MAZES, POSED, AFTER, RANDOM_MAZES, RANDOM_STEPS = 200, 100, (50, 200), 30, 500
+SHOWN = (*(RayMaze(size=size) for size in (9, 11, 13, 15)), *(Rooms(rooms=rooms) for rooms in (2, 4, 10)))
+"""Worlds that both can draw, from left to right."""
+SHOWN_SEED, SHOWN_SIDE, GAP = 3, 128, 4
 
 
 def sticky(steps: int, rng: np.random.Generator) -> NDArray[np.int64]:
@@ -82,7 +93,26 @@ def measure_in_mujoco(scene: Scene, pose: NDArray[np.float64]) -> tuple[NDArray[
         return depth, kinds[renderer.render()[..., 0]]  # -1 is the sky
 
 
+def draw_pairs(target: Path) -> None:
+    """Write a PNG of both renderers' pictures of the view, of the walk's first hundred, that has most of objects."""
+    pairs = []
+    for world in SHOWN:
+        simulation = world.walk(EpisodeSeed(SHOWN_SEED), POSED)
+        scene, poses = simulation.scene, simulation.trajectory().poses[:POSED]
+        best = (measure(scene, poses)[1] == OBJECT).sum((1, 2)).argmax()
+        pairs.append([draw(scene, poses[best : best + 1], (SHOWN_SIDE,) * 2)[0] for draw in (render, renderer.render)])
+    padded = np.pad(pairs, ((0, 0), (0, 0), (0, GAP), (0, GAP), (0, 0)), constant_values=255)  # (worlds, 2, H, W, 3)
+    picture = np.concatenate(np.concatenate(padded, axis=2), axis=0)[:-GAP, :-GAP]
+    Image.fromarray(picture).save(target, optimize=True)
+
+
 def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--picture", type=Path, help="draw pairs of pictures into this PNG instead")
+    target = parser.parse_args().picture
+    if target is not None:
+        draw_pairs(target)
+        return
     compare_pictures()
     compiled, exact = RayMaze(), RayMaze(physics="mujoco")
     rng = np.random.default_rng(0)

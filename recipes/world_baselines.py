@@ -270,6 +270,7 @@ def fingerprints(part: Episode) -> list[bytes]:
 
 CHECKS: dict[World, tuple[Callable[[World], Figures], ...]] = {
     RayMaze(size=9): (maps, frames),
+    **{RayMaze(size=size): (maps,) for size in (11, 13, 15)},
     **{Rooms(rooms=rooms): (maps, frames) for rooms in (2, 4, 10)},
     LookAround(): (maps, frames),
     DistractingMemory(width=8): (maps,),

@@ -19,7 +19,7 @@ def compiled(function: Callable[Arguments, Result]) -> Callable[Arguments, Resul
     Where no folder takes it (the package is read-only and there is no home), or none any more (the disk is full, what
     it holds is damaged), each process compiles for itself.
     """
-    made: Any = njit(nogil=True)(function)
+    made: Any = njit(nogil=True, error_model="numpy")(function)
     if made is function:  # NUMBA_DISABLE_JIT
         return function
     beside = os.access(os.path.dirname(function.__code__.co_filename), os.W_OK)

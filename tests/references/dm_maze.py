@@ -73,7 +73,7 @@ class DmMaze:
             self.physics.data.qpos[:] = (
                 2 * scene.start.x - columns,
                 2 * scene.start.y - rows,
-                0,
+                2 * scene.start.lift,
                 -scene.start.heading,
                 0,
             )

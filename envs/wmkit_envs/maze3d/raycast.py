@@ -11,7 +11,9 @@ Source of the camera: Memory Maze, measured against its depth images (`python -m
 
 from __future__ import annotations
 
+import functools
 import math
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,6 +45,8 @@ OBJECT_RADIUS = 0.3
 
 _FAN = 4
 """Rays of the fan per image column."""
+_UP = round(TEXELS * WALL_HEIGHT)
+"""Texels from a wall's foot to its top."""
 _FAR = 1 / 64
 """1 / distance at which a wall ends that a ray runs along."""
 _SIDE_SHADE = 0.82
@@ -51,6 +55,8 @@ _HAZE = 0.03
 """Brightness is divided by 1 + this per cell of depth."""
 _LIGHT = (-0.36, 0.48, 0.80)
 """Unit vector to the light that shades objects, in the camera's frame: across, towards the camera, up."""
+_BLURRED = tuple(1.5 * 2**level for level in range(LEVELS - 1))
+"""Sizes of a pixel in texels from which on the next level is taken, whose box is about one pixel wide."""
 _AMBIENT, _DIFFUSE = 0.5, 0.6
 
 Images = NDArray[np.uint8]
@@ -81,24 +87,61 @@ def _look(
     scene: Scene, poses: NDArray[np.float64], size: tuple[int, int], kept: int
 ) -> tuple[Images, Floats, NDArray[np.uint8]]:
     """Images, and of the last `kept` of them 1 / distance ahead over the floor and kind, both (kept, H, W)."""
-    height, width = size
     check_image_size(size)
     poses = np.ascontiguousarray(poses, dtype=np.float64)
     if poses.ndim != 2 or poses.shape[1] < 3:
         raise ValueError(f"poses: expected shape (T, 3) of x, y, heading, got {poses.shape}")
-    cells = np.floor(poses[:, :2]).astype(np.int64)  # (T, 2) column, row
-    rows, columns = scene.layout.shape
-    inside = ((cells >= 0) & (cells < (columns, rows))).all(axis=1)
-    if not inside.all() or not scene.layout[cells[:, 1], cells[:, 0]].all():
+    out = np.empty((len(poses), *size, 3), np.uint8)
+    nearness, kinds = np.empty((kept, *size)), np.empty((kept, *size), np.uint8)
+    colors, art = 255 * scene.colors, _PLAIN if scene.plain else _PATTERNED
+    if not _render_all(poses, scene.walls, scene.floors, scene.objects, colors, art, _lens(size), out, nearness, kinds):
+        rows, columns = scene.layout.shape
         raise ValueError(f"poses: every position must lie in a free cell of the {columns}x{rows} maze")
-    slopes, stretch = _rows(height)
-    out = np.empty((len(poses), height, width, 3), np.uint8)
-    nearness, kinds = np.empty((kept, height, width)), np.empty((kept, height, width), np.uint8)
-    _render_all(
-        poses, scene.walls, scene.floors, scene.objects, 255 * scene.colors, *(_PLAIN if scene.plain else _PATTERNED),
-        sky_rows(height, slopes), slopes, HALF_VIEW * width / height / stretch, out, nearness, kinds,
-    )  # fmt: skip
     return out, nearness, kinds
+
+
+class _Lens(NamedTuple):
+    """What all images of a size (H, W) have in common; rows from the top."""
+
+    slopes: Floats
+    """(H,) of the rays of each row, over the floor."""
+    half_widths: Floats
+    """(H,) how far to the side the edge of the picture lies, per distance ahead."""
+    columns: Floats
+    """(W,) from -1 at the left edge to 1."""
+    fan: Floats
+    """(R,) how far to the side each ray of the fan goes, per distance ahead."""
+    rays: NDArray[np.uint16]
+    """(H, W) the ray of the fan in which each pixel lies."""
+    footprint: float
+    """Size of a pixel in texels, one cell away."""
+    floor_depths: Floats
+    """(H,) distance ahead at which a row meets the floor."""
+    floor_blurs: NDArray[np.int64]
+    """(H,) and the level of blur there."""
+    floor_shades: Floats
+    """(H,) and the brightness."""
+    sky: Images
+    """(H, 3)"""
+
+
+@functools.lru_cache(maxsize=4)
+def _lens(size: tuple[int, int]) -> _Lens:
+    height, width = size
+    slopes, stretch = _rows(height)
+    half_widths = HALF_VIEW * width / height / stretch
+    columns = 2 * (np.arange(width) + 0.5) / width - 1
+    rays, widest = _FAN * width, half_widths.max()
+    fan = widest * (2 * (np.arange(rays) + 0.5) / rays - 1)
+    across = half_widths[:, None] * columns
+    with np.errstate(divide="ignore"):
+        depths = np.where(slopes < 0, 1 / (-slopes / CAMERA_HEIGHT), math.inf)
+    footprint = float((slopes[0] - slopes[1]) * TEXELS)
+    return _Lens(
+        slopes, half_widths, columns, fan, ((across / widest + 1) * (rays / 2)).astype(np.uint16), footprint,
+        depths, np.searchsorted(_BLURRED, 2 * depths * footprint, side="right"), 1 / (1 + _HAZE * depths),
+        sky_rows(height, slopes),
+    )  # fmt: skip
 
 
 def _rows(height: int) -> tuple[Floats, Floats]:
@@ -112,84 +155,128 @@ def _rows(height: int) -> tuple[Floats, Floats]:
     return (v * math.cos(CAMERA_PITCH) - math.sin(CAMERA_PITCH)) / stretch, stretch
 
 
-_PATTERNED = wall_textures(), floor_textures()
-_PLAIN = plain_textures()
+class _Art(NamedTuple):
+    """The textures, texel after texel."""
+
+    walls: Images
+    """(styles x blurs x `_UP` x `TEXELS`, 3)"""
+    floors: Images
+    """(kinds x blurs x `TEXELS` x `TEXELS`, 3)"""
+
+
+_PATTERNED, _PLAIN = (
+    _Art(walls.reshape(-1, 3), floors.reshape(-1, 3))
+    for walls, floors in ((wall_textures(), floor_textures()), plain_textures())
+)
+
+
+class _Fan(NamedTuple):
+    """Of the wall that each ray of the fan meets, (R,) each."""
+
+    near: Floats
+    """1 / distance ahead is near + change x how far to the side."""
+    change: Floats
+    start: Floats
+    """Along the wall lies start + distance ahead x (ahead + aside x how far to the side)."""
+    ahead: Floats
+    aside: Floats
+    light: Floats
+    """Brightness of that side."""
+    art: NDArray[np.int64]
+    """Where the texture begins."""
 
 
 @compiled
 def _render_all(
-    poses: Floats, walls: NDArray[np.int8], floors: NDArray[np.uint8], objects: Floats, colors: Floats,
-    wall_art: Images, floor_art: Images, sky: Images, slopes: Floats, half_widths: Floats,
-    out: Images, nearness: Floats, kinds: NDArray[np.uint8],
-) -> None:  # fmt: skip
-    """Paint every image: walls, sky and floor row by row, then the objects.
-
-    `half_widths` (H,) is how far to the side the edge of the picture lies, per distance ahead, in each row.
-    """
-    height, width = out.shape[1], out.shape[2]
-    widest = half_widths.max()
-    rays = _FAN * width
-    near, change = np.empty(rays), np.empty(rays)
-    sides, styles, blurs = np.empty(rays, np.bool_), np.empty(rays, np.int64), np.empty(rays, np.int64)
+    poses: Floats, walls: NDArray[np.int8], floors: NDArray[np.uint8], objects: Floats, colors: Floats, art: _Art,
+    lens: _Lens, out: Images, nearness: Floats, kinds: NDArray[np.uint8],
+) -> bool:  # fmt: skip
+    """Paint every image: walls, sky and floor row by row, then the objects. False when a pose is in no free cell."""
+    height, width, rays = out.shape[1], out.shape[2], len(lens.fan)
+    fan = _Fan(
+        np.empty(rays), np.empty(rays), np.empty(rays), np.empty(rays), np.empty(rays), np.empty(rays),
+        np.empty(rays, np.int64),
+    )  # fmt: skip
     for frame in range(len(poses)):
         kept = frame % len(kinds)
+        row, column = math.floor(poses[frame, 1]) + 1, math.floor(poses[frame, 0]) + 1
+        if not (0 < row < walls.shape[0] - 1 and 0 < column < walls.shape[1] - 1) or walls[row, column] != OPEN:
+            return False
         x, y, forward_x, forward_y = camera_of(poses[frame])
-        for ray in range(rays):
-            across = widest * (2 * (ray + 0.5) / rays - 1)
-            ray_x, ray_y = forward_x + across * forward_y, forward_y - across * forward_x
-            row, column, sides[ray] = cast(x, y, ray_x, ray_y, walls)
-            styles[ray] = walls[row, column]
-            # On a wall's plane, 1 / distance ahead is linear in the place across.
-            if sides[ray]:
-                away = column + (ray_x < 0) - x
-                near[ray], change[ray] = forward_x / away, forward_y / away
-            else:
-                away = row + (ray_y < 0) - y
-                near[ray], change[ray] = forward_y / away, -forward_x / away
-            slant = ray_x if sides[ray] else ray_y
-            blurs[ray] = _blur(away / (slant * abs(slant)), slopes)  # far walls, and those seen at a slant
+        _spread(x, y, forward_x, forward_y, walls, lens, fan)
         for row in range(height):
-            slope = slopes[row]
+            slope, half_width = lens.slopes[row], lens.half_widths[row]
             sky_slope, floor_slope = slope / (WALL_HEIGHT - CAMERA_HEIGHT), -slope / CAMERA_HEIGHT
-            floor_depth = 1 / floor_slope if slope < 0 else math.inf
-            floor_level, floor_shade = _blur(2 * floor_depth, slopes), 1 / (1 + _HAZE * floor_depth)
-            image, near_row, kind_row = out[frame, row], nearness[kept, row], kinds[kept, row]
+            floor_depth, floor_blur, floor_shade = lens.floor_depths[row], lens.floor_blurs[row], lens.floor_shades[row]
+            image, near_row, kind_row, rays_row = out[frame, row], nearness[kept, row], kinds[kept, row], lens.rays[row]
             for column in range(width):
-                across = half_widths[row] * (2 * (column + 0.5) / width - 1)
-                ray = int((across / widest + 1) * (rays / 2))
-                closeness = max(near[ray] + change[ray] * across, _FAR)
-                near_row[column] = closeness  # of the wall
+                across = half_width * lens.columns[column]
+                ray = rays_row[column]
+                closeness = max(fan.near[ray] + fan.change[ray] * across, _FAR)  # of the wall
                 if sky_slope >= closeness:
                     near_row[column], kind_row[column] = 0, SKY
                     for channel in range(3):
-                        image[column, channel] = sky[row, channel]
+                        image[column, channel] = lens.sky[row, channel]
                 elif floor_slope <= closeness:
-                    kind_row[column] = WALL
+                    near_row[column], kind_row[column] = closeness, WALL
                     depth = 1 / closeness
-                    if sides[ray]:
-                        along = y + depth * (forward_y - across * forward_x)
-                    else:
-                        along = x + depth * (forward_x + across * forward_y)
-                    up = min(int((CAMERA_HEIGHT + slope * depth) * TEXELS), wall_art.shape[2] - 1)
-                    texel = wall_art[styles[ray], blurs[ray], up, int((along - math.floor(along)) * TEXELS)]
-                    shade = (_SIDE_SHADE if sides[ray] else 1.0) / (1 + _HAZE * depth)
+                    along = fan.start[ray] + depth * (fan.ahead[ray] + across * fan.aside[ray])
+                    up = min(int((CAMERA_HEIGHT + slope * depth) * TEXELS), _UP - 1)
+                    texel = fan.art[ray] + TEXELS * up + int(np.floor(along * TEXELS)) % TEXELS
+                    shade = fan.light[ray] / (1 + _HAZE * depth)
                     for channel in range(3):
-                        image[column, channel] = int(texel[channel] * shade)
+                        image[column, channel] = int(art.walls[texel, channel] * shade)
                 else:
                     near_row[column], kind_row[column] = floor_slope, FLOOR
-                    floor_x = x + floor_depth * (forward_x + across * forward_y)
-                    floor_y = y + floor_depth * (forward_y - across * forward_x)
-                    cell_x = min(max(int(floor_x), 0), floors.shape[1] - 1)
-                    cell_y = min(max(int(floor_y), 0), floors.shape[0] - 1)
-                    texel = floor_art[
-                        floors[cell_y, cell_x], floor_level,
-                        int((floor_y - math.floor(floor_y)) * TEXELS), int((floor_x - math.floor(floor_x)) * TEXELS),
-                    ]  # fmt: skip
+                    floor_x = int(np.floor((x + floor_depth * (forward_x + across * forward_y)) * TEXELS))
+                    floor_y = int(np.floor((y + floor_depth * (forward_y - across * forward_x)) * TEXELS))
+                    cell_x = min(max(floor_x // TEXELS, 0), floors.shape[1] - 1)
+                    cell_y = min(max(floor_y // TEXELS, 0), floors.shape[0] - 1)
+                    texel = LEVELS * floors[cell_y, cell_x] + floor_blur
+                    texel = TEXELS * (TEXELS * texel + floor_y % TEXELS) + floor_x % TEXELS
                     for channel in range(3):
-                        image[column, channel] = int(texel[channel] * floor_shade)
-        _paint_objects(
-            x, y, forward_x, forward_y, objects, colors, slopes, half_widths, out[frame], nearness[kept], kinds[kept]
-        )
+                        image[column, channel] = int(art.floors[texel, channel] * floor_shade)
+        _paint_objects(x, y, forward_x, forward_y, objects, colors, lens, out[frame], nearness[kept], kinds[kept])
+    return True
+
+
+@compiled
+def _spread(
+    x: float, y: float, forward_x: float, forward_y: float, walls: NDArray[np.int8], lens: _Lens, fan: _Fan
+) -> None:
+    """Find the wall of each ray, at a stride that doubles while they meet one face.
+
+    Between two rays that meet the same face there is no room for another wall, which is as wide as a face.
+    """
+    ray, stride, known = -1, 1, (-1, -1, False)
+    while ray + 1 < len(lens.fan):
+        probe = min(ray + stride, len(lens.fan) - 1)
+        across = lens.fan[probe]
+        met = cast(x, y, forward_x + across * forward_y, forward_y - across * forward_x, walls)
+        if met != known and probe > ray + 1:
+            stride = (probe - ray) // 2
+            continue
+        known = met
+        row, column, side = met
+        # On a wall's plane, 1 / distance ahead is linear in the place across.
+        if side:
+            away = column + (column < x) - x
+            near, change, start, ahead, aside = forward_x / away, forward_y / away, y, forward_y, -forward_x
+        else:
+            away = row + (row < y) - y
+            near, change, start, ahead, aside = forward_y / away, -forward_x / away, x, forward_x, forward_y
+        for within in range(ray + 1, probe + 1):
+            across = lens.fan[within]
+            slant = forward_x + across * forward_y if side else forward_y - across * forward_x
+            footprint = away / (slant * abs(slant)) * lens.footprint  # far walls, and those seen at a slant
+            blur = 0
+            for limit in _BLURRED:
+                blur += footprint >= limit
+            fan.near[within], fan.change[within] = near, change
+            fan.start[within], fan.ahead[within], fan.aside[within] = start, ahead, aside
+            fan.light[within] = _SIDE_SHADE if side else 1.0
+            fan.art[within] = (LEVELS * walls[row, column] + blur) * _UP * TEXELS
+        ray, stride = probe, 2 * stride
 
 
 @compiled
@@ -219,27 +306,16 @@ def cast(x: float, y: float, ray_x: float, ray_y: float, walls: NDArray[np.int8]
 
 
 @compiled
-def _blur(distance: float, slopes: Floats) -> int:
-    """Blur level whose box, 2**level texels, is about one pixel wide at `distance` (stretched by the wall's slant)."""
-    footprint = distance * (slopes[0] - slopes[1]) * TEXELS
-    level = 0
-    while footprint >= 1.5 and level < LEVELS - 1:
-        footprint /= 2
-        level += 1
-    return level
-
-
-@compiled
 def _paint_objects(
     x: float, y: float, forward_x: float, forward_y: float, objects: Floats, colors: Floats,
-    slopes: Floats, half_widths: Floats, image: Images, nearness: Floats, kinds: NDArray[np.uint8],
+    lens: _Lens, image: Images, nearness: Floats, kinds: NDArray[np.uint8],
 ) -> None:  # fmt: skip
     """Paint the spheres where they are nearer than what is there, whose 1 / distance is `nearness` (H, W).
 
     In the camera's frame (across, up, ahead) a pixel's ray is t (ray, slope, 1); the nearer root of |t d - c|^2 = r^2
     with c = (across, -camera height, depth) is where it meets the sphere.
     """
-    width = image.shape[1]
+    width, slopes, half_widths = image.shape[1], lens.slopes, lens.half_widths
     for which in range(len(objects)):
         to_x, to_y = objects[which, 0] + 1 - x, objects[which, 1] + 1 - y
         depth = to_x * forward_x + to_y * forward_y
@@ -248,9 +324,11 @@ def _paint_objects(
             continue
         left, right = _sides(depth, across)
         gap = across * across + CAMERA_HEIGHT**2 + depth * depth - OBJECT_RADIUS**2
+        highest = (OBJECT_RADIUS - CAMERA_HEIGHT) / (depth + OBJECT_RADIUS)  # of a sphere's top, were it further away
+        lowest = -CAMERA_HEIGHT / max(depth - OBJECT_RADIUS, 1e-3)
         for row in range(len(slopes)):
             slope = slopes[row]
-            if slope >= 0:  # spheres end below the camera
+            if not lowest < slope < highest:
                 continue
             first = max(int((left / half_widths[row] + 1) * width / 2), 0)
             last = min(int((right / half_widths[row] + 1) * width / 2) + 1, width)

@@ -13,6 +13,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from wmkit_envs.compiled import compiled
 from wmkit_envs.maze3d.ball import BALL_RADIUS, UNITS_PER_CELL
 from wmkit_envs.maze3d.kinematics import NUM_ACTIONS, Walker
 from wmkit_envs.maze3d.raycast import OBJECT_RADIUS
@@ -86,7 +87,7 @@ class Simulation:
     @property
     def pose(self) -> Pose:
         """Where the walker is now."""
-        return self._walker.pose
+        return self._poses[-1]
 
     def step(self, action: int) -> float:
         """Take one of the six actions; returns the reward. Raises `ValueError` for an action that does not exist."""
@@ -97,8 +98,7 @@ class Simulation:
         if self._goal_rng is not None and self.goal is not None:
             touched = self._walker.contacts
             if touched is None:
-                apart = np.linalg.norm(path[:, None] - self.scene.objects, axis=2)  # (n, k)
-                touched = (apart < TOUCH_DISTANCE).any(axis=0)
+                touched = _touched(path, self.scene.objects)
             if touched[self.goal]:
                 reward = 1.0
                 self.goal = int(self._goal_rng.choice(np.flatnonzero(~touched)))
@@ -119,8 +119,19 @@ class Simulation:
         """The present observation alone, as a trajectory of length 1."""
         goals = None if self.goal is None else np.array([self.goal])
         return Trajectory(
-            np.array(self._actions[-1:]), np.array([self.pose]), np.array(self._rewards[-1:], np.float32), goals
+            np.array(self._actions[-1:]), np.array(self._poses[-1:]), np.array(self._rewards[-1:], np.float32), goals
         )
+
+
+@compiled
+def _touched(path: NDArray[np.float64], objects: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """(k,) which of the `objects` (k, 2) a walker touched that was at each place of `path` (n, 2)."""
+    touched = np.zeros(len(objects), np.bool_)
+    for place in range(len(path)):
+        for which in range(len(objects)):
+            x, y = path[place, 0] - objects[which, 0], path[place, 1] - objects[which, 1]
+            touched[which] |= math.sqrt(x * x + y * y) < TOUCH_DISTANCE
+    return touched
 
 
 def images(scene: Scene, trajectory: Trajectory, size: tuple[int, int], render: Renderer) -> NDArray[np.uint8]:
@@ -152,10 +163,9 @@ def step_truth(scene: Scene, trajectory: Trajectory) -> dict[str, NDArray[np.gen
     """
     position, heading = trajectory.poses[:, :2], trajectory.poses[:, 2]
     direction = np.stack([np.cos(heading), np.sin(heading)], axis=1)  # (T, 2)
-    forward = direction[:, None]  # (T, 1, 2)
-    right = np.stack([forward[..., 1], -forward[..., 0]], axis=-1)
-    offsets = scene.objects - position[:, None]  # (T, k, 2)
-    vectors = np.stack([(offsets * right).sum(-1), (offsets * forward).sum(-1)], axis=-1)
+    cos, sin = direction.T[:, :, None]  # (T, 1) each
+    x, y = np.moveaxis(scene.objects - position[:, None], -1, 0)  # (T, k) each
+    vectors = np.stack([x * sin - y * cos, x * cos + y * sin], axis=-1)  # (T, k, 2)
     truth = {"agent_pos": position, "agent_dir": direction, "targets_vec": vectors}
     if trajectory.goals is not None:
         rows = np.arange(len(position))

@@ -6,9 +6,20 @@ import math
 import numpy as np
 import pytest
 
-from wmkit_envs.maze3d.raycast import CAMERA_AHEAD, CAMERA_HEIGHT, CAMERA_PITCH, HALF_VIEW, OBJECT_RADIUS, render
+from wmkit_envs.maze3d.raycast import (
+    CAMERA_AHEAD,
+    CAMERA_HEIGHT,
+    CAMERA_PITCH,
+    HALF_VIEW,
+    OBJECT_RADIUS,
+    _Fan,
+    _lens,
+    _spread,
+    cast,
+    render,
+)
 from wmkit_envs.maze3d.scene import OPEN, Pose, Scene
-from wmkit_envs.maze3d.textures import WALL_HEIGHT
+from wmkit_envs.maze3d.textures import LEVELS, TEXELS, WALL_HEIGHT
 
 BRICKS, STRIPES = 0, 5
 
@@ -177,3 +188,26 @@ def test_poses_outside_the_free_cells_are_refused(position: tuple[float, float])
 def test_poses_of_another_shape_are_refused() -> None:
     with pytest.raises(ValueError, match="shape"):
         render(hall(), np.zeros((3, 2)))
+
+
+def test_no_wall_is_missed_between_rays_that_meet_the_same_face() -> None:
+    """The fan is cast at a stride; here each of its rays is cast."""
+    rng = np.random.default_rng(0)
+    lens = _lens((16, 16))
+    fan = _Fan(*(np.empty(len(lens.fan)) for _ in range(6)), np.empty(len(lens.fan), np.int64))
+    for _ in range(30):
+        walls = np.zeros((14, 14), np.int8)
+        walls[1:-1, 1:-1] = np.where(rng.random((12, 12)) < 0.15, STRIPES, OPEN)  # pillars
+        row, column = rng.permutation(np.argwhere(walls == OPEN))[0]
+        x, y, heading = column + rng.uniform(0.05, 0.95), row + rng.uniform(0.05, 0.95), rng.uniform(-3, 3)
+        forward_x, forward_y = math.cos(heading), math.sin(heading)
+        _spread(x, y, forward_x, forward_y, walls, lens, fan)
+        depths, styles = [], []
+        for across in lens.fan:
+            direction = forward_x + across * forward_y, forward_y - across * forward_x
+            row, column, side = cast(x, y, *direction, walls)
+            away = (column + 0.5 - x, row + 0.5 - y)[not side]
+            depths.append((abs(away) - 0.5) / abs(direction[not side]))  # to the face that looks at the walker
+            styles.append(walls[row, column])
+        np.testing.assert_allclose(1 / (fan.near + fan.change * lens.fan), depths)
+        np.testing.assert_array_equal(fan.art // (LEVELS * TEXELS * round(TEXELS * WALL_HEIGHT)), styles)
