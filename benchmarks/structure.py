@@ -239,7 +239,13 @@ def walk(root: Path, backbone: str) -> Way:
     way = Way(root)
     with tempfile.TemporaryDirectory() as folder:
         overrides = [f"backbone={backbone}", "size=tiny", "train.steps=2", "data.workers=0", "data.batch_size=2"]
-        overrides += ["data.length=16", "eval.episodes=2", f"run_dir={folder}/run"]
+        overrides += [
+            "data.episode_length=16",
+            "eval.context=8",
+            "eval.horizon=8",
+            "eval.episodes=2",
+            f"run_dir={folder}/run",
+        ]
         threading.setprofile(way.record)
         sys.setprofile(way.record)
         try:

@@ -1,23 +1,24 @@
 """Two Rooms: is the room that was left imagined as it was seen, and does a teleport call it back?
 
-    python recipes/two_rooms.py                                          # all of it: about four hours of two cores
+    python recipes/two_rooms.py                                          # 24 runs of 20 minutes, two at a time
     python recipes/two_rooms.py systems=s4,gru seeds=0 minutes=2         # a first look
-    python recipes/two_rooms.py world.image_size=64 world.plain=false size=3d    # the paper's frames: needs a GPU
+    python recipes/two_rooms.py world.image_size=64 world.plain=false size=3d train.device=auto train.threads=null \
+        jobs=1 steps=100000                                              # the paper's frames: needs a GPU
     wmkit report comparisons/two_rooms                                   # the page again, without training
 
 S4WM's Table 1 and Figures 5 and 6 at a size for CPUs: frames of 32 x 32 pixels, plain walls, small models. In
-`ray_two_rooms` (context 301, query 200) the page shows the error of frames that are observed and imagined, per step of
-the query, beside a model that has no memory. In `ray_two_rooms_teleport` (150, 101) the query repeats a part of the
-context, and the figure `recall.png` shows the error of the same last frames after 0 to 20 further observations, from
-which a model must find out where it has been taken to. `gru_tbtt` is the RSSM of the paper: windows of 48 steps with
-the state carried on. The same command goes on after Ctrl-C or a crash; `--help` lists every key.
+`ray_two_rooms` (context 301, query 200) the page shows the error of frames that are observed and imagined, and per step
+of the query. In `ray_two_rooms_teleport` (150, 101) the query repeats a part of the context, and the figure
+`recall.png` shows the error of the same last frames after 0 to 20 further observations, from which a model must find
+out where it has been taken to; beside it that of the same model which has seen these observations alone, and not the
+context. `gru_tbtt` is the RSSM of the paper: windows of 48 steps with the state carried on. The same command goes on
+after Ctrl-C or a crash; `--help` lists every key.
 """
 
 from __future__ import annotations
 
+import json
 import sys
-from collections.abc import Sequence
-from io import StringIO
 from pathlib import Path
 
 import polars as pl
@@ -25,14 +26,16 @@ from matplotlib.figure import Figure
 from rich.console import Console
 from rich.progress import track
 
-from wmkit.comparison import CellFiles, Status, load_plan, run_comparison
+from wmkit.comparison import Cell, CellFiles, read_results, run_comparison
 from wmkit.comparison.report import looks_of
 from wmkit.config import DataConfig, EvalConfig, ModelConfig, RunConfig, TrainConfig
-from wmkit.evaluation import Measurements, Table, evaluate_run, predictor
+from wmkit.evaluation import Table, evaluate, predictor, whole_episodes
+from wmkit.evaluation.estimates import cut
 from wmkit.evaluation.plots.look import own_look
-from wmkit.evaluation.predictors import IMAGINED, MEAN_IMAGE, NO_MEMORY
+from wmkit.evaluation.predictors import IMAGINED, MEAN_IMAGE
 from wmkit.files import write_json
-from wmkit_envs import Rooms, find_world
+from wmkit.loading import load, run_config
+from wmkit_envs import Rooms
 
 SYSTEMS = {
     "s4": ["backbone=s4"],
@@ -41,7 +44,6 @@ SYSTEMS = {
     "gru_tbtt": ["backbone=gru", "data.sampler=persistent", "data.length=48", "data.batch_size=32"],
 }
 """Overrides by name."""
-OUT = "comparisons/two_rooms"
 DEFAULTS = (
     "systems=s4,transformer_xl,gru_tbtt,gru",
     "worlds=ray_two_rooms,ray_two_rooms_teleport",
@@ -51,11 +53,13 @@ DEFAULTS = (
     "lrs=1e-3",
     "minutes=20",
     "jobs=2",
-    f"out={OUT}",
+    "out=comparisons/two_rooms",
 )
 """Of the comparison."""
 EXTRA = (0, 1, 2, 5, 10, 20)
-"""Observations after the teleport, as in Figure 6."""
+"""Observations after the context, as in Figure 6; the first of them is the one that the teleport leads to."""
+ALONE = "observations alone"
+"""The model that has seen these and not the context; it needs two."""
 
 
 def config() -> RunConfig:
@@ -82,82 +86,68 @@ def config() -> RunConfig:
     )
 
 
-def main(overrides: Sequence[str]) -> int:
-    """Train and compare, then ask what a teleport calls back; returns the exit status."""
-    status = run_comparison(config(), SYSTEMS, DEFAULTS, overrides, page=__doc__)
-    if status > 1 or {"-h", "--help"} & set(overrides):  # 1: some runs failed, the figure has the others
-        return status
-    folder = Path([word for word in [*DEFAULTS, *overrides] if word.startswith("out=")][-1].removeprefix("out="))
-    recall = measure_recall(folder)
-    if len(recall):
-        table = draw_recall(folder, recall)
-        Console().print(table.rich())
-        print(f"{folder / 'recall'}.json and .png", flush=True)
-    return status
-
-
-def measure_recall(folder: Path) -> pl.DataFrame:
-    """`system`, `seed`, `extra`, `predictor`, `error`: of runs on the teleport world the error of the query's frames
-    that come after all `EXTRA` observations, when so many of these were shown. What was measured before is read.
+def measure_recall(folder: Path) -> None:
+    """Of runs on a teleport world the error of the query's frames that come after all `EXTRA` observations, when so
+    many of these were shown; then `recall.json`, `recall.png` and a table of it. What was measured before is read.
     """
-    cells = [cell for cell in load_plan(folder).cells() if "teleport" in cell.world]
-    cells = [cell for cell in cells if CellFiles.of(folder, cell).status() is Status.DONE]
-    rows = []
-    for cell, extra in track([(cell, extra) for cell in cells for extra in EXTRA], "recall", console=Console()):
-        run, world = CellFiles.of(folder, cell).run, find_world("ray_two_rooms_teleport")
-        context, query = world.context_length + extra, world.episode_length - world.context_length
-        place = run / "recall" / str(extra)
-        if not (place / "evaluation.json").exists():
-            evaluate_run(
-                run,
-                checkpoint="last",
-                measures=["frames"],
-                context=context,
-                horizon=query - extra,
-                out=place,
-                console=Console(file=StringIO()),
-            )
-        found = Measurements.load(place)
-        for name in (IMAGINED, NO_MEMORY, MEAN_IMAGE):
-            error = found.estimate("frame_error", name, (max(EXTRA) - query, -1)).mean
-            rows.append({"system": cell.system, "seed": cell.seed, "extra": extra, "predictor": name, "error": error})
-    return pl.DataFrame(rows)
+    rows: list[dict[str, object]] = []
+    done = read_results(folder).cells.filter("chosen", status="done").select("system", "world", "lr", "seed")
+    cells = [Cell(**row) for row in done.iter_rows(named=True)]
+    runs = {cell: CellFiles.of(folder, cell).run for cell in cells}
+    teleports = {cell: run for cell, run in runs.items() if getattr(run_config(run).world, "teleport", False)}
+    for cell, run in track(teleports.items(), "recall", console=Console(), disable=not teleports):
+        if not (run / "recall.json").exists():
+            write_json(run / "recall.json", recall_of(run))
+        found = json.loads((run / "recall.json").read_text(encoding="utf-8"))
+        rows += [{"system": cell.system, "seed": cell.seed, **row} for row in found]
+    if rows:
+        write_json(folder / "recall.json", rows)
+        Console().print(draw_recall(folder, pl.DataFrame(rows)).rich())
+        print(f"{folder / 'recall'}.json and .png", flush=True)
+
+
+def recall_of(run: Path) -> list[dict[str, object]]:
+    """`extra`, `predictor` and `error` of one run's last checkpoint on its test episodes."""
+    config, model = run_config(run), load(run, "last")
+    context, query = config.world.context_length, config.world.episode_length - config.world.context_length
+    batch = whole_episodes(config, model, "test", config.eval.episodes, context + query, None, [])
+    rows: list[dict[str, object]] = []
+    for extra in EXTRA:
+        judged = cut((max(EXTRA) - query, -1), query - extra)
+        shown = {IMAGINED: (batch, context + extra)}
+        if extra > 1:
+            shown[ALONE] = (batch.window(context, context + query), extra)
+        for name, (episodes, seen) in shown.items():
+            measured = evaluate(model, episodes, context=seen, horizon=query - extra, measures=["frames"])
+            wanted = {name: IMAGINED} | ({MEAN_IMAGE: MEAN_IMAGE} if name == IMAGINED else {})
+            for label, of in wanted.items():
+                error = measured.estimate("frame_error", of, judged).mean
+                rows.append({"extra": extra, "predictor": label, "error": error})
+    return rows
 
 
 @own_look()
 def draw_recall(folder: Path, recall: pl.DataFrame) -> Table:
-    """Write `recall.json` and `recall.png`, as S4WM's Figure 6; the same as a table, means over seeds."""
-    write_json(folder / "recall.json", recall.to_dicts())
+    """Write `recall.png`, as S4WM's Figure 6: means over seeds and their range. The same as a table."""
     over_seeds = recall.group_by("system", "predictor", "extra", maintain_order=True).agg(
         pl.col("error").mean(), pl.col("error").min().alias("low"), pl.col("error").max().alias("high")
     )
     figure = Figure(figsize=(6.5, 4.2), dpi=110, layout="constrained")
     axes, rows = figure.subplots(), []
-    for system, look in looks_of(load_plan(folder)).items():
-        for name, alpha in ((IMAGINED, 1.0), (NO_MEMORY, 0.35)):
+    for system, look in looks_of(read_results(folder).plan).items():
+        for name, alpha in ((IMAGINED, 1.0), (ALONE, 0.35)):
             part = over_seeds.filter(system=system, predictor=name)
-            if not len(part):
-                continue
-            label = system if name == IMAGINED else f"{system}, no memory"
-            axes.plot(
-                part["extra"],
-                part["error"],
-                marker="o",
-                color=look.light,
-                linestyle=look.dash,
-                alpha=alpha,
-                label=label,
-            )
-            axes.fill_between(
-                part["extra"], part["low"], part["high"], color=look.light, alpha=0.15 * alpha, linewidth=0
-            )
-            rows.append([label, *(f"{error:.1f}" for error in part["error"])])
+            label = system if name == IMAGINED else f"{system}, {ALONE}"
+            style = {"color": look.light, "linestyle": look.dash, "alpha": alpha}
+            axes.plot(part["extra"], part["error"], marker="o", label=label, **style)
+            axes.fill_between(part["extra"], part["low"], part["high"], color=look.light, alpha=0.15 * alpha)
+            rows.append([label, *_cells(part)])
     baseline = (
         over_seeds.filter(predictor=MEAN_IMAGE).group_by("extra", maintain_order=True).agg(pl.col("error").mean())
     )
     known = predictor(MEAN_IMAGE)
     axes.plot(baseline["extra"], baseline["error"], color=known.colour, linestyle=known.dash, label=known.label)
-    rows.append([known.label, *(f"{error:.1f}" for error in baseline["error"])])
+    rows.append([known.label, *_cells(baseline)])
     axes.set(xlabel="observations after the teleport", ylabel="squared error of the last frames", ylim=(0, None))
     axes.set_xticks(EXTRA)
     axes.legend(frameon=False, fontsize=8)
@@ -165,5 +155,10 @@ def draw_recall(folder: Path, recall: pl.DataFrame) -> Table:
     return Table("Recall after a teleport: error of the last frames", ["observations", *map(str, EXTRA)], rows)
 
 
+def _cells(errors: pl.DataFrame) -> list[str]:
+    known = dict(zip(errors["extra"], errors["error"], strict=True))
+    return [f"{known[extra]:.1f}" if extra in known else "-" for extra in EXTRA]
+
+
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(run_comparison(config(), SYSTEMS, DEFAULTS, page=__doc__, after=measure_recall))

@@ -2,6 +2,9 @@
 
 import ast
 import dataclasses
+import itertools
+import json
+import math
 import re
 import runpy
 import shlex
@@ -13,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from wmkit.backbones.s4 import S4Config
 from wmkit.build import get_preset
@@ -66,6 +70,29 @@ def test_memory_maze_takes_two_steps(recipe: Recipe) -> None:
     """With a GRU in tests/data/test_worlds.py, on worlds of a plug-in."""
     assert recipe("memory_maze", "run_dir=run", *SHORT, "backbone=transformer_xl", "world=ray_two_rooms") == 0
     assert Path("run/evaluation.json").exists()
+
+
+def test_two_rooms_compares_and_asks_what_a_teleport_calls_back(
+    recipe: Recipe, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["systems=gru", "worlds=ray_two_rooms_teleport", "steps=2", "seeds=0", "size=tiny", "world.image_size=8"]
+    words += ["data.batch_size=1", "eval.batches=1", "eval.episodes=2", "out=rooms", "jobs=1"]
+    assert recipe("two_rooms", *words) == 0
+    printed = capsys.readouterr().out
+    assert "Recall after a teleport" in printed
+    rows = json.loads((tmp_path / "rooms" / "recall.json").read_text())
+    assert all(math.isfinite(row["error"]) for row in rows)
+    shown = {(row["predictor"], row["extra"]) for row in rows}
+    assert shown == {
+        *itertools.product(("imagined", "mean_image"), (0, 1, 2, 5, 10, 20)),
+        *itertools.product(["observations alone"], (2, 5, 10, 20)),
+    }
+    judged = [
+        row["error"] for row in rows if row["predictor"] == "mean_image"
+    ]  # the same frames, means of more or fewer
+    assert judged == pytest.approx([judged[0]] * len(judged), rel=0.05)
+    with Image.open(tmp_path / "rooms" / "recall.png") as picture:
+        assert picture.width > 500
 
 
 @pytest.mark.parametrize("name", ["memory_maze", "distracting_memory", "multi_doors_keys", "moving_mnist", "own_data"])

@@ -48,6 +48,7 @@ def test_another_size_brings_its_numbers_and_leaves_what_no_size_decides() -> No
     model = dataclasses.replace(ModelConfig.for_size("small"), reward_head=True, depth=5)
     recipe = dataclasses.replace(DEFAULTS, model=model)
     assert compose(recipe, []).model == compose(recipe, ["size=small"]).model == model
+    assert compose(recipe, ["preset=rssm-tbtt-3d"]).model.depth == ModelConfig.for_size("3d").depth
     assert compose(recipe, ["size=tiny"]).model == dataclasses.replace(ModelConfig.for_size("tiny"), reward_head=True)
     assert compose(recipe, ["size=tiny", "model.depth=7"]).model.depth == 7
 

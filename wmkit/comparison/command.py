@@ -73,12 +73,14 @@ def run_comparison(
     arguments: Sequence[str],
     argv: Sequence[str] | None = None,
     page: str | None = None,
+    after: Callable[[Path], object] | None = None,
 ) -> int:
     """Run the comparison that the command line asks for; returns the exit status.
 
     defaults: the config that every cell starts from. systems: overrides of the config by label. arguments: the
-    comparison's own defaults, before those of the command line. page: what `--help` opens with. 0 all cells done, 1
-    some failed or unfinished, 2 not possible, 130 or 143 stopped by a signal.
+    comparison's own defaults, before those of the command line. page: what `--help` opens with. after: called with the
+    comparison's folder when no cell is left to run. 0 all cells done, 1 some failed or unfinished, 2 not possible, 130
+    or 143 stopped by a signal.
     """
     typed = list(sys.argv[1:] if argv is None else argv)
     try:
@@ -88,7 +90,7 @@ def run_comparison(
             parts = [describe_keys(defaults, without, topic) for topic in help_topics(typed)]
             print("\n".join(parts) or recipe_help(page, usage, defaults, without))
             return 0
-        return _run(defaults, systems, [*arguments, *typed])
+        return _run(defaults, systems, [*arguments, *typed], after)
     except ValueError as error:
         print(f"Cannot do that: {error}", file=sys.stderr)
         return 2
@@ -119,7 +121,12 @@ def split_overrides(text: str) -> list[str]:
     return found
 
 
-def _run(defaults: RunConfig, systems: Mapping[str, Sequence[str]], arguments: Sequence[str]) -> int:
+def _run(
+    defaults: RunConfig,
+    systems: Mapping[str, Sequence[str]],
+    arguments: Sequence[str],
+    after: Callable[[Path], object] | None,
+) -> int:
     """Read the command line into a plan, check that it makes sense and fits what the folder holds, and run it."""
     own: dict[str, list[str]] = {}
     shared: list[str] = []
@@ -189,7 +196,10 @@ def _run(defaults: RunConfig, systems: Mapping[str, Sequence[str]], arguments: S
         raise ValueError(f"out={folder}: cannot make this folder or write into it: {error}") from error
     try:
         plan.save(folder)
-        return _run_and_report(folder, configs, jobs=jobs, retry=retry)
+        status = _run_and_report(folder, configs, jobs=jobs, retry=retry)
+        if after is not None and status < 2:  # 1: some runs failed, the others are there
+            after(folder)
+        return status
     finally:
         alone.close()
 

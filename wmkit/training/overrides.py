@@ -35,7 +35,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from wmkit.build import get_preset
 from wmkit.checks import closest
-from wmkit.config import ModelConfig, RunConfig, import_plugins
+from wmkit.config import SIZES, ModelConfig, RunConfig, import_plugins
 from wmkit.data.worlds import World, describe_world, find_world
 from wmkit.files import user_path
 from wmkit.registry import Entry, get_entry
@@ -73,7 +73,8 @@ def compose(defaults: RunConfig, overrides: Sequence[str]) -> RunConfig:
         raise ValueError(f"world: expected the name of one, as in world=ray_maze_9x9, got {world}")
     try:
         with _own_hydra():
-            _check_keys(words, _store(defaults, size, entry, find_world(world)))
+            resized = size != defaults.size or _scan(words, "preset", None) is not None
+            _check_keys(words, _store(defaults, size, resized, entry, find_world(world)))
             lines = [str(word.input_line) for word in words if word.key_or_group not in GROUPS]
             with hydra.initialize(version_base="1.3", config_path=None):
                 composed = hydra.compose(config_name=NODE, overrides=lines)
@@ -199,8 +200,10 @@ def _expand_preset(words: list[Override]) -> list[Override]:
     return parse_overrides([f"{key}={'null' if value is None else value}" for key, value in values.items()]) + words
 
 
-def _store(defaults: RunConfig, size: str, entry: Entry, world: World) -> dict[Any, Any]:
+def _store(defaults: RunConfig, size: str, resized: bool, entry: Entry, world: World) -> dict[Any, Any]:
     """Hand the typed defaults and the nodes of the chosen backbone and world to Hydra's store.
+
+    resized: the numbers are those of the size, not those that the defaults have in their place.
 
     Of those only: a config whose field types Hydra does not know must not stop runs with others. Returns what Hydra
     composes of them where no word changes it, to look keys up in: composing once more would take as long again.
@@ -209,12 +212,11 @@ def _store(defaults: RunConfig, size: str, entry: Entry, world: World) -> dict[A
     # The groups fill `backbone` and `world`; a node already there would be merged with one of another type.
     schema = OmegaConf.structured(dataclasses.replace(defaults, world=world))
     schema.backbone = schema.world = None
-    schema.model = _at_size(defaults.model, defaults.size, size)
+    schema.model = _at_size(defaults.model, size) if resized else defaults.model
     store.store(name=f"{NODE}_schema", node=schema)
     store.store(name=NODE, node={"defaults": [f"{NODE}_schema", *({group: CHOSEN} for group in GROUPS), "_self_"]})
-    own = entry.name == defaults.backbone_name
-    backbone = _at_size(defaults.backbone, defaults.size, size) if own else entry.config.for_size(size)
-    node = OmegaConf.structured(backbone)
+    kept = defaults.backbone if not resized else _at_size(defaults.backbone, size)
+    node = OmegaConf.structured(kept if entry.name == defaults.backbone_name else entry.config.for_size(size))
     store.store(group="backbone", name=CHOSEN, node=node)
     settings = OmegaConf.structured(world)
     OmegaConf.set_readonly(settings, False)  # a frozen dataclass makes a node that is
@@ -224,14 +226,12 @@ def _store(defaults: RunConfig, size: str, entry: Entry, world: World) -> dict[A
     return whole | {"backbone": OmegaConf.to_container(node), "world": OmegaConf.to_container(settings)}
 
 
-def _at_size(config: Any, old: str, new: str) -> Any:
-    """`config`, made for size `old`, for size `new`: what the two sizes have alike stays as it is."""
-    if old == new:
-        return config
-    before, after = type(config).for_size(old), type(config).for_size(new)
-    names = [field.name for field in dataclasses.fields(config)]
-    kept = {name: getattr(config, name) for name in names if getattr(before, name) == getattr(after, name)}
-    return dataclasses.replace(after, **kept)
+def _at_size(config: Any, size: str) -> Any:
+    """`config` with the numbers of `size`; what no size decides, such as a reward head, stays as it is."""
+    sizes = [dataclasses.asdict(type(config).for_size(size)) for size in SIZES]
+    decided = {key for key in sizes[0] if any(numbers[key] != sizes[0][key] for numbers in sizes)}
+    kept = {key: getattr(config, key) for key in sizes[0].keys() - decided}
+    return dataclasses.replace(type(config).for_size(size), **kept)
 
 
 @contextlib.contextmanager

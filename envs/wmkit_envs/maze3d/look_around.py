@@ -1,10 +1,10 @@
 """Look Around: a walker turns in the middle of a room whose four walls have other colours in every episode.
 
 The smallest world in three dimensions that asks for memory. A view shows one or two of the walls; the others must be
-remembered, and which of them comes into view follows from the turns alone. Each wall has a dark door in its middle, so
-that every view tells how it is turned, if not which wall it is. Walls and floor are plain and nothing moves but the
-walker, so that a small model learns it within minutes on a CPU. Source: our own design, with Memory Maze's ball, camera
-and objects.
+remembered, and which of them comes into view follows from the turns alone. Each wall has the same door in its middle,
+so that every view tells how it is turned, if not which wall it is. Walls and floor are plain unless that is switched
+off, and nothing moves but the walker, so that a small model learns it within minutes on a CPU. Source: our own design,
+with Memory Maze's ball, camera and objects.
 """
 
 from __future__ import annotations
@@ -40,6 +40,7 @@ class LookAround(RayWorld):
     """
 
     choices: ClassVar[dict[str, tuple[str, ...]]] = {"renderer": ("raycast",), "physics": ("ball", "mujoco")}
+    elsewhere: ClassVar[str] = " (MuJoCo's pictures have no doors: rooms renderer=mujoco)"
     image_size: int = 32
     """Pixels on a side of the image."""
     plain: bool = True
@@ -60,14 +61,18 @@ class LookAround(RayWorld):
     def begin(self, seed: EpisodeSeed) -> Simulation:
         """A room of the seed's split, the walker in its middle."""
         rng = seed.streams()[0]
-        while True:
-            colors, balls = rng.permutation(DOOR)[:4], rng.permutation(4)[:2]
-            if split_of(colors.tobytes() + balls.tobytes()) == seed.split:
-                break
+        while (
+            True
+        ):  # counter-clockwise from the lower wall: its colour, and the ball in the corner after it, 0 for none
+            room = np.stack([rng.permutation(DOOR)[:4], rng.permutation([0, 0, 1, 2])])
+            if split_of(min(np.roll(room, turns, axis=1).tobytes() for turns in range(4))) == seed.split:
+                break  # a room that is another one turned around looks like it, and belongs to its split
         walls = np.full((SIDE + 2, SIDE + 2), OPEN, np.int8)
-        walls[0], walls[-1], walls[1:-1, 0], walls[1:-1, -1] = colors
+        walls[0], walls[1:-1, -1], walls[-1], walls[1:-1, 0] = room[0]
         walls[MIDDLE, [0, -1]] = walls[[0, -1], MIDDLE] = DOOR
-        corners = np.array([(x, y) for x in (0.5, SIDE - 0.5) for y in (0.5, SIDE - 0.5)])
+        near, far = 0.5, SIDE - 0.5
+        corners = np.array([(far, near), (far, far), (near, far), (near, near)])
+        balls = [int(np.flatnonzero(room[1] == ball)[0]) for ball in (1, 2)]
         start = Pose(SIDE / 2, SIDE / 2, rng.uniform(-math.pi, math.pi), START_LIFT)
         floors = np.zeros_like(walls, np.uint8)
         return self.simulate(Scene(walls, floors, corners[balls], start), goal_rng=None)
