@@ -11,7 +11,8 @@ import numpy.typing as npt
 Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
 Range = tuple[int, int]
-"""First and last query step, both included: counted from 1, or from the query's end, of which the last step is -1."""
+"""First and last query step, both included, counted from 1; in what is still to be `cut`, in ranges of metrics and in
+claims, also from the query's end, of which the last step is -1."""
 
 RANGES: tuple[Range, ...] = ((1, 5), (6, 20), (50, 50))
 """Those that tables show."""

@@ -300,8 +300,9 @@ def make_video(
     """The episodes of `batch` as frames: truth, and the model's reconstruction followed by its imagination.
 
     times: the steps to decode, in order, counted from 0 over context and query; None: all. no_memory: also what the
-    model imagines that has seen the last frame of the context alone; then all steps are decoded.
+    model imagines that has seen the last frame of the context alone; of all steps.
     """
+    assert times is None or not no_memory, "without memory all steps are decoded"
     check_lengths(batch, context, horizon)
     batch = batch.window(0, context + horizon)
     chosen = list(range(context + horizon)) if times is None else list(times)

@@ -62,6 +62,11 @@ class Video:
             )
         if self.truth.dtype != torch.uint8 or self.model.dtype != torch.uint8:
             raise ValueError(f"Video: expected uint8 frames, got {self.truth.dtype} and {self.model.dtype}")
+        if self.no_memory is not None and self.no_memory.shape[:2] != (self.episodes, 1 + self.horizon):
+            raise ValueError(
+                f"Video: expected no_memory of the context's last frame and the {self.horizon} after it, got "
+                f"{tuple(self.no_memory.shape)}"
+            )
         if not 0 < self.context < self.truth.shape[1]:
             raise ValueError(f"Video: expected a context within 1..{self.truth.shape[1] - 1}, got {self.context}")
 
@@ -76,7 +81,7 @@ class Video:
         return self.truth.shape[1] - self.context
 
     def frame(self, source: Tensor, episode: int, time: int) -> Picture:
-        """One frame of `truth` or `model`."""
+        """One frame of `truth`, `model` or `no_memory`."""
         return picture_of(source[episode, time])
 
 
