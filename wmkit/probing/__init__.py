@@ -16,7 +16,11 @@ from wmkit.probing.networks import mlp as mlp
 from wmkit.probing.readers import ForeignModel as ForeignModel
 from wmkit.probing.readers import Reader as Reader
 from wmkit.probing.readers import WorldModelReader as WorldModelReader
+from wmkit.probing.readers import fingerprint as fingerprint
 from wmkit.probing.results import Horizon as Horizon
 from wmkit.probing.results import ProbeMeasurements as ProbeMeasurements
 from wmkit.probing.results import ProbeResults as ProbeResults
 from wmkit.probing.results import effective_horizon as effective_horizon
+from wmkit.probing.results import systems_table as systems_table
+from wmkit.probing.run import probe as probe
+from wmkit.probing.run import probe_run as probe_run

@@ -19,6 +19,9 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 import torch
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as Bar
 from torch import Tensor
 
 from wmkit.checks import check_choice, check_integer
@@ -186,7 +189,7 @@ def measure_probes(
         for name in names
         if not there & {f"{name}_{head}" for head in settled.heads}
     ]
-    return _results(frame, probes, settled, told, tuple(notes))
+    return dataclasses.replace(_results(frame, probes, settled, told, tuple(notes)), answers=parts.folder)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -314,6 +317,7 @@ def _fit_and_ask(
             frames.append(partial_frame(measure, row, seed, "delay")(*_by_delay(scores, counted, delays, edges), edges))
         if axis == "steps" and row == OBSERVED:
             shown = {"output": output[0].cpu().numpy(), "target": asked[0].cpu().numpy(), "steps": asked_about.kept}
+            shown["inputs"] = asked_about.inputs[probe.name][0].cpu().numpy()
             if (known := asked_about.delays[probe.name]) is not None:
                 shown["delay"] = known[0].cpu().numpy()
     return pl.concat(frames), shown
@@ -495,11 +499,10 @@ def _results(
 
 
 @contextlib.contextmanager
-def progress_bar() -> Iterator[Progress]:
+def progress_bar(console: Console) -> Iterator[Progress]:
     """A bar with the time left, for what `measure_probes` tells of its progress."""
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    with Progress(TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()) as bar:
+    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+    with Bar(*columns, console=console) as bar:
         tasks: dict[str, Any] = {}
 
         def show(what: str, done: int, total: int) -> None:

@@ -18,7 +18,7 @@ import numpy.typing as npt
 import polars as pl
 
 from wmkit.evaluation.estimates import Bools, Estimate, Floats, Range
-from wmkit.evaluation.predictors import CONSTANT, OBSERVED, predictor
+from wmkit.evaluation.predictors import CONSTANT, NO_MEMORY, OBSERVED, predictor
 from wmkit.evaluation.record import SCHEMA, Curve, Measurements
 from wmkit.evaluation.tables import Table
 from wmkit.files import write_json, write_text
@@ -183,6 +183,8 @@ class ProbeResults:
     """Of `AXES` those that there are: see there. `steps` is always there."""
     notes: tuple[str, ...] = ()
     """What a reader must know: probes that do not apply, and why."""
+    answers: Path | None = None
+    """Where the answers about the first held-out episode are, `PROBE-...-HEAD-observed-SEED.npz`, for pictures."""
 
     @property
     def steps(self) -> ProbeMeasurements:
@@ -261,3 +263,29 @@ class ProbeResults:
         places = {axis: folder if axis == "steps" else folder / axis for axis in AXES}
         there = {axis: place for axis, place in places.items() if axis == "steps" or place.is_dir()}
         return cls({axis: ProbeMeasurements.load(place) for axis, place in there.items()})
+
+
+def systems_table(found: Mapping[str, ProbeResults]) -> Table:
+    """Several systems: of each probe, by its first head, what `observed` tells, above whom, and for how long."""
+    first = next(iter(found.values())).steps
+    head = first.about["heads"][0]
+    measures = [name for probe in first.about["probes"] if (name := f"{probe}_{head}") in first.measures]
+    rows = []
+    for system, results in found.items():
+        cells, horizons = [system], results.horizons()
+        for measure in measures:
+            metric, there = results.steps.metrics[measure], results.steps.predictors(measure)
+            cells += [
+                metric.text(results.steps.estimate(measure, row)) if row in there else "-"
+                for row in (OBSERVED, NO_MEMORY, CONSTANT)
+            ]
+            cells.append(str(horizons.get(measure, "-")))
+        rows.append(cells)
+    headings = [f"{measure}{end}" for measure in measures for end in ("", ", no memory", ", constant", ", horizon")]
+    return Table(
+        "What is remembered, and for how long",
+        ["system", *headings],
+        rows,
+        "Horizon: steps since something was last in view after which half of the advantage over the constant answer is "
+        "lost. Intervals: 95 % by bootstrap over seeds of the probe and held-out episodes.",
+    )
