@@ -81,7 +81,10 @@ def main(argv: Sequence[str]) -> int:
 def probed(system: str, own: Mapping[str, str], shared: Sequence[str], folder: Path) -> Any:
     """The results of one system, trained and probed where that was not done before."""
     run = compose(config(), [f"backbone={system}", *shared])
-    wmkit.train(run, folder)
+    summary = wmkit.train(run, folder)
+    if summary.stopped_by is not None:
+        print(f"Stopped after step {summary.step}; the same command goes on.", file=sys.stderr)
+        raise SystemExit(128 + summary.stopped_by)
     numbers = {"seeds": own["probe_seeds"], "episodes": own["probe_episodes"], "held_out": own["held_out"]}
     options: dict[str, Any] = {key: int(value) for key, value in numbers.items()}
     options |= {key: own[key].split(",") for key in ("probes", "rows") if own[key]}

@@ -30,7 +30,7 @@ def test_probe_asks_what_it_is_told_to_and_goes_on(run, tmp_path, monkeypatch, c
              "--steps", "2", "--out", str(tmp_path)]  # fmt: skip
     assert main(["probe", str(run), "--probes", "sample_color", *words]) == 0
     assert "colours of the sample told right" in capsys.readouterr().out
-    before = {path: path.stat().st_mtime_ns for path in tmp_path.glob("parts/*/sample_color*")}
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.glob("parts/*/sample_color*.parquet")}
     assert len(before) == 3
     assert main(["probe", str(run), "--probes", "sample_color, pose", *words]) == 0
     assert {path: path.stat().st_mtime_ns for path in before} == before
