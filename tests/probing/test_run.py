@@ -43,7 +43,7 @@ def test_a_run_is_probed_printed_and_drawn(run) -> None:
     found = probe_run(run, plan, console=console)
     place = run / "probes"
     text = console.export_text()
-    assert "walls: cells of the maze told right, mlp: higher is better" in text
+    assert "walls: cells of the maze told right: higher is better" in text
     assert f"Records, tables and pictures in {place}" in text
     for name in ("recall.png", "contexts.png", "imagined.png", "reach.png", "swap.png", "map.png", "map.gif"):
         with Image.open(place / "pictures" / name) as image:

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import StrMethodFormatter
 from PIL import Image, ImageDraw
 
 from wmkit.evaluation.plots.figures import DOTS_PER_INCH, PANELS_ABREAST, draw_curve
 from wmkit.evaluation.plots.look import own_look
 from wmkit.evaluation.predictors import CONSTANT, CONTROL, OBSERVED, predictor
+from wmkit.evaluation.record import Metric
 from wmkit.probing.results import ProbeMeasurements, ProbeResults
 
 ALONG = {
@@ -79,14 +82,9 @@ def _draw_axis(results: ProbeResults, axis: str, label: str, path: Path, title: 
             axes.axvline(horizons[measure].delay, color="0.6", linewidth=1)
             axes.text(horizons[measure].delay, 0.02, f" horizon {horizons[measure]}", fontsize=8, color="0.4",
                       transform=axes.get_xaxis_transform())  # fmt: skip
-        if axis in ("delay", "contexts"):
-            axes.set_xscale("symlog", linthresh=1)
         if metric.better == "lower":
             axes.set_ylim(bottom=0)
-        axes.set_title(f"{metric.title}\n{metric.unit}; {metric.better} is better", fontsize=9)
-        axes.set_xlabel(label, fontsize=9)
-        axes.grid(alpha=0.25)
-        axes.legend(fontsize=8, frameon=False)
+        _finish(axes, metric, label, axis in ("delay", "contexts"), judged=axis not in ("reach", "swap"))
     for axes in panels[len(measures) :]:
         axes.axis("off")
     figure.suptitle(f"{title}\nmean and {found.interval}", fontsize=10)
@@ -108,16 +106,23 @@ def draw_systems(found: Mapping[str, ProbeResults], path: Path) -> None:
             draw_curve(axes, delay.curve(measure, OBSERVED), system, SYSTEMS[number % len(SYSTEMS)])
         known = predictor(CONSTANT)
         draw_curve(axes, first.by_axis["delay"].curve(measure, CONSTANT), known.label, known.colour, known.dash)
-        axes.set_xscale("symlog", linthresh=1)
-        axes.set_title(f"{metric.title}\n{metric.unit}; {metric.better} is better", fontsize=9)
-        axes.set_xlabel(ALONG["delay"], fontsize=9)
-        axes.grid(alpha=0.25)
-        axes.legend(fontsize=8, frameon=False)
+        _finish(axes, metric, ALONG["delay"], logarithmic=True)
     figure.savefig(path)
 
 
+def _finish(axes: Axes, metric: Metric, label: str, logarithmic: bool, judged: bool = True) -> None:
+    """Title, axes, grid and legend of a panel. judged: whether more or less of it is better."""
+    if logarithmic:
+        axes.set_xscale("symlog", linthresh=1)
+        axes.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+    axes.set_title(f"{metric.title}\n{metric.unit}" + (f"; {metric.better} is better" if judged else ""), fontsize=9)
+    axes.set_xlabel(label, fontsize=9)
+    axes.grid(alpha=0.25)
+    axes.legend(fontsize=8, frameon=False)
+
+
 @own_look()
-def draw_map_strip(shown: Mapping[str, npt.NDArray[np.generic]], path: Path, title: str) -> None:
+def draw_map_strip(shown: Mapping[str, npt.NDArray[Any]], path: Path, title: str) -> None:
     """How the map fills in: what the probe reads off the state at several steps, above what was in view by then."""
     steps, chance = shown["steps"], _free(shown)
     target, seen = shown["target"], shown["delay"] >= 0
@@ -141,7 +146,7 @@ def draw_map_strip(shown: Mapping[str, npt.NDArray[np.generic]], path: Path, tit
     figure.savefig(path)
 
 
-def write_map_film(shown: Mapping[str, npt.NDArray[np.generic]], path: Path) -> None:
+def write_map_film(shown: Mapping[str, npt.NDArray[Any]], path: Path) -> None:
     """Beside each other the map that is read off the state, wrong cells marked in red, and the true one, in which cells
     that were not in view yet are grey; the blue dot is the walker.
     """
@@ -162,20 +167,20 @@ def write_map_film(shown: Mapping[str, npt.NDArray[np.generic]], path: Path) -> 
                     draw.rectangle((left + CELL * x, top, left + CELL * (x + 1) - 1, top + CELL - 1), fill=colour)
                     if number == 0 and (share > 0.5) != bool(target[place, y, x]):
                         draw.rectangle((left + CELL * x + 4, top + 4, left + CELL * (x + 1) - 5, top + CELL - 5), WRONG)
-            x, y = _position(shown, place)
-            middle = left + CELL * x, GAP + CELL * (height - y)
+            across, up = _position(shown, place)
+            middle = left + CELL * across, GAP + CELL * (height - up)
             draw.ellipse((middle[0] - 4, middle[1] - 4, middle[0] + 4, middle[1] + 4), AGENT)
         pages.append(page)
     pages[0].save(path, save_all=True, append_images=pages[1:], duration=MILLISECONDS, loop=0)
 
 
-def _free(shown: Mapping[str, npt.NDArray[np.generic]]) -> npt.NDArray[np.float64]:
+def _free(shown: Mapping[str, npt.NDArray[Any]]) -> npt.NDArray[np.float64]:
     """(S, h, w): how likely each cell is free, as the probe says."""
     odds = np.asarray(shown["output"], np.float64)  # (S, h, w, 2)
     return 1 / (1 + np.exp(np.clip(odds[..., 0] - odds[..., 1], -50, 50)))
 
 
-def _position(shown: Mapping[str, npt.NDArray[np.generic]], place: int) -> tuple[float, float]:
+def _position(shown: Mapping[str, npt.NDArray[Any]], place: int) -> tuple[float, float]:
     """The walker's x and y in cells, from the pose that the probe was told."""
     height, width = shown["target"].shape[1:]
     told = np.asarray(shown["inputs"], np.float64)[place]

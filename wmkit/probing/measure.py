@@ -34,7 +34,7 @@ from wmkit.files import to_json
 from wmkit.probing.base import NEVER, Probe, all_probes, entries_of, find_probes, width_of
 from wmkit.probing.features import CONTEXTS, IMAGINED, ROWS, Gathered, Reading, features_of, gather
 from wmkit.probing.networks import Fit, answers, best_constant, fit_head
-from wmkit.probing.readers import Reader, fingerprint
+from wmkit.probing.readers import Reader, fingerprint, weights_digest
 from wmkit.probing.results import AXES, IN_VIEW, SEEN, SELECTIVITY, ProbeMeasurements, ProbeResults
 from wmkit.probing.state import AHEAD, EPISODES, REACH, SWAP, gradient_reach, swap_states
 
@@ -138,7 +138,7 @@ def measure_probes(
     numbers |= {"fit": dataclasses.asdict(settled.fit)}
     told = {**(about or {}), "plan": {**numbers, "seeds": settled.seeds, "rows": rows}}
     told |= {"probes": names, "heads": list(settled.heads)}
-    mark = to_json({**(about or {}), **numbers, "model": before})
+    mark = to_json({**(about or {}), **numbers, "model": _answer_of(reader, test)})
     parts = _Parts(folder, hashlib.sha256(mark.encode()).hexdigest()[:12])
     code = {probe.name: _code_of(probe) for probe in probes}  # a probe that was changed is another one
     fits = {
@@ -251,6 +251,16 @@ class _Parts:
         assert self.folder is not None, "it is in memory, or in the folder"
         with (self.folder / f"{name}.parquet").open("rb") as file:
             return pl.read_parquet(file)
+
+
+def _answer_of(reader: Reader, test: EpisodeSource) -> str:
+    """What tells one model from another: its weights, or where they are not known what it makes of one frame."""
+    if reader.modules:
+        return weights_digest(reader)
+    batch = read_episodes(test, [0], 1).to(reader.device)
+    with reader.reading():
+        features, _ = reader.observe(batch.image, batch.action, [0])
+    return hashlib.sha256(features.cpu().numpy().tobytes()).hexdigest()
 
 
 def _code_of(probe: Probe) -> str:

@@ -182,13 +182,20 @@ class ForeignModel(Reader):
             return self.make(seed)
 
 
-def fingerprint(reader: Reader) -> str:
-    """A checksum of the model: weights and buffers, modes, what is trained, and gradients."""
+def weights_digest(reader: Reader) -> str:
+    """A checksum of weights and buffers."""
     digest = hashlib.sha256()
     for module in reader.modules:
         for name, value in module.state_dict().items():
             digest.update(name.encode())
             digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+def fingerprint(reader: Reader) -> str:
+    """A checksum of the model: weights and buffers, modes, what is trained, and gradients."""
+    digest = hashlib.sha256(weights_digest(reader).encode())
+    for module in reader.modules:
         for name, parameter in module.named_parameters():
             told = parameter.grad is not None and float(parameter.grad.double().sum())
             digest.update(f"{name} {parameter.requires_grad} {told}".encode())

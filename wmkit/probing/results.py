@@ -202,10 +202,12 @@ class ProbeResults:
         """
         horizons = self.horizons()
         for probe in dict.fromkeys(self.steps.about["probes"]):
-            named = [name for name in self.steps.measures if self.steps.metrics[name].label.startswith(f"{probe}: ")]
+            heads = [head for head in self.steps.about["heads"] if f"{probe}_{head}" in self.steps.measures]
+            ends = ("", SEEN, IN_VIEW, SELECTIVITY)
+            wanted = [f"{probe}_{head}{end}" for head in heads for end in ends]
+            named = [name for name in wanted if name in self.steps.measures]
             if not named:
                 continue
-            heads = [head for head in self.steps.about["heads"] if f"{probe}_{head}" in named]
             main, half = f"{probe}_{heads[0]}", (self.steps.horizon // 2 + 1, self.steps.horizon)
             columns: dict[str, tuple[str, Range | None]] = {heads[0]: (main, None), "second half": (main, half)}
             ends_of = {"seen before": SEEN, "in view now": IN_VIEW, "above control": SELECTIVITY}
@@ -225,16 +227,16 @@ class ProbeResults:
                 ]
                 for row in rows
             ]
-            ends = "; ".join(f"{name} {horizons[name]} steps" for name in named if name in horizons)
+            told = "; ".join(f"{name} {horizons[name]} steps" for name in named if name in horizons)
             refused = [name for name in named if name in self.steps.refused]
             yield Table(
-                f"{metric.label}: {metric.better} is better",
+                f"{metric.label.rpartition(', ')[0]}: {metric.better} is better",
                 ["row", *columns],
                 cells,
                 f"{self.steps.episodes} held-out episodes of {self.steps.horizon} steps, "
                 f"{len(self.steps.of_seeds)} seeds of the probe; unit: {metric.unit}; ± half of the interval, "
                 f"{self.steps.interval}."
-                + (f" Effective horizon: {ends}." if ends else "")
+                + (f" Effective horizon: {told}." if told else "")
                 + "".join(f" {name} cannot tell what is in view: it says nothing about memory." for name in refused),
             )
 
