@@ -114,6 +114,7 @@ def _finish(axes: Axes, metric: Metric, label: str, logarithmic: bool, judged: b
     """Title, axes, grid and legend of a panel. judged: whether more or less of it is better."""
     if logarithmic:
         axes.set_xscale("symlog", linthresh=1)
+        axes.set_xlim(left=0)
         axes.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
     axes.set_title(f"{metric.title}\n{metric.unit}" + (f"; {metric.better} is better" if judged else ""), fontsize=9)
     axes.set_xlabel(label, fontsize=9)
