@@ -11,9 +11,11 @@ from rich.console import Console
 import wmkit
 from tests.probing.conftest import both, cue, looking
 from wmkit.config import DataConfig, EvalConfig, RunConfig, TrainConfig
+from wmkit.data import Subset
 from wmkit.probing import Fit, Plan, ProbeResults, WorldModelReader, fingerprint, probe_run, systems_table
 from wmkit.probing.figures import draw_systems
 from wmkit.probing.readers import swapped
+from wmkit.probing.run import _sources
 from wmkit.training.loop import build_model
 from wmkit_envs import RayMaze
 
@@ -118,3 +120,28 @@ def test_swapping_rolls_all_of_a_state_or_one_part() -> None:
     assert swapped(state, "b")["a"].tolist() == [0, 1, 2]
     assert swapped(state, "b")["b"][0].tolist() == [2, 0, 1]
     assert swapped(state, None)["a"].tolist() == [2, 0, 1]
+
+
+def test_another_model_of_three_functions_in_the_same_folder_is_another_one(tmp_path, monkeypatch) -> None:
+    from tests.probing.test_measure import Cue
+
+    monkeypatch.setattr("wmkit.probing.figures.draw_all", lambda *_: [])
+    plan = dataclasses.replace(PLAN, probes=None, length=None, rows=("observed",))
+    other = looking()
+    monkeypatch.setattr(other, "_encode", lambda image: 1 - image.flatten(1))
+    for number, model in enumerate((looking(), other, looking()), start=1):
+        wmkit.probe(model, both(cue), [Cue()], plan=plan, out=tmp_path)
+        assert len(list((tmp_path / "parts").iterdir())) == min(number, 2)
+
+
+def test_a_source_without_splits_keeps_its_last_episodes_for_the_answers() -> None:
+    training, test = _sources(Subset(both(cue)[0], range(12)), Plan())
+    assert (training.num_episodes, test.num_episodes) == (9, 3)
+    assert test.episode(0)["image"].tobytes() == both(cue)[0].episode(9)["image"].tobytes()
+    with pytest.raises(ValueError, match="expected 4 episodes or more to divide, got 3"):
+        _sources(Subset(both(cue)[0], range(3)), Plan())
+
+
+def test_a_world_gives_training_and_test_episodes() -> None:
+    training, test = _sources(WORLD, dataclasses.replace(PLAN))
+    assert (training.split, test.split, training.episode_length(0)) == ("train", "test", 16)
