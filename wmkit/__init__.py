@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +19,7 @@ from wmkit.registry import register_backbone as register_backbone
 from wmkit.world_model import WorldModel as WorldModel
 
 if TYPE_CHECKING:
+    from wmkit.probing import ProbeResults
     from wmkit.training import Summary
 
 __version__ = "0.1.0"
@@ -36,3 +37,19 @@ def train(config: RunConfig, folder: str | Path, validate: Callable[[WorldModel]
     from wmkit.training import train_in_folder
 
     return train_in_folder(config, folder, validate)
+
+
+def probe(model: Any, source: Any, probes: Sequence[Any] | None = None, **options: Any) -> ProbeResults:
+    """Probe what a model's state holds of the episodes that it reads; nothing of the model is changed.
+
+    model: a `WorldModel`, or another one by `wmkit.probing.ForeignModel`. source: a world or its name, an archive, a
+    folder with archives `train` and `test`, any source of episodes, or a pair of these, to fit to and to ask about.
+    probes: names or objects of `wmkit.probing.Probe`; None: all that apply. options: `plan=Plan(...)` of
+    `wmkit.probing` with rows, heads, seeds and numbers of episodes; `part=` both, h or z; `out=` a folder for records,
+    tables and pictures, in which a call that was stopped goes on.
+
+    Raises `ValueError` for what is no model, unknown probes and rows, and episodes that are too few or too short.
+    """
+    from wmkit import probing
+
+    return probing.probe(model, source, probes, **options)

@@ -27,6 +27,12 @@ SHUFFLED_ACTIONS = "shuffled_actions"
 """As `imagined`, but row i imagines with the actions of row i - 1."""
 NO_MEMORY = "no_memory"
 """As `imagined`, but the context is its last frame alone: what the model knows without having been there."""
+ACTIONS = "actions"
+"""The model sees the first frame, then only the actions."""
+UNTRAINED = "untrained"
+"""As `observed`, but the model has its initial weights."""
+CONTROL = "control"
+"""As `observed`, but asked for a fixed random function of the frame in view."""
 BEST_OF_N = "best_of_n"
 """Of several imagined futures the best one, chosen per episode and measure by the mean over the query."""
 COPY_LAST = "copy_last"
@@ -65,7 +71,10 @@ PREDICTORS = {
         Predictor(OBSERVED, "observed", "tab:blue", kind="model"),
         Predictor(IMAGINED, "imagined", "tab:orange", kind="model"),
         Predictor(SHUFFLED_ACTIONS, "shuffled actions", "tab:red", kind="model"),
+        Predictor(ACTIONS, "first frame and actions", "tab:red", "--", kind="model"),
         Predictor(NO_MEMORY, "no memory", "tab:pink", kind="model"),
+        Predictor(UNTRAINED, "untrained", "tab:cyan", "--", kind="model"),
+        Predictor(CONTROL, "control task", "tab:olive", ":", kind="model"),
         Predictor(BEST_OF_N, "best of N", "tab:purple", kind="model"),
         Predictor(MEAN_IMAGE, "mean image", _GREY, "--"),
         Predictor(RANDOM_FRAME, "random frame", _GREY, ":"),

@@ -14,7 +14,7 @@ import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import Any, ClassVar, Literal, NamedTuple, Protocol, Self
 
 import numpy as np
 import polars as pl
@@ -129,6 +129,8 @@ class Measurements:
     about: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     """Plain values: run, world, seed, checkpoint, and what else a reader of the file should know."""
     verdicts: tuple[Verdict, ...] = ()
+    schema: ClassVar[Mapping[str, Any]] = SCHEMA
+    """Columns that `load` takes from a file, and their types."""
 
     def __repr__(self) -> str:
         """A small table: of each measure the predictors, with mean and interval over the query."""
@@ -139,6 +141,11 @@ class Measurements:
             estimates = {name: self.estimate(measure, name) for name in self.predictors(measure)}
             lines += [f"    {name:<16} {metric.text(estimate)}" for name, estimate in estimates.items()]
         return "\n".join([*lines, *(f"  {verdict}" for verdict in self.verdicts)])
+
+    @property
+    def interval(self) -> str:
+        """What the intervals of estimates are."""
+        return "95 % over episodes: normal approximation, Wilson's where each episode is right or wrong"
 
     @property
     def measures(self) -> list[str]:
@@ -274,7 +281,7 @@ class Measurements:
             "context": self.context,
             "horizon": self.horizon,
             "episodes": self.episodes,
-            "interval": "95 % over episodes: normal approximation, Wilson's where each episode is right or wrong",
+            "interval": self.interval,
             "measures": entries,
             "verdicts": [dataclasses.asdict(verdict) for verdict in self.verdicts],
         }
@@ -287,7 +294,7 @@ class Measurements:
         write_json(folder / SUMMARY, self.summary())
 
     @classmethod
-    def load(cls, folder: Path) -> Measurements:
+    def load(cls, folder: Path) -> Self:
         """What `save` wrote; no measure need be registered for it. Raises `ValueError` where there is nothing."""
         if not (folder / RECORDS).is_file() or not (folder / SUMMARY).is_file():
             old = (folder / SUMMARY).is_file()
@@ -302,7 +309,7 @@ class Measurements:
         context, horizon = summary.pop("context"), summary.pop("horizon")
         about = {key: value for key, value in summary.items() if key not in ("episodes", "interval")}
         with (folder / RECORDS).open("rb") as file:
-            frame = pl.read_parquet(file).select(*SCHEMA)
+            frame = pl.read_parquet(file).select(*cls.schema)
         metrics = {name: _metric(name, entry) for name, entry in entries.items()}
         return cls(frame, metrics, context, horizon, about, verdicts)
 

@@ -1,0 +1,55 @@
+"""Intervals over seeds and episodes, and the effective horizon."""
+
+import numpy as np
+import polars as pl
+import pytest
+
+from wmkit.evaluation.record import Metric
+from wmkit.probing.results import ProbeMeasurements, effective_horizon
+
+
+def measurements(values: dict[str, np.ndarray], horizon: int) -> ProbeMeasurements:
+    """Of values (R, N, T) by row: steps from 0 on."""
+    rows = [
+        {"measure": "m", "predictor": row, "episode": n, "step": t, "value": float(x), "probe_seed": r}
+        for row, array in values.items()
+        for (r, n, t), x in np.ndenumerate(array)
+        if not np.isnan(x)
+    ]
+    frame = pl.DataFrame(rows).cast(dict(ProbeMeasurements.schema))
+    return ProbeMeasurements(frame.select(*ProbeMeasurements.schema), {"m": Metric("m", "share", "higher")}, 0, horizon)
+
+
+def test_an_interval_has_both_the_spread_of_seeds_and_that_of_episodes() -> None:
+    rng = np.random.default_rng(0)
+    seeds, episodes = rng.normal(0, 3, (4, 1, 1)), rng.normal(0, 1, (1, 50, 1))
+    both = measurements({"observed": seeds + episodes + np.zeros((4, 50, 2))}, 2).estimate("m", "observed")
+    one = measurements({"observed": episodes + np.zeros((4, 50, 2))}, 2).estimate("m", "observed")
+    assert one.half_width == pytest.approx(1.96 * episodes.std() / np.sqrt(50), rel=0.15)
+    assert both.half_width > 3 * one.half_width
+    assert both.mean == pytest.approx(float((seeds + episodes).mean()))
+
+
+def test_steps_where_nothing_counts_and_episodes_without_a_value_are_left_out() -> None:
+    values = np.array([[[1.0, np.nan, 3.0], [np.nan] * 3, [5.0, np.nan, np.nan]]])
+    found = measurements({"observed": values}, 3)
+    estimate = found.estimate("m", "observed", (0, 2))
+    assert (estimate.mean, estimate.episodes) == (3.5, 2)
+    curve = found.curve("m", "observed")
+    assert curve.steps.tolist() == [0, 2]
+    assert curve.mean.tolist() == [3, 3]
+
+
+@pytest.mark.parametrize(
+    ("recall", "expected"),
+    [([1, 1, 1, 0.5, 0.5], 2.5), ([1, 1, 0.7, 0.7, 0.7], 1 + 0.25 / 0.3), ([1] * 5, np.inf), ([0.5] * 5, np.nan)],
+)
+def test_the_effective_horizon_is_where_half_of_the_advantage_is_lost(recall, expected) -> None:
+    ours = np.broadcast_to(np.array(recall, float), (2, 3, 5))
+    found = measurements({"observed": ours, "constant": np.full((2, 3, 5), 0.5)}, 5)
+    horizon = effective_horizon(found, "m")
+    assert horizon.delay == pytest.approx(expected, nan_ok=True)
+    assert (horizon.low, horizon.high) == pytest.approx((horizon.delay, horizon.delay), nan_ok=True)
+    assert str(horizon) == {2.5: "2 [2, 2]", np.inf: "> 4 [> 4, > 4]"}.get(
+        expected, "-" if np.isnan(expected) else "2 [2, 2]"
+    )

@@ -1,0 +1,147 @@
+"""A run and a model of one's own are probed, and what is found is printed, drawn and read again."""
+
+import dataclasses
+import io
+
+import pytest
+import torch
+from PIL import Image
+from rich.console import Console
+
+import wmkit
+from tests.probing.conftest import both, cue, looking
+from wmkit.config import DataConfig, EvalConfig, RunConfig, TrainConfig
+from wmkit.data import Subset
+from wmkit.probing import Fit, Plan, ProbeResults, WorldModelReader, fingerprint, probe_run, systems_table
+from wmkit.probing.figures import draw_systems
+from wmkit.probing.readers import swapped
+from wmkit.probing.run import _sources
+from wmkit.training.loop import build_model
+from wmkit_envs import RayMaze
+
+WORLD = RayMaze(image_size=16)
+PLAN = Plan(probes=["objects"], heads=("mlp",), seeds=1, episodes=2, held_out=2, length=16, every=4, context=8,
+            fit=Fit(steps=2, rows=4))  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs") / "tiny"
+    config = RunConfig(
+        world=WORLD,
+        backbone="gru",
+        size="tiny",
+        data=DataConfig(length=6, batch_size=2, episode_length=12, episodes=2, workers=0),
+        train=TrainConfig(steps=2, eval_every=2, checkpoint_every=2, device="cpu"),
+        eval=EvalConfig(episodes=2, context=5, horizon=7),
+    )
+    wmkit.train(config, folder)
+    return folder
+
+
+def test_a_run_is_probed_printed_and_drawn(run) -> None:
+    console = Console(file=io.StringIO(), width=200, record=True)
+    plan = dataclasses.replace(PLAN, probes=["walls"], rows=["observed"], heads=("mlp",))
+    found = probe_run(run, plan, console=console)
+    place = run / "probes"
+    text = console.export_text()
+    assert "walls: cells of the maze told right: higher is better" in text
+    assert f"Records, tables and pictures in {place}" in text
+    for name in ("recall.png", "contexts.png", "imagined.png", "reach.png", "swap.png", "map.png", "map.gif"):
+        with Image.open(place / "pictures" / name) as image:
+            assert min(image.size) > 100
+    loaded = ProbeResults.load(place)
+    assert loaded.by_axis.keys() == found.by_axis.keys() == {"steps", "delay", "imagined", "contexts", "reach", "swap"}
+    assert loaded.steps.frame.equals(found.steps.frame)
+    assert loaded.steps.about["checkpoint"] == "step-00000002"
+    assert loaded.steps.estimate("walls_mlp", "observed") == found.steps.estimate("walls_mlp", "observed")
+    assert "| observed |" in (place / "probes.md").read_text()
+    table = systems_table({"a": found, "b": found})
+    assert [row[0] for row in table.rows] == ["a", "b"]
+    draw_systems({"a": found, "b": found}, run / "systems.png")
+    assert (run / "systems.png").stat().st_size > 0
+
+
+def test_all_rows_of_a_model_of_ones_own(run) -> None:
+    model = wmkit.load(run)
+    model.train()
+    before = fingerprint(WorldModelReader(model))
+    found = wmkit.probe(model, WORLD, plan=PLAN)
+    assert fingerprint(WorldModelReader(model)) == before
+    assert model.training
+    assert found.steps.predictors("objects_mlp") == [
+        "observed", "actions", "no_memory", "untrained", "control", "constant",
+    ]  # fmt: skip
+    assert set(found.by_axis["swap"].predictors("follows_donor")) == {"backbone", "z"}
+    assert found.by_axis["imagined"].steps_of("objects_mlp", "observed").tolist() == [4, 8]
+
+
+def test_untrained_is_the_model_that_the_run_began_with(run) -> None:
+    model, config = wmkit.load(run), wmkit.loading.run_config(run)
+    reader = WorldModelReader(model, make=lambda seed: build_model(config, model.image_shape, model.action_dim))
+    fresh, again = reader.fresh(0), reader.fresh(1)
+    assert fingerprint(fresh) == fingerprint(again) != fingerprint(reader)
+
+
+def test_features_of_an_episode_do_not_depend_on_its_neighbours(run) -> None:
+    reader = WorldModelReader(wmkit.load(run))
+    image, action = torch.randint(256, (2, 5, 3, 16, 16), dtype=torch.uint8), torch.zeros(2, 5, 6)
+    with reader.reading():
+        together, _ = reader.observe(image, action, [3, 4])
+        alone, _ = reader.observe(image[1:], action[1:], [4])
+    torch.testing.assert_close(together[1:], alone)
+
+
+@pytest.mark.parametrize(("part", "width"), [("both", 80), ("h", 16), ("z", 64)])
+def test_parts_of_the_features_are_h_and_z(run, part, width) -> None:
+    model = wmkit.load(run)
+    reader = WorldModelReader(model, part)
+    with reader.reading():
+        features, state = reader.observe(torch.zeros(1, 2, 3, 16, 16, dtype=torch.uint8), torch.zeros(1, 2, 6), [0])
+        ahead, whole = reader.imagine(torch.zeros(1, 3, 6), state, [0])
+    assert (features.shape[-1], ahead.shape[-1], whole.shape[-1]) == (width, width, model.feature_dim)
+
+
+def test_a_foreign_model_is_probed_and_keeps_its_own_state() -> None:
+    from tests.probing.test_measure import Cue
+
+    found = wmkit.probe(looking(), both(cue), [Cue()], plan=dataclasses.replace(PLAN, probes=None, length=None))
+    assert "untrained" not in found.steps.predictors("cue_mlp")
+    assert found.notes[0].startswith("There is no row `untrained`")
+
+
+def test_what_is_no_model_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"expected a WorldModel or a wmkit\.probing\.Reader, got a int"):
+        wmkit.probe(3, WORLD)
+
+
+def test_swapping_rolls_all_of_a_state_or_one_part() -> None:
+    state = {"a": torch.arange(3.0), "b": [torch.arange(3.0)]}
+    assert swapped(state, "b")["a"].tolist() == [0, 1, 2]
+    assert swapped(state, "b")["b"][0].tolist() == [2, 0, 1]
+    assert swapped(state, None)["a"].tolist() == [2, 0, 1]
+
+
+def test_another_model_of_three_functions_in_the_same_folder_is_another_one(tmp_path, monkeypatch) -> None:
+    from tests.probing.test_measure import Cue
+
+    monkeypatch.setattr("wmkit.probing.figures.draw_all", lambda *_: [])
+    plan = dataclasses.replace(PLAN, probes=None, length=None, rows=("observed",))
+    other = looking()
+    monkeypatch.setattr(other, "_encode", lambda image: 1 - image.flatten(1))
+    for number, model in enumerate((looking(), other, looking()), start=1):
+        wmkit.probe(model, both(cue), [Cue()], plan=plan, out=tmp_path)
+        assert len(list((tmp_path / "parts").iterdir())) == min(number, 2)
+
+
+def test_a_source_without_splits_keeps_its_last_episodes_for_the_answers() -> None:
+    training, test = _sources(Subset(both(cue)[0], range(12)), Plan())
+    assert (training.num_episodes, test.num_episodes) == (9, 3)
+    assert test.episode(0)["image"].tobytes() == both(cue)[0].episode(9)["image"].tobytes()
+    with pytest.raises(ValueError, match="expected 4 episodes or more to divide, got 3"):
+        _sources(Subset(both(cue)[0], range(3)), Plan())
+
+
+def test_a_world_gives_training_and_test_episodes() -> None:
+    training, test = _sources(WORLD, dataclasses.replace(PLAN))
+    assert (training.split, test.split, training.episode_length(0)) == ("train", "test", 16)

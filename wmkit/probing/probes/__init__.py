@@ -1,0 +1,7 @@
+"""The probes of wmkit: every module of this folder is one or a few, and importing the folder registers them."""
+
+import importlib
+import pkgutil
+
+for _module in pkgutil.iter_modules(__path__):
+    importlib.import_module(f"{__name__}.{_module.name}")

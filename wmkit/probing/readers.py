@@ -1,0 +1,210 @@
+"""Whose features are probed: a world model, or any other model that can be led through an episode.
+
+A `Reader` is all that probing knows of a model. `WorldModelReader` reads wmkit's; `ForeignModel` makes one of three
+functions of a model that wmkit did not build.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from wmkit import tree
+from wmkit.evaluation.rollout import evaluating
+from wmkit.networks import to_unit
+from wmkit.tree import State
+from wmkit.world_model import WorldModel
+
+Part = Literal["both", "h", "z"]
+"""Of a world model's features: concat[h, z], what the backbone carries, or the latent of the step."""
+Encode = Callable[[Tensor], Tensor]
+Step = Callable[[Tensor | None, Tensor, Any], tuple[Tensor, Any]]
+
+
+class Reader(ABC):
+    """A model, led through episodes. Nothing that it does may change the model."""
+
+    device: torch.device
+    """Where its tensors are."""
+    make: Callable[[int], Any] | None = None
+    """Builds the model at its initial weights, drawn from a seed, for `fresh`; None: nobody can."""
+
+    @abstractmethod
+    def observe(
+        self, image: Tensor, action: Tensor, seeds: Sequence[int], state: State | None = None
+    ) -> tuple[Tensor, State]:
+        """Read image (B, T, C, H, W), uint8 or float in [0, 1], and action (B, T, A), which led to it, from `state`
+        (None: an episode begins) -> (features (B, T, F), state). What is random of row b depends on seeds[b] alone.
+        """
+
+    @abstractmethod
+    def imagine(self, action: Tensor, state: State, seeds: Sequence[int]) -> tuple[Tensor, Tensor]:
+        """Follow action (B, H, A) without images -> features (B, H, F) as `observe` gives them, and all that `decode`
+        reads, (B, H, ...), which may be more.
+        """
+
+    @abstractmethod
+    def decode(self, features: Tensor) -> Tensor:
+        """Frames (B, H, C, H, W) of what `imagine` gives second."""
+
+    @property
+    @abstractmethod
+    def modules(self) -> Sequence[nn.Module]:
+        """What must not change while it is probed."""
+
+    @abstractmethod
+    def fresh(self, seed: int) -> Reader:
+        """The same model at its initial weights, drawn from `seed`; where `make` is not None."""
+
+    @contextlib.contextmanager
+    def reading(self, gradients: bool = False) -> Iterator[None]:
+        """A block in which features are read, in eval(); without gradients unless they are asked for."""
+        modes = [(module, module.training) for one in self.modules for module in one.modules()]
+        for one in self.modules:
+            one.eval()
+        try:
+            with torch.inference_mode(not gradients), torch.set_grad_enabled(gradients):
+                yield
+        finally:
+            for module, mode in modes:
+                module.training = mode
+
+
+class WorldModelReader(Reader):
+    """A `WorldModel` in eval(), its latents sampled.
+
+    part: which of its features are probed. make: the model at its initial weights, for the row `untrained`.
+    """
+
+    def __init__(self, model: WorldModel, part: Part = "both", make: Callable[[int], WorldModel] | None = None) -> None:
+        self.model, self.part, self.make, self.device = model, part, make, model.device
+
+    def observe(
+        self, image: Tensor, action: Tensor, seeds: Sequence[int], state: State | None = None
+    ) -> tuple[Tensor, State]:
+        rows, length = image.shape[:2]
+        noise = self._noise(length, seeds, 0 if state is None else 1)
+        before = self.model.initial_state(rows, length) if state is None else state  # imagination may begin at its end
+        seen, state = self.model.observe(image, action, state=before, noise=noise)
+        assert state is not None, "it was asked for"
+        return self._part(seen.features), state
+
+    def imagine(self, action: Tensor, state: State, seeds: Sequence[int]) -> tuple[Tensor, Tensor]:
+        features = self.model.imagine(action, state, noise=self._noise(action.shape[1], seeds, 2)).features
+        return self._part(features), features
+
+    def decode(self, features: Tensor) -> Tensor:
+        return self.model.decode(features)
+
+    @property
+    def modules(self) -> Sequence[nn.Module]:
+        return (self.model,)
+
+    def fresh(self, seed: int) -> Reader:
+        assert self.make is not None, "whoever asks has looked"
+        with torch.random.fork_rng(devices=[]):
+            model = self.make(seed)
+        return WorldModelReader(model.to(self.device), self.part)
+
+    @contextlib.contextmanager
+    def reading(self, gradients: bool = False) -> Iterator[None]:
+        with super().reading(gradients), contextlib.nullcontext() if gradients else evaluating(self.model):
+            yield
+
+    def _noise(self, length: int, seeds: Sequence[int], stream: int) -> Tensor:
+        """(B, T, noise_dim), each row's own: how episodes are put together in a batch makes no difference."""
+        rows = [self.model.draw_noise(1, length, torch.Generator().manual_seed(3 * seed + stream)) for seed in seeds]
+        return torch.cat(rows)
+
+    def _part(self, features: Tensor) -> Tensor:
+        width = self.model.dynamics.memory_dim
+        return {"both": features, "h": features[..., :width], "z": features[..., width:]}[self.part]
+
+
+class ForeignModel(Reader):
+    """A model that wmkit did not build, by three functions; what is random in them is theirs.
+
+        encode(image (B, C, H, W) float32 in [0, 1]) -> embedding (B, E)
+        step(embedding (B, E) | None, action (B, A), state | None) -> (features (B, F), state)
+        decode(features (B, F)) -> image (B, C, H, W) float32 in [0, 1]
+
+    `step` without an embedding imagines; a state is any tree of tensors, batch first, None before an episode. modules:
+    those that the functions run, so that they are in eval() and their weights are watched. make: builds the same model
+    anew at its initial weights, drawn from a seed, for the row `untrained`.
+    """
+
+    def __init__(
+        self,
+        encode: Encode,
+        step: Step,
+        decode: Encode,
+        modules: Sequence[nn.Module] = (),
+        make: Callable[[int], ForeignModel] | None = None,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        self._encode, self._step, self._decode = encode, step, decode
+        self._modules, self.make, self.device = tuple(modules), make, torch.device(device)
+
+    def observe(
+        self, image: Tensor, action: Tensor, seeds: Sequence[int], state: State | None = None
+    ) -> tuple[Tensor, State]:
+        features = []
+        for t in range(image.shape[1]):
+            feature, state = self._step(self._encode(to_unit(image[:, t])), action[:, t], state)
+            features.append(feature)
+        return torch.stack(features, 1), state
+
+    def imagine(self, action: Tensor, state: State, seeds: Sequence[int]) -> tuple[Tensor, Tensor]:
+        features = []
+        for t in range(action.shape[1]):
+            feature, state = self._step(None, action[:, t], state)
+            features.append(feature)
+        stacked = torch.stack(features, 1)
+        return stacked, stacked
+
+    def decode(self, features: Tensor) -> Tensor:
+        return torch.stack([self._decode(features[:, t]) for t in range(features.shape[1])], 1)
+
+    @property
+    def modules(self) -> Sequence[nn.Module]:
+        return self._modules
+
+    def fresh(self, seed: int) -> Reader:
+        assert self.make is not None, "whoever asks has looked"
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            return self.make(seed)
+
+
+def weights_digest(reader: Reader) -> str:
+    """A checksum of weights and buffers."""
+    digest = hashlib.sha256()
+    for module in reader.modules:
+        for name, value in module.state_dict().items():
+            digest.update(name.encode())
+            digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+def fingerprint(reader: Reader) -> str:
+    """A checksum of the model: weights and buffers, modes, what is trained, and gradients."""
+    digest = hashlib.sha256(weights_digest(reader).encode())
+    for module in reader.modules:
+        for name, parameter in module.named_parameters():
+            told = parameter.grad is not None and float(parameter.grad.double().sum())
+            digest.update(f"{name} {parameter.requires_grad} {told}".encode())
+        digest.update(str([one.training for one in module.modules()]).encode())
+    return digest.hexdigest()
+
+
+def swapped(state: State, part: str | None, by: int = 1) -> State:
+    """A state in which row b has what row b - 1 had: all of it, or of a dict one part by its name."""
+    if part is None:
+        return tree.map_tree(lambda leaf: leaf.roll(by, dims=0), state)
+    return {**state, part: swapped(state[part], None, by)}

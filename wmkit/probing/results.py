@@ -1,0 +1,293 @@
+"""What probes found: the records of `wmkit.evaluation` with one column more, the seed of each probe's fit.
+
+Intervals are over both: seeds and episodes are drawn anew with replacement, again and again, and the mean over them is
+taken each time (a bootstrap; Efron 1979).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import math
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from wmkit.evaluation.estimates import Bools, Estimate, Floats, Range
+from wmkit.evaluation.predictors import CONSTANT, NO_MEMORY, OBSERVED, predictor
+from wmkit.evaluation.record import SCHEMA, Curve, Measurements
+from wmkit.evaluation.tables import Table
+from wmkit.files import write_json, write_text
+
+AXES = ("steps", "delay", "imagined", "contexts", "reach", "swap")
+"""What the column `step` counts: the episode's steps from 1 on; steps since the entry was last in view; steps imagined
+after the context; frames seen before the last step of the episode is asked about; steps from the frame whose gradient
+is taken to the features; steps imagined after states were swapped."""
+IN_VIEW, SEEN, SELECTIVITY = "_in_view", "_seen", "_selectivity"
+"""Measures of some entries, by the ends of their names, and the difference to the control task."""
+DRAWS, CURVE_DRAWS = 2000, 400
+
+
+@functools.cache
+def drawn(seeds: int, episodes: int, number: int) -> tuple[Floats, Floats]:
+    """Weights (D, R) of seeds and (D, N) of episodes, of sum 1 in each of D draws with replacement; always the same."""
+    rng = np.random.default_rng(0)
+
+    def weights(count: int) -> Floats:
+        chosen = rng.integers(count, size=(number, count)) + count * np.arange(number)[:, None]
+        return np.bincount(chosen.ravel(), minlength=number * count).reshape(number, count) / count
+
+    return weights(seeds), weights(episodes)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class ProbeMeasurements(Measurements):
+    """Scores of probes on one axis. A measure is `PROBE_HEAD`, of which a predictor is a row."""
+
+    schema: ClassVar[Mapping[str, Any]] = SCHEMA | {"probe_seed": pl.Int32}
+
+    @property
+    def interval(self) -> str:
+        return "95 % by bootstrap over seeds of the probe and held-out episodes"
+
+    @functools.cached_property
+    def of_seeds(self) -> list[Measurements]:
+        """One by one: what the probes of each seed say."""
+        parts = self.frame.partition_by("probe_seed", include_key=False)
+        return [Measurements(part, self.metrics, self.context, self.horizon) for part in parts]
+
+    def every(self, measure: str, row: str, steps: Range | None = None) -> tuple[Floats, Bools]:
+        """Values (R, N, T) by seed, episode and step, 0 where nothing counts, and where something does (N, T)."""
+        found = [one._values(measure, row, steps) for one in self.of_seeds if row in one.predictors(measure)]
+        most = max(len(values) for values, _ in found)
+        padded = [np.pad(values, ((0, most - len(values)), (0, 0))) for values, _ in found]
+        counts = [np.pad(counts, ((0, most - len(counts)), (0, 0))) for _, counts in found]
+        return np.where(counts[0], np.stack(padded), 0.0), counts[0]
+
+    def estimate(self, measure: str, predictor: str, steps: Range | None = None) -> Estimate:
+        """The mean of each episode over the steps, its mean over seeds and episodes, and the interval over both."""
+        values, counts = self.every(measure, predictor, steps)
+        rows = counts.any(1)
+        if not rows.any():
+            return Estimate(math.nan, math.nan, math.nan, 0)
+        means = values[:, rows].sum(2) / counts[rows].sum(1)  # (R, N)
+        of_seeds, of_rows = drawn(*means.shape, DRAWS)
+        low, high = np.quantile(((of_seeds @ means) * of_rows).sum(1), (0.025, 0.975))
+        return Estimate(float(means.mean()), float(low), float(high), int(rows.sum()))
+
+    def curve(self, measure: str, predictor: str) -> Curve:
+        """Step by step, from the first that has a value on; of steps without one there is nothing."""
+        steps = self.steps_of(measure, predictor)
+        values, counts = self.every(measure, predictor, (int(steps[0]), int(steps[-1])))
+        values, counts = values[..., steps - steps[0]], counts[:, steps - steps[0]]
+        mean, resampled = _means(values, counts)
+        low, high = np.nanquantile(resampled, (0.025, 0.975), axis=0)  # every step has a value in some draw
+        return Curve(steps.astype(np.float64), mean, low, high)
+
+    def steps_of(self, measure: str, row: str) -> npt.NDArray[np.int64]:
+        """The steps that have a value, sorted."""
+        return np.unique(self._parts[measure, row]["step"].to_numpy()).astype(np.int64)
+
+    def judged(self) -> Self:
+        """With verdicts. What is not decodable while it is in view is not admitted: nothing is said of its memory."""
+        whole = super().judged()
+        closed = {
+            one.measure.removesuffix(IN_VIEW) for one in whole.verdicts if not one.holds and IN_VIEW in one.measure
+        }
+        return dataclasses.replace(
+            self, verdicts=tuple(one for one in whole.verdicts if IN_VIEW in one.measure or one.measure not in closed)
+        )
+
+    @property
+    def refused(self) -> list[str]:
+        """Measures of which nothing is said, because their probe cannot even tell what is in view."""
+        return [one.measure.removesuffix(IN_VIEW) for one in self.verdicts if IN_VIEW in one.measure and not one.holds]
+
+
+def _means(values: Floats, counts: Bools) -> tuple[Floats, Floats]:
+    """Over seeds and episodes, step by step, of values (R, N, T) and where they count (N, T): the mean (T,), and that
+    of each draw (D, T), NaN where nothing counts.
+    """
+    of_seeds, of_rows = drawn(*values.shape[:2], CURVE_DRAWS)
+    summed = np.stack([rows @ np.tensordot(one, values, 1) for one, rows in zip(of_seeds, of_rows, strict=True)])
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return values.mean(0).sum(0) / counts.sum(0), summed / (of_rows @ counts)
+
+
+@dataclasses.dataclass(frozen=True)
+class Horizon:
+    """The delay at which recall has fallen half way from what is in view to the constant answer."""
+
+    delay: float
+    """In steps; infinite where it never falls so far, NaN where there is nothing to fall from."""
+    low: float
+    high: float
+    longest: int
+    """The longest delay that episodes have."""
+
+    def __str__(self) -> str:
+        """`23 [18, 31]`; `> 400 [350, > 400]`; `-`."""
+        if math.isnan(self.delay):
+            return "-"
+        told = [f"> {self.longest}" if math.isinf(x) else f"{x:.0f}" for x in (self.delay, self.low, self.high)]
+        return f"{told[0]} [{told[1]}, {told[2]}]"
+
+
+def effective_horizon(by_delay: ProbeMeasurements, measure: str, row: str = OBSERVED) -> Horizon:
+    """Half of the advantage over the constant answer is lost at
+
+        min { d > 0: a(d) <= a(0) / 2 },   a(d) = recall(d) - recall of the constant answer(d)
+
+    with a straight line between the delays that were looked at; a(0) is in view (the shortest delay, if nothing ever
+    is). The interval is that of the bootstrap over seeds and episodes.
+    """
+    steps = by_delay.steps_of(measure, row)
+    sign = 1 if by_delay.metrics[measure].better == "higher" else -1
+    reach = (int(steps[0]), int(steps[-1]))
+    (ours, counts), (theirs, _) = by_delay.every(measure, row, reach), by_delay.every(measure, CONSTANT, reach)
+    some = counts.any(0)
+    more = sign * (ours - theirs.mean(0))[..., some]  # (R, N, D)
+    counts, steps = counts[:, some], np.arange(reach[0], reach[1] + 1)[some]
+    mean, resampled = _means(more, counts)
+    point = _half_way(steps, mean)
+    again = np.array([_half_way(steps, one) for one in resampled])
+    again = np.sort(again[~np.isnan(again)])
+    if math.isnan(point) or not len(again):
+        return Horizon(math.nan, math.nan, math.nan, int(steps[-1]))
+    low, high = (float(again[round(share * (len(again) - 1))]) for share in (0.025, 0.975))
+    return Horizon(point, low, high, int(steps[-1]))
+
+
+def _half_way(steps: npt.NDArray[np.int64], more: Floats) -> float:
+    """Where the line through `more` (D,) over `steps` first falls to half of its first value."""
+    known = ~np.isnan(more)
+    steps, more = steps[known], more[known]
+    if not len(more) or more[0] <= 0:
+        return math.nan
+    below = np.flatnonzero(more <= more[0] / 2)
+    if not len(below):
+        return math.inf
+    after = int(below[0])
+    return float(np.interp(-more[0] / 2, -more[[after - 1, after]], steps[[after - 1, after]]))
+
+
+@dataclasses.dataclass(frozen=True)
+class ProbeResults:
+    """All that was found of one model."""
+
+    by_axis: Mapping[str, ProbeMeasurements]
+    """Of `AXES` those that there are: see there. `steps` is always there."""
+    notes: tuple[str, ...] = ()
+    """What a reader must know: probes that do not apply, and why."""
+    answers: Path | None = None
+    """Where the answers about the first held-out episode are, `PROBE-...-HEAD-observed-SEED.npz`, for pictures."""
+
+    @property
+    def steps(self) -> ProbeMeasurements:
+        """Scores step by step."""
+        return self.by_axis["steps"]
+
+    def horizons(self) -> dict[str, Horizon]:
+        """The effective horizon of each measure that has delays."""
+        delay = self.by_axis.get("delay")
+        return {} if delay is None else {measure: effective_horizon(delay, measure) for measure in delay.measures}
+
+    def tables(self) -> Iterator[Table]:
+        """One for each probe: a row for each row, mean and interval over all steps by each head; by the first of them
+        also over the second half, of what was seen before and of what is in view.
+        """
+        horizons = self.horizons()
+        for probe in dict.fromkeys(self.steps.about["probes"]):
+            heads = [head for head in self.steps.about["heads"] if f"{probe}_{head}" in self.steps.measures]
+            ends = ("", SEEN, IN_VIEW, SELECTIVITY)
+            wanted = [f"{probe}_{head}{end}" for head in heads for end in ends]
+            named = [name for name in wanted if name in self.steps.measures]
+            if not named:
+                continue
+            main, half = f"{probe}_{heads[0]}", (self.steps.horizon // 2 + 1, self.steps.horizon)
+            columns: dict[str, tuple[str, Range | None]] = {heads[0]: (main, None), "second half": (main, half)}
+            ends_of = {"seen before": SEEN, "in view now": IN_VIEW, "above control": SELECTIVITY}
+            columns |= {heading: (main + end, None) for heading, end in ends_of.items() if main + end in named}
+            columns |= {head: (f"{probe}_{head}", None) for head in heads[1:]}
+            rows = dict.fromkeys(row for name in named for row in self.steps.predictors(name))
+            metric = self.steps.metrics[named[0]]
+            cells = [
+                [
+                    predictor(row).label,
+                    *(
+                        metric.text(self.steps.estimate(name, row, steps))
+                        if row in self.steps.predictors(name)
+                        else "-"
+                        for name, steps in columns.values()
+                    ),
+                ]
+                for row in rows
+            ]
+            told = "; ".join(f"{name} {horizons[name]} steps" for name in named if name in horizons)
+            refused = [name for name in named if name in self.steps.refused]
+            yield Table(
+                f"{metric.label.rpartition(', ')[0]}: {metric.better} is better",
+                ["row", *columns],
+                cells,
+                f"{self.steps.episodes} held-out episodes of {self.steps.horizon} steps, "
+                f"{len(self.steps.of_seeds)} seeds of the probe; unit: {metric.unit}; ± half of the interval, "
+                f"{self.steps.interval}."
+                + (f" Effective horizon: {told}." if told else "")
+                + "".join(f" {name} cannot tell what is in view: it says nothing about memory." for name in refused),
+            )
+
+    def save(self, folder: Path) -> None:
+        """Write `records.parquet`, `evaluation.json` of each axis (`steps` in `folder` itself, others in folders of
+        their names), `probes.md` and `probes.json`.
+        """
+        for axis, one in self.by_axis.items():
+            place = folder if axis == "steps" else folder / axis
+            place.mkdir(parents=True, exist_ok=True)
+            one.save(place)
+        write_json(
+            folder / "probes.json",
+            {
+                "notes": self.notes,
+                "effective_horizons": {name: dataclasses.asdict(one) for name, one in self.horizons().items()},
+            },
+        )
+        text = "\n".join(table.markdown() for table in self.tables())
+        verdicts = "".join(f"- {verdict}\n" for verdict in self.steps.verdicts)
+        write_text(folder / "probes.md", f"{text}\n{verdicts}" + "".join(f"- {note}\n" for note in self.notes))
+
+    @classmethod
+    def load(cls, folder: Path) -> ProbeResults:
+        """What `save` wrote, without its notes; raises `ValueError` where there is nothing."""
+        places = {axis: folder if axis == "steps" else folder / axis for axis in AXES}
+        there = {axis: place for axis, place in places.items() if axis == "steps" or place.is_dir()}
+        return cls({axis: ProbeMeasurements.load(place) for axis, place in there.items()})
+
+
+def systems_table(found: Mapping[str, ProbeResults]) -> Table:
+    """Several systems: of each probe, by its first head, what `observed` tells, above whom, and for how long."""
+    first = next(iter(found.values())).steps
+    head = first.about["heads"][0]
+    measures = [name for probe in first.about["probes"] if (name := f"{probe}_{head}") in first.measures]
+    rows = []
+    for system, results in found.items():
+        cells, horizons = [system], results.horizons()
+        for measure in measures:
+            metric, there = results.steps.metrics[measure], results.steps.predictors(measure)
+            cells += [
+                metric.text(results.steps.estimate(measure, row)) if row in there else "-"
+                for row in (OBSERVED, NO_MEMORY, CONSTANT)
+            ]
+            cells.append(str(horizons.get(measure, "-")))
+        rows.append(cells)
+    headings = [f"{measure}{end}" for measure in measures for end in ("", ", no memory", ", constant", ", horizon")]
+    return Table(
+        "What is remembered, and for how long",
+        ["system", *headings],
+        rows,
+        "Horizon: steps since something was last in view after which half of the advantage over the constant answer is "
+        "lost. Intervals: 95 % by bootstrap over seeds of the probe and held-out episodes.",
+    )
