@@ -18,16 +18,24 @@ QUICK := tests/backbones/test_contract.py tests/backbones/test_gru.py tests/back
 	tests/training/test_optimiser.py tests/training/test_budget.py \
 	tests/test_recipes.py::test_memory_maze_takes_two_steps
 
-.PHONY: demo test quick test-long lint bench bench-gpu clean
+.PHONY: demo test quick test-long lint compiled bench bench-gpu clean
 
 demo: $(VENV)/base
 	$(BIN)/python recipes/memory_maze.py backbone=s4
 	@echo "For the commands of README: . $(BIN)/activate"
 
 # Every process that tests start imports PyTorch: from compiled files, also where these are switched off, and with one
-# thread, as there is a worker of the tests for each core.
-test: lint
-	PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist worksteal --cov --cov-report=term:skip-covered --cov-fail-under=90
+# thread, as there is a worker of the tests for each core. Where Python has sys.monitoring, coverage costs next to nothing.
+test: $(VENV)/dev
+	$(MAKE) --jobs 2 lint compiled
+	PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 \
+	COVERAGE_CORE=$$($(BIN)/python -c 'import sys; print("sysmon" if sys.version_info >= (3, 12) else "ctrace")') \
+	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist worksteal --cov --cov-report=term:skip-covered --cov-fail-under=90
+
+# What each worker of the tests would compile for itself, once, beside the type checker: the files of everything that
+# tests import, and with Numba the worlds, which those two tests call.
+compiled: $(VENV)/dev
+	PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q --durations=2 -k compiled_and_interpreted
 
 quick: $(VENV)/dev
 	PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist worksteal --durations=0 --durations-min=2 $(QUICK)

@@ -26,10 +26,18 @@ def _seeded() -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Tests marked `long` run in `make test-long` alone."""
+    """Tests marked `long` run in `make test-long` alone, those marked `early` first: no process ends with one alone."""
     later = [item for item in items if PROFILE == "short" and item.get_closest_marker("long")]
     config.hook.pytest_deselected(items=later)
     items[:] = [item for item in items if item not in later]
+    items.sort(key=lambda item: item.get_closest_marker("early") is None)
+
+
+@pytest.fixture
+def without_drawings(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Evaluations draw no figures: these take half of a tiny run, and tests/evaluation/plots has them."""
+    for name in ("draw_strip", "draw_curves"):
+        monkeypatch.setattr(f"wmkit.evaluation.plots.figures.{name}", lambda *_: None)
 
 
 @pytest.fixture

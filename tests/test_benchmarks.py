@@ -32,6 +32,7 @@ finally:
 """
 
 
+@pytest.mark.early
 def test_every_kernel_is_checked_and_the_table_comes_last():
     done = subprocess.run([sys.executable, "-c", ALONE], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-2000:]

@@ -23,6 +23,8 @@ from wmkit.evaluation.measures import digits
 from wmkit.testing import examine_backbone
 from wmkit.training.short import SHORT
 
+pytestmark = pytest.mark.no_cover  # whole runs: other tests reach the lines
+
 ROOT = Path(__file__).parents[1]
 WALKED = {ROOT / "docs" / "your_data.md"}
 """By tests/test_your_data.py, whose commands read what the page's code has recorded."""
@@ -80,7 +82,9 @@ def commands_of(page: Path) -> Iterator[Command]:
 
 
 @pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cells_in_this_process: None) -> Iterator[Path]:
+def folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cells_in_this_process: None, without_drawings: None
+) -> Iterator[Path]:
     """A folder with the recipes and README's backbone; runs and checks are short, in this process, without figures."""
     (tmp_path / "recipes").symlink_to(ROOT / "recipes")
     assert BACKBONE is not None, "README has a file my_backbone.py"
@@ -92,8 +96,6 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cells_in_this_proces
     monkeypatch.setattr(digits, "fit_frame_probe", partial(fit_frame_probe, steps=2))
     short = {"quick": True, "longest": 130}
     monkeypatch.setattr("wmkit.cli.check.examine_backbone", lambda core, **rest: examine_backbone(core, **rest | short))
-    for name in ("draw_strip", "draw_curves"):  # the most of a short run, and tests/evaluation/plots has them
-        monkeypatch.setattr(f"wmkit.evaluation.plots.figures.{name}", lambda *_: None)
     start = subprocess.run
 
     def run_here(argv: Sequence[str], **options: Any) -> subprocess.CompletedProcess[Any]:
@@ -146,6 +148,7 @@ def run_all(commands: Iterable[Command], folder: Path) -> None:
     assert {(config.size, config.train.steps, config.eval.episodes) for config in configs} <= {("tiny", 2, 2)}
 
 
+@pytest.mark.early
 @pytest.mark.reported(
     "friction",
     "",

@@ -11,6 +11,8 @@ from wmkit import Backbone, registry
 from wmkit.registry import get_entry
 from wmkit.testing import check_backbone
 
+pytestmark = pytest.mark.no_cover  # whole runs: other tests reach the lines
+
 ROOT = Path(__file__).parents[1]
 EXAMPLES = ROOT / "docs" / "examples"
 NAMES = ("torch_lstm", "hf_mamba")
@@ -41,11 +43,13 @@ def test_every_example_is_tested_linked_and_at_most_forty_lines_long() -> None:
     assert all(len(file.read_text().splitlines()) <= 40 for file in files)
 
 
+@pytest.mark.early
 @pytest.mark.parametrize(("name", "sizes"), [("torch_lstm", {"hidden": 6}), ("hf_mamba", {"layers": 1})])
 def test_the_contract_is_kept(build: Build, name: str, sizes: dict[str, int]) -> None:
     check_backbone(build(name, **sizes), longest=105, quick=True)
 
 
+@pytest.mark.usefixtures("without_drawings")
 @pytest.mark.parametrize("name", NAMES)
 def test_a_recipe_trains_it_as_a_plug_in(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

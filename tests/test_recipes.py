@@ -26,6 +26,8 @@ from wmkit.data import find_world
 from wmkit.evaluation.levels.base import all_analyses
 from wmkit.training.overrides import compose, expand_sweep
 
+pytestmark = pytest.mark.no_cover  # whole runs: other tests reach the lines
+
 RECIPES = Path(__file__).parent.parent / "recipes"
 TWO_STEPS = ("data.batch_size=2", "data.workers=0", "train.steps=2", "train.device=cpu", "train.threads=1",
              "eval.episodes=2", "eval.batches=1", "eval.reward_episodes=6", "eval.valid_reward_episodes=4")  # fmt: skip
@@ -35,8 +37,8 @@ Recipe = Callable[..., int]
 
 
 @pytest.fixture
-def recipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Recipe:
-    """Run a recipe as a script, in an empty folder and in this process; returns its exit status."""
+def recipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, without_drawings: None) -> Recipe:
+    """Run a recipe as a script, in an empty folder, in this process and without figures; returns its exit status."""
     monkeypatch.chdir(tmp_path)
 
     def run(name: str, *overrides: str) -> int:
@@ -53,6 +55,7 @@ def part(recipe: str, name: str) -> Any:
     return runpy.run_path(str(RECIPES / f"{recipe}.py"))[name]
 
 
+@pytest.mark.early
 @pytest.mark.reported(
     "machines", "", "the newest torch and triton that there are", "the recipe trains, evaluates and draws"
 )

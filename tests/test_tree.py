@@ -47,10 +47,10 @@ CASES += [(name, None) for name in list_backbones("dynamics")]
 @pytest.mark.parametrize(("name", "posterior"), CASES)
 def test_a_models_state_does_not_hold_the_sequence_in_memory(name: str, posterior: str | None, latent: str) -> None:
     model = build_world_model(name, "tiny", (3, 16, 16), 2, posterior=posterior, latent=latent)
-    image, action = torch.rand(2, 100, 3, 16, 16), torch.randn(2, 100, 2)
+    image, action = torch.rand(2, 40, 3, 16, 16), torch.randn(2, 40, 2)
 
     def noise(given: bool) -> Tensor | None:
-        return model.draw_noise(2, 100) if given else None
+        return model.draw_noise(2, 40) if given else None
 
     for given in (False, True):
         _, state = model.observe(image, action, noise=noise(given))

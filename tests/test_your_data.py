@@ -24,11 +24,9 @@ SHORT = ["size=tiny", "train.steps=1", "data.batch_size=2", "data.workers=0", "d
 
 
 @pytest.fixture
-def walk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def walk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, without_drawings: None) -> Path:
     """The page's code has been run in an empty folder, where there are videos and other archives too."""
     monkeypatch.chdir(tmp_path)
-    for name in ("draw_strip", "draw_curves"):
-        monkeypatch.setattr(f"wmkit.evaluation.plots.figures.{name}", lambda *_: None)
     assert all(much in PAGE for much in FEWER)
     names: dict[str, Any] = {}
     for code in re.findall(r"^```python\n(.*?)^```", PAGE, re.DOTALL | re.MULTILINE):

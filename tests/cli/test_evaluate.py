@@ -40,10 +40,9 @@ def run(tmp_path_factory):
     return folder
 
 
+@pytest.mark.usefixtures("without_drawings")
 def test_evaluate_measures_what_it_is_asked_for(run, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(digits, "fit_frame_probe", partial(fit_frame_probe, steps=3))
-    for name in ("draw_strip", "draw_curves"):  # they take most of the time, and have tests of their own
-        monkeypatch.setattr(f"wmkit.evaluation.plots.figures.{name}", lambda *_: None)
     words = ("--measures", "all", "--episodes", "4", "--samples", "2", "--horizon", "9", "--checkpoint", "last")
     assert main(["evaluate", str(run), *words, "--out", str(tmp_path)]) == 0
     found = Measurements.load(tmp_path)
@@ -150,9 +149,8 @@ def test_a_verb_that_is_stopped_says_so_in_a_line(run, monkeypatch, capsys):
 @pytest.mark.reported(
     "friction", "", "the output of `wmkit evaluate` goes to a file", "verdicts and paths are whole lines"
 )
+@pytest.mark.usefixtures("without_drawings")
 def test_a_second_evaluation_is_the_first_again_and_lines_are_whole_in_a_file(run, tmp_path, monkeypatch, capsys):
-    for name in ("draw_strip", "draw_curves"):
-        monkeypatch.setattr(f"wmkit.evaluation.plots.figures.{name}", lambda *_: None)
     out = tmp_path / ("a_folder_with_a_rather_long_name_" * 4)
     files = []
     for _ in range(2):

@@ -1,6 +1,5 @@
-"""DPLR systems, errors and gradients, and kernels compiled ahead of time, for the tests of the kernels."""
+"""DPLR systems, errors and gradients, and processes without Triton's interpreter, for the tests of the kernels."""
 
-import json
 import os
 import subprocess
 import sys
@@ -99,12 +98,6 @@ def without_interpreter() -> Callable[..., str]:
         return done.stdout
 
     return run
-
-
-@pytest.fixture(scope="session")
-def ahead_of_time(without_interpreter: Callable[..., str]) -> Callable[[str], dict[str, dict[str, dict[str, int]]]]:
-    """Compiles every kernel in a module's `BUILDS` for sm_80 and sm_90: {kernel: {"80": {"registers": ...}}}."""
-    return lambda module: json.loads(without_interpreter("-m", "wmkit_kernels.triton_common.ahead_of_time", module))
 
 
 @pytest.fixture

@@ -7,6 +7,8 @@ from wmkit_kernels.dplr_kernel import op as kernel
 from wmkit_kernels.dplr_scan import recurrence
 from wmkit_kernels.fft_conv import op as conv
 
+pytestmark = pytest.mark.no_cover  # the compiler is slow when it is watched
+
 CODE = """
 import sys, warnings
 import torch
@@ -52,6 +54,7 @@ compiled(x).sum().backward()
 """
 
 
+@pytest.mark.early
 def test_an_s4_block_compiles_in_one_graph_and_gives_the_same(without_interpreter):
     without_interpreter("-c", CODE + EAGER + INDUCTOR)
 
@@ -68,4 +71,7 @@ def test_the_custom_ops_keep_the_rules_of_custom_ops(triton):
     table, u, state, is_first = leaf(5, 3, 4, 2), leaf(2, 5, 3), leaf(2, 3, 4, 2), torch.rand(2, 5) < 0.3
     for given in ((None, None), (state, is_first)):
         torch.library.opcheck(recurrence._recurrence_op, (table, u, *given, triton, True))
-    torch.library.opcheck(conv._conv, (leaf(3, 5), u))
+
+
+def test_the_convolution_keeps_the_rules_of_custom_ops():
+    torch.library.opcheck(conv._conv, (leaf(3, 5), leaf(2, 5, 3)))

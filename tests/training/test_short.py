@@ -74,13 +74,11 @@ def test_the_environment_decides(value: str | None, expected: bool, monkeypatch:
     assert (compose(RunConfig(), ["train.steps=50"]).train.steps == 2) is expected
 
 
-@pytest.mark.usefixtures("cells_in_this_process")
+@pytest.mark.usefixtures("cells_in_this_process", "without_drawings")
 def test_a_comparison_has_one_seed_and_one_rate_and_its_plan_says_two_steps(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv(SHORT, "1")
-    for name in ("draw_strip", "draw_curves"):
-        monkeypatch.setattr(f"wmkit.evaluation.plots.figures.{name}", lambda *_: None)
     base = RunConfig(world=DistractingMemory(width=8, tile=4), size="tiny")
     grid = ("systems=gru", "seeds=3,4", "lrs=1e-2,1e-3", "minutes=7", f"out={tmp_path}/out")
     assert run_comparison(base, {}, grid, []) == 0
