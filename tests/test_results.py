@@ -169,39 +169,32 @@ def _keys_row(label: str, study: str, predictor: str, of: dict[str, Any], steps:
     return line(label, f"{error(study, predictor, **of)['mean']:.2f}", changing, *doors, steps)
 
 
+PARTS = ("1-5", "6-20", "91-100", "1-100")
+
+
 def demo() -> list[str]:
-    study, lines = "memory_maze_demo", []
-    of = {"system": "s4", "world": "ray_maze_9x9"}
     rows = {
-        "observed": "observed",
         "imagined": "imagined",
         "shuffled_actions": "imagined, another episode's actions",
+        "no_memory": "imagined, the context's last frame alone",
         "mean_image": "mean image",
-        "random_frame": "another episode's frame",
         "copy_last": "last context frame",
     }
-    for predictor, label in rows.items():
-        first = around(error(study, predictor, "context", **of), 1) if predictor in ("observed", "mean_image") else "-"
-        rest = [around(error(study, predictor, steps, **of), 1) for steps in ("1-5", "6-20", "50-50")]
-        lines.append(f"| {label} | {' | '.join([first, *rest])} |")
-    return lines
+    return [line(label, *(_seen("s4", predictor, steps) for steps in PARTS)) for predictor, label in rows.items()]
 
 
 def demo_backbones() -> list[str]:
-    study, lines = "memory_maze_demo", []
-    for system, world, label in (
-        ("s4", "ray_maze_9x9", "`backbone=s4`"),
-        ("transformer_xl", "ray_maze_9x9", "`backbone=transformer_xl`"),
-        ("gru", "ray_maze_9x9", "`backbone=gru`"),
-        ("s4", "ray_two_rooms", "`world=ray_two_rooms` (S4)"),
-    ):
-        of = {"system": system, "world": world}
-        base = {"system": "s4", "world": world}
-        cost = estimate(study, "action_cost", "imagined", "6-20", **of)["mean"]
-        model = " | ".join(around(error(study, predictor, "6-20", **of), 1) for predictor in ("observed", "imagined"))
-        floors = " | ".join(f"{error(study, floor, '6-20', **base)['mean']}" for floor in ("mean_image", "copy_last"))
-        lines.append(f"| {label} | {model} | +{100 * cost:.0f} % | {floors} |")
-    return lines
+    return [
+        line(
+            f"`backbone={system}`",
+            *(_seen(system, predictor, steps) for steps in PARTS[1:3] for predictor in ("imagined", "no_memory")),
+        )
+        for system in STUDIES["look_around_demo"]["systems"]
+    ]
+
+
+def _seen(system: str, predictor: str, steps: str) -> str:
+    return around(estimate("look_around_demo", "frame_error_seen", predictor, steps, system=system), 1)
 
 
 def speeds() -> list[str]:
@@ -343,7 +336,12 @@ def sentences() -> list[tuple[Path, str]]:
     kernel = [f"{row['ratio']:.1f}" for row in KERNELS["peer-default"]["rows"]]
     growth = {(row["axis"], row["name"]): f"{row['ms']:.2f}" for row in KERNELS["curves"]["rows"]}
     memory = {(row["axis"], row["name"]): f"{row['mib']:.2f}" for row in KERNELS["curves"]["rows"]}
+    seen, forgotten, mean = (
+        f"{estimate('look_around_demo', 'frame_error_seen', predictor, '6-20', system='s4')['mean']:.1f}"
+        for predictor in ("imagined", "no_memory", "mean_image")
+    )
     return [
+        (README, f"the squared errors are {seen}, {forgotten} without memory, and {mean} for the mean image"),
         (PAGE, f"S4 had {at_4000[0]} ({at_4000[1]} observed) at step 4,000"),
         (PAGE, f"batches of 16 it was at {after_45[0]}, no better than RSSM-TBTT's {after_45[1]}"),
         (README, f"imagine {over_124} % of the answers over 124 steps"),
