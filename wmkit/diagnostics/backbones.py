@@ -15,18 +15,17 @@ from wmkit.checks import check_integer
 from wmkit.registry import entry_of, get_entry
 
 WIDTH = 64
-SSM: dict[str, Any] = {"layers": 1, "feedforward": 128, "state_size": 64}
-NUMBERS: dict[str, dict[str, Any]] = {
-    "gru": {"hidden": WIDTH},
+SSM: dict[str, float] = {"layers": 1, "feedforward": 2.0, "state_size": 64}
+NUMBERS: dict[str, dict[str, float]] = {
+    "gru": {"hidden": 1.0},
     "s4": SSM,
     "s4d": SSM,
     "s5": SSM,
     "lru": SSM,
-    "transformer_xl": {"layers": 2, "heads": 4, "head_dim": 16, "ff": 128, "memory": 32},
+    "transformer_xl": {"layers": 2, "heads": 4, "head_dim": 0.25, "ff": 2.0, "memory": 32},
 }
-"""What the shipped ones have at width 64 in place of size `small`: half of its layers, two recurrences or two layers of
-attention; widths of the residual stream; 64 real numbers a system; a memory of half its 64 positions. The widest
-recurrent state is then 128 times the smallest."""
+"""What the shipped ones have in place of the numbers of size `small`; floats are times the width. Half of the layers of
+`small`: two recurrences, or two layers of attention over 32 positions each; 64 real numbers of state a system."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,8 +46,9 @@ def find_subject(part: Any, options: Sequence[str] = (), width: int = WIDTH) -> 
     """The subject that a user names.
 
     part: a registered name; a config of one that is registered, taken as it is; a class, registered or built as
-    `cls(width)`. A registered name or class is built at size `small` with `input_dim` = `width`; the shipped ones with
-    the numbers of `NUMBERS`, and `options`, `key=value`, put in. Raises `ValueError` for what is none of these and what cannot be built.
+    `cls(width)`. A registered name or class is built at size `small` with `input_dim` = `width`, the shipped ones with
+    the numbers of `NUMBERS`; `options`, `key=value`, are put in. Raises `ValueError` for what is none of these, and for
+    what cannot be built.
     """
     check_integer("width", width, 1)
     entry = get_entry(part) if isinstance(part, str) else entry_of(part)
@@ -64,10 +64,11 @@ def find_subject(part: Any, options: Sequence[str] = (), width: int = WIDTH) -> 
     else:
         if entry.kind != "backbone":
             raise ValueError(f"{entry.name} is a {entry.kind}: only backbones are diagnosed, such as gru or s4")
-        shipped = NUMBERS.get(entry.name, {}) if entry.cls.__module__.startswith("wmkit.") else {}
         config = part
         if isinstance(part, str | type):
-            config = dataclasses.replace(entry.config.for_size("small"), input_dim=width, **shipped)
+            shipped = NUMBERS.get(entry.name, {}) if entry.cls.__module__.startswith("wmkit.") else {}
+            numbers = {key: int(n * width) if isinstance(n, float) else n for key, n in shipped.items()}
+            config = dataclasses.replace(entry.config.for_size("small"), input_dim=width, **numbers)
         if options:
             try:
                 config = OmegaConf.to_object(

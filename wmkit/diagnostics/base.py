@@ -159,7 +159,7 @@ def find_tasks(names: Sequence[str]) -> list[Task]:
 
 
 def delayed(values: Tensor, delay: int) -> Tensor:
-    """(B, T, ...) -> the value of `delay` steps before at every step, and what stands for `not asked` before there is one."""
+    """(B, T, ...) -> at every step the value of `delay` steps before; before there is one, what means `not asked`."""
     nothing = NOT_ASKED if values.dtype == torch.int64 else torch.nan
     before = values.new_full((values.shape[0], min(delay, values.shape[1]), *values.shape[2:]), nothing)
     return torch.cat([before, values[:, : values.shape[1] - delay]], dim=1) if delay < values.shape[1] else before

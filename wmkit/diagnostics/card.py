@@ -120,7 +120,7 @@ class Card:
             if result.untrained is not None:
                 before = [_text(result, result.untrained[multiple]) for multiple in MULTIPLES]
                 rows.append([f"{result.title}, untrained", *before, chance, "-"])
-        costs = self.costs
+        costs, times = self.costs, self.costs["microseconds_per_step"]
         seeds = max((len(result.seeds) for result in self.results), default=0)
         share = "" if self.effort == 1 else f", {self.effort:.0%} of the steps"
         return Table(
@@ -128,8 +128,8 @@ class Card:
             ["task", *(f"{multiple}x length" for multiple in MULTIPLES), "chance", "> 90 % to"],
             rows,
             f"{costs['parameters']:,} parameters, {costs['state_bytes']:,} bytes of state a row; a step "
-            f"{costs['microseconds_per_step']['1']:,.0f} µs of 1 row, {costs['microseconds_per_step']['64']:,.0f} µs of "
-            f"64; training {costs['frames_per_second']:,.0f} frames/s; {costs['threads']} threads of {self.machine}. "
+            f"{times['1']:,.0f} µs of 1 row, {times['64']:,.0f} µs of 64; training {costs['frames_per_second']:,.0f} "
+            f"frames/s; {costs['threads']} thread{'s' * (costs['threads'] != 1)} of {self.machine}. "
             f"95 % intervals over {seeds} seed{'s' * (seeds != 1)} and held-out sequences{share}.",
         )
 

@@ -21,7 +21,7 @@ CURVES = ("delayed_recall", "repeat_first", "memory_capacity", "associative_reca
 
 @own_look()
 def draw_cards(cards: Sequence[Card], path: Path) -> None:
-    """A panel for each task of `CURVES`, and one of mean skill against bytes of state; a colour and dash per backbone."""
+    """A panel for each task of `CURVES`, and one of skill against bytes of state; a colour and dash per backbone."""
     drawn = [task for task in CURVES if any(card.result(task) for card in cards)]
     rows = -(-(len(drawn) + 1) // 3)
     figure = Figure(figsize=(12.6, 3.3 * rows + 0.6), dpi=DOTS_PER_INCH, layout="constrained")

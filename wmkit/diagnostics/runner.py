@@ -51,8 +51,9 @@ def diagnose(
 
     Each task trains a linear map in, the backbone, and a linear map out, once per seed, and judges them on held-out
     sequences of 1, 2 and 4 times the training length. tasks: names (default: all); seeds: how many (3; quick: 1);
-    quick: 40 % of the optimiser steps; width: of what enters the backbone; folder: records are written there as they
-    come, and the same call goes on from them; options: `key=value` of a registered backbone's config; console: shows a bar with the time left.
+    quick: 40 % of the optimiser steps; width: of what enters the backbone; options: `key=value` of a registered
+    backbone's config; folder: records are written there as they come, and the same call goes on from them; console:
+    shows a bar with the time left.
 
     Raises `ValueError` for what is no backbone and cannot be built, for unknown tasks, and for a folder that holds
     records of another backbone, width or number of steps, or that another process writes to.

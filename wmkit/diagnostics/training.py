@@ -73,9 +73,9 @@ def train(
         optimiser.zero_grad()
         loss.backward()
         if guard.step(network, optimiser, f"step {taken} of {task.name}") is not None:
+            schedule.step()
             with torch.no_grad():
                 network.backbone.after_update()
-        schedule.step()
         taken += 1
         tell(taken)
         if task.classes is not None and taken % LOOK == 0 and taken < steps:
