@@ -58,7 +58,10 @@ def test_imports_only_point_down(package: str) -> None:
     assert not wrong
 
 
-LAYERS = ("networks", "backbones", "dynamics", "testing", "data", "training", "evaluation", "comparison", "diagnostics", "cli")
+LAYERS = (
+    "networks", "backbones", "dynamics", "testing", "data", "training", "evaluation", "comparison", "diagnostics",
+    "cli",
+)  # fmt: skip
 """The packages inside wmkit, lowest first: each imports from those before it alone."""
 
 

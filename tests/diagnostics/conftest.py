@@ -1,7 +1,5 @@
 """A task and two backbones of one's own that the tests of this folder share."""
 
-from collections.abc import Iterator
-
 import pytest
 import torch
 from torch import Tensor
@@ -35,7 +33,7 @@ def last_inputs() -> type[Backbone]:
 
 
 @pytest.fixture
-def echo(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[Task]]:
+def echo(monkeypatch: pytest.MonkeyPatch) -> type[Task]:
     """`echo`, the symbol of one step ago: a task of one's own, forgotten after the test."""
     monkeypatch.setattr(base, "_tasks", dict(base.all_tasks()))
 
@@ -49,4 +47,4 @@ def echo(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[Task]]:
             shown = torch.randint(4, (rows, length, 1), generator=generator)
             return Sequences(shown, delayed(shown, 1), torch.ones_like(shown))
 
-    yield Echo
+    return Echo

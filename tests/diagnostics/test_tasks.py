@@ -92,7 +92,9 @@ def test_selective_copy_says_the_marked_symbols_in_their_order() -> None:
 @pytest.mark.parametrize("multiple", MULTIPLES)
 def test_associative_recall_asks_for_every_pair_it_has_shown(multiple: int) -> None:
     _, drawn = draw("associative_recall", 10, multiple)
-    for shown, answers, levels in zip(drawn.inputs.tolist(), drawn.answers.tolist(), drawn.levels.tolist(), strict=True):
+    for shown, answers, levels in zip(
+        drawn.inputs.tolist(), drawn.answers.tolist(), drawn.levels.tolist(), strict=True
+    ):
         (pairs,) = {level for (level,) in levels}
         book = {key: value for key, value in shown[:pairs]}  # noqa: C416  a later pair would overwrite
         assert len(book) == pairs

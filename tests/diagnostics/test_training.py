@@ -1,6 +1,5 @@
 """A network is trained the same way twice, stops when it is done, and is judged by what its features hold."""
 
-
 import pytest
 import torch
 from torch import Tensor

@@ -31,7 +31,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     from wmkit.cli.check import _find
     from wmkit.config import import_plugins
-    from wmkit.diagnostics.card import cards_to_json, shipped_cards
+    from wmkit.diagnostics.card import cards_to_json, shipped_cards, side_by_side
     from wmkit.diagnostics.plots import draw_cards
     from wmkit.diagnostics.runner import diagnose
     from wmkit.files import file_name, write_json
@@ -58,6 +58,8 @@ def run(arguments: argparse.Namespace) -> int:
         console.print(card.table().rich())
         console.print(card.standing(known), highlight=False, markup=False, soft_wrap=True)
         write_json(arguments.out / "cards.json", cards_to_json(cards))
+    if len(cards) > 1:
+        console.print(side_by_side(cards).rich())
     beside = {name: card for name, card in known.items() if name not in {card.backbone for card in cards}}
     draw_cards([*cards, *beside.values()], arguments.out / "cards.png")
     console.print(f"{arguments.out}/cards.json and .png", highlight=False, markup=False, soft_wrap=True)

@@ -161,6 +161,23 @@ class Card:
         )
 
 
+def side_by_side(cards: Sequence[Card]) -> Table:
+    """A row per backbone: its scores at the three lengths in every task that any has, and its costs."""
+    tasks = {result.task: result for card in cards for result in card.results}
+    rows = []
+    for card in cards:
+        found = [card.result(task) for task in tasks]
+        scores = ["-" if result is None else _short(result) for result in found]
+        rows.append(
+            [card.backbone, *scores, f"{card.costs['state_bytes']:,}", f"{card.costs['frames_per_second']:,.0f}"]
+        )
+    return Table(
+        "At 1, 2 and 4 times the training length",
+        ["backbone", *(result.title for result in tasks.values()), "bytes of state", "frames/s"],
+        rows,
+    )
+
+
 def shipped_cards() -> dict[str, Card]:
     """The cards of the backbones that ship with wmkit, as they were measured for it, by name."""
     text = resources.files("wmkit.diagnostics").joinpath("shipped.json").read_text(encoding="utf-8")
@@ -187,6 +204,14 @@ def _text(result: Result, score: Interval) -> str:
         if result.unit == "accuracy"
         else f"{score.mean:.2f} ± {half:.2f}"
     )
+
+
+def _short(result: Result) -> str:
+    """`100 100 98 %` at the three lengths, or `7.0 7.0 6.9`."""
+    means = [score.mean for score in result.scores.values()]
+    if result.unit == "accuracy":
+        return " ".join(f"{100 * mean:.0f}" for mean in means) + " %"
+    return " ".join(f"{max(mean, -9.9):.1f}" for mean in means)
 
 
 def unit_of(task: Task) -> str:

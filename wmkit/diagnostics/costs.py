@@ -49,7 +49,7 @@ def measure_costs(backbone: Backbone, tries: int = TRIES) -> Costs:
     x = torch.randn(ROWS, LENGTH, backbone.input_dim, generator=torch.Generator().manual_seed(0))
 
     def learn() -> None:
-        backbone.scan(x, return_state=False)[0].square().mean().backward()
+        torch.autograd.backward(backbone.scan(x, return_state=False)[0].square().mean())
 
     seconds = _seconds(learn, tries, 2)
     return Costs(

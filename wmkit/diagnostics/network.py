@@ -37,7 +37,7 @@ class Network(nn.Module):
     def forward(self, inputs: Tensor) -> Tensor:
         """Inputs (B, T, F) -> logits (B, T, G, C), or numbers (B, T, G)."""
         said: Tensor = self.readout(self.features(inputs))
-        return said.unflatten(-1, (self.task.answers, -1)) if self.task.classes else said
+        return said.reshape(*said.shape[:2], self.task.answers, -1) if self.task.classes else said
 
     def parameter_groups(self) -> list[ParameterGroup]:
         """The backbone's."""

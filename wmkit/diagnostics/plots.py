@@ -26,17 +26,16 @@ def draw_cards(cards: Sequence[Card], path: Path) -> None:
     rows = -(-(len(drawn) + 1) // 3)
     figure = Figure(figsize=(12.6, 3.3 * rows + 0.6), dpi=DOTS_PER_INCH, layout="constrained")
     panels = figure.subplots(rows, 3, squeeze=False).flatten().tolist()
-    looks = {
-        card.backbone: Look.of_system(number) for number, card in enumerate(sorted(cards, key=lambda c: c.backbone))
-    }
+    ranked = sorted(cards, key=lambda card: (not card.origin.startswith("wmkit."), card.backbone))  # the shipped first
+    looks = {card.backbone: Look.of_system(number) for number, card in enumerate(ranked)}
     for axes, task in zip(panels, drawn, strict=False):
         _draw_levels(axes, cards, task, looks)
     _draw_costs(panels[len(drawn)], cards, looks)
     for axes in panels[len(drawn) + 1 :]:
         axes.axis("off")
-    lines = [
-        Line2D([], [], color=look.light, linestyle=look.dash, linewidth=1.8, label=name) for name, look in looks.items()
-    ]
+    lines = [Line2D([], [], color=look.light, linewidth=1.8, label=name) for name, look in looks.items()]
+    for line, look in zip(lines, looks.values(), strict=True):
+        line.set(linestyle=look.dash)
     figure.legend(handles=lines, loc="outside upper center", ncols=min(8, len(lines)), frameon=False, fontsize=9)
     figure.savefig(path)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import Callable
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -19,6 +20,7 @@ from wmkit.diagnostics.network import Network
 from wmkit.diagnostics.scores import Scores
 from wmkit.training.optimiser import StepGuard, build_optimiser, schedule_factor
 from wmkit.training.runtime import TRAIN, VALID, step_generator
+from wmkit.world_model import WorldModel
 
 TEST, FIT = 1001, 1002
 """Streams of sequences beside those of training and validation: judged on, and read by the ridge regression."""
@@ -62,7 +64,7 @@ def train(
     network = Network(task, make())
     untrained = judge(network, rows) if task.capacity else None
     config = dataclasses.replace(RATE, steps=steps, warmup=min(RATE.warmup, steps))
-    optimiser = build_optimiser(network, config)
+    optimiser = build_optimiser(cast(WorldModel, network), config)  # asks for parameters and their groups alone
     schedule = LambdaLR(optimiser, lambda step: schedule_factor(step, config))
     guard, begun, passed, taken = StepGuard(config.clip), time.process_time(), 0, 0
     while taken < steps and passed < 2:
@@ -71,7 +73,7 @@ def train(
             loss = loss_of(task, network(batch.inputs), batch)
             loss = loss + sum(extra().values())
         optimiser.zero_grad()
-        loss.backward()
+        torch.autograd.backward(loss)
         if guard.step(network, optimiser, f"step {taken} of {task.name}") is not None:
             schedule.step()
             with torch.no_grad():
@@ -112,7 +114,7 @@ def judge(network: Network, rows: int) -> dict[int, Scores]:
     for multiple in MULTIPLES:
         read = _regression(network, multiple) if task.capacity else network.forward
         truth = task.draw(step_generator(0, multiple, TEST), rows, multiple * task.length)
-        said = torch.cat([read(part) for part in truth.inputs.split(32)])
+        said = torch.cat([read(part) for part in torch.split(truth.inputs, 32)])
         found[multiple] = Scores.of(task, said, truth)
     network.train()
     return found
