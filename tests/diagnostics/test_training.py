@@ -114,9 +114,9 @@ def test_gated_units_solve_parity_and_s3_at_four_times_the_length(name: str, bac
 def test_a_window_forgets_the_first_symbol_after_layers_times_m_steps() -> None:
     """Two layers that see 8 positions back: known after 16 steps, at chance after 17 and more."""
     (task,) = find_tasks(["repeat_first"])
-    task.length, task.levels, task.rows = 16, tuple(range(1, 64)), 32  # type: ignore[misc]
+    task.length, task.levels, task.rows = 16, tuple(range(1, 64)), 16  # type: ignore[misc]
     subject = find_subject("transformer_xl", ["memory=8"])
-    trained = train(task, subject.make, 0, 500, 256, unheard)
+    trained = train(task, subject.make, 0, 300, 256, unheard)
     (_, near), (_, far) = (summarise(task, [trained.scores[multiple]], multiple * 16) for multiple in (1, 4))
     assert all(near[delay].mean > 0.95 for delay in range(1, 16))
     assert all(far[delay].mean < 0.4 for delay in range(20, 64))

@@ -68,12 +68,17 @@ def _draw_levels(axes: Axes, cards: Sequence[Card], task: str, looks: dict[str, 
 def _draw_costs(axes: Axes, cards: Sequence[Card], looks: dict[str, Look]) -> None:
     """Mean skill over the tasks that all cards have, against bytes of state."""
     shared = [result.task for result in cards[0].results if all(card.result(result.task) for card in cards)]
-    for card in cards:
-        skill = sum(result.skill for result in card.results if result.task in shared) / max(1, len(shared))
-        place = (card.costs["state_bytes"], skill)
+    skills = {
+        card.backbone: sum(result.skill for result in card.results if result.task in shared) / max(1, len(shared))
+        for card in cards
+    }
+    for number, card in enumerate(sorted(cards, key=lambda card: -skills[card.backbone])):
+        place = (card.costs["state_bytes"], skills[card.backbone])
         axes.plot(*place, "o", color=looks[card.backbone].light, markersize=7)
-        axes.annotate(card.backbone, place, (6, 4), textcoords="offset points", fontsize=8)
+        above = number % 2 == 0  # names of neighbours stand on two sides
+        axes.annotate(card.backbone, place, (6, 4 if above else -10), textcoords="offset points", fontsize=8)
     axes.set_xscale("log")
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
     axes.set_xlabel("bytes of state a row", fontsize=9)
     axes.set_ylabel("mean skill", fontsize=9)
     axes.set_title(f"skill over {len(shared)} tasks and three lengths: 0 chance, 1 perfect", fontsize=9)
