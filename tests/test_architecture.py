@@ -68,6 +68,7 @@ LAYERS = (
     "evaluation",
     "probing",
     "comparison",
+    "diagnostics",
     "cli",
 )
 """The packages inside wmkit, lowest first: each imports from those before it alone."""

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from wmkit import list_backbones, registry
+from wmkit.diagnostics import all_tasks
 from wmkit.evaluation import fit_feature_probe, fit_frame_probe
 from wmkit.evaluation.measures import base
 from wmkit.testing import check_backbone
@@ -30,6 +31,7 @@ def examples(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """What a page registers is forgotten afterwards, probes and checks are short, files go to `tmp_path`."""
     monkeypatch.setattr(registry, "_entries", dict(registry._entries))
     monkeypatch.setattr(base, "_measures", dict(base.all_measures()))
+    monkeypatch.setattr("wmkit.diagnostics.base._tasks", dict(all_tasks()))
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     monkeypatch.chdir(tmp_path)
     for fitting in (fit_frame_probe, fit_feature_probe):

@@ -19,6 +19,7 @@ from wmkit.registry import register_backbone as register_backbone
 from wmkit.world_model import WorldModel as WorldModel
 
 if TYPE_CHECKING:
+    from wmkit.diagnostics import Card
     from wmkit.probing import ProbeResults
     from wmkit.training import Summary
 
@@ -37,6 +38,18 @@ def train(config: RunConfig, folder: str | Path, validate: Callable[[WorldModel]
     from wmkit.training import train_in_folder
 
     return train_in_folder(config, folder, validate)
+
+
+def diagnose(backbone: Any, **settings: Any) -> Card:
+    """The memory card of a bare backbone: sequence tasks, no images, minutes of one core.
+
+        print(wmkit.diagnose("gru", quick=True).table().markdown())
+
+    backbone: a registered name, a config, or a class; settings: those of `wmkit.diagnostics.diagnose`.
+    """
+    from wmkit.diagnostics import diagnose
+
+    return diagnose(backbone, **settings)
 
 
 def probe(model: Any, source: Any, probes: Sequence[Any] | None = None, **options: Any) -> ProbeResults:

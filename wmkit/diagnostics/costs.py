@@ -1,0 +1,74 @@
+"""What a backbone costs: bytes of state, time of a step, frames that it trains on in a second."""
+
+from __future__ import annotations
+
+import dataclasses
+import statistics
+import time
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from wmkit import tree
+from wmkit.backbones import Backbone
+
+BATCHES = (1, 64)
+"""Rows of a step that is timed."""
+TRIES = 7
+ROWS, LENGTH = 16, 64
+"""Of the sequences that training is timed on."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Costs:
+    """Of a backbone alone, without its maps in and out; seconds are of the processor."""
+
+    parameters: int
+    state_bytes: int
+    """Of one row."""
+    microseconds_per_step: dict[str, float]
+    """By rows: one `step` inside `prepared()`, without gradients; the median of several tries."""
+    frames_per_second: float
+    """Of forward and backward pass on 16 sequences of 64 steps."""
+    threads: int
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values."""
+        return dataclasses.asdict(self)
+
+
+def measure_costs(backbone: Backbone, tries: int = TRIES) -> Costs:
+    """Time steps and training of a backbone with as many threads as PyTorch has."""
+    state = backbone.initial_state(1)
+    step_times = {}
+    for rows in BATCHES:
+        with torch.no_grad(), backbone.prepared():
+            x, state_of_rows = torch.zeros(rows, backbone.input_dim), backbone.initial_state(rows)
+            step_times[str(rows)] = 1e6 * _seconds(lambda: backbone.step(x, state_of_rows), tries, 20)  # noqa: B023
+    x = torch.randn(ROWS, LENGTH, backbone.input_dim, generator=torch.Generator().manual_seed(0))
+
+    def learn() -> None:
+        torch.autograd.backward(backbone.scan(x, return_state=False)[0].square().mean())
+
+    seconds = _seconds(learn, tries, 2)
+    return Costs(
+        parameters=sum(parameter.numel() for parameter in backbone.parameters()),
+        state_bytes=sum(leaf.nbytes for leaf in tree.leaves(state)),
+        microseconds_per_step=step_times,
+        frames_per_second=ROWS * LENGTH / seconds,
+        threads=torch.get_num_threads(),
+    )
+
+
+def _seconds(action: Callable[[], object], tries: int, repeats: int) -> float:
+    """Of one action, the median over tries of several; of the processor on one thread, else of the wall."""
+    clock = time.process_time if torch.get_num_threads() == 1 else time.perf_counter
+    action()
+    times = []
+    for _ in range(tries):
+        begun = clock()
+        for _ in range(repeats):
+            action()
+        times.append((clock() - begun) / repeats)
+    return statistics.median(times)

@@ -1,0 +1,87 @@
+"""The figure of several cards: accuracy against delay, pairs and steps, and against bytes of state."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+
+from wmkit.comparison.plots import Look
+from wmkit.diagnostics.card import Card
+from wmkit.evaluation.plots.figures import DOTS_PER_INCH
+from wmkit.evaluation.plots.look import own_look
+
+CURVES = ("delayed_recall", "repeat_first", "memory_capacity", "associative_recall", "parity", "s3", "a5", "overwrite")
+"""Tasks whose levels are drawn as curves, where they were measured."""
+
+
+@own_look()
+def draw_cards(cards: Sequence[Card], path: Path) -> None:
+    """A panel for each task of `CURVES`, and one of skill against bytes of state; a colour and dash per backbone."""
+    drawn = [task for task in CURVES if any(card.result(task) for card in cards)]
+    rows = -(-(len(drawn) + 1) // 3)
+    figure = Figure(figsize=(12.6, 3.3 * rows + 0.6), dpi=DOTS_PER_INCH, layout="constrained")
+    panels = figure.subplots(rows, 3, squeeze=False).flatten().tolist()
+    ranked = sorted(cards, key=lambda card: (not card.origin.startswith("wmkit."), card.backbone))  # the shipped first
+    looks = {card.backbone: Look.of_system(number) for number, card in enumerate(ranked)}
+    for axes, task in zip(panels, drawn, strict=False):
+        _draw_levels(axes, cards, task, looks)
+    _draw_costs(panels[len(drawn)], cards, looks)
+    for axes in panels[len(drawn) + 1 :]:
+        axes.axis("off")
+    lines = [Line2D([], [], color=look.light, linewidth=1.8, label=name) for name, look in looks.items()]
+    for line, look in zip(lines, looks.values(), strict=True):
+        line.set(linestyle=look.dash)
+    figure.legend(handles=lines, loc="outside upper center", ncols=min(8, len(lines)), frameon=False, fontsize=9)
+    figure.savefig(path)
+
+
+def _draw_levels(axes: Axes, cards: Sequence[Card], task: str, looks: dict[str, Look]) -> None:
+    """The score of each level, of the shortest sequences that have it, with its interval as a band."""
+    for card in cards:
+        result, look = card.result(task), looks[card.backbone]
+        if result is None:
+            continue
+        levels = [level.level for level in result.levels]
+        means, lows, highs = zip(*((s.score.mean, s.score.low, s.score.high) for s in result.levels), strict=True)
+        axes.plot(levels, means, color=look.light, linestyle=look.dash, linewidth=1.5)
+        axes.fill_between(levels, lows, highs, color=look.light, alpha=0.12, linewidth=0)
+        axes.set_title(
+            f"{result.title} (chance {result.chance:.0%})" if result.unit == "accuracy" else result.title, fontsize=9
+        )
+        axes.axhline(result.chance, color="0.6", linewidth=1.0, linestyle=":")
+        axes.set_xlabel(result.level_name, fontsize=9)
+        axes.set_ylabel("accuracy" if result.unit == "accuracy" else "R²", fontsize=9)
+        axes.set_xscale("log", base=2)
+        powers = [2**power for power in range(9) if levels[0] <= 2**power <= levels[-1]]
+        axes.xaxis.set_major_locator(FixedLocator(powers))
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        axes.xaxis.set_minor_locator(NullLocator())
+    axes.set_ylim(-0.03, 1.03)
+    axes.grid(alpha=0.25)
+
+
+def _draw_costs(axes: Axes, cards: Sequence[Card], looks: dict[str, Look]) -> None:
+    """Mean skill over the tasks that all cards have, against bytes of state."""
+    shared = [result.task for result in cards[0].results if all(card.result(result.task) for card in cards)]
+    skills = {
+        card.backbone: sum(result.skill for result in card.results if result.task in shared) / max(1, len(shared))
+        for card in cards
+    }
+    for number, card in enumerate(sorted(cards, key=lambda card: -skills[card.backbone])):
+        place = (card.costs["state_bytes"], skills[card.backbone])
+        axes.plot(*place, "o", color=looks[card.backbone].light, markersize=7)
+        above = number % 2 == 0  # names of neighbours stand on two sides
+        axes.annotate(card.backbone, place, (6, 4 if above else -10), textcoords="offset points", fontsize=8)
+    axes.set_xscale("log")
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
+    axes.set_xlabel("bytes of state a row", fontsize=9)
+    axes.set_ylabel("mean skill", fontsize=9)
+    axes.set_title(f"skill over {len(shared)} tasks and three lengths: 0 chance, 1 perfect", fontsize=9)
+    axes.set_ylim(-0.03, 1.03)
+    axes.margins(x=0.25)
+    axes.grid(alpha=0.25)
