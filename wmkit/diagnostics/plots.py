@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
-from wmkit.comparison.plots import Look
+from wmkit.comparison.plots import Look, apart
 from wmkit.diagnostics.card import Card
 from wmkit.evaluation.plots.figures import DOTS_PER_INCH
 from wmkit.evaluation.plots.look import own_look
@@ -72,16 +74,21 @@ def _draw_costs(axes: Axes, cards: Sequence[Card], looks: dict[str, Look]) -> No
         card.backbone: sum(result.skill for result in card.results if result.task in shared) / max(1, len(shared))
         for card in cards
     }
-    for number, card in enumerate(sorted(cards, key=lambda card: -skills[card.backbone])):
-        place = (card.costs["state_bytes"], skills[card.backbone])
-        axes.plot(*place, "o", color=looks[card.backbone].light, markersize=7)
-        above = number % 2 == 0  # names of neighbours stand on two sides
-        axes.annotate(card.backbone, place, (6, 4 if above else -10), textcoords="offset points", fontsize=8)
+    by_bytes = sorted(cards, key=lambda card: card.costs["state_bytes"])
+    for _, near in itertools.groupby(by_bytes, lambda card: round(math.log10(card.costs["state_bytes"]))):
+        group = sorted(near, key=lambda card: skills[card.backbone])
+        heights = apart(
+            [skills[card.backbone] for card in group], -0.03, 1.03, 0.055
+        )  # names stand clear of each other
+        for card, height in zip(group, heights, strict=True):
+            state = card.costs["state_bytes"]
+            axes.plot(state, skills[card.backbone], "o", color=looks[card.backbone].light, markersize=7)
+            axes.annotate(card.backbone, (state, height), (7, 0), textcoords="offset points", fontsize=8, va="center")
     axes.set_xscale("log")
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
     axes.set_xlabel("bytes of state a row", fontsize=9)
     axes.set_ylabel("mean skill", fontsize=9)
     axes.set_title(f"skill over {len(shared)} tasks and three lengths: 0 chance, 1 perfect", fontsize=9)
     axes.set_ylim(-0.03, 1.03)
-    axes.margins(x=0.25)
+    axes.margins(x=0.4)
     axes.grid(alpha=0.25)
