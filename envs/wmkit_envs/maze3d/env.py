@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wmkit_envs.maze3d.simulation import Simulation, constant_truth, step_truth
-from wmkit_envs.maze3d.worlds import RayWorld, Rooms
+from wmkit_envs.maze3d.worlds import MemoryMaze, RayWorld, Rooms
 from wmkit_envs.world import METADATA, EpisodeSeed, check_action, check_render_mode, checked_options, next_seed
 
 Image = NDArray[np.uint8]
@@ -43,6 +43,8 @@ class RayEnv(gymnasium.Env[Image | Truth, np.int64]):
                 "teleport=False."
             )
         self.render_mode = render_mode
+        if isinstance(self.world, MemoryMaze):
+            self.metadata = METADATA | {"render_fps": self.world.frequency}
         self._extra_obs = extra_obs
         channels, height, width = self.world.image_shape
         image: gymnasium.Space[Any] = gymnasium.spaces.Box(0, 255, (height, width, channels), np.uint8)

@@ -166,3 +166,9 @@ def test_with_extra_obs_an_observation_holds_the_ground_truth(world: RayWorld) -
     for observation in (env.reset(seed=0)[0], *(env.step(1)[0] for _ in range(3))):
         assert env.observation_space.contains(observation)
     assert {"image", *env.step(1)[4]} - {"is_first"} == set(observation)
+
+
+def test_an_environment_says_how_many_steps_a_second_it_takes() -> None:
+    assert RayEnv(RayMaze()).metadata["render_fps"] == 4
+    assert RayEnv(MemoryMaze(frequency=40)).metadata["render_fps"] == 40
+    assert RayEnv.metadata["render_fps"] == 4
