@@ -340,7 +340,9 @@ def sentences() -> list[tuple[Path, str]]:
         f"{estimate('look_around_demo', 'frame_error_seen', predictor, '6-20', system='s4')['mean']:.1f}"
         for predictor in ("imagined", "no_memory", "mean_image")
     )
+    three = [_seen(name, "imagined", "6-20").split()[0] for name in ("transformer_xl", "s4", "gru")]
     return [
+        (README, f"errs by {three[0]}, S4 by {three[1]} and the RSSM (`gru`) by {three[2]}"),
         (README, f"the squared errors are {seen}, {forgotten} without memory, and {mean} for the mean image"),
         (PAGE, f"S4 had {at_4000[0]} ({at_4000[1]} observed) at step 4,000"),
         (PAGE, f"batches of 16 it was at {after_45[0]}, no better than RSSM-TBTT's {after_45[1]}"),
