@@ -38,7 +38,7 @@ def test_list_has_one_row_per_family_of_worlds(
     assert set(FAMILIES) <= {line.split()[0] for line in lines if "image " in line}
     first = next(number for number, line in enumerate(lines) if line.startswith("ray_maze "))
     assert "observations 1,001, context 501" in lines[first]
-    assert lines[first + 1].startswith("settings: image_size, renderer, physics, size,")
+    assert lines[first + 1].startswith("settings: image_size, renderer, physics, plain, size,")
     assert "also: ray_maze_11x11, ray_maze_13x13, ray_maze_15x15," in lines[first : first + 6]
 
 
