@@ -154,7 +154,8 @@ def gather(
     together = max(1, FRAMES_AT_ONCE // length)
     for start in range(0, len(indices), together):
         chosen = indices[start : start + together]
-        episodes = [_cut(source.episode(index), length) for index in chosen]
+        whole = [source.episode(index) for index in chosen]
+        episodes = [Episode({key: x[:length] for key, x in one.steps.items()}, dict(one.constants)) for one in whole]
         for index, episode in zip(chosen, episodes, strict=True):
             check_episode(episode, f"Episode {index}", source.image_shape, source.action_dim)
             for probe in probes:
@@ -210,8 +211,3 @@ def gather(
         delays=of_probes["delay"],
         codes=small_pictures,
     )
-
-
-def _cut(episode: Episode, length: int) -> Episode:
-    """Its first steps."""
-    return Episode({key: value[:length] for key, value in episode.steps.items()}, dict(episode.constants))
