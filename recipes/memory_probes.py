@@ -21,8 +21,9 @@ from rich.console import Console
 
 import wmkit
 from wmkit.config import DataConfig, EvalConfig, RunConfig, TrainConfig
+from wmkit.evaluation.held_out import training_of
 from wmkit.files import user_folder, write_text
-from wmkit.probing import Fit, Plan, probe_run, systems_table
+from wmkit.probing import Fit, Plan, ProbeResults, chosen_probes, probe_run, systems_table
 from wmkit.probing.figures import draw_systems
 from wmkit.training import compose
 from wmkit.training.short import EPISODES, STEPS, is_short
@@ -30,7 +31,7 @@ from wmkit_envs import RayMaze
 
 OWN = {
     "systems": "gru,s4,s5,transformer_xl",
-    "probes": "walls,objects",
+    "probes": "",
     "rows": "",
     "probe_seeds": "3",
     "probe_episodes": "200",
@@ -38,7 +39,7 @@ OWN = {
     "probe_steps": "1000",
     "out": "probes/ray_maze_9x9",
 }
-"""Keys of this recipe. Without rows all are taken."""
+"""Keys of this recipe. Without probes all that apply are taken, without rows all."""
 
 
 def config() -> RunConfig:
@@ -70,7 +71,11 @@ def main(argv: Sequence[str]) -> int:
             shared.append(word)
     out = user_folder(own["out"])
     try:
-        found = {name: probed(name, own, shared, out / name) for name in own["systems"].split(",")}
+        plan = planned(own)
+        runs = {name: compose(config(), [f"backbone={name}", *shared]) for name in own["systems"].split(",")}
+        first = training_of(next(iter(runs.values())))(2).episode(0)  # what cannot be is said before the training
+        chosen_probes(plan.probes, first)
+        found = {name: probed(run, plan, out / name) for name, run in runs.items()}
     except ValueError as error:
         print(f"Cannot do that: {error}", file=sys.stderr)
         return 2
@@ -78,30 +83,37 @@ def main(argv: Sequence[str]) -> int:
     return 0
 
 
-def probed(system: str, own: Mapping[str, str], shared: Sequence[str], folder: Path) -> Any:
-    """The results of one system, trained and probed where that was not done before."""
-    run = compose(config(), [f"backbone={system}", *shared])
-    summary = wmkit.train(run, folder)
-    if summary.stopped_by is not None:
-        print(f"Stopped after step {summary.step}; the same command goes on.", file=sys.stderr)
-        raise SystemExit(128 + summary.stopped_by)
+def planned(own: Mapping[str, str]) -> Plan:
+    """What is to be probed; raises `ValueError` for keys of this recipe that say nothing that can be."""
     numbers = {"seeds": own["probe_seeds"], "episodes": own["probe_episodes"], "held_out": own["held_out"]}
+    for key in ("probe_seeds", "probe_episodes", "held_out", "probe_steps"):
+        if not own[key].isdecimal():
+            raise ValueError(f"{key}: expected a number, got {own[key]!r}")
     options: dict[str, Any] = {key: int(value) for key, value in numbers.items()}
     options |= {key: own[key].split(",") for key in ("probes", "rows") if own[key]}
     steps = int(own["probe_steps"])
     if is_short():
         options |= {"seeds": 1, "episodes": EPISODES, "held_out": EPISODES, "heads": ["linear"], "length": 4 * STEPS}
         steps = 2
-    return probe_run(folder, Plan(**options, fit=Fit(steps=steps)))
+    return Plan(**options, fit=Fit(steps=steps))
 
 
-def write_summary(found: Mapping[str, Any], out: Path) -> None:
-    """The table of all systems and the figure of their recall."""
+def probed(run: RunConfig, plan: Plan, folder: Path) -> ProbeResults:
+    """The results of one system, trained and probed where that was not done before."""
+    summary = wmkit.train(run, folder)
+    if summary.stopped_by is not None:
+        print(f"Stopped after step {summary.step}; the same command goes on.", file=sys.stderr)
+        raise SystemExit(128 + summary.stopped_by)
+    return probe_run(folder, plan)
+
+
+def write_summary(found: Mapping[str, ProbeResults], out: Path) -> None:
+    """The table of all systems, and the figure of their recall where things have been out of view."""
     table = systems_table(found)
     Console().print(table.rich())
     write_text(out / "systems.md", table.markdown())
-    draw_systems(found, out / "systems.png")
-    print(f"{out / 'systems.md'} and .png; of each system: {out}/SYSTEM/probes")
+    drawn = " and .png" if draw_systems(found, out / "systems.png") else ""
+    print(f"{out / 'systems.md'}{drawn}; of each system: {out}/SYSTEM/probes")
 
 
 if __name__ == "__main__":

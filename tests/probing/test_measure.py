@@ -1,14 +1,16 @@
 """Probes say what is there, and no more: features with the layout, noise, the current frame alone."""
 
 import functools
+import re
 
 import numpy as np
 import pytest
 import torch
 
-from tests.probing.conftest import both, cue, looking, maze, small
+from tests.probing.conftest import Drawn, both, cue, looking, maze, small
 from wmkit.backbones.transformer_xl import TransformerXL, TransformerXLConfig
 from wmkit.probing import ForeignModel, Probe, effective_horizon, measure_probes, register_probe, since_last
+from wmkit.probing.measure import _control_task
 from wmkit.probing.readers import fingerprint
 
 SHOWN, HIDDEN = (functools.partial(maze, shown=shown) for shown in (True, False))
@@ -179,3 +181,94 @@ def test_what_is_always_the_same_is_left_out() -> None:
     found = measure_probes(looking(), *both(cue), small(probes=[Same(), Cue()], rows=["observed"], steps=2))
     assert "same is left out: it is the same at every step of every training episode." in found.notes
     assert "same_linear" not in found.steps.measures
+
+
+def test_rows_without_observed_are_measured_and_have_no_horizon() -> None:
+    found = measure_probes(looking(), *both(cue), small(probes=[Cue()], rows=["no_memory"], steps=2))
+    assert found.horizons() == {}
+    assert [row[0] for table in found.tables() for row in table.rows] == ["no memory", "constant"]
+    assert found.by_axis.keys() == {"steps", "delay"}
+
+
+def test_what_the_pose_alone_tells_admits_no_probe() -> None:
+    """A walker goes to and fro between two free cells. It stands in a free cell, which is in view: the pose says so."""
+
+    def walk(rng):
+        image, steps, constants = maze(rng, shown=False)
+        ring = np.array([(1.5, 1.5), (1.5, 0.5), (0.5, 0.5), (0.5, 1.5)])
+        free = np.roll(ring, rng.integers(4), axis=0)[:2]
+        constants["maze_layout"][:] = 0
+        constants["maze_layout"][tuple(free.astype(int).T[::-1])] = 1
+        steps["agent_pos"] = free[np.arange(len(image)) % 2].astype(np.float32)
+        return image, steps, constants
+
+    found = measure_probes(looking(), *both(walk), small(probes=["walls"], rows=["observed"], episodes=100)).steps
+    assert found.difference("walls_linear_in_view", "inputs", "constant").low > 0
+    assert found.refused == ["walls_linear"]
+
+
+def test_the_control_task_has_the_base_rates_of_the_truth() -> None:
+    codes = torch.randn(20, 10, 8, generator=torch.Generator().manual_seed(0))
+    target = (torch.rand(20, 10, 2, generator=torch.Generator().manual_seed(1)) > torch.tensor([0.9, 0.3])).long()
+    target[..., 1] += target[..., 0]
+    task = _control_task(Cue(), codes, target, None, 0)
+    for entry in range(2):
+        assert task(codes)[..., entry].unique(return_counts=True)[1].tolist() == (
+            target[..., entry].unique(return_counts=True)[1].tolist()
+        )
+
+
+def test_other_episodes_and_another_part_are_other_fits(tmp_path) -> None:
+    plan = small(probes=[Cue()], rows=["observed"], steps=1, episodes=2, held_out=2, seeds=1)
+    training, test = both(cue)
+    later = functools.partial(cue, first=9, last=10)
+    reader, other = looking(), looking()
+    other.part = "h"
+    calls = [(reader, training, test), (other, training, test), (reader, Drawn(later, 0), test),
+             (reader, training, Drawn(later, 1)), (reader, training, test)]  # fmt: skip
+    marks = []
+    for who, *sources in calls:
+        measure_probes(who, *sources, plan, folder=tmp_path)
+        marks.append(len(list((tmp_path / "parts").iterdir())))
+    assert marks == [1, 2, 3, 4, 4]
+
+
+def test_sources_that_do_not_match_are_refused_before_anything_is_computed() -> None:
+    def larger(rng):
+        image, steps, _ = maze(rng, shown=False)
+        return image, steps, {"maze_layout": np.ones((5, 5), np.uint8)}
+
+    def nothing(*_: object) -> None:
+        raise AssertionError("nothing was to be computed")
+
+    wide = Drawn(HIDDEN, 0)
+    wide.action_dim = 3
+    for training, message in (
+        (Drawn(larger, 0), "training and held-out episodes with targets of one shape, got (5, 5) and (3, 3)"),
+        (Drawn(cue, 0), "The probe 'walls' reads maze_layout, agent_pos, agent_dir, the training episodes have"),
+        (wide, "numbers of actions of one shape, got training (1, 8, 8) and 3, held-out (1, 8, 8) and 2"),
+    ):
+        with pytest.raises(ValueError, match=re.escape(message)):
+            measure_probes(looking(), training, Drawn(HIDDEN, 1), small(probes=["walls"]), progress=nothing)
+
+
+def test_where_walls_hide_nothing_nothing_is_asked_of_what_was_seen() -> None:
+    training, test = both(HIDDEN)
+    test.origin = {"world": {"name": "memory_maze", "from_above": True}}
+    plan = small(rows=["observed"], steps=2, episodes=4, held_out=2)
+    found = measure_probes(looking(), training, test, plan)
+    assert {"walls", "pose"} <= set(found.steps.about["probes"])
+    assert "seen" not in found.steps.about["probes"]
+    assert "delay" not in found.by_axis
+    assert "walls hide nothing" in found.notes[0]
+    with pytest.raises(ValueError, match="expected others than seen"):
+        measure_probes(looking(), training, test, small(probes=["seen"]))
+
+
+def test_frames_that_are_looked_at_one_by_one_are_few_where_states_are_large(monkeypatch) -> None:
+    sizes = []
+    reader = looking()
+    reader.state_bytes = 1 << 27
+    monkeypatch.setattr(reader, "_encode", lambda image: sizes.append(len(image)) or image.flatten(1))
+    measure_probes(reader, *both(cue), small(probes=[Cue()], rows=["no_memory"], steps=1, episodes=2, held_out=2))
+    assert max(sizes) == 2

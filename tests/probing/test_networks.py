@@ -8,7 +8,7 @@ from torch import nn
 from wmkit.data import Episode
 from wmkit.probing import Fit, all_probes, mlp
 from wmkit.probing.base import entries_of, width_of
-from wmkit.probing.networks import best_constant, fit_head
+from wmkit.probing.networks import Head, answers, best_constant, fit_head, mean_loss
 
 FEATURES = 2048 + 1024
 """Of the RSSM in Memory Maze's baselines: h, and 32 x 32 classes."""
@@ -64,6 +64,33 @@ def test_a_fit_is_a_function_of_its_seed_and_leaves_the_global_one_alone() -> No
     weights = [nn.utils.parameters_to_vector(head.parameters()) for head in heads]
     assert torch.equal(weights[0], weights[1])
     assert not torch.equal(weights[0], weights[2])
+
+
+def test_a_fit_keeps_the_weights_that_are_best_on_what_it_is_not_trained_on() -> None:
+    walls = all_probes()["walls"]()
+    generator = torch.Generator().manual_seed(0)
+    features, target = torch.randn(60, 30, generator=generator), torch.randint(2, (60, 4), generator=generator)
+    constant = best_constant(walls, target, None)
+    fit = Fit(steps=100, rows=32, rate=1e-2)
+    no_inputs = features[:, :0]
+    careful = fit_head(walls, (16,), features, no_inputs, target, None, constant, 0, fit, apart=20)
+    careless = fit_head(walls, (16,), features[:40], no_inputs[:40], target[:40], None, constant, 0, fit)
+    losses = [
+        float(mean_loss(walls, answers(head, features, no_inputs)[40:], target[40:], None))
+        for head in (careful, careless)
+    ]
+    at_first = float(mean_loss(walls, constant.expand(20, -1, -1), target[40:], None))
+    assert losses[0] <= at_first < losses[1]  # noise: nothing is better than the constant answer
+
+
+def test_features_that_are_constant_in_training_do_not_blow_up() -> None:
+    walls = all_probes()["walls"]()
+    features = torch.randn(50, 3, generator=torch.Generator().manual_seed(0))
+    features[:, 1], features[:, 2] = 0.3, 1e-9 * features[:, 2]
+    target = torch.randint(2, (50, 1))
+    head = Head(walls, (), features, features[:, :0], target, best_constant(walls, target, None))
+    assert head.std[1] == 1
+    assert head.std[2] > 1e-4
 
 
 @pytest.mark.long

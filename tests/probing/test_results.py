@@ -5,7 +5,7 @@ import polars as pl
 import pytest
 
 from wmkit.evaluation.record import Metric
-from wmkit.probing.results import ProbeMeasurements, effective_horizon
+from wmkit.probing.results import Above, ProbeMeasurements, effective_horizon
 
 
 def measurements(values: dict[str, np.ndarray], horizon: int) -> ProbeMeasurements:
@@ -53,3 +53,29 @@ def test_the_effective_horizon_is_where_half_of_the_advantage_is_lost(recall, ex
     assert str(horizon) == {2.5: "2 [2, 2]", np.inf: "> 4 [> 4, > 4]"}.get(
         expected, "-" if np.isnan(expected) else "2 [2, 2]"
     )
+
+
+def test_noise_has_no_effective_horizon() -> None:
+    rng = np.random.default_rng(1)
+    ours, constant = rng.normal(0.5, 0.2, (2, 8, 40)), np.full((2, 8, 40), 0.5)
+    found = measurements({"observed": ours - (ours[..., :1].mean() - 0.51), "constant": constant}, 40)
+    assert str(effective_horizon(found, "m")) == "-"  # though the first of its delays is above by chance
+
+
+def test_one_delay_that_falls_by_chance_is_no_horizon() -> None:
+    recall = np.array([0.9] * 5 + [0.5] + [0.9] * 5 + [0.5] * 5) + np.zeros((2, 3, 16))
+    found = measurements({"observed": recall, "constant": np.full((2, 3, 16), 0.5)}, 16)
+    assert 10 <= effective_horizon(found, "m").delay <= 11
+
+
+def test_a_difference_is_paired_and_surer_than_two_intervals() -> None:
+    episodes = np.random.default_rng(0).normal(0, 1, (1, 30, 1)) + np.zeros((2, 30, 2))
+    found = measurements({"observed": episodes + 0.1, "no_memory": episodes}, 2)
+    by = found.difference("m", "observed", "no_memory")
+    assert (by.low, by.high) == pytest.approx((0.1, 0.1))
+    assert found.estimate("m", "observed").low < found.estimate("m", "no_memory").mean
+    verdict = Above("observed", "no_memory").judge(found, "m")
+    assert verdict is not None
+    assert verdict.holds
+    assert "seeds" in found.interval
+    assert "seeds" not in measurements({"observed": episodes[:1]}, 2).interval

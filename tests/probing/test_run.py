@@ -2,6 +2,9 @@
 
 import dataclasses
 import io
+import json
+import runpy
+from pathlib import Path
 
 import pytest
 import torch
@@ -11,7 +14,9 @@ from rich.console import Console
 import wmkit
 from tests.probing.conftest import both, cue, looking
 from wmkit.config import DataConfig, EvalConfig, RunConfig, TrainConfig
-from wmkit.data import Subset
+from wmkit.data import GeneratedEpisodes, Subset
+from wmkit.data.store.writers import write_archive
+from wmkit.evaluation.record import Verdict
 from wmkit.probing import Fit, Plan, ProbeResults, WorldModelReader, fingerprint, probe_run, systems_table
 from wmkit.probing.figures import draw_systems
 from wmkit.probing.readers import swapped
@@ -145,3 +150,57 @@ def test_a_source_without_splits_keeps_its_last_episodes_for_the_answers() -> No
 def test_a_world_gives_training_and_test_episodes() -> None:
     training, test = _sources(WORLD, dataclasses.replace(PLAN))
     assert (training.split, test.split, training.episode_length(0)) == ("train", "test", 16)
+
+
+def test_a_source_without_end_gives_exactly_what_the_plan_wants() -> None:
+    training, test = _sources(both(cue)[0], Plan(episodes=5, held_out=7))
+    assert (training.num_episodes, test.num_episodes) == (5, 7)
+    assert test.episode(0)["image"].tobytes() == both(cue)[0].episode(5)["image"].tobytes()
+
+
+def test_an_archive_of_test_episodes_alone_is_refused(tmp_path) -> None:
+    write_archive(GeneratedEpisodes(WORLD, seed=0, split="test", length=4), tmp_path / "made", 4)
+    with pytest.raises(ValueError, match=r"holds split 'test'.*probes are fitted to training episodes"):
+        _sources(tmp_path / "made", Plan())
+
+
+def test_a_run_that_was_saved_without_its_world_is_fitted_to_episodes_from_elsewhere(run, tmp_path) -> None:
+    folder = wmkit.save(wmkit.load(run), tmp_path / "saved")
+    with pytest.raises(ValueError, match="was saved without its world"):
+        probe_run(folder, PLAN)
+    plan = dataclasses.replace(PLAN, rows=["constant"], probes=["pose"], heads=("linear",))
+    found = probe_run(folder, plan, episodes_from=WORLD, out=tmp_path, console=Console(file=io.StringIO()))
+    assert found.steps.predictors("pose_linear") == ["constant"]
+
+
+def test_what_is_not_admitted_is_left_out_of_horizons_and_figures(run, tmp_path) -> None:
+    found = ProbeResults.load(run / "probes")
+    closed = Verdict("walls_mlp_in_view", "observed is better", False, "0 against 1")
+    refused = dataclasses.replace(found.steps, verdicts=(closed,))
+    results = dataclasses.replace(found, by_axis={**found.by_axis, "steps": refused})
+    assert results.horizons() == {}
+    assert systems_table({"a": results}).rows[0][-1] == "not admitted"
+    results.save(tmp_path)
+    assert json.loads((tmp_path / "probes.json").read_text())["not_admitted"] == ["walls_mlp"]
+    assert draw_systems({"a": results}, tmp_path / "systems.png")
+    without = {axis: one for axis, one in found.by_axis.items() if axis != "delay"}
+    assert not draw_systems({"a": dataclasses.replace(found, by_axis=without)}, tmp_path / "none.png")
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["probes=walls", "world=distracting_memory"], "The probe 'walls' reads maze_layout"),
+        (["probes=wall"], "Unknown probe 'wall'. Did you mean 'walls'?"),
+        (["rows=nothing"], "rows: expected one of observed"),
+        (["probe_seeds=many"], "probe_seeds: expected a number, got 'many'"),
+    ],
+)
+def test_the_recipe_says_what_cannot_be_before_it_trains(words, message, tmp_path, monkeypatch, capsys) -> None:
+    def nothing(*_: object) -> None:
+        raise AssertionError("nothing was to be trained")
+
+    monkeypatch.setattr(wmkit, "train", nothing)
+    recipe = runpy.run_path(str(Path(__file__).parents[2] / "recipes" / "memory_probes.py"))
+    assert recipe["main"]([*words, f"out={tmp_path}"]) == 2
+    assert message in capsys.readouterr().err

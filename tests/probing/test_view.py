@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from wmkit.data import Episode
-from wmkit.probing import NEVER, since_last
+from wmkit.probing import NEVER, since_last, view
 from wmkit.probing.view import cells_in_view, objects_in_view, places_in_view
 from wmkit_envs import RayMaze
 
@@ -49,18 +49,26 @@ def test_a_tile_world_shows_two_cells_on_each_side() -> None:
     assert shown.tolist() == [[True, False, True]]
 
 
-def test_the_walls_that_the_world_says_are_in_view_are_those_found_here() -> None:
-    """`first_seen` of the world gives a new face its own step: then some cell is in view that was not before, or a
-    known one from another side. The other way round: a cell that comes into view brings a new face, or floor.
+def test_walls_that_come_into_view_bring_faces_that_the_world_says_are_new(monkeypatch) -> None:
+    """`first_seen` gives every face of a wall the step at which one of 16 rays met it first: a wall that comes into
+    view of as many rays has one. A camera that looks back finds walls at other steps.
     """
-    made = RayMaze(image_size=16).generate(seed=0, length=40)
+    monkeypatch.setattr(view, "RAYS", 16)
+    length = 150
+    made = RayMaze(image_size=16).generate(seed=0, length=length)
+    new_faces = (made.steps["first_seen"] == np.arange(length)[:, None]).any(1)
+    shares = []
+    for sign in (1, -1):
+        steps = dict(made.steps) | {"agent_dir": sign * made.steps["agent_dir"]}
+        seen = cells_in_view(Episode(steps, dict(made.constants)))
+        new = (np.cumsum(seen, 0) == 1) & seen & (made.constants["maze_layout"] == 0)
+        new_walls = new.any((1, 2))[1:]
+        assert new_walls.sum() > 5
+        shares.append(new_faces[1:][new_walls].mean())
+    assert shares[0] > 0.9 > shares[1] + 0.4
     seen = cells_in_view(Episode(dict(made.steps), dict(made.constants)))
-    walls = made.constants["maze_layout"] == 0
-    new_faces = (made.steps["first_seen"] == np.arange(40)[:, None]).any(1)
-    new_walls = ((since_last(seen) == 0) & (np.cumsum(seen, 0) == 1) & walls).any((1, 2))
-    assert (new_faces | ~new_walls)[1:].mean() > 0.9
     x, y = np.floor(made.steps["agent_pos"]).astype(int).T
-    assert seen[np.arange(40), y, x].mean() > 0.95  # the own cell, but for a camera that looks out of it
+    assert seen[np.arange(length), y, x].mean() > 0.95  # the own cell, but for a camera that looks out of it
 
 
 def test_delays_count_from_the_last_time() -> None:

@@ -23,9 +23,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--probes", help="what to ask for, separated by commas (default: all that apply)")
     parser.add_argument(
         "--rows",
-        help="what the model sees, of observed, actions, no_memory, untrained, control, constant (default: all)",
+        help="what the model sees, of observed, actions, no_memory, untrained, control, inputs, constant "
+        "(default: all)",
     )
-    parser.add_argument("--heads", help="mlp, linear, or both (default: mlp,linear)")
+    parser.add_argument("--heads", help="of mlp and linear one, or both with a comma (default: mlp,linear)")
     parser.add_argument("--part", default="both", choices=("both", "h", "z"), help="of the features (default: both)")
     for name, text in NUMBERS.items():
         parser.add_argument(f"--{name}", type=int, help=text)

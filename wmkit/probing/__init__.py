@@ -10,6 +10,7 @@ from wmkit.probing.base import since_last as since_last
 from wmkit.probing.features import ROWS as ROWS
 from wmkit.probing.measure import HEADS as HEADS
 from wmkit.probing.measure import Plan as Plan
+from wmkit.probing.measure import chosen_probes as chosen_probes
 from wmkit.probing.measure import measure_probes as measure_probes
 from wmkit.probing.networks import Fit as Fit
 from wmkit.probing.networks import mlp as mlp

@@ -53,6 +53,10 @@ class Probe(ABC):
     """Outputs for each entry; None: one for each class, or one for each number of the target's last axis."""
     unit: ClassVar[str] = "share"
     """Of its score."""
+    shown: ClassVar[bool] = True
+    """Whether a delay of 0 means that one frame shows the answer: a probe that cannot tell it then is not admitted."""
+    of_view: ClassVar[bool] = False
+    """Whether it asks what has been in view, which says nothing where walls hide nothing."""
     better: ClassVar[Literal["lower", "higher"]] = "higher"
     """Of its score; of numbers usually `lower`."""
     label: ClassVar[str] = ""

@@ -25,6 +25,8 @@ from wmkit.probing.readers import Reader
 
 IMAGINED, CONTEXTS = "imagined", "contexts"
 """Further readings of held-out episodes, by which probes that were fitted to `observed` are asked."""
+STATE_BYTES_AT_ONCE = 1 << 28
+"""Of the states of frames that are looked at one by one."""
 CODE_SIDE = 8
 """A frame's picture for the control task is averaged to so many pixels on a side."""
 
@@ -53,9 +55,10 @@ def no_memory(reader: Reader, clip: Clip) -> Tensor:
     frames = clip.image[:, clip.kept].flatten(0, 1)[:, None]  # (B S, 1, C, H, W)
     still = torch.zeros_like(clip.action[:, clip.kept]).flatten(0, 1)[:, None]
     seeds = [seed * clip.image.shape[1] + step for seed in clip.seeds for step in clip.kept.tolist()]
+    together = max(1, min(FRAMES_AT_ONCE, STATE_BYTES_AT_ONCE // max(1, reader.state_bytes)))
     parts = [
-        reader.observe(frames[i : i + FRAMES_AT_ONCE], still[i : i + FRAMES_AT_ONCE], seeds[i : i + FRAMES_AT_ONCE])[0]
-        for i in range(0, len(seeds), FRAMES_AT_ONCE)
+        reader.observe(frames[i : i + together], still[i : i + together], seeds[i : i + together])[0]
+        for i in range(0, len(seeds), together)
     ]
     return torch.cat(parts).view(len(clip.seeds), len(clip.kept), -1)
 
@@ -70,10 +73,13 @@ def actions(reader: Reader, clip: Clip) -> Tensor:
 
 
 READ: Mapping[str, Callable[[Reader, Clip], Tensor]] = {OBSERVED: observed, NO_MEMORY: no_memory, ACTIONS: actions}
-ROWS = (OBSERVED, ACTIONS, NO_MEMORY, UNTRAINED, CONTROL, CONSTANT)
+TOLD = "inputs"
+"""The row of what a probe is told beside the features, without any."""
+ROWS = (OBSERVED, ACTIONS, NO_MEMORY, UNTRAINED, CONTROL, TOLD, CONSTANT)
 """All rows. `untrained` observes with the model at its initial weights; `control` is asked another question of the
-features of `observed`, a fixed random function of the frame in view; `constant` has no features."""
-_FEATURES_OF = {CONTROL: OBSERVED, CONSTANT: None}
+features of `observed`, a fixed random function of the frame in view; `inputs` has no features, but what the probe is
+told beside them, if it is told something; `constant` has neither."""
+_FEATURES_OF = {CONTROL: OBSERVED, TOLD: None, CONSTANT: None}
 
 
 def features_of(row: str) -> str | None:
@@ -101,6 +107,8 @@ class Gathered:
     """(S,) those steps, from 0 on."""
     readings: Mapping[str, Reading]
     """By row; of held-out episodes also `imagined` and `contexts`."""
+    blank: Mapping[str, Reading]
+    """The same without features, of `observed`, `imagined` and `contexts`, whatever was read."""
     inputs: Mapping[str, Tensor]
     """(E, S, I) by probe: what it is told."""
     targets: Mapping[str, Tensor]
@@ -127,12 +135,13 @@ def gather(
     *,
     seed: int,
     context: int | None = None,
+    delays: bool = True,
     progress: Callable[[int], None] = lambda episodes: None,
 ) -> Gathered:
     """The first `length` steps of episodes, read by each row of `rows` that has features of its own.
 
     context: imagination from there on, and shorter and shorter pasts of the last step, are read too, if `observed` is
-    among the rows.
+    among the rows. delays: whether anybody can say what was in view.
     """
     wanted = [row for row in ROWS if row in {features_of(row) for row in rows}]
     fresh = reader.fresh(seed) if UNTRAINED in wanted else None
@@ -145,11 +154,13 @@ def gather(
     together = max(1, FRAMES_AT_ONCE // length)
     for start in range(0, len(indices), together):
         chosen = indices[start : start + together]
-        episodes = [_cut(source.episode(index), length) for index in chosen]
+        whole = [source.episode(index) for index in chosen]
+        episodes = [Episode({key: x[:length] for key, x in one.steps.items()}, dict(one.constants)) for one in whole]
         for index, episode in zip(chosen, episodes, strict=True):
             check_episode(episode, f"Episode {index}", source.image_shape, source.action_dim)
             for probe in probes:
-                delay, parts = probe.delay(episode), [INPUTS[name](episode) for name in probe.inputs]
+                delay = probe.delay(episode) if delays else None
+                parts = [INPUTS[name](episode) for name in probe.inputs]
                 told = np.concatenate(parts, axis=1) if parts else np.zeros((length, 0), np.float32)
                 for kind, array in (("target", probe.target(episode)), ("delay", delay), ("inputs", told)):
                     if array is not None:
@@ -177,7 +188,8 @@ def gather(
                     ends.append(reader.observe(image, action, seeds)[0][:, -1])
                 found[CONTEXTS].append(torch.stack(ends, 1))
         progress(len(chosen))
-    axes = {IMAGINED: (at_steps[first_imagined:], kept[first_imagined:] + 1 - (context or 0)),
+    axes = {OBSERVED: (at_steps, kept + 1),
+            IMAGINED: (at_steps[first_imagined:], kept[first_imagined:] + 1 - (context or 0)),
             CONTEXTS: (np.full(len(contexts), len(kept) - 1), contexts)}  # fmt: skip
     of_probes = {
         kind: {
@@ -186,8 +198,10 @@ def gather(
         }
         for kind in ("inputs", "target", "delay")
     }
+    small_pictures = torch.cat(codes)
     return Gathered(
         kept=kept,
+        blank={name: Reading(small_pictures[:, at, :0], at, position) for name, (at, position) in axes.items()},
         readings={
             name: Reading(torch.cat(parts).float(), *axes.get(name, (at_steps, kept + 1)))
             for name, parts in found.items()
@@ -195,10 +209,5 @@ def gather(
         inputs={name: value for name, value in of_probes["inputs"].items() if value is not None},
         targets={name: value for name, value in of_probes["target"].items() if value is not None},
         delays=of_probes["delay"],
-        codes=torch.cat(codes),
+        codes=small_pictures,
     )
-
-
-def _cut(episode: Episode, length: int) -> Episode:
-    """Its first steps."""
-    return Episode({key: value[:length] for key, value in episode.steps.items()}, dict(episode.constants))

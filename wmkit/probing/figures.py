@@ -17,7 +17,7 @@ from wmkit.evaluation.plots.figures import DOTS_PER_INCH, PANELS_ABREAST, draw_c
 from wmkit.evaluation.plots.look import own_look
 from wmkit.evaluation.predictors import CONSTANT, CONTROL, OBSERVED, predictor
 from wmkit.evaluation.record import Metric
-from wmkit.probing.results import ProbeMeasurements, ProbeResults
+from wmkit.probing.results import NOT_ADMITTED, ProbeMeasurements, ProbeResults
 
 ALONG = {
     "delay": "steps since it was last in view (0: in view)",
@@ -27,7 +27,7 @@ ALONG = {
     "swap": "steps imagined after the swap",
 }
 """Labels of the axes that have a figure of their own."""
-SYSTEMS = ("tab:blue", "tab:orange", "tab:green", "tab:red", "tab:purple", "tab:pink")
+SYSTEMS = ("tab:blue", "tab:orange", "tab:green", "tab:red", "tab:purple", "tab:pink", "tab:cyan", "tab:olive")
 TIMES = 8
 CELL, GAP = 14, 10
 """Pixels of a cell in the film of a map, and between its two maps."""
@@ -59,7 +59,7 @@ def draw_all(results: ProbeResults, folder: Path, title: str) -> list[Path]:
 
 @own_look()
 def _draw_axis(results: ProbeResults, axis: str, label: str, path: Path, title: str) -> None:
-    """A panel for every measure, with each row's curve; of delays also the effective horizon."""
+    """A panel for every measure that is admitted, with each row's curve; of delays also the effective horizon."""
     found: ProbeMeasurements = results.by_axis[axis]
     heads = results.steps.about["heads"]
     measures = [name for name in found.measures if name.endswith(f"_{heads[0]}")] or found.measures
@@ -70,14 +70,14 @@ def _draw_axis(results: ProbeResults, axis: str, label: str, path: Path, title: 
     horizons = results.horizons() if axis == "delay" else {}
     for axes, measure in zip(panels, measures, strict=False):
         metric = found.metrics[measure]
+        if measure in results.steps.refused:
+            axes.set_title(f"{metric.title}\n{NOT_ADMITTED}: it cannot tell what is in view", fontsize=9)
+            axes.axis("off")
+            continue
         for row in found.predictors(measure):
             known = predictor(row)
             if row != CONTROL:
                 draw_curve(axes, found.curve(measure, row), known.label, known.colour, known.dash)
-        if axis in ("contexts", "imagined") and CONSTANT in results.steps.predictors(measure):
-            known = predictor(CONSTANT)
-            level = results.steps.estimate(measure, CONSTANT).mean
-            axes.axhline(level, label=known.label, color=known.colour, linestyle=known.dash)
         if measure in horizons and np.isfinite(horizons[measure].delay):
             axes.axvline(horizons[measure].delay, color="0.6", linewidth=1)
             axes.text(horizons[measure].delay, 0.02, f" horizon {horizons[measure]}", fontsize=8, color="0.4",
@@ -92,22 +92,32 @@ def _draw_axis(results: ProbeResults, axis: str, label: str, path: Path, title: 
 
 
 @own_look()
-def draw_systems(found: Mapping[str, ProbeResults], path: Path) -> None:
-    """Recall against the delay, a line for each system, and the constant answer: a panel for each probe."""
+def draw_systems(found: Mapping[str, ProbeResults], path: Path) -> bool:
+    """Recall against the delay, a line for each system in which a probe is admitted, and the constant answer: a panel
+    for each probe. Returns whether there was anything to draw.
+    """
     first = next(iter(found.values()))
     head = first.steps.about["heads"][0]
-    measures = [name for name in first.by_axis["delay"].measures if name.endswith(f"_{head}")]
+    delays = {system: results.by_axis["delay"] for system, results in found.items() if "delay" in results.by_axis}
+    measures = [name for name in first.steps.measures if name.endswith(f"_{head}")]
+    measures = [name for name in measures if any(OBSERVED in one.predictors(name) for one in delays.values())]
+    if not measures:
+        return False
     figure = Figure(figsize=(5.5 * len(measures), 3.8), dpi=DOTS_PER_INCH, layout="constrained")
     panels = figure.subplots(1, len(measures), squeeze=False)[0]
     for axes, measure in zip(panels, measures, strict=True):
-        metric = first.by_axis["delay"].metrics[measure]
-        for number, (system, results) in enumerate(found.items()):
-            delay = results.by_axis["delay"]
-            draw_curve(axes, delay.curve(measure, OBSERVED), system, SYSTEMS[number % len(SYSTEMS)])
-        known = predictor(CONSTANT)
-        draw_curve(axes, first.by_axis["delay"].curve(measure, CONSTANT), known.label, known.colour, known.dash)
-        _finish(axes, metric, ALONG["delay"], logarithmic=True)
+        there = {system: one for system, one in delays.items() if OBSERVED in one.predictors(measure)}
+        for number, system in enumerate(found):
+            colour = SYSTEMS[number % len(SYSTEMS)]
+            if measure in found[system].steps.refused:
+                axes.plot([], [], color=colour, label=f"{system}: {NOT_ADMITTED}")
+            elif system in there:
+                draw_curve(axes, there[system].curve(measure, OBSERVED), system, colour)
+        known, any_one = predictor(CONSTANT), next(iter(there.values()))
+        draw_curve(axes, any_one.curve(measure, CONSTANT), known.label, known.colour, known.dash)
+        _finish(axes, any_one.metrics[measure], ALONG["delay"], logarithmic=True)
     figure.savefig(path)
+    return True
 
 
 def _finish(axes: Axes, metric: Metric, label: str, logarithmic: bool, judged: bool = True) -> None:

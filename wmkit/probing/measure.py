@@ -25,17 +25,16 @@ from rich.progress import Progress as Bar
 from torch import Tensor
 
 from wmkit.checks import check_choice, check_integer
-from wmkit.data import EpisodeSource
-from wmkit.evaluation.claims import Beats
+from wmkit.data import Episode, EpisodeSource
 from wmkit.evaluation.held_out import read_episodes
 from wmkit.evaluation.predictors import CONSTANT, CONTROL, NO_MEMORY, OBSERVED, UNTRAINED
 from wmkit.evaluation.record import Metric
 from wmkit.files import to_json
 from wmkit.probing.base import NEVER, Probe, all_probes, entries_of, find_probes, width_of
-from wmkit.probing.features import CONTEXTS, IMAGINED, ROWS, Gathered, Reading, features_of, gather
+from wmkit.probing.features import CONTEXTS, IMAGINED, ROWS, TOLD, Gathered, Reading, features_of, gather
 from wmkit.probing.networks import Fit, answers, best_constant, fit_head
-from wmkit.probing.readers import Reader, fingerprint, weights_digest
-from wmkit.probing.results import AXES, IN_VIEW, SEEN, SELECTIVITY, ProbeMeasurements, ProbeResults
+from wmkit.probing.readers import Reader, WorldModelReader, fingerprint, weights_digest
+from wmkit.probing.results import AXES, IN_VIEW, SEEN, SELECTIVITY, Above, ProbeMeasurements, ProbeResults
 from wmkit.probing.state import AHEAD, EPISODES, REACH, SWAP, gradient_reach, swap_states
 
 HEADS = ("mlp", "linear")
@@ -44,6 +43,8 @@ STEPS_READ = 200
 """Of long episodes about so many steps are kept, unless told otherwise."""
 FINE_DELAYS, COARSE_DELAYS = 16, 24
 """Delays that are told apart one by one, and the number of wider and wider bins for the rest."""
+APART = 10
+"""Of the training episodes one in so many, two or more given, is not fitted to: a fit stops by them."""
 CONTROL_UNITS, CONTROL_GAIN = 64, 3.0
 """Of the random network that is the control task: hidden units, and how far from linear it is."""
 _COLUMNS = {**ProbeMeasurements.schema, "axis": pl.String}
@@ -58,7 +59,7 @@ class Plan:
     probes: Sequence[str | Probe] | None = None
     """Names or objects; None: all that apply to the episodes."""
     rows: Sequence[str] | None = None
-    """See `features.ROWS`; None: all that the model allows. `constant` is always among them."""
+    """See `features.ROWS`; None: all that the model allows. `inputs` and `constant` are always among them."""
     heads: Sequence[str] = HEADS
     seeds: int = 3
     """Fits of each probe."""
@@ -107,26 +108,25 @@ def measure_probes(
     folder: where finished fits are kept, so that the call can be made again; None: nowhere. about: entries of the
     records' summary; what is in it tells the fits of one checkpoint from those of another.
 
-    Raises `ValueError` for unknown probes, probes that were named and do not apply, episodes that are too few or too
-    short, and the row `untrained` of a model that nobody can build anew.
+    Raises `ValueError` for unknown probes, probes that were named and do not apply, sources of different shapes,
+    episodes that are too few or too short, and the row `untrained` of a model that nobody can build anew.
     """
     before = fingerprint(reader)
     settled = _settled(plan, training, test)
-    first = test.episode(0)
-    if settled.probes is None:
-        probes = [one for cls in all_probes().values() if (one := cls()).applies(first)]
-        if not probes:
-            raise ValueError(f"No probe applies to episodes with {', '.join(first)}; write one: docs/probes.md")
-    else:
-        probes = [one if isinstance(one, Probe) else find_probes([one])[0] for one in settled.probes]
-        for probe in probes:
-            if not probe.applies(first):
-                raise ValueError(
-                    f"The probe {probe.name!r} reads {', '.join(probe.keys)}, the episodes have {', '.join(first)}"
-                )
-    names = [probe.name for probe in probes]
     notes: list[str] = []
-    wanted = set(ROWS if settled.rows is None else settled.rows) | {CONSTANT}
+    first, last = training.episode(0), test.episode(0)
+    probes = chosen_probes(settled.probes, last)
+    unhidden = shows_all(test) or shows_all(training)
+    if unhidden and any(one.of_view for one in probes):
+        if settled.probes is not None:
+            named = ", ".join(one.name for one in probes if one.of_view)
+            raise ValueError(f"probes: expected others than {named}, which ask what was seen: here walls hide nothing")
+        probes = [one for one in probes if not one.of_view]
+    if unhidden:
+        notes.append("There are no delays, and nothing is asked about what was seen: in this world walls hide nothing.")
+    _check_alike(reader, training, test, first, last, probes)
+    names = [probe.name for probe in probes]
+    wanted = set(ROWS if settled.rows is None else settled.rows) | {TOLD, CONSTANT}
     if UNTRAINED in wanted and reader.make is None:
         if settled.rows is not None:
             raise ValueError("rows: `untrained` needs the model at its initial weights, give make=; or leave it out")
@@ -138,12 +138,14 @@ def measure_probes(
     numbers |= {"fit": dataclasses.asdict(settled.fit)}
     told = {**(about or {}), "plan": {**numbers, "seeds": settled.seeds, "rows": rows}}
     told |= {"probes": names, "heads": list(settled.heads)}
-    mark = to_json({**(about or {}), **numbers, "model": _answer_of(reader, test)})
+    asked_of = {"part": reader.part, "model": _answer_of(reader, test), "episodes": [_digest(first), _digest(last)]}
+    mark = to_json({**(about or {}), **numbers, **asked_of})
     parts = _Parts(folder, hashlib.sha256(mark.encode()).hexdigest()[:12])
     code = {probe.name: _code_of(probe) for probe in probes}  # a probe that was changed is another one
     fits = {
         key: "-".join(map(str, (key[0], code[key[0]], *key[1:])))
         for key in itertools.product(names, settled.heads, rows, seeds)
+        if key[2] != TOLD or key[0] in {probe.name for probe in probes if probe.inputs}
     }
     missing = [key for key, name in fits.items() if not parts.has(name)]
     if missing:
@@ -157,7 +159,7 @@ def measure_probes(
                 progress(f"reading {what} episodes", read[what], count)
 
             return gather(reader, source, range(count), settled.length, settled.every, left, asked, seed=settled.seed,
-                          context=context, progress=advance)  # fmt: skip
+                          context=context, delays=not unhidden, progress=advance)  # fmt: skip
 
         fitted_to = gathered("training", training, settled.episodes, None)
         asked_about = gathered("held-out", test, settled.held_out, settled.context)
@@ -190,6 +192,70 @@ def measure_probes(
         if not there & {f"{name}_{head}" for head in settled.heads}
     ]
     return dataclasses.replace(_results(frame, probes, settled, told, tuple(notes)), answers=parts.folder)
+
+
+def chosen_probes(wanted: Sequence[str | Probe] | None, episode: Episode) -> list[Probe]:
+    """The probes of names or objects, or of None all that apply to an episode.
+
+    Raises `ValueError` for unknown names, for those that do not apply, and where nothing does.
+    """
+    if wanted is None:
+        probes = [one for cls in all_probes().values() if (one := cls()).applies(episode)]
+        if not probes:
+            raise ValueError(f"No probe applies to episodes with {', '.join(episode)}; write one: docs/probes.md")
+        return probes
+    probes = [one if isinstance(one, Probe) else find_probes([one])[0] for one in wanted]
+    for probe in probes:
+        if not probe.applies(episode):
+            raise ValueError(
+                f"The probe {probe.name!r} reads {', '.join(probe.keys)}, the episodes have {', '.join(episode)}"
+            )
+    return probes
+
+
+def shows_all(source: Any) -> bool:
+    """Whether the episodes are of a world in which walls hide nothing: of a maze from above, or with low walls."""
+    while hasattr(source, "source"):  # some episodes of another source
+        source = source.source
+    if hasattr(source, "world"):  # generated
+        return not getattr(source.world, "walls_hide", True)
+    made_by = getattr(source, "origin", {}).get("world")
+    return isinstance(made_by, Mapping) and bool(made_by.get("from_above") or made_by.get("visible"))
+
+
+def _check_alike(
+    reader: Reader, training: EpisodeSource, test: EpisodeSource, first: Episode, last: Episode, probes: Sequence[Probe]
+) -> None:
+    """Raise `ValueError` where training episodes, held-out ones and the model are of different shapes."""
+    kinds = {"training": training, "held-out": test}
+    if isinstance(reader, WorldModelReader):
+        kinds["model's"] = reader.model  # type: ignore[assignment]
+    shapes = {name: (tuple(one.image_shape), one.action_dim) for name, one in kinds.items()}
+    if len(set(shapes.values())) > 1:
+        raise ValueError("Expected images (C, H, W) and numbers of actions of one shape, got "
+                         + ", ".join(f"{name} {shape} and {actions}" for name, (shape, actions) in shapes.items())
+                         )  # fmt: skip
+    for probe in probes:
+        if not probe.applies(first):
+            raise ValueError(
+                f"The probe {probe.name!r} reads {', '.join(probe.keys)}, the training episodes have {', '.join(first)}"
+            )
+        targets = [np.asarray(probe.target(episode)) for episode in (first, last)]
+        if targets[0].shape[1:] != targets[1].shape[1:]:
+            raise ValueError(
+                f"The probe {probe.name!r}: expected training and held-out episodes with targets of one shape, got "
+                f"{targets[0].shape[1:]} and {targets[1].shape[1:]}"
+            )
+
+
+def _digest(episode: Episode) -> str:
+    """Of all that is in an episode."""
+    digest = hashlib.sha256()
+    for key in sorted(episode):
+        array = np.ascontiguousarray(episode[key])
+        digest.update(f"{key} {array.shape} {array.dtype}".encode())
+        digest.update(array.tobytes())
+    return digest.hexdigest()
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -264,12 +330,19 @@ def _answer_of(reader: Reader, test: EpisodeSource) -> str:
 
 
 def _code_of(probe: Probe) -> str:
-    """A digest of the class's source, where there is a file of it."""
-    try:
-        source = inspect.getsource(type(probe))
-    except (OSError, TypeError):  # typed into an interpreter
-        source = type(probe).__qualname__
-    return hashlib.sha256(source.encode()).hexdigest()[:6]
+    """A digest of the source of the class, of those that it is made from, and of what reads and fits.
+
+    Of a class without a file, typed into an interpreter, its name.
+    """
+    digest = hashlib.sha256()
+    for cls in type(probe).__mro__[:-1]:
+        try:
+            digest.update(inspect.getsource(cls).encode())
+        except (OSError, TypeError):
+            digest.update(cls.__qualname__.encode())
+    for file in ("view.py", "features.py", "networks.py"):
+        digest.update(Path(__file__).with_name(file).read_bytes())
+    return digest.hexdigest()[:6]
 
 
 def _fit_and_ask(
@@ -287,37 +360,38 @@ def _fit_and_ask(
     hidden = None if row == CONSTANT else tuple(probe.hidden) if head == "mlp" else ()
     reading = None if source is None else fitted_to.readings[source]
     target, delay = fitted_to.targets[probe.name], fitted_to.delays[probe.name]
-    none = fitted_to.codes[..., :0]
-    features = none if reading is None else reading.features
+    known = fitted_to.codes[..., :0] if reading is None else reading.features
     asked = asked_about.targets[probe.name]
+    counts = probe.counts(_flat(delay), _flat(target))
     if row == CONTROL:
-        task = _control_task(probe, fitted_to.codes, target, plan.seed)
+        task = _control_task(probe, fitted_to.codes, target, counts, plan.seed)
         target, asked = task(fitted_to.codes), task(asked_about.codes)
-    counts = probe.counts(_flat(delay), _flat(fitted_to.targets[probe.name]))
     question = probe.name, row == CONTROL
     if question not in constants:
         constants[question] = best_constant(probe, _flat(target), counts)
     inputs = _flat(fitted_to.inputs[probe.name])
+    episodes, steps = known.shape[:2]
+    apart = steps * max(1, episodes // APART) if episodes > 1 else 0
     fitted = fit_head(
-        probe, hidden, features.flatten(0, 1), inputs, _flat(target), counts, constants[question], seed, plan.fit
+        probe, hidden, _flat(known), inputs, _flat(target), counts, constants[question], seed, plan.fit, apart
     )
     measure, frames = f"{probe.name}_{head}", []
-    axes = {"steps": source, **({"imagined": IMAGINED, "contexts": CONTEXTS} if row == OBSERVED else {})}
+    axes = {"steps": source or OBSERVED}
+    if row in (OBSERVED, CONSTANT):
+        axes |= {"imagined": IMAGINED, "contexts": CONTEXTS}
     shown: dict[str, Any] = {}
     for axis, name in axes.items():
-        if name is None:
-            kept = np.arange(len(asked_about.kept))
-            ask = Reading(asked_about.codes[..., :0], kept, asked_about.kept + 1)
-        elif name not in asked_about.readings:
+        readings = asked_about.blank if source is None else asked_about.readings
+        if name not in readings:
             continue
-        else:
-            ask = asked_about.readings[name]
+        ask = readings[name]
         output = answers(fitted, ask.features, asked_about.inputs[probe.name][:, ask.at])  # (E, S, *entries, width)
         scores, delays, counted = _scored(probe, output, asked[:, ask.at], asked_about, ask)
         where = partial_frame(measure, row, seed, axis)
         frames.append(where(*_mean_of_entries(scores, counted), ask.position))
         if axis == "steps" and delays is not None and row != CONTROL:
-            for end, which in ((SEEN, delays != NEVER), (IN_VIEW, delays == 0)):
+            ends = {SEEN: delays != NEVER} | ({IN_VIEW: delays == 0} if probe.shown else {})
+            for end, which in ends.items():
                 frames.append(
                     partial_frame(measure + end, row, seed, axis)(
                         *_mean_of_entries(scores, counted & which), ask.position
@@ -328,8 +402,8 @@ def _fit_and_ask(
         if axis == "steps" and row == OBSERVED:
             shown = {"output": output[0].cpu().numpy(), "target": asked[0].cpu().numpy(), "steps": asked_about.kept}
             shown["inputs"] = asked_about.inputs[probe.name][0].cpu().numpy()
-            if (known := asked_about.delays[probe.name]) is not None:
-                shown["delay"] = known[0].cpu().numpy()
+            if (since := asked_about.delays[probe.name]) is not None:
+                shown["delay"] = since[0].cpu().numpy()
     return pl.concat(frames), shown
 
 
@@ -425,17 +499,20 @@ def partial_frame(
     return frame
 
 
-def _control_task(probe: Probe, codes: Tensor, target: Tensor, seed: int) -> Callable[[Tensor], Tensor]:
+def _control_task(
+    probe: Probe, codes: Tensor, target: Tensor, counts: Tensor | None, seed: int
+) -> Callable[[Tensor], Tensor]:
     """A fixed random function of the frame in view, of the target's kind: small pictures (E, S, P) -> targets.
 
         w2 tanh(gain w1 (code - mean) / std)
 
-    Of classes the largest output of each entry; numbers get the mean and the deviation of the true ones (after Hewitt
-    and Liang 2019, whose control tasks are random functions of the word).
+    Each entry gets the base rates of its true labels in training (Hewitt and Liang 2019, whose control tasks are random
+    functions of the word): of classes one output, cut where their shares have been used up, class after class; numbers
+    get the mean and the deviation of the true ones. counts: (N, *entries) those whose labels are asked for.
     """
     flat = _flat(target)
     entries = entries_of(flat)
-    width = width_of(probe, flat)
+    width = target.shape[-1] if target.is_floating_point() else 1
     generator = torch.Generator().manual_seed(seed + 7919)
     pixels, outputs = codes.shape[-1], int(torch.Size((*entries, width)).numel())
     first = torch.randn(pixels, CONTROL_UNITS, generator=generator).to(codes) * CONTROL_GAIN / pixels**0.5
@@ -447,8 +524,16 @@ def _control_task(probe: Probe, codes: Tensor, target: Tensor, seed: int) -> Cal
         return out.reshape(*code.shape[:-1], *entries, width)
 
     if not target.is_floating_point():
-        middle = raw(codes).mean((0, 1))
-        return lambda code: (raw(code) - middle).argmax(-1)
+        which = torch.ones_like(flat, dtype=torch.bool) if counts is None else counts
+        number = which.sum(0).clamp(min=1)
+        made, _ = _flat(raw(codes))[..., 0].sort(dim=0)  # (N, *entries)
+        cuts = []
+        for label in range(width_of(probe, flat) - 1):
+            share = ((flat <= label) & which).sum(0) / number  # (*entries)
+            last = (share * len(made)).round().long().clamp(max=len(made)) - 1
+            cut = made.gather(0, last.clamp(min=0)[None])[0]
+            cuts.append(torch.where(last < 0, -torch.inf, cut))
+        return lambda code: torch.stack([raw(code)[..., 0] > cut for cut in cuts]).sum(0)
     made = raw(codes)
     shift, scale = made.mean((0, 1)), made.std((0, 1)).clamp(min=1e-6)
     return lambda code: (raw(code) - shift) / scale * target.std((0, 1)) + target.mean((0, 1))
@@ -467,7 +552,7 @@ def _results(
             probe.better,
             title,
             ranges=2,
-            claims=(Beats(OBSERVED, NO_MEMORY, surely=True), Beats(OBSERVED, UNTRAINED, surely=True)),
+            claims=(Above(OBSERVED, NO_MEMORY), Above(OBSERVED, UNTRAINED)),
         )
         metrics[name] = whole
         metrics[name + SEEN] = dataclasses.replace(whole, name=name + SEEN, label=f"{title}, seen before", claims=())
@@ -475,7 +560,7 @@ def _results(
             whole,
             name=name + IN_VIEW,
             label=f"{title}, in view now",
-            claims=(Beats(OBSERVED, CONSTANT, surely=True),),
+            claims=(Above(OBSERVED, TOLD if probe.inputs else CONSTANT),),
         )
         metrics[name + SELECTIVITY] = dataclasses.replace(
             whole,
@@ -502,6 +587,8 @@ def _results(
     by_axis = {}
     for axis in AXES:
         part = frame.filter(pl.col("axis") == axis).drop("axis")
+        if axis in ("imagined", "contexts") and OBSERVED not in part["predictor"]:
+            continue  # the constant answer alone
         if len(part) or axis == "steps":
             found = ProbeMeasurements(part, metrics, 0, lengths[axis], {**about, "axis": axis})
             by_axis[axis] = found.judged() if axis == "steps" else found

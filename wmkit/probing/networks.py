@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import itertools
 from collections.abc import Sequence
@@ -17,6 +18,11 @@ EPSILON, CLIP = 1e-5, 200.0
 CONSTANT_ROWS, CONSTANT_STEPS = 20_000, 60
 """Examples that the constant answer is fitted to at most, and iterations of that fit."""
 ROWS_AT_ONCE = 4096
+STD_FLOOR = 1e-3
+"""The least deviation that a feature is divided by, as a share of the root mean square of all of them."""
+LOOKS, PATIENCE, LOOKED_AT = 20, 5, 2048
+"""A fit is looked at so many times on examples that it is not trained on, so many of them at most, and ends after so
+many looks without a better one."""
 
 
 def mlp(inputs: int, hidden: Sequence[int], outputs: int) -> nn.Sequential:
@@ -73,7 +79,12 @@ class Head(nn.Module):
         super().__init__()
         self.shape = tuple(constant.shape)
         self.register_buffer("mean", features.mean(0))
-        self.register_buffer("std", features.std(0, correction=0).clamp(min=1e-6) if features.numel() else features[0])
+        std = features[0]
+        if features.shape[1]:  # what is constant in training must not blow up where it is not
+            std = features.std(0, correction=0)
+            constants = std <= 1e-6 * features.abs().amax(0)
+            std = torch.where(constants, 1.0, std.clamp(min=float(STD_FLOOR * std.square().mean().sqrt())))
+        self.register_buffer("std", std)
         self.register_buffer("constant", constant)
         self.scale = float(target.std().clamp(min=1e-6)) if target.is_floating_point() and probe.width is None else 1.0
         outputs = int(torch.Size(self.shape).numel())
@@ -131,10 +142,13 @@ def fit_head(
     constant: Tensor,
     seed: int,
     fit: Fit,
+    apart: int = 0,
 ) -> Head:
     """Fit a probe's network by AdamW on examples drawn from `seed`; the global random state is left as it was.
 
-    features (N, F), inputs (N, I), target (N, ...), counts (N, *entries) bool or None, all on one device.
+    features (N, F), inputs (N, I), target (N, ...), counts (N, *entries) bool or None, all on one device. apart: the
+    last so many examples are not trained on: the weights with the least loss on them are kept, among them those of the
+    constant answer, where the fit begins, and it stops when they get no better.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -146,8 +160,19 @@ def fit_head(
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimiser, fit.rate, total_steps=max(2, fit.steps), pct_start=0.1, cycle_momentum=False
     )
-    for _ in range(fit.steps):
-        chosen = torch.randint(len(target), (fit.rows,), generator=generator).to(target.device)
+    number = len(target) - apart
+    looked_at = number + torch.randperm(apart, generator=torch.Generator().manual_seed(seed))[:LOOKED_AT]
+    looked_at = looked_at.to(target.device)
+
+    @torch.no_grad()
+    def loss_apart() -> float:
+        output = answers(head, features[looked_at], inputs[looked_at])
+        return float(mean_loss(probe, output, target[looked_at], None if counts is None else counts[looked_at]))
+
+    every = -(-fit.steps // LOOKS)
+    best, since, kept = loss_apart() if apart else 0.0, 0, copy.deepcopy(head.network.state_dict())
+    for step in range(1, fit.steps + 1):
+        chosen = torch.randint(number, (fit.rows,), generator=generator).to(target.device)
         output = head(features[chosen], inputs[chosen])
         loss = mean_loss(probe, output, target[chosen], None if counts is None else counts[chosen])
         optimiser.zero_grad()
@@ -155,6 +180,14 @@ def fit_head(
         nn.utils.clip_grad_norm_(head.network.parameters(), CLIP)
         optimiser.step()
         schedule.step()
+        if apart and (step % every == 0 or step == fit.steps):
+            since += 1
+            if (now := loss_apart()) < best:
+                best, since, kept = now, 0, copy.deepcopy(head.network.state_dict())
+            if since == PATIENCE:
+                break
+    if apart:
+        head.network.load_state_dict(kept)
     return head.eval()
 
 

@@ -32,15 +32,17 @@ class Reader(ABC):
 
     device: torch.device
     """Where its tensors are."""
+    part: Part = "both"
+    """What is probed of its features."""
+    state_bytes: int = 0
+    """Of one row's state before an episode; 0 where nobody knows."""
     make: Callable[[int], Any] | None = None
     """Builds the model at its initial weights, drawn from a seed, for `fresh`; None: nobody can."""
 
     @abstractmethod
-    def observe(
-        self, image: Tensor, action: Tensor, seeds: Sequence[int], state: State | None = None
-    ) -> tuple[Tensor, State]:
-        """Read image (B, T, C, H, W), uint8 or float in [0, 1], and action (B, T, A), which led to it, from `state`
-        (None: an episode begins) -> (features (B, T, F), state). What is random of row b depends on seeds[b] alone.
+    def observe(self, image: Tensor, action: Tensor, seeds: Sequence[int]) -> tuple[Tensor, State]:
+        """Read an episode from its first step on: image (B, T, C, H, W), uint8 or float in [0, 1], and action
+        (B, T, A), which led to it -> (features (B, T, F), state). What is random of row b depends on seeds[b] alone.
         """
 
     @abstractmethod
@@ -84,19 +86,18 @@ class WorldModelReader(Reader):
 
     def __init__(self, model: WorldModel, part: Part = "both", make: Callable[[int], WorldModel] | None = None) -> None:
         self.model, self.part, self.make, self.device = model, part, make, model.device
+        self.state_bytes = sum(leaf.nbytes for leaf in tree.leaves(model.initial_state(1)))
 
-    def observe(
-        self, image: Tensor, action: Tensor, seeds: Sequence[int], state: State | None = None
-    ) -> tuple[Tensor, State]:
+    def observe(self, image: Tensor, action: Tensor, seeds: Sequence[int]) -> tuple[Tensor, State]:
         rows, length = image.shape[:2]
-        noise = self._noise(length, seeds, 0 if state is None else 1)
-        before = self.model.initial_state(rows, length) if state is None else state  # imagination may begin at its end
+        noise = self._noise(length, seeds, 0)
+        before = self.model.initial_state(rows, length)  # imagination may begin at its end
         seen, state = self.model.observe(image, action, state=before, noise=noise)
         assert state is not None, "it was asked for"
         return self._part(seen.features), state
 
     def imagine(self, action: Tensor, state: State, seeds: Sequence[int]) -> tuple[Tensor, Tensor]:
-        features = self.model.imagine(action, state, noise=self._noise(action.shape[1], seeds, 2)).features
+        features = self.model.imagine(action, state, noise=self._noise(action.shape[1], seeds, 1)).features
         return self._part(features), features
 
     def decode(self, features: Tensor) -> Tensor:
@@ -119,7 +120,7 @@ class WorldModelReader(Reader):
 
     def _noise(self, length: int, seeds: Sequence[int], stream: int) -> Tensor:
         """(B, T, noise_dim), each row's own: how episodes are put together in a batch makes no difference."""
-        rows = [self.model.draw_noise(1, length, torch.Generator().manual_seed(3 * seed + stream)) for seed in seeds]
+        rows = [self.model.draw_noise(1, length, torch.Generator().manual_seed(2 * seed + stream)) for seed in seeds]
         return torch.cat(rows)
 
     def _part(self, features: Tensor) -> Tensor:
@@ -151,10 +152,9 @@ class ForeignModel(Reader):
         self._encode, self._step, self._decode = encode, step, decode
         self._modules, self.make, self.device = tuple(modules), make, torch.device(device)
 
-    def observe(
-        self, image: Tensor, action: Tensor, seeds: Sequence[int], state: State | None = None
-    ) -> tuple[Tensor, State]:
-        features = []
+    def observe(self, image: Tensor, action: Tensor, seeds: Sequence[int]) -> tuple[Tensor, State]:
+        features: list[Tensor] = []
+        state: State | None = None
         for t in range(image.shape[1]):
             feature, state = self._step(self._encode(to_unit(image[:, t])), action[:, t], state)
             features.append(feature)
@@ -203,8 +203,8 @@ def fingerprint(reader: Reader) -> str:
     return digest.hexdigest()
 
 
-def swapped(state: State, part: str | None, by: int = 1) -> State:
+def swapped(state: State, part: str | None) -> State:
     """A state in which row b has what row b - 1 had: all of it, or of a dict one part by its name."""
     if part is None:
-        return tree.map_tree(lambda leaf: leaf.roll(by, dims=0), state)
-    return {**state, part: swapped(state[part], None, by)}
+        return tree.map_tree(lambda leaf: leaf.roll(1, dims=0), state)
+    return {**state, part: swapped(state[part], None)}

@@ -16,10 +16,11 @@ from typing import Any, ClassVar, Self
 import numpy as np
 import numpy.typing as npt
 import polars as pl
+from scipy.optimize import isotonic_regression
 
 from wmkit.evaluation.estimates import Bools, Estimate, Floats, Range
 from wmkit.evaluation.predictors import CONSTANT, NO_MEMORY, OBSERVED, predictor
-from wmkit.evaluation.record import SCHEMA, Curve, Measurements
+from wmkit.evaluation.record import SCHEMA, Curve, Measurements, Verdict
 from wmkit.evaluation.tables import Table
 from wmkit.files import write_json, write_text
 
@@ -30,6 +31,7 @@ is taken to the features; steps imagined after states were swapped."""
 IN_VIEW, SEEN, SELECTIVITY = "_in_view", "_seen", "_selectivity"
 """Measures of some entries, by the ends of their names, and the difference to the control task."""
 DRAWS, CURVE_DRAWS = 2000, 400
+NOT_ADMITTED = "not admitted"
 
 
 @functools.cache
@@ -52,7 +54,8 @@ class ProbeMeasurements(Measurements):
 
     @property
     def interval(self) -> str:
-        return "95 % by bootstrap over seeds of the probe and held-out episodes"
+        seeds = "seeds of the probe and " if len(self.of_seeds) > 1 else ""
+        return f"95 % by bootstrap over {seeds}held-out episodes, of one trained model"
 
     @functools.cached_property
     def of_seeds(self) -> list[Measurements]:
@@ -61,7 +64,12 @@ class ProbeMeasurements(Measurements):
         return [Measurements(part, self.metrics, self.context, self.horizon) for part in parts]
 
     def every(self, measure: str, row: str, steps: Range | None = None) -> tuple[Floats, Bools]:
-        """Values (R, N, T) by seed, episode and step, 0 where nothing counts, and where something does (N, T)."""
+        """Values (R, N, T) by seed, episode and step, 0 where nothing counts, and where something does (N, T).
+
+        steps: None for all that there are, which begin at 0 on some axes.
+        """
+        there = self.steps_of(measure, row)
+        steps = steps or (int(there[0]), int(there[-1]))
         found = [one._values(measure, row, steps) for one in self.of_seeds if row in one.predictors(measure)]
         most = max(len(values) for values, _ in found)
         padded = [np.pad(values, ((0, most - len(values)), (0, 0))) for values, _ in found]
@@ -88,24 +96,55 @@ class ProbeMeasurements(Measurements):
         low, high = np.nanquantile(resampled, (0.025, 0.975), axis=0)  # every step has a value in some draw
         return Curve(steps.astype(np.float64), mean, low, high)
 
+    def difference(self, measure: str, ours: str, theirs: str) -> Estimate:
+        """How much better `ours` is than `theirs`, on steps and episodes of both; a draw is the same for the two."""
+        there = np.concatenate([self.steps_of(measure, row) for row in (ours, theirs)])
+        reach = (int(there.min()), int(there.max()))
+        (first, counts), (second, others) = (self.every(measure, row, reach) for row in (ours, theirs))
+        both = counts & others
+        rows = both.any(1)
+        if not rows.any():
+            return Estimate(math.nan, math.nan, math.nan, 0)
+        sign = 1 if self.metrics[measure].better == "higher" else -1
+        means = sign * ((first - second) * both)[:, rows].sum(2) / both[rows].sum(1)  # (R, N)
+        of_seeds, of_rows = drawn(*means.shape, DRAWS)
+        low, high = np.quantile(((of_seeds @ means) * of_rows).sum(1), (0.025, 0.975))
+        return Estimate(float(means.mean()), float(low), float(high), int(rows.sum()))
+
     def steps_of(self, measure: str, row: str) -> npt.NDArray[np.int64]:
         """The steps that have a value, sorted."""
         return np.unique(self._parts[measure, row]["step"].to_numpy()).astype(np.int64)
 
     def judged(self) -> Self:
         """With verdicts. What is not decodable while it is in view is not admitted: nothing is said of its memory."""
-        whole = super().judged()
-        closed = {
-            one.measure.removesuffix(IN_VIEW) for one in whole.verdicts if not one.holds and IN_VIEW in one.measure
-        }
-        return dataclasses.replace(
-            self, verdicts=tuple(one for one in whole.verdicts if IN_VIEW in one.measure or one.measure not in closed)
-        )
+        whole = dataclasses.replace(self, verdicts=super().judged().verdicts)
+        closed = whole.refused
+        return dataclasses.replace(whole, verdicts=tuple(one for one in whole.verdicts if one.measure not in closed))
 
     @property
     def refused(self) -> list[str]:
         """Measures of which nothing is said, because their probe cannot even tell what is in view."""
-        return [one.measure.removesuffix(IN_VIEW) for one in self.verdicts if IN_VIEW in one.measure and not one.holds]
+        of_view = (one for one in self.verdicts if one.measure.endswith(IN_VIEW))
+        return [one.measure.removesuffix(IN_VIEW) for one in of_view if not one.holds]
+
+
+@dataclasses.dataclass(frozen=True)
+class Above:
+    """`ours` is better than `theirs`: the whole interval of the difference, whose draws are paired, is above 0."""
+
+    ours: str
+    theirs: str
+
+    def judge(self, measurements: Measurements, measure: str) -> Verdict | None:
+        """See `wmkit.evaluation.record.Claim`."""
+        assert isinstance(measurements, ProbeMeasurements), "probes are judged by their own records"
+        if not {self.ours, self.theirs} <= set(measurements.predictors(measure)):
+            return None
+        metric, by = measurements.metrics[measure], measurements.difference(measure, self.ours, self.theirs)
+        ours, theirs = (metric.text(measurements.estimate(measure, row)) for row in (self.ours, self.theirs))
+        names = f"{predictor(self.ours).label} is better than {predictor(self.theirs).label}"
+        values = f"{ours} against {theirs}, better by {metric.text(by)}"
+        return Verdict(measure, f"{metric.title}: {names}", bool(by.low > 0), values)
 
 
 def _means(values: Floats, counts: Bools) -> tuple[Floats, Floats]:
@@ -130,7 +169,7 @@ class Horizon:
     """The longest delay that episodes have."""
 
     def __str__(self) -> str:
-        """`23 [18, 31]`; `> 400 [350, > 400]`; `-`."""
+        """`23 [18, 31]`; `> 400 [350, > 400]`; `-` where there is nothing to lose."""
         if math.isnan(self.delay):
             return "-"
         told = [f"> {self.longest}" if math.isinf(x) else f"{x:.0f}" for x in (self.delay, self.low, self.high)]
@@ -142,8 +181,10 @@ def effective_horizon(by_delay: ProbeMeasurements, measure: str, row: str = OBSE
 
         min { d > 0: a(d) <= a(0) / 2 },   a(d) = recall(d) - recall of the constant answer(d)
 
-    with a straight line between the delays that were looked at; a(0) is in view (the shortest delay, if nothing ever
-    is). The interval is that of the bootstrap over seeds and episodes.
+    of the decreasing function that is closest to what was measured (isotonic regression, each delay weighted by the
+    number of episodes that have it; Barlow et al. 1972), with a straight line between the delays that were looked at;
+    a(0) is in view (the shortest delay, if nothing ever is). The interval is that of the bootstrap over seeds and
+    episodes. There is no horizon where more than 2.5 % of the draws have no advantage in view: noise has none to lose.
     """
     steps = by_delay.steps_of(measure, row)
     sign = 1 if by_delay.metrics[measure].better == "higher" else -1
@@ -153,21 +194,25 @@ def effective_horizon(by_delay: ProbeMeasurements, measure: str, row: str = OBSE
     more = sign * (ours - theirs.mean(0))[..., some]  # (R, N, D)
     counts, steps = counts[:, some], np.arange(reach[0], reach[1] + 1)[some]
     mean, resampled = _means(more, counts)
-    point = _half_way(steps, mean)
-    again = np.array([_half_way(steps, one) for one in resampled])
-    again = np.sort(again[~np.isnan(again)])
-    if math.isnan(point) or not len(again):
+    _, of_rows = drawn(*more.shape[:2], CURVE_DRAWS)
+    point = _half_way(steps, mean, counts.sum(0))
+    again = np.array([_half_way(steps, *one) for one in zip(resampled, of_rows @ counts, strict=True)])
+    if math.isnan(point) or np.isnan(again).mean() > 0.025:
         return Horizon(math.nan, math.nan, math.nan, int(steps[-1]))
+    again = np.sort(again[~np.isnan(again)])
     low, high = (float(again[round(share * (len(again) - 1))]) for share in (0.025, 0.975))
     return Horizon(point, low, high, int(steps[-1]))
 
 
-def _half_way(steps: npt.NDArray[np.int64], more: Floats) -> float:
-    """Where the line through `more` (D,) over `steps` first falls to half of its first value."""
-    known = ~np.isnan(more)
+def _half_way(steps: npt.NDArray[np.int64], more: Floats, weights: Floats) -> float:
+    """Where the decreasing fit to `more` (D,) over `steps` falls to half of its first value; NaN if `more` begins at 0
+    or below.
+    """
+    known = weights > 0
     steps, more = steps[known], more[known]
     if not len(more) or more[0] <= 0:
         return math.nan
+    more = isotonic_regression(more, weights=weights[known], increasing=False).x
     below = np.flatnonzero(more <= more[0] / 2)
     if not len(below):
         return math.inf
@@ -192,9 +237,17 @@ class ProbeResults:
         return self.by_axis["steps"]
 
     def horizons(self) -> dict[str, Horizon]:
-        """The effective horizon of each measure that has delays."""
-        delay = self.by_axis.get("delay")
-        return {} if delay is None else {measure: effective_horizon(delay, measure) for measure in delay.measures}
+        """The effective horizon of each measure that is admitted and has delays, by the row `observed`."""
+        delay, closed = self.by_axis.get("delay"), self.steps.refused
+        return (
+            {}
+            if delay is None
+            else {
+                measure: effective_horizon(delay, measure)
+                for measure in delay.measures
+                if measure not in closed and {OBSERVED, CONSTANT} <= set(delay.predictors(measure))
+            }
+        )
 
     def tables(self) -> Iterator[Table]:
         """One for each probe: a row for each row, mean and interval over all steps by each head; by the first of them
@@ -234,10 +287,13 @@ class ProbeResults:
                 ["row", *columns],
                 cells,
                 f"{self.steps.episodes} held-out episodes of {self.steps.horizon} steps, "
-                f"{len(self.steps.of_seeds)} seeds of the probe; unit: {metric.unit}; ± half of the interval, "
+                f"{len(self.steps.of_seeds)} fits of the probe; unit: {metric.unit}; ± half of the interval, "
                 f"{self.steps.interval}."
                 + (f" Effective horizon: {told}." if told else "")
-                + "".join(f" {name} cannot tell what is in view: it says nothing about memory." for name in refused),
+                + "".join(
+                    f" {name} is {NOT_ADMITTED}: it cannot tell what is in view and says nothing about memory."
+                    for name in refused
+                ),
             )
 
     def save(self, folder: Path) -> None:
@@ -252,6 +308,7 @@ class ProbeResults:
             folder / "probes.json",
             {
                 "notes": self.notes,
+                "not_admitted": self.steps.refused,
                 "effective_horizons": {name: dataclasses.asdict(one) for name, one in self.horizons().items()},
             },
         )
@@ -281,7 +338,7 @@ def systems_table(found: Mapping[str, ProbeResults]) -> Table:
                 metric.text(results.steps.estimate(measure, row)) if row in there else "-"
                 for row in (OBSERVED, NO_MEMORY, CONSTANT)
             ]
-            cells.append(str(horizons.get(measure, "-")))
+            cells.append(NOT_ADMITTED if measure in results.steps.refused else str(horizons.get(measure, "-")))
         rows.append(cells)
     headings = [f"{measure}{end}" for measure in measures for end in ("", ", no memory", ", constant", ", horizon")]
     return Table(
@@ -289,5 +346,5 @@ def systems_table(found: Mapping[str, ProbeResults]) -> Table:
         ["system", *headings],
         rows,
         "Horizon: steps since something was last in view after which half of the advantage over the constant answer is "
-        "lost. Intervals: 95 % by bootstrap over seeds of the probe and held-out episodes.",
+        f"lost; {NOT_ADMITTED}: the probe cannot tell what is in view. Intervals: {first.interval}, per system.",
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from wmkit.probing.readers import Part, Reader, WorldModelReader
 from wmkit.probing.results import ProbeResults
 from wmkit.training.checkpoints import BEST
 from wmkit.training.loop import build_model
-from wmkit.training.run_folder import check_local_data
+from wmkit.training.run_folder import SAVED, check_local_data
 from wmkit.training.runtime import torch_defaults
 from wmkit.world_model import WorldModel
 
@@ -49,6 +50,9 @@ def probe_run(
     asked about instead. Writes records, `probes.md`, `probes.json`, pictures and finished fits into `out`; None: into
     `probes` in the run folder. Stopped and called again, it goes on.
 
+    A run that was saved without its world has no training episodes of its own: then `episodes_from` gives both, as the
+    sources of `wmkit.probe` do.
+
     Raises `ValueError` as `wmkit.load` and `measure_probes` do; `OSError` where `out` cannot be written to.
     """
     folder, plan = user_folder(run), plan or Plan()
@@ -71,7 +75,11 @@ def probe_run(
         "part": part,
     }
     reader = WorldModelReader(model, part, initial)
-    sources = training_of(config)(plan.length), held_out(config, episodes_from, plan.length)
+    saved = folder / SAVED
+    if episodes_from is not None and saved.exists() and not json.loads(saved.read_text(encoding="utf-8"))["world"]:
+        sources = _sources(episodes_from, plan)
+    else:
+        sources = training_of(config)(plan.length), held_out(config, episodes_from, plan.length)
     return _probed(reader, *sources, plan, place, about, console)
 
 
@@ -105,7 +113,9 @@ def probe(
 
 def _sources(source: Episodes | tuple[Episodes, Episodes], plan: Plan) -> tuple[EpisodeSource, EpisodeSource]:
     """Training and held-out episodes: a pair as it is, splits of a world or of a folder with archives, else the last
-    quarter held out.
+    quarter held out; of one without end so many as the plan wants.
+
+    Raises `ValueError` for an archive of test episodes alone, and for too few episodes to divide.
     """
     if isinstance(source, tuple):
         first, second = (
@@ -121,10 +131,15 @@ def _sources(source: Episodes | tuple[Episodes, Episodes], plan: Plan) -> tuple[
             world: Any = source
             train, test = (open_source(world, split=split, length=plan.length) for split in ("train", "test"))
             return train, test
-        source = open_source(folder)
+        try:
+            source = open_source(folder)
+        except ValueError as error:
+            raise ValueError(
+                f"{error}; probes are fitted to training episodes and asked about test ones: give (training, test)"
+            ) from error
     number = source.num_episodes
     if number is None:
-        number = plan.episodes + plan.held_out
+        return Subset(source, range(plan.episodes)), Subset(source, range(plan.episodes, plan.episodes + plan.held_out))
     if number < HELD_OUT_SHARE:
         raise ValueError(f"source: expected {HELD_OUT_SHARE} episodes or more to divide, got {number}; or give a pair")
     first_held_out = number - max(2, min(plan.held_out, number // HELD_OUT_SHARE))

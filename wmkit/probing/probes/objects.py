@@ -37,6 +37,7 @@ class ObjectRecall(Objects):
     """As `objects`, asked for only of objects that have been in view, and scored by the distance in cells."""
 
     unit = "cells"
+    of_view = True
     label = "distance to where the objects are"
 
     def counts(self, delay: Tensor | None, target: Tensor) -> Tensor | None:

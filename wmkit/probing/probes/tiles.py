@@ -28,6 +28,7 @@ class Inventory(Probe):
     """How many keys of each of six colours are held. Nothing shows them: the delay counts from the last change."""
 
     keys = ("keys_held",)
+    shown = False
     label = "numbers of keys told right"
 
     def target(self, episode: Episode) -> Array:

@@ -33,6 +33,7 @@ class Walls(Probe):
 class Seen(Walls):
     """Which of the cells have been in view so far: the network and the inputs of `walls`."""
 
+    of_view = True
     label = "cells of which it is right whether they were seen"
 
     def target(self, episode: Episode) -> Array:
