@@ -25,11 +25,12 @@ def result(task: str, *means: float, levels: tuple[float, ...] = (0.99, 0.95, 0.
         title=f"the {task}",
         level_name="delay",
         unit="accuracy",
-        chance=0.5,
+        chance={1: 0.5, 2: 0.5, 4: 0.5},
         best=1.0,
         length=8,
         scores={multiple: exactly(mean) for multiple, mean in zip((1, 2, 4), means, strict=True)},
-        levels=[Level(2**number, 1, exactly(mean)) for number, mean in enumerate(levels)],
+        sequences={1: 128, 2: 128, 4: 128},
+        levels=[Level(2**number, 1, exactly(mean), 0.5) for number, mean in enumerate(levels)],
         seeds=[0],
         steps=[10],
         solved=[False],
@@ -52,16 +53,22 @@ def test_skill_is_zero_at_chance_and_below_and_one_where_all_is_right() -> None:
     assert result("a", 0.5, 0.5, 0.4).skill == 0
     assert result("a", 1, 1, 1).skill == 1
     assert result("a", 1, 0.75, float("nan")).skill == pytest.approx(0.5)
+    known = dataclasses.replace(result("a", 1, 0.7, 0.9), chance={1: 0.5, 2: 0.7, 4: 0.8})
+    assert known.skill == pytest.approx((1 + 0 + 0.5) / 3)
 
 
 def test_the_table_has_every_task_with_chance_and_intervals() -> None:
     capacity = dataclasses.replace(
-        result("b", 7, 6, 5), unit="sum of R^2", chance=0.0, best=64.0, untrained={m: exactly(3) for m in (1, 2, 4)}
+        result("b", 7, 6, 5),
+        unit="sum of R^2",
+        chance=dict.fromkeys((1, 2, 4), 0.0),
+        best=64.0,
+        untrained={m: exactly(3) for m in (1, 2, 4)},
     )
     text = card("own", result("a", 0.991, 0.8, 0.5), capacity).table().markdown()
-    assert "| the a | 99.1 ± 1.0 % | 80.0 ± 1.0 % | 50.0 ± 1.0 % | 50.0 % | delay 2 |" in text
-    assert "| the b | 7.00 ± 0.01 | 6.00 ± 0.01 | 5.00 ± 0.01 | 0 | - |" in text
-    assert "| the b, untrained | 3.00 ± 0.01 | 3.00 ± 0.01 | 3.00 ± 0.01 | 0 | - |" in text
+    assert "| the a | 99.1 ± 1.0 % | 80.0 ± 1.0 % | 50.0 ± 1.0 % | 50 % | delay 2 |" in text
+    assert "| the b | 7.00 ± 0.01 | 6.00 ± 0.01 | 5.00 ± 0.01 | 0.0 | - |" in text
+    assert "| the b, untrained | 3.00 ± 0.01 | 3.00 ± 0.01 | 3.00 ± 0.01 | 0.0 | - |" in text
     assert "12,345 parameters, 256 bytes of state a row; a step 10 µs of 1 row, 1,234 µs of 64; training 9,876" in text
     assert "1 thread of a machine. 95 % intervals over 1 seed and" in text
 
@@ -86,6 +93,7 @@ def test_cards_side_by_side_have_a_dash_for_what_one_has_not() -> None:
     text = side_by_side([card("x", result("a", 1, 0.5, 0.25)), card("y", result("b", 1, 1, 1))]).markdown()
     assert "| x | 100 50 25 % | - | 256 | 9,876 |" in text
     assert "| y | - | 100 100 100 % | 256 | 9,876 |" in text
+    assert "| chance | 50 % | 50 % | - | - |" in text
 
 
 def test_every_shipped_backbone_has_a_measured_card_of_today_s_numbers() -> None:

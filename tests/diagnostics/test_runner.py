@@ -50,7 +50,8 @@ def test_a_diagnosis_that_was_killed_goes_on(
     assert whole.results == card.results
     assert Card.from_json(json.loads((tmp_path / "own" / "card.json").read_text())) == card
     (result,) = card.results
-    assert (result.seeds, result.steps, result.chance) == ([0, 1, 2], [12, 12, 12], 0.25)
+    assert (result.seeds, result.steps, set(result.chance.values())) == ([0, 1, 2], [12, 12, 12], {0.25})
+    assert result.sequences == {1: 8, 2: 8, 4: 8}
 
 
 def test_more_seeds_and_tasks_are_added_to_what_is_there(

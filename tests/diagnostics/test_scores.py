@@ -38,6 +38,13 @@ def test_a_capacity_is_the_sum_of_r2_over_delays_each_at_least_zero() -> None:
     assert score.mean == pytest.approx(15)
 
 
+def test_the_score_of_several_levels_is_the_mean_of_theirs_however_often_each_was_asked() -> None:
+    (task,) = find_tasks(["delayed_recall"])
+    asked = np.tile([63.0, 62, 60, 56, 48, 40, 32, 16], (8, 1))
+    score, _ = summarise(task, [Scores(task.levels, asked * [0, 0, 0, 0, 1, 1, 1, 1], asked)], 64)
+    assert score.mean == 0.5
+
+
 def test_sequences_of_n_lengths_are_judged_at_their_last_steps() -> None:
     (task,) = find_tasks(["parity"])
     assert [task.judged(length) for length in (32, 64, 128)] == [[24, 32], [56, 64], [120, 128]]

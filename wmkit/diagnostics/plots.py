@@ -52,10 +52,9 @@ def _draw_levels(axes: Axes, cards: Sequence[Card], task: str, looks: dict[str, 
         means, lows, highs = zip(*((s.score.mean, s.score.low, s.score.high) for s in result.levels), strict=True)
         axes.plot(levels, means, color=look.light, linestyle=look.dash, linewidth=1.5)
         axes.fill_between(levels, lows, highs, color=look.light, alpha=0.12, linewidth=0)
-        axes.set_title(
-            f"{result.title} (chance {result.chance:.0%})" if result.unit == "accuracy" else result.title, fontsize=9
-        )
-        axes.axhline(result.chance, color="0.6", linewidth=1.0, linestyle=":")
+        chances = [level.chance for level in result.levels]
+        axes.set_title(result.title, fontsize=9)
+        axes.plot(levels, chances, color="0.45", linewidth=1.2, linestyle=":")
         axes.set_xlabel(result.level_name, fontsize=9)
         axes.set_ylabel("accuracy" if result.unit == "accuracy" else "R²", fontsize=9)
         axes.set_xscale("log", base=2)

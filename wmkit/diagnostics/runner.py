@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from filelock import Timeout
 from rich.console import Console
@@ -19,8 +20,8 @@ from wmkit.diagnostics.backbones import WIDTH, Subject, find_subject
 from wmkit.diagnostics.base import MULTIPLES, Task, all_tasks, find_tasks
 from wmkit.diagnostics.card import Card, Level, Result, unit_of
 from wmkit.diagnostics.costs import TRIES, measure_costs
-from wmkit.diagnostics.scores import Scores, summarise
-from wmkit.diagnostics.training import ROWS, train
+from wmkit.diagnostics.scores import Scores, chance_of, summarise
+from wmkit.diagnostics.training import ROWS, held_out, train
 from wmkit.files import file_name, hold_lock, user_folder, write_json
 from wmkit.machine import processor
 from wmkit.training.short import is_short
@@ -29,7 +30,7 @@ SEEDS = 3
 QUICK_SEEDS = 1
 QUICK = 0.4
 """Share of the steps with `quick`."""
-VERSION = 1
+VERSION = 2
 """Of what a record means; one of another version is not gone on from."""
 
 
@@ -98,7 +99,7 @@ def diagnose(
                     and {multiple: scores.to_json() for multiple, scores in trained.untrained.items()},
                 },
             )
-        results = [_result(task, [(seed, records.read(task, seed)) for seed in range(count)]) for task in chosen]
+        results = [_result(task, [(seed, records.read(task, seed)) for seed in range(count)], rows) for task in chosen]
         card = Card(subject.name, subject.origin, subject.numbers, effort, processor(), records.costs, results)
         records.close(card)
     return card
@@ -175,8 +176,8 @@ class Records:
             write_json(self.folder / "card.json", card.to_json())
 
 
-def _result(task: Task, records: Sequence[tuple[int, Any]]) -> Result:
-    """The scores over all seeds."""
+def _result(task: Task, records: Sequence[tuple[int, Any]], rows: int) -> Result:
+    """The scores over all seeds; rows: held-out sequences that were asked for."""
 
     def over_seeds(which: str) -> dict[int, tuple[Any, Any]]:
         return {
@@ -189,19 +190,25 @@ def _result(task: Task, records: Sequence[tuple[int, Any]]) -> Result:
         }
 
     found = over_seeds("scores")
+    chance, sequences = {}, {}
     shortest: dict[int, Level] = {}
     for multiple, (_, levels) in found.items():
+        asked = np.array(records[0][1]["scores"][str(multiple)]["asked"])  # (N, L)
+        counts = np.isin(list(levels), task.judged(multiple * task.length))
+        sequences[multiple] = int((asked[:, counts] > 0).any(1).sum())
+        chance[multiple], chances = chance_of(task, held_out(task, multiple, rows))
         for level, score in levels.items():
-            shortest.setdefault(level, Level(level, multiple, score))
+            shortest.setdefault(level, Level(level, multiple, score, chances[level]))
     return Result(
         task=task.name,
         title=task.title,
         level_name=task.level_name,
         unit=unit_of(task),
-        chance=task.chance,
+        chance=chance,
         best=float(len(task.levels)) if task.capacity else 1.0,
         length=task.length,
         scores={multiple: score for multiple, (score, _) in found.items()},
+        sequences=sequences,
         levels=[shortest[level] for level in sorted(shortest)],
         seeds=[seed for seed, _ in records],
         steps=[record["steps"] for _, record in records],

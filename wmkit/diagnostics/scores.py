@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from wmkit.diagnostics.base import NOT_ASKED, Sequences, Task
@@ -77,8 +78,23 @@ class Interval:
     high: float
 
 
+def chance_of(task: Task, truth: Sequences) -> tuple[float, dict[int, float]]:
+    """What `Task.unbound` scores on these sequences, and at each level of theirs."""
+    said = task.unbound(truth)
+    if said is None:
+        same = 0.0 if task.classes is None else 1 / task.classes
+        return same, dict.fromkeys(task.levels, same)
+    assert task.classes is not None, f"{task.name} has numbers for answers"
+    scores = Scores.of(task, F.one_hot(said, task.classes), truth)
+    score, levels = summarise(task, [scores], truth.inputs.shape[1])
+    return score.mean, {level: interval.mean for level, interval in levels.items()}
+
+
 def summarise(task: Task, seeds: Sequence[Scores], length: int) -> tuple[Interval, dict[int, Interval]]:
     """The score of a task at a length over the networks of several seeds, and that of each level.
+
+    The score of several levels is the mean of theirs, so that a level counts the same at every length, however many
+    answers it has there; of a capacity it is their sum.
 
     Intervals by bootstrap: seeds are drawn anew, and for each the sequences; of one seed, its sequences alone.
     """
@@ -102,9 +118,8 @@ def summarise(task: Task, seeds: Sequence[Scores], length: int) -> tuple[Interva
     def score(lost: Floats, asked: Floats, among: Sequence[int]) -> Floats:
         """(..., L) -> (...): over the levels `among`."""
         with np.errstate(invalid="ignore"):  # a level of few sequences may be missing from a resample
-            if task.capacity:
-                return np.maximum(0, 1 - lost[..., among] / asked[..., among]).sum(-1)
-            return 1 - lost[..., among].sum(-1) / asked[..., among].sum(-1)
+            each = 1 - lost[..., among] / asked[..., among]
+        return np.maximum(0, each).sum(-1) if task.capacity else each.mean(-1)
 
     def interval(among: Sequence[int]) -> Interval:
         low, high = np.nanquantile(score(drawn[0], drawn[1], among), (0.025, 0.975))
