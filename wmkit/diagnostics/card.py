@@ -62,7 +62,7 @@ class Result:
             return None
         sure = None
         for level in self.levels:
-            if level.score.mean <= SURE:
+            if not level.score.mean > SURE:  # NaN is not sure either
                 break
             sure = level.level
         return sure
@@ -80,13 +80,13 @@ class Result:
         """What `dataclasses.asdict` made, after JSON."""
 
         def intervals(scores: dict[str, Any]) -> dict[int, Interval]:
-            return {int(multiple): Interval(**score) for multiple, score in scores.items()}
+            return {int(multiple): Interval.from_json(score) for multiple, score in scores.items()}
 
         found = {
             "chance": {int(multiple): chance for multiple, chance in values["chance"].items()},
             "sequences": {int(multiple): count for multiple, count in values["sequences"].items()},
             "scores": intervals(values["scores"]),
-            "levels": [Level(**one | {"score": Interval(**one["score"])}) for one in values["levels"]],
+            "levels": [Level(**one | {"score": Interval.from_json(one["score"])}) for one in values["levels"]],
             "untrained": values["untrained"] and intervals(values["untrained"]),
         }
         return cls(**values | found)
@@ -102,10 +102,18 @@ class Card:
     """Its config."""
     effort: float
     """Share of each task's optimiser steps that training was given at most."""
+    width: int
+    """Of what enters it."""
     machine: str
+    """That its costs were measured on."""
     costs: dict[str, Any]
     """See `costs.Costs`."""
     results: list[Result]
+
+    @property
+    def seeds(self) -> int:
+        """The most trainings that a task had."""
+        return max((len(result.seeds) for result in self.results), default=0)
 
     def result(self, task: str) -> Result | None:
         """Of the task called so, where it was measured."""
@@ -132,7 +140,9 @@ class Card:
                 before = [_text(result, result.untrained[multiple]) for multiple in MULTIPLES]
                 rows.append([f"{result.title}, untrained", *before, chance, "-"])
         costs, times = self.costs, self.costs["microseconds_per_step"]
-        seeds = max((len(result.seeds) for result in self.results), default=0)
+        seeds = (
+            "held-out sequences of one seed alone" if self.seeds == 1 else f"{self.seeds} seeds and held-out sequences"
+        )
         share = "" if self.effort == 1 else f", {self.effort:.0%} of the steps"
         return Table(
             f"Memory card of {self.backbone}",
@@ -141,7 +151,7 @@ class Card:
             f"{costs['parameters']:,} parameters, {costs['state_bytes']:,} bytes of state a row; a step "
             f"{times['1']:,.0f} µs of 1 row, {times['64']:,.0f} µs of 64; training {costs['frames_per_second']:,.0f} "
             f"frames/s; {costs['threads']} thread{'s' * (costs['threads'] != 1)} of {self.machine}. "
-            f"95 % intervals over {seeds} seed{'s' * (seeds != 1)} and held-out sequences{share}.",
+            f"95 % intervals over {seeds}{share}.",
         )
 
     def standing(self, others: Mapping[str, Card]) -> str:
@@ -160,15 +170,16 @@ class Card:
         ranked = sorted(((skill(card), name) for name, card in others.items()), reverse=True)
         place = 1 + sum(value > own for value, _ in ranked)
         rest = ", ".join(f"{name} {value:.2f}" for value, name in ranked)
-        efforts = {card.effort for card in others.values()}
-        unlike = (
-            ""
-            if efforts == {self.effort}
-            else f"; those had {max(efforts):.0%} of the steps, this one {self.effort:.0%}"
-        )
+
+        def terms(card: Card) -> str:
+            return f"width {card.width}, {card.seeds} seed{'s' * (card.seeds != 1)}, {card.effort:.0%} of the steps"
+
+        theirs = sorted({terms(card) for card in others.values()})
+        unlike = "" if theirs == [terms(self)] else f"; those had {' or '.join(theirs)}, this one {terms(self)}"
+        tasks = f"{len(shared)} task{'s' * (len(shared) != 1)}"
         return (
-            f"{self.backbone} has a mean skill of {own:.2f} over {len(shared)} tasks and three lengths (0 chance, 1 "
-            f"perfect), number {place} of {len(ranked) + 1} beside {rest}{unlike}"
+            f"{self.backbone} has a mean skill of {own:.2f} over {tasks} and three lengths (0 chance, 1 perfect), "
+            f"number {place} of {len(ranked) + 1} beside {rest}{unlike}"
         )
 
 

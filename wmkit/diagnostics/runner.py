@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
+import inspect
 import json
 import math
 from collections.abc import Iterator, Sequence
@@ -34,6 +36,7 @@ VERSION = 2
 """Of what a record means; one of another version is not gone on from."""
 
 
+@torch.random.fork_rng(devices=[])  # weights come from the global generator, which is the caller's
 def diagnose(
     backbone: Any,
     *,
@@ -56,8 +59,9 @@ def diagnose(
     backbone's config; folder: records are written there as they come, and the same call goes on from them; console:
     shows a bar with the time left.
 
-    Raises `ValueError` for what is no backbone and cannot be built, for unknown tasks, and for a folder that holds
-    records of another backbone, width or number of steps, or that another process writes to.
+    Raises `ValueError` for what is no backbone or cannot be built, for unknown tasks, and for a folder that holds
+    records of another backbone, width or number of steps, of other source code of the backbone or a task, or that
+    another process writes to.
     """
     chosen = find_tasks(list(all_tasks()) if tasks is None else tasks)
     subject = find_subject(backbone, options, width)
@@ -100,9 +104,31 @@ def diagnose(
                 },
             )
         results = [_result(task, [(seed, records.read(task, seed)) for seed in range(count)], rows) for task in chosen]
-        card = Card(subject.name, subject.origin, subject.numbers, effort, processor(), records.costs, results)
+        card = Card(
+            backbone=subject.name,
+            origin=subject.origin,
+            numbers=subject.numbers,
+            effort=effort,
+            width=records.settings["width"],
+            machine=records.costs["machine"],
+            costs=records.costs,
+            results=results,
+        )
         records.close(card)
     return card
+
+
+def source_hash(cls: type) -> str | None:
+    """Of the source of a class and of those it is made from, but for PyTorch's; None where it has no file."""
+    try:
+        sources = [
+            inspect.getsource(one)
+            for one in cls.__mro__
+            if one.__module__.partition(".")[0] not in ("torch", "builtins", "abc", "typing")
+        ]
+    except OSError:
+        return None
+    return hashlib.sha256("".join(sources).encode()).hexdigest()[:16]
 
 
 class Records:
@@ -110,12 +136,14 @@ class Records:
 
     def __init__(self, folder: Path | None, subject: Subject, effort: float) -> None:
         self.folder = folder
-        self.settings = {
+        backbone = subject.make()
+        self.settings: dict[str, Any] = {
             "version": VERSION,
             "origin": subject.origin,
             "numbers": subject.numbers,
-            "width": subject.make().input_dim,
+            "width": backbone.input_dim,
             "effort": effort,
+            "source": source_hash(type(backbone)),
         }
         self._kept: dict[str, Any] = {}
         self.costs: dict[str, Any] | None = None
@@ -147,24 +175,30 @@ class Records:
                 write_json(path, self.settings)
             costs = self.folder / "costs.json"
             if costs.exists():
-                self.costs = json.loads(costs.read_text(encoding="utf-8"))
+                known = json.loads(costs.read_text(encoding="utf-8"))
+                if (known["machine"], known["threads"]) == (processor(), torch.get_num_threads()):
+                    self.costs = known  # else they are measured again
             yield
         finally:
             lock.release()
 
     def read(self, task: Task, seed: int) -> Any:
-        """The record of a training, or None; raises `ValueError` for a file that is none."""
+        """The record of a training, or None; raises `ValueError` for a file that is none, and of another task."""
         key = f"{file_name(task.name)}-{seed}"
         if key not in self._kept and self.folder is not None and (path := self.folder / f"{key}.json").exists():
             try:
-                self._kept[key] = json.loads(path.read_text(encoding="utf-8"))
+                record = json.loads(path.read_text(encoding="utf-8"))
             except ValueError as error:
                 raise ValueError(f"{path}: expected the record of a training, got {error}; delete it") from error
+            if record["source"] != source_hash(type(task)):
+                raise ValueError(f"{path}: the code of task {task.name} has changed since; name another folder")
+            self._kept[key] = record
         return self._kept.get(key)
 
     def write(self, task: Task, seed: int, record: dict[str, Any]) -> None:
         """Keep the record of a training, and the costs."""
         key = f"{file_name(task.name)}-{seed}"
+        record = record | {"source": source_hash(type(task))}
         self._kept[key] = json.loads(json.dumps(record))
         if self.folder is not None:
             write_json(self.folder / "costs.json", self.costs)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -65,8 +66,8 @@ class Scores:
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> Scores:
-        """What `to_json` wrote."""
-        return cls(values["levels"], np.array(values["lost"]), np.array(values["asked"]))
+        """What `to_json` wrote; NaN is null in a file."""
+        return cls(values["levels"], np.array(values["lost"], dtype=float), np.array(values["asked"], dtype=float))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,6 +77,11 @@ class Interval:
     mean: float
     low: float
     high: float
+
+    @classmethod
+    def from_json(cls, values: dict[str, float | None]) -> Interval:
+        """From plain values; NaN is null in a file."""
+        return cls(**{name: math.nan if value is None else value for name, value in values.items()})
 
 
 def chance_of(task: Task, truth: Sequences) -> tuple[float, dict[int, float]]:
@@ -122,7 +128,9 @@ def summarise(task: Task, seeds: Sequence[Scores], length: int) -> tuple[Interva
         return np.maximum(0, each).sum(-1) if task.capacity else each.mean(-1)
 
     def interval(among: Sequence[int]) -> Interval:
-        low, high = np.nanquantile(score(drawn[0], drawn[1], among), (0.025, 0.975))
+        resampled = score(drawn[0], drawn[1], among)
+        known = resampled[~np.isnan(resampled)]
+        low, high = np.quantile(known, (0.025, 0.975)) if len(known) else (np.nan, np.nan)
         return Interval(float(score(lost.sum((0, 1)), asked.sum((0, 1)), among)), float(low), float(high))
 
     return interval(judged), {level: interval([number]) for number, level in enumerate(levels)}

@@ -74,7 +74,15 @@ def train(
             loss = loss + sum(extra().values())
         optimiser.zero_grad()
         torch.autograd.backward(loss)
-        if guard.step(network, optimiser, f"step {taken} of {task.name}") is not None:
+        try:
+            norm = guard.step(network, optimiser, f"step {taken} of {task.name}")
+        except ValueError as error:  # its advice is for options of a world model
+            reason = str(error).partition(" Try ")[0]
+            raise ValueError(
+                f"{reason} All is float32 at a rate of {config.lr:g}: look for a root, a logarithm or a division that "
+                "has no gradient, or give these parameters a smaller lr in parameter_groups()."
+            ) from error
+        if norm is not None:
             schedule.step()
             with torch.no_grad():
                 network.backbone.after_update()

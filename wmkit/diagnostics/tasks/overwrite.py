@@ -43,5 +43,5 @@ class Overwrite(StateTracking):
         """The commonest of the newest values of all keys."""
         key, value = truth.inputs.unbind(2)  # (B, T) each
         newest = self.newest(key, value != VALUES)  # (B, T, KEYS)
-        values = value.gather(1, newest.clamp(min=0).flatten(1)).unflatten(1, newest.shape[1:])
+        values = value.gather(1, newest.clamp(min=0).flatten(1)).reshape(newest.shape)
         return commonest(values, newest >= 0, VALUES)[..., None]
