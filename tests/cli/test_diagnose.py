@@ -57,10 +57,11 @@ def test_a_backbone_of_a_plugin_gets_its_card_and_its_place(here: Path, capsys: 
     assert "words of S3" in said
     assert "their_sum gain=0.5 has a mean skill of" in said
     assert "of 8 beside" in said
-    (card,) = json.loads((here / "runs/diagnose/cards.json").read_text())
+    assert "those had width 64, 1 seed, 40% of the steps, this one width 8" in said
+    (card,) = json.loads((here / "runs/diagnose-quick/cards.json").read_text())
     assert card["numbers"] == {"input_dim": 8, "gain": 0.5}
     assert card["costs"]["state_bytes"] == 32
-    assert (here / "runs/diagnose/cards.png").exists()
+    assert (here / "runs/diagnose-quick/cards.png").exists()
 
 
 def test_a_class_and_a_name_are_diagnosed_side_by_side(here: Path, capsys: pytest.CaptureFixture[str]) -> None:

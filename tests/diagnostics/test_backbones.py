@@ -8,8 +8,10 @@ from torch import nn
 
 from wmkit import Backbone, BackboneConfig, list_backbones, register_backbone, registry, tree
 from wmkit.backbones import GRUConfig
+from wmkit.diagnostics import find_tasks
 from wmkit.diagnostics.backbones import find_subject
 from wmkit.diagnostics.costs import measure_costs
+from wmkit.diagnostics.network import Network
 
 SHIPPED = list_backbones("backbone")
 
@@ -72,12 +74,25 @@ def test_a_registered_one_of_a_user_has_its_own_numbers(
         ("gru", ["hiden=3"], 64, "GRUConfig: Key 'hiden' not in 'GRUConfig'"),
         ("transformer_xl", [], 7, "even input_dim"),
         ("gru", ["hidden=-1"], 64, "cannot be built at width 64"),
+        ("gru", ["input_dim=8"], 64, "input_dim is the width: expected --width"),
         ("gru", [], 0, "width: expected at least 1"),
     ],
 )
 def test_what_cannot_be_built_is_said(part: object, options: list[str], width: int, words: str) -> None:
     with pytest.raises(ValueError, match=words):
         find_subject(part, options, width)
+
+
+def test_every_symbol_of_an_input_has_a_share_of_the_width(last_inputs: type[Backbone]) -> None:
+    (task,) = find_tasks(["parity"])
+    task.symbols = (2, 3, 4, 5)  # type: ignore[misc]
+    network = Network(task, last_inputs(6))
+    inputs = torch.tensor([[[0, 1, 2, 4]]])
+    assert network.features(inputs).shape == (1, 1, 48)
+    for place in range(4):
+        changed = inputs.clone()
+        changed[..., place] = 0 if place else 1
+        assert not torch.equal(network.features(inputs), network.features(changed))
 
 
 def test_costs_are_those_of_the_backbone_alone(last_inputs: type[Backbone]) -> None:

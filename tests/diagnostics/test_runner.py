@@ -1,14 +1,16 @@
 """A diagnosis goes on where it stopped, and refuses what it cannot go on from."""
 
+import inspect
 import json
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 import wmkit
-from wmkit.backbones import GRUConfig
-from wmkit.diagnostics import Card, Task, runner
+from wmkit.backbones import GRU, GRUConfig
+from wmkit.diagnostics import Card, Task, costs, runner
 from wmkit.files import hold_lock
 
 SMALL = GRUConfig(input_dim=8, hidden=8)
@@ -50,7 +52,8 @@ def test_a_diagnosis_that_was_killed_goes_on(
     assert whole.results == card.results
     assert Card.from_json(json.loads((tmp_path / "own" / "card.json").read_text())) == card
     (result,) = card.results
-    assert (result.seeds, result.steps, result.chance) == ([0, 1, 2], [12, 12, 12], 0.25)
+    assert (result.seeds, result.steps, set(result.chance.values())) == ([0, 1, 2], [12, 12, 12], {0.25})
+    assert result.sequences == {1: 8, 2: 8, 4: 8}
 
 
 def test_more_seeds_and_tasks_are_added_to_what_is_there(
@@ -80,6 +83,37 @@ def test_records_of_other_settings_are_not_mixed(
     (tmp_path / "echo-0.json").write_text("half of a rec")
     with pytest.raises(ValueError, match=r"echo-0\.json: expected the record of a training"):
         wmkit.diagnose(SMALL, tasks=["echo"], seeds=1, folder=tmp_path)
+
+
+def test_records_of_other_code_are_not_mixed(
+    echo: type[Task], trainings: list[tuple[str, int]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wmkit.diagnose(SMALL, tasks=["echo"], seeds=1, folder=tmp_path)
+    source = inspect.getsource
+    for changed, words in ((echo, "the code of task echo has changed since"), (GRU, "holds records of another source")):
+        monkeypatch.setattr(
+            runner.inspect, "getsource", lambda cls, changed=changed: source(cls) + "#" * (cls is changed)
+        )
+        with pytest.raises(ValueError, match=words):
+            wmkit.diagnose(SMALL, tasks=["echo"], seeds=1, folder=tmp_path)
+
+
+def test_costs_of_another_machine_are_measured_again(
+    echo: type[Task], trainings: list[tuple[str, int]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = wmkit.diagnose(SMALL, tasks=["echo"], seeds=1, folder=tmp_path)
+    assert wmkit.diagnose(SMALL, tasks=["echo"], seeds=1, folder=tmp_path).costs == first.costs
+    for module in (runner, costs):
+        monkeypatch.setattr(module, "processor", lambda: "another one")
+    assert wmkit.diagnose(SMALL, tasks=["echo"], seeds=1, folder=tmp_path).machine == "another one"
+
+
+def test_the_random_numbers_of_the_caller_go_on(echo: type[Task], trainings: list[tuple[str, int]]) -> None:
+    torch.manual_seed(7)
+    expected = torch.rand(3)
+    torch.manual_seed(7)
+    wmkit.diagnose(SMALL, tasks=["echo"], seeds=1)
+    assert torch.equal(torch.rand(3), expected)
 
 
 def test_two_processes_do_not_write_to_one_folder(echo: type[Task], tmp_path: Path) -> None:

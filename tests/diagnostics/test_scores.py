@@ -8,6 +8,7 @@ import torch
 
 from wmkit.diagnostics import NOT_ASKED, Sequences, find_tasks
 from wmkit.diagnostics.scores import Scores, summarise
+from wmkit.files import to_json
 
 
 def test_wrong_answers_are_counted_by_level_and_what_is_not_asked_is_not() -> None:
@@ -38,6 +39,13 @@ def test_a_capacity_is_the_sum_of_r2_over_delays_each_at_least_zero() -> None:
     assert score.mean == pytest.approx(15)
 
 
+def test_the_score_of_several_levels_is_the_mean_of_theirs_however_often_each_was_asked() -> None:
+    (task,) = find_tasks(["delayed_recall"])
+    asked = np.tile([63.0, 62, 60, 56, 48, 40, 32, 16], (8, 1))
+    score, _ = summarise(task, [Scores(task.levels, asked * [0, 0, 0, 0, 1, 1, 1, 1], asked)], 64)
+    assert score.mean == 0.5
+
+
 def test_sequences_of_n_lengths_are_judged_at_their_last_steps() -> None:
     (task,) = find_tasks(["parity"])
     assert [task.judged(length) for length in (32, 64, 128)] == [[24, 32], [56, 64], [120, 128]]
@@ -63,6 +71,16 @@ def test_the_interval_of_one_seed_is_that_of_its_sequences() -> None:
     score, _ = summarise(task, [Scores([63], lost, np.ones_like(lost))], 64)
     assert score.mean == 0.5
     assert score.high - score.low == pytest.approx(2 * 1.96 * 0.05, rel=0.1)  # of a share of one half of 100
+
+
+def test_scores_that_are_no_numbers_come_back_from_a_file_and_stay_none() -> None:
+    (task,) = find_tasks(["path_integration"])
+    scores = Scores([24, 32], np.array([[np.nan, 1]]), np.array([[1.0, 4]]))
+    again = Scores.from_json(json.loads(to_json(scores.to_json())))
+    assert np.array_equal(again.lost, scores.lost, equal_nan=True)
+    score, levels = summarise(task, [again], 32)
+    assert np.isnan([score.mean, score.low, levels[24].high]).all()
+    assert levels[32].mean == 0.75
 
 
 def test_scores_come_back_from_json() -> None:

@@ -10,7 +10,9 @@ from hypothesis import strategies as st
 
 from wmkit.diagnostics import NOT_ASKED, Sequences, Task, all_tasks, find_tasks, register_task
 from wmkit.diagnostics.base import MULTIPLES
+from wmkit.diagnostics.scores import chance_of
 from wmkit.diagnostics.tasks.group_words import GroupWords, group_of
+from wmkit.diagnostics.training import held_out
 
 
 def draw(name: str, rows: int = 5, multiple: int = 1, seed: int = 0) -> tuple[Task, Sequences]:
@@ -49,13 +51,60 @@ def test_the_same_generator_draws_the_same_sequences(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", [name for name, task in all_tasks().items() if task.classes])
-def test_no_answer_is_more_frequent_than_chance(name: str) -> None:
-    """At the levels that are judged: the most frequent answer of many sequences is right as often as chance says."""
+def test_no_answer_is_more_frequent_than_one_in_so_many_classes(name: str) -> None:
+    """At the levels that are judged, of many sequences."""
     task, drawn = draw(name, 600, 2)
     judged = torch.isin(drawn.levels, torch.tensor(task.judged(2 * task.length))) & (drawn.answers != NOT_ASKED)
     answers = drawn.answers[judged]
     most = torch.bincount(answers).max() / len(answers)
-    assert most < task.chance + 4 * math.sqrt(task.chance / 600)
+    assert task.classes is not None
+    assert most < 1 / task.classes + 4 * math.sqrt(1 / task.classes / 600)
+
+
+def test_values_without_their_keys_are_worth_what_counting_says() -> None:
+    """The commonest of 4 values of 4 kinds is right in 53.1 % (136 of 256); of 16 of 8 kinds it is drawn."""
+    draws = torch.randint(8, (20000, 16), generator=torch.Generator().manual_seed(0))
+    drawn = float(torch.nn.functional.one_hot(draws).sum(1).amax(1).float().mean()) / 16
+    for name, expected in (("overwrite", 136 / 256), ("selective_copy", 136 / 256), ("associative_recall", drawn)):
+        (task,) = find_tasks([name])
+        chance, _ = chance_of(task, held_out(task, 1, 1000))
+        assert chance == pytest.approx(expected, abs=0.03), name
+    for name in ("parity", "delayed_recall", "path_integration"):
+        (task,) = find_tasks([name])
+        chance, levels = chance_of(task, held_out(task, 1, 2))
+        assert {chance, *levels.values()} == {1 / task.classes if task.classes else 0.0}
+
+
+def test_the_commonest_newest_value_is_that_of_the_books_so_far() -> None:
+    task, drawn = draw("overwrite", 10)
+    said = task.unbound(drawn)
+    assert said is not None
+    for shown, answers in zip(drawn.inputs.tolist(), said[..., 0].tolist(), strict=True):
+        book: dict[int, int] = {}
+        for (key, value), answer in zip(shown, answers, strict=True):
+            if value < 4:
+                book[key] = value
+            counts = [list(book.values()).count(kind) for kind in range(4)]
+            assert answer == counts.index(max(counts))
+
+
+@pytest.mark.parametrize("multiple", MULTIPLES)
+@pytest.mark.parametrize("name", all_tasks())
+def test_every_length_is_judged_on_as_many_sequences(name: str, multiple: int) -> None:
+    (task,) = find_tasks([name])
+    truth = held_out(task, multiple, 6)
+    asked = ~truth.answers.isnan() if task.classes is None else truth.answers != NOT_ASKED
+    judged = torch.isin(truth.levels, torch.tensor(task.judged(multiple * task.length))) & asked
+    assert judged.flatten(1).any(1).sum() == 6
+
+
+def test_the_first_symbol_is_judged_over_the_same_span_at_every_length() -> None:
+    (task,) = find_tasks(["repeat_first"])
+    spans = [
+        [level - multiple * 64 for level in task.judged(multiple * 64) if level < multiple * 64]
+        for multiple in MULTIPLES
+    ]
+    assert spans == [[-24, -16, -8, -1]] * 3
 
 
 def test_delayed_recall_asks_for_what_was_shown_so_long_ago() -> None:

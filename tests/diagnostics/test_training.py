@@ -97,7 +97,7 @@ def test_a_backbone_without_finite_gradients_is_refused_with_a_reason(echo: type
             features, _ = super().scan(*arguments, **options)
             return features * torch.nan, None
 
-    with pytest.raises(ValueError, match="No finite gradient in 10 steps in a row, the last at step 9 of echo"):
+    with pytest.raises(ValueError, match=r"10 steps in a row, the last at step 9 of echo\. .* All is float32"):
         train(echo(), lambda: Broken(16, GRUConfig(hidden=16)), 0, 20, 2, unheard)
 
 

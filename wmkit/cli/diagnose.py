@@ -6,7 +6,8 @@ import argparse
 from pathlib import Path
 
 HELP = "What a bare backbone remembers, for how long, at what cost: sequence tasks, no images."
-FOLDER = Path("runs/diagnose")
+FOLDER, QUICK = Path("runs/diagnose"), Path("runs/diagnose-quick")
+"""Where records go: those of another number of steps are not gone on from."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -18,7 +19,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--quick", action="store_true", help="two fifths of the steps, one seed: a look in two minutes")
     parser.add_argument("--seeds", type=int, help="trainings of each task (3; with --quick 1)")
     parser.add_argument("--width", type=int, default=64, help="of what enters a backbone (64)")
-    parser.add_argument("--out", type=Path, default=FOLDER, metavar="FOLDER", help=f"records and figure ({FOLDER})")
+    parser.add_argument(
+        "--out", type=Path, metavar="FOLDER", help=f"records and figure ({FOLDER}; with --quick {QUICK})"
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -41,6 +44,7 @@ def run(arguments: argparse.Namespace) -> int:
     options = [word for word in arguments.words if "=" in word]
     if not names or (options and len(names) > 1):
         raise ValueError(f"expected {'a backbone' if not names else 'options of one backbone alone'}, got {options}")
+    out = arguments.out or (QUICK if arguments.quick else FOLDER)
     console, known, cards = Console(), shipped_cards(), []
     for name in names:
         label = " ".join([name, *options])
@@ -51,16 +55,21 @@ def run(arguments: argparse.Namespace) -> int:
             seeds=arguments.seeds,
             quick=arguments.quick,
             width=arguments.width,
-            folder=arguments.out / file_name(label.replace(":", ".")),
+            folder=out / file_name(label.replace(":", ".")),
             console=console,
         )
         cards.append(card)
         console.print(card.table().rich())
         console.print(card.standing(known), highlight=False, markup=False, soft_wrap=True)
-        write_json(arguments.out / "cards.json", cards_to_json(cards))
+        write_json(out / "cards.json", cards_to_json(cards))
     if len(cards) > 1:
         console.print(side_by_side(cards).rich())
-    beside = {name: card for name, card in known.items() if name not in {card.backbone for card in cards}}
-    draw_cards([*cards, *beside.values()], arguments.out / "cards.png")
-    console.print(f"{arguments.out}/cards.json and .png", highlight=False, markup=False, soft_wrap=True)
+    measured = {result.task for card in cards for result in card.results}
+    beside = [
+        card
+        for name, card in known.items()
+        if name not in {card.backbone for card in cards} and measured & {result.task for result in card.results}
+    ]
+    draw_cards([*cards, *beside], out / "cards.png")
+    console.print(f"{out}/cards.json and .png", highlight=False, markup=False, soft_wrap=True)
     return 0

@@ -51,6 +51,8 @@ def find_subject(part: Any, options: Sequence[str] = (), width: int = WIDTH) -> 
     what cannot be built.
     """
     check_integer("width", width, 1)
+    if any(option.partition("=")[0] == "input_dim" for option in options):
+        raise ValueError(f"input_dim is the width: expected --width, or width=, instead of {' '.join(options)}")
     entry = get_entry(part) if isinstance(part, str) else entry_of(part)
     if entry is None:
         if not (isinstance(part, type) and issubclass(part, Backbone)):

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from typing import ClassVar, TypeVar
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from wmkit.checks import closest
@@ -91,16 +92,23 @@ class Task(ABC):
     def draw(self, generator: torch.Generator, rows: int, length: int) -> Sequences:
         """`rows` sequences of `length` steps, by the generator alone: the same one, the same sequences."""
 
+    def held_out(self, generator: torch.Generator, rows: int, length: int) -> Sequences:
+        """Sequences to be judged on: `rows` of them at each level that counts at this length."""
+        return self.draw(generator, rows, length)
+
+    def unbound(self, truth: Sequences) -> Tensor | None:
+        """(B, T, G) answers of one who knows the values in a sequence, but not which key or place each belongs to.
+
+        What they score is the chance of the task; None where a sequence tells nothing without that: then it is one in
+        so many classes, or R^2 = 0 of the mean.
+        """
+        return None
+
     def judged(self, length: int) -> list[int]:
         """The levels that count at sequences of this length."""
         return [
             level for level in self.levels if level <= length and (not self.grows or level > length - self.length / 2)
         ]
-
-    @property
-    def chance(self) -> float:
-        """The score of answers that know nothing: one in so many classes, or R^2 = 0 of the mean."""
-        return 0.0 if self.classes is None else 1 / self.classes
 
 
 class StateTracking(Task):
@@ -156,6 +164,11 @@ def find_tasks(names: Sequence[str]) -> list[Task]:
         if name not in known:
             raise ValueError(f"Unknown task {name!r}.{closest(name, known)} There are {', '.join(known)}.")
     return [known[name]() for name in names]
+
+
+def commonest(values: Tensor, among: Tensor, kinds: int) -> Tensor:
+    """(..., N) values below `kinds` -> (...): the commonest of those where `among` is true, of several the smallest."""
+    return (F.one_hot(values, kinds) * among[..., None]).sum(-2).argmax(-1)
 
 
 def delayed(values: Tensor, delay: int) -> Tensor:

@@ -6,7 +6,7 @@ import dataclasses
 import json
 import math
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from importlib import resources
 from typing import Any, Self
 
@@ -23,6 +23,7 @@ class Level:
     multiple: int
     """Of the training length: how long these sequences are."""
     score: Interval
+    chance: float
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,13 +35,17 @@ class Result:
     level_name: str
     unit: str
     """`accuracy`, `R^2`, or `sum of R^2`."""
-    chance: float
+    chance: dict[int, float]
+    """What answers score that know at most the values of a sequence, not which key or place each belongs to (see
+    `Task.unbound`), by multiple of the training length."""
     best: float
     """The score that cannot be passed."""
     length: int
     """Of training sequences."""
     scores: dict[int, Interval]
     """By multiple of the training length."""
+    sequences: dict[int, int]
+    """Held-out ones that have a level which counts, by multiple of the training length."""
     levels: list[Level]
     seeds: list[int]
     steps: list[int]
@@ -57,7 +62,7 @@ class Result:
             return None
         sure = None
         for level in self.levels:
-            if level.score.mean <= SURE:
+            if not level.score.mean > SURE:  # NaN is not sure either
                 break
             sure = level.level
         return sure
@@ -66,7 +71,8 @@ class Result:
     def skill(self) -> float:
         """(score - chance) / (best - chance), at least 0, the mean over lengths: 0 is chance and 1 is perfect."""
         return statistics.fmean(
-            max(0.0, (score.mean - self.chance) / (self.best - self.chance)) for score in self.scores.values()
+            max(0.0, (score.mean - self.chance[multiple]) / (self.best - self.chance[multiple]))
+            for multiple, score in self.scores.items()
         )
 
     @classmethod
@@ -74,11 +80,16 @@ class Result:
         """What `dataclasses.asdict` made, after JSON."""
 
         def intervals(scores: dict[str, Any]) -> dict[int, Interval]:
-            return {int(multiple): Interval(**score) for multiple, score in scores.items()}
+            return {int(multiple): Interval.from_json(score) for multiple, score in scores.items()}
 
-        levels = [Level(one["level"], one["multiple"], Interval(**one["score"])) for one in values["levels"]]
-        untrained = values["untrained"] and intervals(values["untrained"])
-        return cls(**values | {"scores": intervals(values["scores"]), "levels": levels, "untrained": untrained})
+        found = {
+            "chance": {int(multiple): chance for multiple, chance in values["chance"].items()},
+            "sequences": {int(multiple): count for multiple, count in values["sequences"].items()},
+            "scores": intervals(values["scores"]),
+            "levels": [Level(**one | {"score": Interval.from_json(one["score"])}) for one in values["levels"]],
+            "untrained": values["untrained"] and intervals(values["untrained"]),
+        }
+        return cls(**values | found)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -91,10 +102,18 @@ class Card:
     """Its config."""
     effort: float
     """Share of each task's optimiser steps that training was given at most."""
+    width: int
+    """Of what enters it."""
     machine: str
+    """That its costs were measured on."""
     costs: dict[str, Any]
     """See `costs.Costs`."""
     results: list[Result]
+
+    @property
+    def seeds(self) -> int:
+        """The most trainings that a task had."""
+        return max((len(result.seeds) for result in self.results), default=0)
 
     def result(self, task: str) -> Result | None:
         """Of the task called so, where it was measured."""
@@ -114,14 +133,16 @@ class Card:
         rows = []
         for result in self.results:
             shown = [_text(result, result.scores[multiple]) for multiple in MULTIPLES]
-            chance = f"{100 * result.chance:.1f} %" if result.unit == "accuracy" else f"{result.chance:.0f}"
+            chance = _chance(result)
             longest = "-" if result.longest is None else f"{result.level_name} {result.longest}"
             rows.append([result.title, *shown, chance, longest])
             if result.untrained is not None:
                 before = [_text(result, result.untrained[multiple]) for multiple in MULTIPLES]
                 rows.append([f"{result.title}, untrained", *before, chance, "-"])
         costs, times = self.costs, self.costs["microseconds_per_step"]
-        seeds = max((len(result.seeds) for result in self.results), default=0)
+        seeds = (
+            "held-out sequences of one seed alone" if self.seeds == 1 else f"{self.seeds} seeds and held-out sequences"
+        )
         share = "" if self.effort == 1 else f", {self.effort:.0%} of the steps"
         return Table(
             f"Memory card of {self.backbone}",
@@ -130,7 +151,7 @@ class Card:
             f"{costs['parameters']:,} parameters, {costs['state_bytes']:,} bytes of state a row; a step "
             f"{times['1']:,.0f} µs of 1 row, {times['64']:,.0f} µs of 64; training {costs['frames_per_second']:,.0f} "
             f"frames/s; {costs['threads']} thread{'s' * (costs['threads'] != 1)} of {self.machine}. "
-            f"95 % intervals over {seeds} seed{'s' * (seeds != 1)} and held-out sequences{share}.",
+            f"95 % intervals over {seeds}{share}.",
         )
 
     def standing(self, others: Mapping[str, Card]) -> str:
@@ -149,15 +170,16 @@ class Card:
         ranked = sorted(((skill(card), name) for name, card in others.items()), reverse=True)
         place = 1 + sum(value > own for value, _ in ranked)
         rest = ", ".join(f"{name} {value:.2f}" for value, name in ranked)
-        efforts = {card.effort for card in others.values()}
-        unlike = (
-            ""
-            if efforts == {self.effort}
-            else f"; those had {max(efforts):.0%} of the steps, this one {self.effort:.0%}"
-        )
+
+        def terms(card: Card) -> str:
+            return f"width {card.width}, {card.seeds} seed{'s' * (card.seeds != 1)}, {card.effort:.0%} of the steps"
+
+        theirs = sorted({terms(card) for card in others.values()})
+        unlike = "" if theirs == [terms(self)] else f"; those had {' or '.join(theirs)}, this one {terms(self)}"
+        tasks = f"{len(shared)} task{'s' * (len(shared) != 1)}"
         return (
-            f"{self.backbone} has a mean skill of {own:.2f} over {len(shared)} tasks and three lengths (0 chance, 1 "
-            f"perfect), number {place} of {len(ranked) + 1} beside {rest}{unlike}"
+            f"{self.backbone} has a mean skill of {own:.2f} over {tasks} and three lengths (0 chance, 1 perfect), "
+            f"number {place} of {len(ranked) + 1} beside {rest}{unlike}"
         )
 
 
@@ -167,10 +189,13 @@ def side_by_side(cards: Sequence[Card]) -> Table:
     rows = []
     for card in cards:
         found = [card.result(task) for task in tasks]
-        scores = ["-" if result is None else _short(result) for result in found]
+        scores = [
+            "-" if one is None else _short(one.unit, [score.mean for score in one.scores.values()]) for one in found
+        ]
         rows.append(
             [card.backbone, *scores, f"{card.costs['state_bytes']:,}", f"{card.costs['frames_per_second']:,.0f}"]
         )
+    rows.append(["chance", *(_chance(result) for result in tasks.values()), "-", "-"])
     return Table(
         "At 1, 2 and 4 times the training length",
         ["backbone", *(result.title for result in tasks.values()), "bytes of state", "frames/s"],
@@ -206,12 +231,17 @@ def _text(result: Result, score: Interval) -> str:
     )
 
 
-def _short(result: Result) -> str:
+def _short(unit: str, scores: Iterable[float]) -> str:
     """`100 100 98 %` at the three lengths, or `7.0 7.0 6.9`."""
-    means = [score.mean for score in result.scores.values()]
-    if result.unit == "accuracy":
-        return " ".join(f"{100 * mean:.0f}" for mean in means) + " %"
-    return " ".join(f"{max(mean, -9.9):.1f}" for mean in means)
+    if unit == "accuracy":
+        return " ".join(f"{100 * score:.0f}" for score in scores) + " %"
+    return " ".join(f"{max(score, -9.9):.1f}" for score in scores)
+
+
+def _chance(result: Result) -> str:
+    """The chance at the three lengths, once where it is the same."""
+    chances = list(result.chance.values())
+    return _short(result.unit, chances[:1] if len(set(chances)) == 1 else chances)
 
 
 def unit_of(task: Task) -> str:

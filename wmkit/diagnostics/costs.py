@@ -12,6 +12,7 @@ import torch
 
 from wmkit import tree
 from wmkit.backbones import Backbone
+from wmkit.machine import processor
 
 BATCHES = (1, 64)
 """Rows of a step that is timed."""
@@ -32,6 +33,7 @@ class Costs:
     frames_per_second: float
     """Of forward and backward pass on 16 sequences of 64 steps."""
     threads: int
+    machine: str
 
     def to_json(self) -> dict[str, Any]:
         """Plain values."""
@@ -58,6 +60,7 @@ def measure_costs(backbone: Backbone, tries: int = TRIES) -> Costs:
         microseconds_per_step=step_times,
         frames_per_second=ROWS * LENGTH / seconds,
         threads=torch.get_num_threads(),
+        machine=processor(),
     )
 
 

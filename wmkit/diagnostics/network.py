@@ -20,8 +20,10 @@ class Network(nn.Module):
         width = backbone.input_dim
         self.task, self.backbone = task, backbone
         if task.symbols:
-            shares = [len(part) for part in torch.arange(width).chunk(len(task.symbols))]
-            self.embeddings = nn.ModuleList(map(nn.Embedding, task.symbols, shares))
+            shares = [len(part) for part in torch.arange(width).tensor_split(len(task.symbols))]
+            self.embeddings = nn.ModuleList(
+                nn.Embedding(kinds, share) for kinds, share in zip(task.symbols, shares, strict=True)
+            )
         else:
             self.into = nn.Linear(task.numbers, width)
         self.readout = nn.Linear(backbone.feature_dim, task.answers * (task.classes or 1))

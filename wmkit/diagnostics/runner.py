@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
+import inspect
 import json
 import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from filelock import Timeout
 from rich.console import Console
@@ -19,8 +22,8 @@ from wmkit.diagnostics.backbones import WIDTH, Subject, find_subject
 from wmkit.diagnostics.base import MULTIPLES, Task, all_tasks, find_tasks
 from wmkit.diagnostics.card import Card, Level, Result, unit_of
 from wmkit.diagnostics.costs import TRIES, measure_costs
-from wmkit.diagnostics.scores import Scores, summarise
-from wmkit.diagnostics.training import ROWS, train
+from wmkit.diagnostics.scores import Scores, chance_of, summarise
+from wmkit.diagnostics.training import ROWS, held_out, train
 from wmkit.files import file_name, hold_lock, user_folder, write_json
 from wmkit.machine import processor
 from wmkit.training.short import is_short
@@ -29,10 +32,11 @@ SEEDS = 3
 QUICK_SEEDS = 1
 QUICK = 0.4
 """Share of the steps with `quick`."""
-VERSION = 1
+VERSION = 2
 """Of what a record means; one of another version is not gone on from."""
 
 
+@torch.random.fork_rng(devices=[])  # weights come from the global generator, which is the caller's
 def diagnose(
     backbone: Any,
     *,
@@ -55,8 +59,9 @@ def diagnose(
     backbone's config; folder: records are written there as they come, and the same call goes on from them; console:
     shows a bar with the time left.
 
-    Raises `ValueError` for what is no backbone and cannot be built, for unknown tasks, and for a folder that holds
-    records of another backbone, width or number of steps, or that another process writes to.
+    Raises `ValueError` for what is no backbone or cannot be built, for unknown tasks, and for a folder that holds
+    records of another backbone, width or number of steps, of other source code of the backbone or a task, or that
+    another process writes to.
     """
     chosen = find_tasks(list(all_tasks()) if tasks is None else tasks)
     subject = find_subject(backbone, options, width)
@@ -98,10 +103,32 @@ def diagnose(
                     and {multiple: scores.to_json() for multiple, scores in trained.untrained.items()},
                 },
             )
-        results = [_result(task, [(seed, records.read(task, seed)) for seed in range(count)]) for task in chosen]
-        card = Card(subject.name, subject.origin, subject.numbers, effort, processor(), records.costs, results)
+        results = [_result(task, [(seed, records.read(task, seed)) for seed in range(count)], rows) for task in chosen]
+        card = Card(
+            backbone=subject.name,
+            origin=subject.origin,
+            numbers=subject.numbers,
+            effort=effort,
+            width=records.settings["width"],
+            machine=records.costs["machine"],
+            costs=records.costs,
+            results=results,
+        )
         records.close(card)
     return card
+
+
+def source_hash(cls: type) -> str | None:
+    """Of the source of a class and of those it is made from, but for PyTorch's; None where it has no file."""
+    try:
+        sources = [
+            inspect.getsource(one)
+            for one in cls.__mro__
+            if one.__module__.partition(".")[0] not in ("torch", "builtins", "abc", "typing")
+        ]
+    except OSError:
+        return None
+    return hashlib.sha256("".join(sources).encode()).hexdigest()[:16]
 
 
 class Records:
@@ -109,12 +136,14 @@ class Records:
 
     def __init__(self, folder: Path | None, subject: Subject, effort: float) -> None:
         self.folder = folder
-        self.settings = {
+        backbone = subject.make()
+        self.settings: dict[str, Any] = {
             "version": VERSION,
             "origin": subject.origin,
             "numbers": subject.numbers,
-            "width": subject.make().input_dim,
+            "width": backbone.input_dim,
             "effort": effort,
+            "source": source_hash(type(backbone)),
         }
         self._kept: dict[str, Any] = {}
         self.costs: dict[str, Any] | None = None
@@ -146,24 +175,30 @@ class Records:
                 write_json(path, self.settings)
             costs = self.folder / "costs.json"
             if costs.exists():
-                self.costs = json.loads(costs.read_text(encoding="utf-8"))
+                known = json.loads(costs.read_text(encoding="utf-8"))
+                if (known["machine"], known["threads"]) == (processor(), torch.get_num_threads()):
+                    self.costs = known  # else they are measured again
             yield
         finally:
             lock.release()
 
     def read(self, task: Task, seed: int) -> Any:
-        """The record of a training, or None; raises `ValueError` for a file that is none."""
+        """The record of a training, or None; raises `ValueError` for a file that is none, and of another task."""
         key = f"{file_name(task.name)}-{seed}"
         if key not in self._kept and self.folder is not None and (path := self.folder / f"{key}.json").exists():
             try:
-                self._kept[key] = json.loads(path.read_text(encoding="utf-8"))
+                record = json.loads(path.read_text(encoding="utf-8"))
             except ValueError as error:
                 raise ValueError(f"{path}: expected the record of a training, got {error}; delete it") from error
+            if record["source"] != source_hash(type(task)):
+                raise ValueError(f"{path}: the code of task {task.name} has changed since; name another folder")
+            self._kept[key] = record
         return self._kept.get(key)
 
     def write(self, task: Task, seed: int, record: dict[str, Any]) -> None:
         """Keep the record of a training, and the costs."""
         key = f"{file_name(task.name)}-{seed}"
+        record = record | {"source": source_hash(type(task))}
         self._kept[key] = json.loads(json.dumps(record))
         if self.folder is not None:
             write_json(self.folder / "costs.json", self.costs)
@@ -175,8 +210,8 @@ class Records:
             write_json(self.folder / "card.json", card.to_json())
 
 
-def _result(task: Task, records: Sequence[tuple[int, Any]]) -> Result:
-    """The scores over all seeds."""
+def _result(task: Task, records: Sequence[tuple[int, Any]], rows: int) -> Result:
+    """The scores over all seeds; rows: held-out sequences that were asked for."""
 
     def over_seeds(which: str) -> dict[int, tuple[Any, Any]]:
         return {
@@ -189,19 +224,25 @@ def _result(task: Task, records: Sequence[tuple[int, Any]]) -> Result:
         }
 
     found = over_seeds("scores")
+    chance, sequences = {}, {}
     shortest: dict[int, Level] = {}
     for multiple, (_, levels) in found.items():
+        asked = np.array(records[0][1]["scores"][str(multiple)]["asked"])  # (N, L)
+        counts = np.isin(list(levels), task.judged(multiple * task.length))
+        sequences[multiple] = int((asked[:, counts] > 0).any(1).sum())
+        chance[multiple], chances = chance_of(task, held_out(task, multiple, rows))
         for level, score in levels.items():
-            shortest.setdefault(level, Level(level, multiple, score))
+            shortest.setdefault(level, Level(level, multiple, score, chances[level]))
     return Result(
         task=task.name,
         title=task.title,
         level_name=task.level_name,
         unit=unit_of(task),
-        chance=task.chance,
+        chance=chance,
         best=float(len(task.levels)) if task.capacity else 1.0,
         length=task.length,
         scores={multiple: score for multiple, (score, _) in found.items()},
+        sequences=sequences,
         levels=[shortest[level] for level in sorted(shortest)],
         seeds=[seed for seed, _ in records],
         steps=[record["steps"] for _, record in records],

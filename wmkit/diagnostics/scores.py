@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from wmkit.diagnostics.base import NOT_ASKED, Sequences, Task
@@ -64,8 +66,8 @@ class Scores:
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> Scores:
-        """What `to_json` wrote."""
-        return cls(values["levels"], np.array(values["lost"]), np.array(values["asked"]))
+        """What `to_json` wrote; NaN is null in a file."""
+        return cls(values["levels"], np.array(values["lost"], dtype=float), np.array(values["asked"], dtype=float))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,9 +78,29 @@ class Interval:
     low: float
     high: float
 
+    @classmethod
+    def from_json(cls, values: dict[str, float | None]) -> Interval:
+        """From plain values; NaN is null in a file."""
+        return cls(**{name: math.nan if value is None else value for name, value in values.items()})
+
+
+def chance_of(task: Task, truth: Sequences) -> tuple[float, dict[int, float]]:
+    """What `Task.unbound` scores on these sequences, and at each level of theirs."""
+    said = task.unbound(truth)
+    if said is None:
+        same = 0.0 if task.classes is None else 1 / task.classes
+        return same, dict.fromkeys(task.levels, same)
+    assert task.classes is not None, f"{task.name} has numbers for answers"
+    scores = Scores.of(task, F.one_hot(said, task.classes), truth)
+    score, levels = summarise(task, [scores], truth.inputs.shape[1])
+    return score.mean, {level: interval.mean for level, interval in levels.items()}
+
 
 def summarise(task: Task, seeds: Sequence[Scores], length: int) -> tuple[Interval, dict[int, Interval]]:
     """The score of a task at a length over the networks of several seeds, and that of each level.
+
+    The score of several levels is the mean of theirs, so that a level counts the same at every length, however many
+    answers it has there; of a capacity it is their sum.
 
     Intervals by bootstrap: seeds are drawn anew, and for each the sequences; of one seed, its sequences alone.
     """
@@ -102,12 +124,13 @@ def summarise(task: Task, seeds: Sequence[Scores], length: int) -> tuple[Interva
     def score(lost: Floats, asked: Floats, among: Sequence[int]) -> Floats:
         """(..., L) -> (...): over the levels `among`."""
         with np.errstate(invalid="ignore"):  # a level of few sequences may be missing from a resample
-            if task.capacity:
-                return np.maximum(0, 1 - lost[..., among] / asked[..., among]).sum(-1)
-            return 1 - lost[..., among].sum(-1) / asked[..., among].sum(-1)
+            each = 1 - lost[..., among] / asked[..., among]
+        return np.maximum(0, each).sum(-1) if task.capacity else each.mean(-1)
 
     def interval(among: Sequence[int]) -> Interval:
-        low, high = np.nanquantile(score(drawn[0], drawn[1], among), (0.025, 0.975))
+        resampled = score(drawn[0], drawn[1], among)
+        known = resampled[~np.isnan(resampled)]
+        low, high = np.quantile(known, (0.025, 0.975)) if len(known) else (np.nan, np.nan)
         return Interval(float(score(lost.sum((0, 1)), asked.sum((0, 1)), among)), float(low), float(high))
 
     return interval(judged), {level: interval([number]) for number, level in enumerate(levels)}

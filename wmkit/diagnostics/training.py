@@ -74,7 +74,15 @@ def train(
             loss = loss + sum(extra().values())
         optimiser.zero_grad()
         torch.autograd.backward(loss)
-        if guard.step(network, optimiser, f"step {taken} of {task.name}") is not None:
+        try:
+            norm = guard.step(network, optimiser, f"step {taken} of {task.name}")
+        except ValueError as error:  # its advice is for options of a world model
+            reason = str(error).partition(" Try ")[0]
+            raise ValueError(
+                f"{reason} All is float32 at a rate of {config.lr:g}: look for a root, a logarithm or a division that "
+                "has no gradient, or give these parameters a smaller lr in parameter_groups()."
+            ) from error
+        if norm is not None:
             schedule.step()
             with torch.no_grad():
                 network.backbone.after_update()
@@ -103,7 +111,12 @@ def _accuracy(network: Network, step: int) -> float:
     scores = Scores.of(task, network(truth.inputs), truth)
     network.train()
     judged = [number for number, level in enumerate(scores.levels) if level in task.judged(length)]
-    return 1 - float(scores.lost[:, judged].sum() / scores.asked[:, judged].sum())
+    return 1 - float((scores.lost[:, judged].sum(0) / scores.asked[:, judged].sum(0)).mean())
+
+
+def held_out(task: Task, multiple: int, rows: int) -> Sequences:
+    """Those of so many times the training length that every backbone and seed is judged on."""
+    return task.held_out(step_generator(0, multiple, TEST), rows, multiple * task.length)
 
 
 @torch.no_grad()
@@ -113,7 +126,7 @@ def judge(network: Network, rows: int) -> dict[int, Scores]:
     network.eval()
     for multiple in MULTIPLES:
         read = _regression(network, multiple) if task.capacity else network.forward
-        truth = task.draw(step_generator(0, multiple, TEST), rows, multiple * task.length)
+        truth = held_out(task, multiple, rows)
         said = torch.cat([read(part) for part in torch.split(truth.inputs, 32)])
         found[multiple] = Scores.of(task, said, truth)
     network.train()

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import torch
+from torch import Tensor
 
-from wmkit.diagnostics.base import NOT_ASKED, Sequences, Task, register_task
+from wmkit.diagnostics.base import NOT_ASKED, Sequences, Task, commonest, register_task
 
 KEYS, VALUES = 64, 8
 
@@ -24,7 +25,7 @@ class AssociativeRecall(Task):
 
     def draw(self, generator: torch.Generator, rows: int, length: int) -> Sequences:
         most = length // 2
-        sizes = torch.tensor([level for level in self.levels if level <= most])
+        sizes = torch.tensor(self.sizes(length))
         pairs = sizes[torch.arange(rows) % len(sizes), None]  # (B, 1)
         keys = torch.rand(rows, KEYS, generator=generator).argsort()[:, :most]  # (B, most), each once
         values = torch.randint(VALUES, (rows, most), generator=generator)
@@ -37,6 +38,18 @@ class AssociativeRecall(Task):
         shown = torch.stack([keys.gather(1, place), value.masked_fill(asked, VALUES)], dim=2)  # (B, T, 2)
         answers = value.masked_fill(~asked, NOT_ASKED)
         return Sequences(shown, answers[..., None], pairs[..., None].expand(rows, length, 1))
+
+    def sizes(self, length: int) -> list[int]:
+        """The numbers of pairs that fit, each in as many rows of a batch."""
+        return [level for level in self.levels if level <= length // 2]
+
+    def held_out(self, generator: torch.Generator, rows: int, length: int) -> Sequences:
+        return self.draw(generator, rows * len(self.sizes(length)), length)
+
+    def unbound(self, truth: Sequences) -> Tensor:
+        """The commonest value of all pairs."""
+        value = truth.inputs[..., 1]
+        return commonest(value, value < VALUES, VALUES + 1)[:, None, None].expand_as(truth.answers)
 
     def judged(self, length: int) -> list[int]:
         return [length // 2]

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import torch
+from torch import Tensor
 
-from wmkit.diagnostics.base import NOT_ASKED, Sequences, StateTracking, register_task
+from wmkit.diagnostics.base import NOT_ASKED, Sequences, StateTracking, commonest, register_task
 
 KEYS, VALUES = 4, 4
 
@@ -20,15 +21,27 @@ class Overwrite(StateTracking):
     title = "overwrite"
     symbols, classes = (KEYS, VALUES + 1), VALUES  # the last symbol beside a key asks for its value
 
+    @staticmethod
+    def newest(key: Tensor, written: Tensor) -> Tensor:
+        """(B, T) keys, and whether each is written to -> (B, T, KEYS): when each was last written to, or -1."""
+        steps = torch.arange(1, key.shape[1] + 1)[:, None]
+        writes = (key[..., None] == torch.arange(KEYS)) & written[..., None]
+        return (writes * steps).cummax(1).values - 1
+
     def draw(self, generator: torch.Generator, rows: int, length: int) -> Sequences:
         key = torch.randint(KEYS, (rows, length), generator=generator)
         key[:, :KEYS] = torch.arange(KEYS)
         value = torch.randint(VALUES, (rows, length), generator=generator)
         asked = torch.rand(rows, length, generator=generator) < 0.5
         asked[:, :KEYS] = False
-        time = torch.arange(length)
-        writes = (key[:, None, :] == key[:, :, None]) & ~asked[:, None, :] & (time <= time[:, None])  # (B, T, T)
-        newest = (writes * (time + 1)).amax(2) - 1  # (B, T): when the key of this step was last written
+        newest = self.newest(key, ~asked).gather(2, key[..., None])[..., 0]  # (B, T): of the key of this step
         answers = value.gather(1, newest).masked_fill(~asked, NOT_ASKED)
         shown = torch.stack([key, value.masked_fill(asked, VALUES)], dim=2)
         return self.tracked(shown, answers[..., None])
+
+    def unbound(self, truth: Sequences) -> Tensor:
+        """The commonest of the newest values of all keys."""
+        key, value = truth.inputs.unbind(2)  # (B, T) each
+        newest = self.newest(key, value != VALUES)  # (B, T, KEYS)
+        values = value.gather(1, newest.clamp(min=0).flatten(1)).reshape(newest.shape)
+        return commonest(values, newest >= 0, VALUES)[..., None]

@@ -14,7 +14,8 @@ class RepeatFirst(Task):
     order = 2
     title, level_name = "first symbol", "delay"
     symbols, classes = (4,), 4
-    length, levels = 64, (1, 2, 4, 8, 16, 24, 32, 40, 48, 56, 63, 64, 72, 80, 96, 112, 127, 160, 192, 224, 255)
+    length = 64
+    levels = (1, 2, 4, 8, 16, 24, 32, 40, 48, 56, 63, 64, 72, 80, 96, 104, 112, 120, 127, 160, 192, 232, 240, 248, 255)
     rows, steps = 16, 600
     grows = True
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import torch
+from torch import Tensor
 
-from wmkit.diagnostics.base import NOT_ASKED, Sequences, Task, register_task
+from wmkit.diagnostics.base import NOT_ASKED, Sequences, Task, commonest, register_task
 
 ITEMS, KINDS = 4, 4
 
@@ -33,3 +34,8 @@ class SelectiveCopy(Task):
         answers = torch.full_like(shown, NOT_ASKED)
         answers[:, stream:] = items
         return Sequences(shown[..., None], answers[..., None], torch.full_like(shown, length)[..., None])
+
+    def unbound(self, truth: Sequences) -> Tensor:
+        """The commonest of the symbols, as from a bag."""
+        shown = truth.inputs[..., 0]
+        return commonest(shown, shown < KINDS, KINDS + 2)[:, None, None].expand_as(truth.answers)
