@@ -104,3 +104,12 @@ def test_a_claim_that_does_not_hold_is_no_verdict_on_a_model_of_a_few_steps():
     early = [str(dataclasses.replace(verdict, early=12)) for verdict in (kept, broken)]
     assert early == ["yes  better: 1 against 2", "?    better: 2 against 1; too few steps to judge (12)"]
     assert str(broken) == "NO   better: 2 against 1"
+
+
+@pytest.mark.parametrize(("episodes", "judged"), [(1, 0), (2, 1)])
+def test_what_is_to_be_sure_is_not_judged_by_one_episode(episodes, judged):
+    parts = [
+        frame_of("error", name, np.full((episodes, 5), value), 1) for name, value in ((IMAGINED, 1), (COPY_LAST, 2))
+    ]
+    metric = Metric("error", "", "lower", claims=(Beats(IMAGINED, COPY_LAST, surely=True),))
+    assert len(Measurements(pl.concat(parts), {"error": metric}, 6, 5).judged().verdicts) == judged

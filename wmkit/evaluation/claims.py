@@ -30,6 +30,8 @@ class Beats:
             return None
         metric, steps = measurements.metrics[measure], self.steps and cut(self.steps, measurements.horizon)
         ours, theirs = (measurements.estimate(measure, name, steps) for name in (self.ours, self.theirs))
+        if self.surely and ours.episodes < 2:  # one episode has no interval
+            return None
         if metric.better == "lower":
             holds = (ours.high if self.surely else ours.mean) < theirs.mean
         else:
