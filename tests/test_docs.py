@@ -30,8 +30,8 @@ def python_blocks(page: Path) -> list[str]:
 def examples(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """What a page registers is forgotten afterwards, probes and checks are short, files go to `tmp_path`."""
     monkeypatch.setattr(registry, "_entries", dict(registry._entries))
-    monkeypatch.setattr(base, "_measures", dict(base.all_measures()))
-    monkeypatch.setattr("wmkit.diagnostics.base._tasks", dict(all_tasks()))
+    monkeypatch.setattr(base._measures, "by_name", base.all_measures())
+    monkeypatch.setattr("wmkit.diagnostics.base._tasks.by_name", all_tasks())
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     monkeypatch.chdir(tmp_path)
     for fitting in (fit_frame_probe, fit_feature_probe):

@@ -5,10 +5,11 @@ from __future__ import annotations
 import dataclasses
 import enum
 import functools
+import importlib
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib import metadata
-from typing import Any, Literal, TypeVar, get_args
+from typing import Any, Generic, Literal, TypeVar, get_args
 
 from torch import nn
 
@@ -17,6 +18,7 @@ from wmkit.checks import closest
 Kind = Literal["backbone", "dynamics", "video_model"]
 ENTRY_POINT_GROUP = "wmkit.backbones"
 ModuleClass = TypeVar("ModuleClass", bound=type[nn.Module])
+Part = TypeVar("Part")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -113,6 +115,46 @@ def load_entry_points(group: str) -> None:
                 f"the installed entry point {point.name} = {point.value} of group {group} does not load: "
                 f"{type(error).__name__}: {error}. Repair or uninstall the package that brings it."
             ) from error
+
+
+class Classes(Generic[Part]):
+    """Classes of one kind by name, such as measures: registered by a decorator, and by what packages offer.
+
+    kind: in messages. package: whose import registers those of wmkit; it imports whoever holds this object, so it is
+    imported when first asked for. group: of entry points.
+    """
+
+    def __init__(self, kind: str, package: str, group: str | None = None) -> None:
+        self.kind, self.package, self.group = kind, package, group
+        self.by_name: dict[str, type[Part]] = {}
+        """Those registered so far, in that order."""
+
+    def check_free(self, name: str) -> None:
+        """Raise `ValueError` for a name that is taken."""
+        if name in self.by_name:
+            taken = self.by_name[name].__module__
+            raise ValueError(f"{self.kind.capitalize()} {name!r} is already registered by {taken}")
+
+    def add(self, name: str, cls: Any) -> None:
+        """Make `cls` known as `name`, and tell it; raises `ValueError` for a name that is taken."""
+        self.check_free(name)
+        cls.name = name
+        self.by_name[name] = cls
+
+    def all(self) -> dict[str, type[Part]]:
+        """Every one by name."""
+        importlib.import_module(self.package)
+        if self.group is not None:
+            load_entry_points(self.group)
+        return dict(sorted(self.by_name.items(), key=lambda item: (getattr(item[1], "order", 0), item[0])))
+
+    def find(self, names: Sequence[str]) -> list[type[Part]]:
+        """Those called so; raises `ValueError` with the closest match and the list of names."""
+        known = self.all()
+        for name in names:
+            if name not in known:
+                raise ValueError(f"Unknown {self.kind} {name!r}.{closest(name, known)} There are {', '.join(known)}.")
+        return [known[name] for name in names]
 
 
 def _check_config(name: str, config: type[Any], kind: Kind) -> None:

@@ -207,7 +207,7 @@ def test_every_analysis_has_a_sentence_and_labels_come_from_folders(capsys) -> N
 
 
 def test_a_registered_class_is_an_analysis_whose_fields_are_options(runs, tmp_path, capsys, monkeypatch) -> None:
-    monkeypatch.setattr(base, "_analyses", dict(base._analyses))
+    monkeypatch.setattr(base._analyses, "by_name", base.all_analyses())
 
     @register_analysis("labels")
     @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -35,7 +35,7 @@ def last_inputs() -> type[Backbone]:
 @pytest.fixture
 def echo(monkeypatch: pytest.MonkeyPatch) -> type[Task]:
     """`echo`, the symbol of one step ago: a task of one's own, forgotten after the test."""
-    monkeypatch.setattr(base, "_tasks", dict(base.all_tasks()))
+    monkeypatch.setattr(base._tasks, "by_name", base.all_tasks())
 
     @register_task("echo")
     class Echo(Task):

@@ -93,8 +93,7 @@ def run(config, tmp_path_factory):
 @pytest.fixture
 def plug_in(monkeypatch, tmp_path):
     """Write a module of at most 40 lines and import it as `plugins=` would; what it registers is forgotten."""
-    base.all_measures()
-    monkeypatch.setattr(base, "_measures", dict(base._measures))
+    monkeypatch.setattr(base._measures, "by_name", base.all_measures())
     monkeypatch.syspath_prepend(tmp_path)
 
     def load(name: str, text: str) -> None:

@@ -73,7 +73,7 @@ def looking() -> ForeignModel:
 @pytest.fixture
 def own_probes(monkeypatch: pytest.MonkeyPatch) -> None:
     """What the test registers is forgotten after it."""
-    monkeypatch.setattr(base, "_probes", dict(base.all_probes()))
+    monkeypatch.setattr(base._probes, "by_name", base.all_probes())
 
 
 def small(**options: Any) -> Plan:

@@ -15,10 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from wmkit.checks import closest
-from wmkit.registry import load_entry_points
+from wmkit.registry import Classes
 
-GROUP = "wmkit.diagnostics"
 NOT_ASKED = -1
 """In the place of an answer: at this step nothing is asked."""
 MULTIPLES = (1, 2, 4)
@@ -129,7 +127,7 @@ class StateTracking(Task):
 
 
 TaskClass = TypeVar("TaskClass", bound=type[Task])
-_tasks: dict[str, type[Task]] = {}
+_tasks: Classes[Task] = Classes("task", "wmkit.diagnostics.tasks", "wmkit.diagnostics")
 
 
 def register_task(name: str) -> Callable[[TaskClass], TaskClass]:
@@ -140,10 +138,7 @@ def register_task(name: str) -> Callable[[TaskClass], TaskClass]:
     """
 
     def register(cls: TaskClass) -> TaskClass:
-        if name in _tasks:
-            raise ValueError(f"Task {name!r} is already registered by {_tasks[name].__module__}")
-        cls.name = name
-        _tasks[name] = cls
+        _tasks.add(name, cls)
         return cls
 
     return register
@@ -151,19 +146,12 @@ def register_task(name: str) -> Callable[[TaskClass], TaskClass]:
 
 def all_tasks() -> dict[str, type[Task]]:
     """Every task by name, in the order of the card."""
-    import wmkit.diagnostics.tasks  # noqa: F401  registers those of wmkit, which import this module
-
-    load_entry_points(GROUP)
-    return dict(sorted(_tasks.items(), key=lambda item: (item[1].order, item[0])))
+    return _tasks.all()
 
 
 def find_tasks(names: Sequence[str]) -> list[Task]:
     """The tasks called so; raises `ValueError` with the closest match and the list of names."""
-    known = all_tasks()
-    for name in names:
-        if name not in known:
-            raise ValueError(f"Unknown task {name!r}.{closest(name, known)} There are {', '.join(known)}.")
-    return [known[name]() for name in names]
+    return [cls() for cls in _tasks.find(names)]
 
 
 def commonest(values: Tensor, among: Tensor, kinds: int) -> Tensor:

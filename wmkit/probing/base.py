@@ -22,9 +22,8 @@ from torch.nn import functional as F
 
 from wmkit.checks import closest
 from wmkit.data import Episode
-from wmkit.registry import load_entry_points
+from wmkit.registry import Classes
 
-GROUP = "wmkit.probes"
 NEVER = -1
 """The delay of what was not in view yet."""
 Array = npt.NDArray[np.generic]
@@ -96,7 +95,7 @@ class Probe(ABC):
 
 
 ProbeClass = TypeVar("ProbeClass", bound=type[Probe])
-_probes: dict[str, type[Probe]] = {}
+_probes: Classes[Probe] = Classes("probe", "wmkit.probing.probes", "wmkit.probes")
 
 
 def register_probe(name: str) -> Callable[[ProbeClass], ProbeClass]:
@@ -107,13 +106,10 @@ def register_probe(name: str) -> Callable[[ProbeClass], ProbeClass]:
     """
 
     def register(cls: ProbeClass) -> ProbeClass:
-        if name in _probes:
-            raise ValueError(f"Probe {name!r} is already registered by {_probes[name].__module__}")
         for one in cls.inputs:
             if one not in INPUTS:
                 raise ValueError(f"{cls.__qualname__}.inputs: no {one!r}.{closest(one, INPUTS)} There is {[*INPUTS]}.")
-        cls.name = name
-        _probes[name] = cls
+        _probes.add(name, cls)
         return cls
 
     return register
@@ -121,19 +117,12 @@ def register_probe(name: str) -> Callable[[ProbeClass], ProbeClass]:
 
 def all_probes() -> dict[str, type[Probe]]:
     """Every probe by name."""
-    import wmkit.probing.probes  # noqa: F401  registers those of wmkit, which import this module
-
-    load_entry_points(GROUP)
-    return dict(sorted(_probes.items()))
+    return _probes.all()
 
 
 def find_probes(names: Sequence[str]) -> list[Probe]:
     """The probes called so; raises `ValueError` with the closest match and the list of names."""
-    known = all_probes()
-    for name in names:
-        if name not in known:
-            raise ValueError(f"Unknown probe {name!r}.{closest(name, known)} There are {', '.join(known)}.")
-    return [known[name]() for name in names]
+    return [cls() for cls in _probes.find(names)]
 
 
 def pose(episode: Episode) -> Array:

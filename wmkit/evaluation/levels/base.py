@@ -21,6 +21,7 @@ from wmkit.evaluation.plots.look import own_look
 from wmkit.evaluation.tables import Table
 from wmkit.files import write_json
 from wmkit.loading import LAST
+from wmkit.registry import Classes
 
 Runs = Mapping[str, Path]
 """Run folders by label."""
@@ -112,17 +113,14 @@ class QueryAnalysis(ModelAnalysis):
 
 
 AnalysisClass = TypeVar("AnalysisClass", bound=type[Analysis])
-_analyses: dict[str, type[Analysis]] = {}
+_analyses: Classes[Analysis] = Classes("analysis", "wmkit.evaluation.levels")
 
 
 def register_analysis(name: str) -> Callable[[AnalysisClass], AnalysisClass]:
     """Class decorator: make an `Analysis` known as `name`. Raises `ValueError` for a name that is taken."""
 
     def register(cls: AnalysisClass) -> AnalysisClass:
-        if name in _analyses:
-            raise ValueError(f"Analysis {name!r} is already registered by {_analyses[name].__module__}")
-        cls.name = name
-        _analyses[name] = cls
+        _analyses.add(name, cls)
         return cls
 
     return register
@@ -130,9 +128,7 @@ def register_analysis(name: str) -> Callable[[AnalysisClass], AnalysisClass]:
 
 def all_analyses() -> dict[str, type[Analysis]]:
     """Every analysis by name."""
-    import wmkit.evaluation.levels  # noqa: F401  registers them, which import this module
-
-    return dict(sorted(_analyses.items()))
+    return _analyses.all()
 
 
 def colour_of(level: int) -> str:

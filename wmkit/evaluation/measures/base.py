@@ -16,17 +16,15 @@ import torch
 from torch import Tensor
 
 from wmkit.batch import Batch
-from wmkit.checks import closest
 from wmkit.data import EpisodeSource
 from wmkit.evaluation.held_out import read_episodes
 from wmkit.evaluation.predictors import COPY_LAST, IMAGINED, MEAN_IMAGE, OBSERVED, SHUFFLED_ACTIONS
 from wmkit.evaluation.record import Metric
 from wmkit.evaluation.rollout import evaluating, groups_of_rows, observe, rows_of
 from wmkit.networks import to_unit
-from wmkit.registry import load_entry_points
+from wmkit.registry import Classes
 from wmkit.world_model import WorldModel
 
-GROUP = "wmkit.measures"
 Scores = Mapping[str, Tensor]
 """By name of the metric: (B, T) by row and step, or (B,) of whole episodes."""
 
@@ -151,7 +149,7 @@ class Measure(ABC):
 
 
 MeasureClass = TypeVar("MeasureClass", bound=type[Measure])
-_measures: dict[str, type[Measure]] = {}
+_measures: Classes[Measure] = Classes("measure", "wmkit.evaluation.measures", "wmkit.measures")
 
 
 def register_measure(name: str) -> Callable[[MeasureClass], MeasureClass]:
@@ -162,16 +160,14 @@ def register_measure(name: str) -> Callable[[MeasureClass], MeasureClass]:
     """
 
     def register(cls: MeasureClass) -> MeasureClass:
-        taken = {metric.name: other for other in _measures.values() for metric in other.metrics}
-        if name in _measures:
-            raise ValueError(f"Measure {name!r} is already registered by {_measures[name].__module__}")
+        _measures.check_free(name)
+        taken = {metric.name: other for other in _measures.by_name.values() for metric in other.metrics}
         for metric in cls.metrics:
             if metric.name in taken:
                 raise ValueError(
                     f"{cls.__qualname__}: {metric.name!r} is already measured by {taken[metric.name].name!r}"
                 )
-        cls.name = name
-        _measures[name] = cls
+        _measures.add(name, cls)
         return cls
 
     return register
@@ -179,16 +175,9 @@ def register_measure(name: str) -> Callable[[MeasureClass], MeasureClass]:
 
 def all_measures() -> dict[str, type[Measure]]:
     """Every measure by name, in the order of tables."""
-    import wmkit.evaluation.measures  # noqa: F401  registers those of wmkit, which import this module
-
-    load_entry_points(GROUP)
-    return dict(sorted(_measures.items(), key=lambda item: (item[1].order, item[0])))
+    return _measures.all()
 
 
 def find_measures(names: Sequence[str]) -> list[type[Measure]]:
     """The measures called so; raises `ValueError` with the closest match and the list of names."""
-    known = all_measures()
-    for name in names:
-        if name not in known:
-            raise ValueError(f"Unknown measure {name!r}.{closest(name, known)} There are {', '.join(known)}.")
-    return [known[name] for name in names]
+    return _measures.find(names)
