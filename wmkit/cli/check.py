@@ -92,7 +92,7 @@ def _examiner(arguments: argparse.Namespace) -> Examine:
             f"unknown part {name!r}.{closest(name, entries)} Registered: {', '.join(sorted(entries))}. One of your own "
             "is named by its class, my_module:MyBackbone, or registered by --plugins my_module"
         )
-    part: Any = _find(name) if ":" in name else entries[name].cls
+    part: Any = find_class(name) if ":" in name else entries[name].cls
     entry = entry_of(part)
     if entry is None:
         if options:
@@ -159,7 +159,7 @@ def _configured(entry: Entry, options: Sequence[str], size: str) -> Any:
         raise ValueError(f"{entry.config.__name__}: {str(error).splitlines()[0]}") from error
 
 
-def _find(name: str) -> Any:
+def find_class(name: str) -> Any:
     """The class at `package.module:Class`; modules in the current folder count."""
     module_name, _, class_name = name.partition(":")
     if os.getcwd() not in sys.path:

@@ -32,7 +32,7 @@ def run(arguments: argparse.Namespace) -> int:
     """
     from rich.console import Console
 
-    from wmkit.cli.check import _find
+    from wmkit.cli.check import find_class
     from wmkit.config import import_plugins
     from wmkit.diagnostics.card import cards_to_json, shipped_cards, side_by_side
     from wmkit.diagnostics.plots import draw_cards
@@ -49,7 +49,7 @@ def run(arguments: argparse.Namespace) -> int:
     for name in names:
         label = " ".join([name, *options])
         card = diagnose(
-            _find(name) if ":" in name else name,
+            find_class(name) if ":" in name else name,
             options=options,
             tasks=[task for task in arguments.tasks.split(",") if task] or None,
             seeds=arguments.seeds,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import Callable
-from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -20,12 +19,16 @@ from wmkit.diagnostics.network import Network
 from wmkit.diagnostics.scores import Scores
 from wmkit.training.optimiser import StepGuard, build_optimiser, schedule_factor
 from wmkit.training.runtime import TRAIN, VALID, step_generator
-from wmkit.world_model import WorldModel
 
 TEST, FIT = 1001, 1002
 """Streams of sequences beside those of training and validation: judged on, and read by the ridge regression."""
 RATE = TrainConfig(lr=3e-3, weight_decay=0.0, warmup=50, schedule="cosine", steps=1000, clip=1.0)
 """The optimiser of every task and backbone alike; groups that a backbone names keep their own rate."""
+ADVICE = (
+    f"All is float32 at a rate of {RATE.lr:g}: look for a root, a logarithm or a division that has no gradient, or "
+    "give these parameters a smaller lr in parameter_groups()."
+)
+"""What the author of a backbone can do about gradients that are not finite."""
 LOOK = 100
 """Steps between two looks whether the task is solved."""
 SOLVED = 0.995
@@ -64,9 +67,9 @@ def train(
     network = Network(task, make())
     untrained = judge(network, rows) if task.capacity else None
     config = dataclasses.replace(RATE, steps=steps, warmup=min(RATE.warmup, steps))
-    optimiser = build_optimiser(cast(WorldModel, network), config)  # asks for parameters and their groups alone
+    optimiser = build_optimiser(network, config)
     schedule = LambdaLR(optimiser, lambda step: schedule_factor(step, config))
-    guard, begun, passed, taken = StepGuard(config.clip), time.process_time(), 0, 0
+    guard, begun, passed, taken = StepGuard(config.clip, advice=ADVICE), time.process_time(), 0, 0
     while taken < steps and passed < 2:
         batch = task.draw(step_generator(seed, taken, TRAIN), task.rows, task.length)
         with collected_losses() as extra:
@@ -74,15 +77,7 @@ def train(
             loss = loss + sum(extra().values())
         optimiser.zero_grad()
         torch.autograd.backward(loss)
-        try:
-            norm = guard.step(network, optimiser, f"step {taken} of {task.name}")
-        except ValueError as error:  # its advice is for options of a world model
-            reason = str(error).partition(" Try ")[0]
-            raise ValueError(
-                f"{reason} All is float32 at a rate of {config.lr:g}: look for a root, a logarithm or a division that "
-                "has no gradient, or give these parameters a smaller lr in parameter_groups()."
-            ) from error
-        if norm is not None:
+        if guard.step(network, optimiser, f"step {taken} of {task.name}") is not None:
             schedule.step()
             with torch.no_grad():
                 network.backbone.after_update()

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -13,7 +14,6 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from wmkit.backbones import ParameterGroup
 from wmkit.config import TrainConfig
-from wmkit.world_model import WorldModel
 
 SKIPS_ALLOWED = 10
 """Steps without a finite gradient, one after another, before a run gives up."""
@@ -55,7 +55,20 @@ class Budget:
         self.seconds = state
 
 
-def build_optimiser(model: WorldModel, config: TrainConfig) -> AdamW:
+class HasGroups(Protocol):
+    """What an optimiser is built for: a world model, or another module that names groups of its parameters."""
+
+    def parameters(self) -> Iterator[nn.Parameter]:
+        """All of them, as of `nn.Module`."""
+
+    def named_parameters(self) -> Iterator[tuple[str, nn.Parameter]]:
+        """The same with their names."""
+
+    def parameter_groups(self) -> list[ParameterGroup]:
+        """Those with a learning rate or a weight decay of their own."""
+
+
+def build_optimiser(model: HasGroups, config: TrainConfig) -> AdamW:
     """AdamW; groups from the model's `parameter_groups()` keep their own lr and weight decay, the rest follow `config`.
 
     Raises `ValueError` for a parameter that is in two groups or not the model's, and for a group that is no
@@ -81,7 +94,7 @@ def build_optimiser(model: WorldModel, config: TrainConfig) -> AdamW:
     return AdamW([group for group in groups if group["params"]], fused=True)
 
 
-def check_groups(groups: Sequence[ParameterGroup], model: nn.Module) -> None:
+def check_groups(groups: Sequence[ParameterGroup], model: HasGroups) -> None:
     """Raise `ValueError` unless `groups` are `ParameterGroup`s of the model's own parameters, each named once."""
     names = {id(p): name for name, p in model.named_parameters()}
     owners: dict[int, str] = {}
@@ -126,15 +139,19 @@ def build_schedule(optimiser: AdamW, config: TrainConfig, budget: Budget) -> Lam
     return LambdaLR(optimiser, lambda step: schedule_factor(step, config, budget.share(step) if by_clock else None))
 
 
+ADVICE = "Try a smaller train.lr, or train.precision=fp32."
+"""What a run can do about gradients that are not finite."""
+
+
 class StepGuard:
     """Clips the gradients to a global norm and steps, or changes nothing when there is no finite norm.
 
     One non-finite element would make AdamW turn every parameter to NaN, because clipping divides all by the norm. A
-    norm of finite gradients that their precision cannot hold is measured in float64.
+    norm of finite gradients that their precision cannot hold is measured in float64. advice: how the error ends.
     """
 
-    def __init__(self, clip: float, allowed: int = SKIPS_ALLOWED) -> None:
-        self.clip, self.allowed = clip, allowed
+    def __init__(self, clip: float, allowed: int = SKIPS_ALLOWED, advice: str = ADVICE) -> None:
+        self.clip, self.allowed, self.advice = clip, allowed, advice
         self.skipped = 0
         """Steps skipped in the whole run."""
         self.in_a_row = 0
@@ -159,7 +176,7 @@ class StepGuard:
             which = ", ".join(bad[:5]) + (", ..." if len(bad) > 5 else "")
             raise ValueError(
                 f"No finite gradient in {self.allowed} steps in a row, the last at {where}. Not finite: "
-                f"{which or 'the norm of all'}. Try a smaller train.lr, or train.precision=fp32."
+                f"{which or 'the norm of all'}. {self.advice}"
             )
         nn.utils.clip_grads_with_norm_(model.parameters(), self.clip, norm)
         optimiser.step()
