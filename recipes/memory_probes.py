@@ -1,120 +1,112 @@
-"""Memory probes: what do small systems remember of a maze, and for how long? From nothing to a table and figures.
+"""What is remembered, for how long, at what cost? Small systems are trained on a world, probed and compared.
 
-    python recipes/memory_probes.py                                  # gru, s4, s5, transformer_xl on ray-cast 9x9 mazes
-    python recipes/memory_probes.py systems=gru train.steps=300      # a first look
-    python recipes/memory_probes.py systems=gru,s4 world=distracting_memory world.width=16 world.tile=4
-    python recipes/memory_probes.py probes=walls rows=observed,no_memory probe_seeds=1
+    python recipes/memory_probes.py                                  # four systems, three seeds, ray-cast 9x9 mazes
+    python recipes/memory_probes.py systems=gru seeds=0 minutes=2    # a first look
+    python recipes/memory_probes.py worlds=distracting_memory world.width=16 world.tile=4 probes=sample_color \
+        lrs=3e-3 data.sampler=episodes data.batch_size=16 minutes=6 out=comparisons/probes_of_a_colour
+    python recipes/memory_probes.py systems=gru,s4,s4d,s5,lru,transformer_xl out=comparisons/probes_of_all
 
-Each system is trained as one run, then probed: `wmkit probe` on its folder gives the same. Everything goes to `out=`;
-the same command again goes on after Ctrl-C or a crash. Beside the keys of a run, which all systems share: `systems=`,
-`probes=`, `rows=`, `probe_seeds=`, `probe_episodes=`, `held_out=`, `probe_steps=`, `out=`.
+A comparison whose runs are probed: models read whole episodes of the world's own protocol (501 | 500 steps in mazes of
+9x9), window by window with the state carried on, and each is probed by every row, so that `observed` stands beside what
+the present frame, the actions, and an untrained model tell. At the end `memory-WORLD.md` and `.png` hold a table and
+the recall against the delay over all seeds; each run's own tables and pictures are in `cells/RUN/probes`, and
+`wmkit probe OUT/cells/RUN --checkpoint last` asks it more. The same command goes on after Ctrl-C or a crash.
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 
-import wmkit
-from wmkit.config import DataConfig, EvalConfig, RunConfig, TrainConfig
-from wmkit.evaluation.held_out import training_of
-from wmkit.files import user_folder, write_text
-from wmkit.probing import Fit, Plan, ProbeResults, chosen_probes, probe_run, systems_table
+from wmkit.comparison import Cell, CellFiles, read_results, run_comparison
+from wmkit.comparison.results import COST, COSTS, KEY
+from wmkit.config import DataConfig, EvalConfig, ModelConfig, RunConfig, TrainConfig
+from wmkit.files import file_name, write_text
+from wmkit.probing import ProbeResults, systems_table
 from wmkit.probing.figures import draw_systems
-from wmkit.training import compose
-from wmkit.training.short import EPISODES, STEPS, is_short
+from wmkit.probing.run import FOLDER
 from wmkit_envs import RayMaze
 
-OWN = {
-    "systems": "gru,s4,s5,transformer_xl",
-    "probes": "",
-    "rows": "",
-    "probe_seeds": "3",
-    "probe_episodes": "200",
-    "held_out": "64",
-    "probe_steps": "1000",
-    "out": "probes/ray_maze_9x9",
+SYSTEMS = {
+    "gru": ["backbone=gru"],
+    "s4": ["backbone=s4"],
+    "s5": ["backbone=s5"],
+    "transformer_xl": ["backbone=transformer_xl", "backbone.memory=128"],
 }
-"""Keys of this recipe. Without probes all that apply are taken, without rows all."""
+"""Overrides by name."""
+DEFAULTS = (
+    "systems=gru,s4,s5,transformer_xl",
+    "worlds=ray_maze_9x9",
+    "world.image_size=32",
+    "world.plain=true",
+    "seeds=0,1,2",
+    "lrs=1e-3",
+    "minutes=5",
+    "jobs=2",
+    "probes=walls,objects",
+    "probe.heads=mlp",
+    "probe.seeds=1",
+    "probe.episodes=100",
+    "probe.held_out=32",
+    "probe.every=10",
+    "probe.steps=300",
+    "out=comparisons/memory_probes",
+)
+"""Of the comparison."""
+SHOWN = ("state_bytes", "imagined_step_ms", "minutes")
+"""The costs in the table."""
 
 
 def config() -> RunConfig:
-    """What every run has in common: whole episodes, walked window by window, no gradient across windows."""
+    """What every run has in common."""
+    model = ModelConfig.for_size("small")
+    model.depth, model.units, model.kl_scale = 8, 128, 0.1
     return RunConfig(
-        world=RayMaze(image_size=32),
+        world=RayMaze(image_size=32, plain=True),
         size="small",
-        data=DataConfig(sampler="persistent", length=100, batch_size=16, workers=1),
+        model=model,
+        data=DataConfig(sampler="persistent", length=100, batch_size=8, workers=0),
         train=TrainConfig(
-            steps=1500, lr=1e-3, warmup=50, clip=100.0, decode_share=0.25, precision="auto", log_every=20,
-            eval_every=500, checkpoint_every=250,
+            warmup=50,
+            clip=100.0,
+            decode_share=0.25,
+            precision="auto",
+            threads=1,
+            device="cpu",
+            log_every=20,
+            eval_every=500,
+            checkpoint_every=250,
         ),
-        eval=EvalConfig(batches=1),
-    )  # fmt: skip
+        eval=EvalConfig(episodes=16, horizon=None, batches=1),
+    )
 
 
-def main(argv: Sequence[str]) -> int:
-    """Train and probe one system after another; returns the exit status, 2 for what cannot be."""
-    if {"-h", "--help"} & set(argv):
-        print(__doc__)
-        return 0
-    own = dict(OWN)
-    shared = []
-    for word in argv:
-        key, _, value = word.partition("=")
-        if key in own:
-            own[key] = value
-        else:
-            shared.append(word)
-    out = user_folder(own["out"])
-    try:
-        plan = planned(own)
-        runs = {name: compose(config(), [f"backbone={name}", *shared]) for name in own["systems"].split(",")}
-        first = training_of(next(iter(runs.values())))(2).episode(0)  # what cannot be is said before the training
-        chosen_probes(plan.probes, first)
-        found = {name: probed(run, plan, out / name) for name, run in runs.items()}
-    except ValueError as error:
-        print(f"Cannot do that: {error}", file=sys.stderr)
-        return 2
-    write_summary(found, out)
-    return 0
-
-
-def planned(own: Mapping[str, str]) -> Plan:
-    """What is to be probed; raises `ValueError` for keys of this recipe that say nothing that can be."""
-    numbers = {"seeds": own["probe_seeds"], "episodes": own["probe_episodes"], "held_out": own["held_out"]}
-    for key in ("probe_seeds", "probe_episodes", "held_out", "probe_steps"):
-        if not own[key].isdecimal():
-            raise ValueError(f"{key}: expected a number, got {own[key]!r}")
-    options: dict[str, Any] = {key: int(value) for key, value in numbers.items()}
-    options |= {key: own[key].split(",") for key in ("probes", "rows") if own[key]}
-    steps = int(own["probe_steps"])
-    if is_short():
-        options |= {"seeds": 1, "episodes": EPISODES, "held_out": EPISODES, "heads": ["linear"], "length": 4 * STEPS}
-        steps = 2
-    return Plan(**options, fit=Fit(steps=steps))
-
-
-def probed(run: RunConfig, plan: Plan, folder: Path) -> ProbeResults:
-    """The results of one system, trained and probed where that was not done before."""
-    summary = wmkit.train(run, folder)
-    if summary.stopped_by is not None:
-        print(f"Stopped after step {summary.step}; the same command goes on.", file=sys.stderr)
-        raise SystemExit(128 + summary.stopped_by)
-    return probe_run(folder, plan)
-
-
-def write_summary(found: Mapping[str, ProbeResults], out: Path) -> None:
-    """The table of all systems, and the figure of their recall where things have been out of view."""
-    table = systems_table(found)
-    Console().print(table.rich())
-    write_text(out / "systems.md", table.markdown())
-    drawn = " and .png" if draw_systems(found, out / "systems.png") else ""
-    print(f"{out / 'systems.md'}{drawn}; of each system: {out}/SYSTEM/probes")
+def tell_memory(folder: Path) -> None:
+    """Of each world the table and the figure of all systems that were probed there, each pooled over its seeds."""
+    results = read_results(folder)
+    for world in results.plan.worlds:
+        found, costs = {}, {}
+        for system in results.plan.systems:
+            of = {"world": world.name, "system": system.label}
+            cells = results.cells.filter("chosen", status="done", **of).select(KEY).iter_rows(named=True)
+            places = [CellFiles.of(folder, Cell(**row)).run / FOLDER for row in cells]
+            models = [ProbeResults.load(place) for place in places if place.is_dir()]
+            if not models:
+                continue
+            found[system.label] = ProbeResults.pooled(models)
+            means = results.means.filter("chosen", predictor=COST, **of).select("metric", "mean").iter_rows()
+            spent = dict(means)
+            costs[system.label] = {cost.title: cost.text(spent[cost.metric]) for cost in COSTS if cost.metric in SHOWN}
+        if found:
+            table = systems_table(found, costs)
+            Console().print(table.rich())
+            place = folder / file_name(f"memory-{world.name}")
+            write_text(place.with_suffix(".md"), table.markdown())
+            drawn = " and .png" if draw_systems(found, place.with_suffix(".png")) else ""
+            print(f"{place}.md{drawn}", flush=True)
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(run_comparison(config(), SYSTEMS, DEFAULTS, page=__doc__, after=tell_memory))

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import os
 import platform
+import statistics
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -42,3 +45,19 @@ def processor_name() -> str:
 def graphics() -> list[str]:
     """Names of the GPUs that PyTorch sees."""
     return [torch.cuda.get_device_name(number) for number in range(torch.cuda.device_count())]
+
+
+def seconds_of(action: Callable[[], object], tries: int, repeats: int) -> float:
+    """Of one action, after a first one: the median over tries of several in a row.
+
+    Of the processor where PyTorch has one thread, so that other work on the machine counts less; else of the wall.
+    """
+    clock = time.process_time if torch.get_num_threads() == 1 else time.perf_counter
+    action()
+    times = []
+    for _ in range(tries):
+        begun = clock()
+        for _ in range(repeats):
+            action()
+        times.append((clock() - begun) / repeats)
+    return statistics.median(times)

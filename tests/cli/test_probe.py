@@ -43,7 +43,7 @@ def test_probe_asks_what_it_is_told_to_and_goes_on(run, tmp_path, monkeypatch, c
     ("words", "message"),
     [
         (["--probes", "color"], "Unknown probe 'color'"),
-        (["--probes", " ,"], "--probes: expected names separated by commas, got none"),
+        (["--probes", " ,"], "probes: expected names separated by commas, got none"),
         (["--rows", "nothing"], "rows: expected one of observed"),
         (["--heads", "deep"], "heads: expected one of mlp, linear"),
         (["--held-out", "1"], "held_out: expected at least 2, got 1"),

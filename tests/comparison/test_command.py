@@ -50,6 +50,9 @@ GRID = ("systems=gru", "world.width=8", "seeds=0", "lrs=1e-3", "minutes=1")
         ("minutes=1,2", "minutes: expected one value, got 1, 2"),
         ("++world=ray_two_rooms", "use worlds="),
         ("++train.minutes=3", "use minutes="),
+        ("probe.seeds=1", "probe.seeds: there is nothing to probe for; probes=... names it, or all"),
+        ("probes=wall", "Unknown probe 'wall'. Did you mean 'walls'?"),
+        ("probes=walls", "The probe 'walls' reads maze_layout"),
     ],
 )
 def test_a_word_that_makes_no_sense_is_refused_and_nothing_is_written(
@@ -84,6 +87,33 @@ def test_the_later_budget_counts_and_ones_own_systems_are_kept(tiny: RunConfig, 
         "distracting_memory_8_tile4", "distracting_memory_8", "distracting_memory_10_tile4", "distracting_memory_10",
     ]  # fmt: skip
     assert plan.systems[1].overrides == ("backbone=gru", "backbone.hidden=32")
+
+
+@pytest.mark.parametrize(
+    ("word", "message"),
+    [
+        ("probe.rows=nothing", "rows: expected one of observed"),
+        ("probe.seeds=many", "seeds: expected a whole number, got 'many'"),
+        ("probe.sedes=1", "probe: expected one of probes, rows"),
+    ],
+)
+def test_a_setting_of_probes_that_makes_no_sense_is_refused_before_anything_runs(
+    word: str, message: str, tiny: RunConfig, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    assert run_comparison(tiny, {}, (*GRID, f"out={out}"), ["probes=all", word]) == 2
+    assert message in capsys.readouterr().err
+    assert not out.exists()
+
+
+@pytest.mark.usefixtures("asked_to_run")
+def test_each_world_is_probed_for_what_it_has_the_truth_of(tiny: RunConfig, tmp_path: Path) -> None:
+    own = ["worlds=distracting_memory,multi_doors_keys", "world.tile=4", "probes=sample_color,doors,pose"]
+    words = (*GRID[:1], *GRID[2:], f"out={tmp_path}")
+    assert run_comparison(tiny, {}, words, [*own, "probe.rows=observed,no_memory"]) == 1  # no cell has run
+    rows = {"rows": "observed,no_memory"}
+    corridor, keys = load_plan(tmp_path).probing.values()
+    assert (corridor, keys) == ({"probes": "sample_color,pose", **rows}, {"probes": "doors,pose", **rows})
 
 
 def test_cells_run_for_the_minutes_and_as_many_at_a_time_as_the_command_says(

@@ -19,6 +19,7 @@ from wmkit.comparison.runner import Display, run_cells
 from wmkit.comparison.worker import main
 from wmkit.config import RunConfig
 from wmkit.files import write_json
+from wmkit.probing import ProbeResults
 from wmkit.training.command import train_in_folder
 from wmkit.training.run_folder import RunFolder
 
@@ -70,6 +71,37 @@ def test_a_comparison_ends_with_a_report_that_shows_what_failed_and_does_nothing
 
     assert run_comparison(tiny, {}, grid, ["train.clip=6"]) == 2
     assert "train.clip: 5.0 there, 6.0 now" in capsys.readouterr().err
+
+
+def test_a_comparison_that_is_done_is_probed_when_that_is_asked_for_and_trained_no_further(
+    tiny: RunConfig, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    grid = ("systems=gru", "seeds=0,1", "lrs=1e-3", "steps=4", "jobs=2", f"out={out}")
+    assert run_comparison(tiny, {}, grid, []) == 0
+    trained = {path: path.stat().st_mtime_ns for path in out.glob("cells/*/metrics.jsonl")}
+    tested = {path: path.stat().st_mtime_ns for path in out.glob("cells/*/records.parquet")}
+    assert len(trained) == len(tested) == 2
+    asked = ["probes=sample_color,pose", "probe.heads=linear", "probe.seeds=1", "probe.episodes=4", "probe.held_out=2"]
+    asked += ["probe.rows=observed,no_memory", "probe.steps=3"]
+    capsys.readouterr()
+    assert run_comparison(tiny, {}, grid, asked) == 0
+    assert "2 of 2 cells to run" in capsys.readouterr().out
+    assert {path: path.stat().st_mtime_ns for path in {**trained, **tested}} == {**trained, **tested}
+    [system] = json.loads((out / "comparison.json").read_text())["systems"]
+    assert system["test"]["sample_color_linear"].keys() == {"observed", "no_memory", "constant"}
+    assert system["costs"]["state_bytes"] == 4 * (32 + 48)  # the tiny GRU: its vector and the last latent
+    assert system["costs"]["imagined_step_ms"] > 0
+    page = (out / "report.html").read_text()
+    assert "sample color, linear, no memory" in page
+    assert "state of a row" in page
+    assert run_comparison(tiny, {}, grid, asked) == 0
+    assert "0 of 2 cells to run" in capsys.readouterr().out
+    models = [ProbeResults.load(path.parent) for path in sorted(out.glob("cells/*/probes/records.parquet"))]
+    both = ProbeResults.pooled(models).steps
+    means = [one.steps.estimate("pose_linear", "observed").mean for one in models]
+    assert both.estimate("pose_linear", "observed").mean == pytest.approx(sum(means) / 2)
+    assert "over 2 trained models and held-out episodes" in both.interval
 
 
 def test_a_signal_lets_cells_save_and_the_next_call_goes_on_from_there(

@@ -14,6 +14,7 @@ NUMBERS = {
     "every": "ask at every so many-th step (default: so that about 200 of an episode are)",
     "context": "steps before imagination (default: as the episodes say)",
     "seed": "of the latents, and of the first fit (default: 0)",
+    "steps": "optimiser steps of a fit (default: 1000)",
 }
 
 
@@ -30,7 +31,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--part", default="both", choices=("both", "h", "z"), help="of the features (default: both)")
     for name, text in NUMBERS.items():
         parser.add_argument(f"--{name}", type=int, help=text)
-    parser.add_argument("--steps", type=int, help="optimiser steps of a fit (default: 1000)")
     parser.add_argument("--checkpoint", default="best", help="best, last, or a checkpoint's folder (default: best)")
     parser.add_argument(
         "--episodes-from",
@@ -48,33 +48,17 @@ def run(arguments: argparse.Namespace) -> int:
     """Print the tables and fill the folder; raises `ValueError` for what cannot be."""
     from wmkit.config import import_plugins
     from wmkit.loading import run_config
-    from wmkit.probing import Fit, Plan, find_probes, probe_run
+    from wmkit.probing import Plan, probe_run
     from wmkit.training.overrides import chosen_source
-    from wmkit.training.short import EPISODES, SENTENCE, STEPS, is_short
+    from wmkit.training.short import SENTENCE, is_short
 
-    options = {
-        key: value for name in NUMBERS if (value := getattr(arguments, key := name.replace("-", "_"))) is not None
-    }
-    steps = arguments.steps
-    for name in ("probes", "rows", "heads"):
-        if (given := getattr(arguments, name)) is not None:
-            options[name] = _words(given)
-            if not options[name]:
-                raise ValueError(f"--{name}: expected names separated by commas, got none")
     if is_short():
         print(SENTENCE, flush=True)
-        options |= {"seeds": 1, "episodes": EPISODES, "held_out": EPISODES, "heads": ["linear"], "every": STEPS}
-        options["length"] = min(options.get("length") or 4 * STEPS, 4 * STEPS)
-        steps = 2
-    import_plugins(_words(arguments.plugins))
+    import_plugins([word for part in arguments.plugins.split(",") if (word := part.strip())])
     config = run_config(arguments.run)
-    find_probes(options.get("probes", []))  # before anything is loaded
+    keys = "probes", "rows", "heads", *(name.replace("-", "_") for name in NUMBERS)
+    plan = Plan.of({key: str(value) for key in keys if (value := getattr(arguments, key)) is not None})
     source = chosen_source(arguments.episodes_from, config.world)
-    plan = Plan(**options, fit=Fit() if steps is None else Fit(steps=steps))
     probe_run(arguments.run, plan, checkpoint=arguments.checkpoint, episodes_from=source, part=arguments.part,
               out=arguments.out)  # fmt: skip
     return 0
-
-
-def _words(text: str) -> list[str]:
-    return [word for part in text.split(",") if (word := part.strip())]

@@ -22,20 +22,24 @@ from wmkit.comparison.plan import (
     check_kept,
     find_system,
     learning_rate,
+    load_plan,
     other_cells,
 )
 from wmkit.comparison.results import read_results
 from wmkit.comparison.runner import Display, run_cells
 from wmkit.config import RunConfig
+from wmkit.evaluation.held_out import training_of
 from wmkit.files import file_name, user_path
 from wmkit.pipe import ends_with_reader
+from wmkit.probing import Plan as ProbePlan
+from wmkit.probing import chosen_probes, find_probes
 from wmkit.training.batches import settle
 from wmkit.training.help import HELP_WORDS, describe_keys, help_topics, recipe_help
 from wmkit.training.overrides import compose, expand_sweep, hydra_value, parse_overrides, swept
 from wmkit.training.run_folder import RunFolder
 from wmkit.training.short import SENTENCE, is_short
 
-OWN = ("systems", "worlds", "seeds", "lrs", "minutes", "steps", "jobs", "out", "retry")
+OWN = ("systems", "worlds", "seeds", "lrs", "minutes", "steps", "probes", "jobs", "out", "retry")
 """Keys of a comparison."""
 INSTEAD = {
     "world": "worlds=",
@@ -56,6 +60,8 @@ HELP = """usage: python {script} [key=value ...]
   worlds=a,b  seeds=0,1,2  lrs=3e-4,1e-3      the grid, the same for every system
   world.key=1,2      settings of each world; several make one world each: world.width=16,32
   minutes=7          the budget of a run in minutes of training, or steps=1000
+  probes=walls,pose  also probe what each run keeps; probes=all: whatever the world has the truth of
+  probe.key=value    of these: rows, heads, seeds, episodes, held_out, length, every, context, seed, steps
   jobs=2             runs at a time, each in a process of its own
   out=FOLDER         where everything goes; the same command again goes on there
   retry=true         run failed cells again, from their last checkpoint
@@ -132,6 +138,7 @@ def _run(
     shared: list[str] = []
     settings: dict[str, str] = {}
     defined: dict[str, list[str]] = {}
+    asked: dict[str, str] = {}
     for argument in arguments:
         key, _, value = argument.partition("=")
         key = key.lstrip("+")
@@ -140,6 +147,8 @@ def _run(
         elif key.startswith("world."):
             parse_overrides([argument])
             settings[key] = argument
+        elif key.startswith("probe."):
+            asked[key.removeprefix("probe.")] = ",".join(_values(argument))
         elif key in OWN:
             own[key] = _values(argument)
             own.pop({"steps": "minutes", "minutes": "steps"}.get(key, ""), None)  # the later budget counts
@@ -171,6 +180,7 @@ def _run(
         lrs=tuple(learning_rate("lrs", value) for value in own["lrs"]),
         steps=_one(own, "steps", int, None),
         minutes=_one(own, "minutes", float, None),
+        probing=_probing(own.get("probes", []), asked, worlds),
         overrides=tuple(shared),
         command=shlex.join([Path(sys.executable).name, *sys.argv]),
     )
@@ -210,7 +220,13 @@ def _run_and_report(folder: Path, configs: Mapping[Cell, RunConfig], *, jobs: in
 
     console = Console()
     ended = {Status.DONE} if retry else {Status.DONE, Status.FAILED}
-    todo = {cell: config for cell, config in configs.items() if CellFiles.of(folder, cell).status() not in ended}
+    probing = load_plan(folder).probing
+    todo = {
+        cell: config
+        for cell, config in configs.items()
+        if (files := CellFiles.of(folder, cell)).status() not in ended
+        or (files.status() is Status.DONE and probing.get(cell.world) not in (None, files.record().get("probed")))
+    }
     write_report(folder)  # refuses cells without records before any other is run
     with Display(configs, len(configs) - len(todo), console) as display:
         for note in settle(next(iter(configs.values())))[1]:  # all cells have the same data
@@ -240,6 +256,29 @@ def _run_and_report(folder: Path, configs: Mapping[Cell, RunConfig], *, jobs: in
         print("Some cells were stopped from outside; the same command goes on with them.", flush=True)
         return 1
     return 0
+
+
+def _probing(names: Sequence[str], asked: Mapping[str, str], worlds: Sequence[RunConfig]) -> dict[str, dict[str, str]]:
+    """By world what its runs are probed for: of the named probes those that apply to it, or of `all` whatever does.
+
+    Raises `ValueError` for what no plan can be made of, for a probe that applies nowhere, and for `probe.key=` alone.
+    """
+    if not names:
+        if asked:
+            raise ValueError(f"probe.{next(iter(asked))}: there is nothing to probe for; probes=... names it, or all")
+        return {}
+    found: dict[str, dict[str, str]] = {}
+    wanted = [] if names == ["all"] else find_probes(names)
+    for config in worlds:
+        episode = training_of(config)(2).episode(0)
+        of_world = [probe.name for probe in wanted or chosen_probes(None, episode) if probe.applies(episode)]
+        if of_world:
+            found[config.label] = {"probes": ",".join(of_world), **asked}
+            ProbePlan.of(found[config.label])
+    told = {name for words in found.values() for name in words["probes"].split(",")}
+    if idle := [probe for probe in wanted if probe.name not in told]:
+        chosen_probes(idle[:1], training_of(worlds[-1])(2).episode(0))  # which says what it reads
+    return found
 
 
 def _values(argument: str) -> list[str]:

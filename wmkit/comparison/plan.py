@@ -4,7 +4,7 @@ plan.json               what `Plan.save` writes
 cells/NAME.json         the whole config of a cell, written before its run starts
 cells/NAME.log          what the run printed
 cells/NAME/             the run folder, and in it
-cells/NAME/cell.json    {status, error, parameters, peak_memory_bytes}
+cells/NAME/cell.json    {status, error, tested, probed, and what it cost}
 """
 
 from __future__ import annotations
@@ -173,6 +173,8 @@ class Plan:
     steps: int | None
     overrides: tuple[str, ...] = ()
     """Of the command line, shared by every cell."""
+    probing: Mapping[str, Mapping[str, str]] = dataclasses.field(default_factory=dict)
+    """By world what its runs are probed for, as `wmkit.probing.Plan.of` reads it; empty: they are not probed."""
     command: str = ""
     """What was typed."""
 

@@ -22,9 +22,11 @@ import polars as pl
 from wmkit.comparison.plan import Cell, CellFiles, Plan, Status, load_plan
 from wmkit.config import load_config
 from wmkit.evaluation.held_out import context_and_horizon
-from wmkit.evaluation.predictors import IMAGINED, OBSERVED, predictor
+from wmkit.evaluation.predictors import IMAGINED, NO_MEMORY, OBSERVED, predictor
 from wmkit.evaluation.record import RECORDS, Measurements, Metric
 from wmkit.files import write_json
+from wmkit.probing import ProbeResults
+from wmkit.probing.run import FOLDER as PROBES
 from wmkit.training.checkpoints import CheckpointFolder
 from wmkit.training.log import read_lines
 
@@ -85,6 +87,8 @@ COSTS = (
     Quantity("minutes", COST, "training", lambda value: f"{value:.1f} min"),
     Quantity("frames_per_second", COST, "frames/s", lambda value: f"{value:,.0f}"),
     Quantity("peak_memory_bytes", COST, "peak memory", lambda value: f"{value / 2**20:,.0f} MiB"),
+    Quantity("state_bytes", COST, "state of a row", lambda value: f"{value / 2**10:,.1f} KiB"),
+    Quantity("imagined_step_ms", COST, "imagined step of a row", lambda value: f"{value:.2f} ms"),
 )
 
 
@@ -169,7 +173,8 @@ class Results:
     def quantities(self, world: str) -> list[Quantity]:
         """Those of the model that some cell of the world has values of, the headline first."""
         there = set(self.values.filter(world=world).select("metric", "predictor").unique().iter_rows())
-        found = [Quantity.of(m, name) for m in self.metrics.get(world, {}).values() for name in (IMAGINED, OBSERVED)]
+        rows = IMAGINED, OBSERVED, NO_MEMORY
+        found = [Quantity.of(m, name) for m in self.metrics.get(world, {}).values() for name in rows]
         return [quantity for quantity in found if (quantity.metric, quantity.predictor) in there]
 
     def baselines(self, world: str, metric: str) -> dict[str, float]:
@@ -289,11 +294,10 @@ class _Rows:
         seconds = sum(line["seconds"] for line in train)
         frames = sum(line["frames_per_second"] * line["seconds"] for line in train)
         costs = {
-            "parameters": record.get("parameters"),
+            **{cost.metric: record.get(cost.metric) for cost in COSTS},
             "steps": finished.get("step"),
             "minutes": finished["seconds"] / 60 if finished else None,
             "frames_per_second": frames / seconds if seconds else None,
-            "peak_memory_bytes": record.get("peak_memory_bytes"),
         }
         self.values += [{**of, "metric": n, "predictor": COST, "mean": v} for n, v in costs.items() if v is not None]
 
@@ -308,6 +312,33 @@ class _Rows:
                 self.values.append(by | dataclasses.asdict(measured.estimate(metric, name)))
                 curve = measured.curve(metric, name)
                 self.curves += [{**by, "step": s, "value": v} for s, v in zip(curve.steps, curve.mean, strict=True)]
+        if record.get("probed"):
+            self.read_probes(cell, ProbeResults.load(files.run / PROBES))
+
+    def read_probes(self, cell: Cell, found: ProbeResults) -> None:
+        """Add what the first head of each probe told, by each row, and for how long it is kept."""
+        of, metrics = dataclasses.asdict(cell), self.metrics[cell.world]
+        horizons = found.horizons()
+        for name in found.steps.main_measures():
+            metrics[name] = found.steps.metrics[name]
+            for row in found.steps.predictors(name):
+                estimate = found.steps.estimate(name, row)
+                self.values.append({**of, "metric": name, "predictor": row} | dataclasses.asdict(estimate))
+            if name in horizons and not math.isnan(horizons[name].delay):
+                kept = Metric(f"{name}_horizon", "steps", "higher", f"{metrics[name].title}: effective horizon")
+                metrics[kept.name] = kept
+                horizon = horizons[name]
+                ends = {end: min(getattr(horizon, end), horizon.longest) for end in ("low", "high")}
+                self.values.append(
+                    {
+                        **of,
+                        "metric": kept.name,
+                        "predictor": OBSERVED,
+                        **ends,
+                        "mean": min(horizon.delay, horizon.longest),
+                        "episodes": found.steps.episodes,
+                    }
+                )
 
 
 def _measured(files: CellFiles, steps: int) -> Measurements:

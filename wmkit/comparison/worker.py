@@ -1,7 +1,7 @@
 """One cell in a process of its own: `python -m wmkit.comparison.worker COMPARISON/cells/NAME.json`.
 
-Trains from the newest checkpoint, if there is one, then tests the last one. What it found, or why it failed, goes to
-the cell's files. It ends when its parent does: the parent holds the other end of its standard input.
+Trains from the newest checkpoint, if there is one, then tests and probes the last one. What it found, or why it failed,
+goes to the cell's files. It ends when its parent does: the parent holds the other end of its standard input.
 """
 
 from __future__ import annotations
@@ -11,17 +11,26 @@ import signal
 import sys
 import threading
 import traceback
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
 
-from wmkit.comparison.plan import CellFiles, Status
+from wmkit import tree
+from wmkit.comparison.plan import PLAN, CellFiles, Status, load_plan
 from wmkit.config import load_config
 from wmkit.evaluation import HeldOutValidation, evaluate_run
 from wmkit.loading import LAST, load
+from wmkit.machine import seconds_of
 from wmkit.pipe import ends_with_reader
+from wmkit.probing import Plan as ProbePlan
+from wmkit.probing import probe_run
 from wmkit.training.command import train_in_folder
 from wmkit.training.run_folder import RunFolder
+from wmkit.world_model import WorldModel
+
+IMAGINED = 50
+"""Steps at a time where the time of one is measured."""
 
 
 @ends_with_reader
@@ -29,20 +38,47 @@ def main(path: Path) -> int:
     """Run the cell of the config at `path`; returns 0 when done, 1 when it failed, 128 + n after signal n."""
     files = CellFiles(path.with_suffix(""))
     try:
-        config = load_config(path)
-        summary = train_in_folder(config, RunFolder(files.run), HeldOutValidation(config))
-        if summary.stopped_by is not None:
-            return 128 + summary.stopped_by
-        memory = max(peak_memory(), files.record().get("peak_memory_bytes", 0))
-        parameters = sum(parameter.numel() for parameter in load(files.run, LAST).parameters())
-        files.write(parameters=parameters, peak_memory_bytes=memory)
-        evaluate_run(files.run, checkpoint=LAST)
-        files.write(status=Status.DONE, error=None)
+        if not files.record().get("tested"):
+            config = load_config(path)
+            summary = train_in_folder(config, RunFolder(files.run), HeldOutValidation(config))
+            if summary.stopped_by is not None:
+                return 128 + summary.stopped_by
+            memory = max(peak_memory(), files.record().get("peak_memory_bytes", 0))
+            files.write(peak_memory_bytes=memory, **costs(load(files.run, LAST)))
+            evaluate_run(files.run, checkpoint=LAST)
+            files.write(tested=True)
+        if (words := probing_of(path)) is not None:
+            probe_run(files.run, ProbePlan.of(words), checkpoint=LAST)
+        files.write(status=Status.DONE, error=None, probed=words)
     except Exception as error:  # whatever it is, it is recorded and shown, and the other cells go on
         traceback.print_exc()
         files.write(status=Status.FAILED, error=f"{type(error).__name__}: {error}")
         return 1
     return 0
+
+
+def probing_of(path: Path) -> Mapping[str, str] | None:
+    """What the cell of the config at `path` is to be probed for; None: nothing, or it is of no comparison."""
+    folder = path.parents[1]
+    if not (folder / PLAN).exists():
+        return None
+    plan = load_plan(folder)
+    return next(
+        (plan.probing.get(cell.world) for cell in plan.cells() if CellFiles.of(folder, cell).config == path), None
+    )
+
+
+def costs(model: WorldModel) -> dict[str, float]:
+    """Of the model: parameters, bytes of one row's state, and milliseconds of one imagined latent step of one row."""
+    model.eval()
+    state, actions = model.initial_state(1), torch.zeros(1, IMAGINED, model.action_dim, device=model.device)
+    with torch.no_grad(), model.prepared():
+        seconds = seconds_of(lambda: model.imagine(actions, state), tries=5, repeats=2)
+    return {
+        "parameters": sum(parameter.numel() for parameter in model.parameters()),
+        "state_bytes": sum(leaf.nbytes for leaf in tree.leaves(state)),
+        "imagined_step_ms": 1000 * seconds / IMAGINED,
+    }
 
 
 def peak_memory() -> int:

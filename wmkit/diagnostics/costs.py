@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import statistics
-import time
-from collections.abc import Callable
 from typing import Any
 
 import torch
 
 from wmkit import tree
 from wmkit.backbones import Backbone
-from wmkit.machine import processor
+from wmkit.machine import processor, seconds_of
 
 BATCHES = (1, 64)
 """Rows of a step that is timed."""
@@ -47,13 +44,13 @@ def measure_costs(backbone: Backbone, tries: int = TRIES) -> Costs:
     for rows in BATCHES:
         with torch.no_grad(), backbone.prepared():
             x, state_of_rows = torch.zeros(rows, backbone.input_dim), backbone.initial_state(rows)
-            step_times[str(rows)] = 1e6 * _seconds(lambda: backbone.step(x, state_of_rows), tries, 20)  # noqa: B023
+            step_times[str(rows)] = 1e6 * seconds_of(lambda: backbone.step(x, state_of_rows), tries, 20)  # noqa: B023
     x = torch.randn(ROWS, LENGTH, backbone.input_dim, generator=torch.Generator().manual_seed(0))
 
     def learn() -> None:
         torch.autograd.backward(backbone.scan(x, return_state=False)[0].square().mean())
 
-    seconds = _seconds(learn, tries, 2)
+    seconds = seconds_of(learn, tries, 2)
     return Costs(
         parameters=sum(parameter.numel() for parameter in backbone.parameters()),
         state_bytes=sum(leaf.nbytes for leaf in tree.leaves(state)),
@@ -62,16 +59,3 @@ def measure_costs(backbone: Backbone, tries: int = TRIES) -> Costs:
         threads=torch.get_num_threads(),
         machine=processor(),
     )
-
-
-def _seconds(action: Callable[[], object], tries: int, repeats: int) -> float:
-    """Of one action, the median over tries of several; of the processor on one thread, else of the wall."""
-    clock = time.process_time if torch.get_num_threads() == 1 else time.perf_counter
-    action()
-    times = []
-    for _ in range(tries):
-        begun = clock()
-        for _ in range(repeats):
-            action()
-        times.append((clock() - begun) / repeats)
-    return statistics.median(times)

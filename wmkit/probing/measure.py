@@ -27,15 +27,17 @@ from torch import Tensor
 from wmkit.checks import check_choice, check_integer
 from wmkit.data import Episode, EpisodeSource
 from wmkit.evaluation.held_out import read_episodes
-from wmkit.evaluation.predictors import CONSTANT, CONTROL, NO_MEMORY, OBSERVED, UNTRAINED
+from wmkit.evaluation.predictors import CONSTANT, CONTROL, OBSERVED, UNTRAINED
 from wmkit.evaluation.record import Metric
 from wmkit.files import to_json
 from wmkit.probing.base import NEVER, Probe, all_probes, entries_of, find_probes, width_of
 from wmkit.probing.features import CONTEXTS, IMAGINED, ROWS, TOLD, Gathered, Reading, features_of, gather
 from wmkit.probing.networks import Fit, answers, best_constant, fit_head
 from wmkit.probing.readers import Reader, WorldModelReader, fingerprint, weights_digest
-from wmkit.probing.results import AXES, IN_VIEW, SEEN, SELECTIVITY, Above, ProbeMeasurements, ProbeResults
-from wmkit.probing.state import AHEAD, EPISODES, REACH, SWAP, gradient_reach, swap_states
+from wmkit.probing.results import AXES, CLAIMS, IN_VIEW, SEEN, SELECTIVITY, Above, ProbeMeasurements, ProbeResults
+from wmkit.probing.state import AHEAD, REACH, SWAP, gradient_reach, swap_states
+from wmkit.probing.state import EPISODES as LOOKED_AT
+from wmkit.training.short import EPISODES, STEPS, is_short
 
 HEADS = ("mlp", "linear")
 """The probe's own network, and a linear map."""
@@ -47,6 +49,9 @@ APART = 10
 """Of the training episodes one in so many, two or more given, is not fitted to: a fit stops by them."""
 CONTROL_UNITS, CONTROL_GAIN = 64, 3.0
 """Of the random network that is the control task: hidden units, and how far from linear it is."""
+LISTS = ("probes", "rows", "heads")
+NUMBERS = ("seeds", "episodes", "held_out", "length", "every", "context", "seed", "steps")
+"""What can be typed of a plan."""
 _COLUMNS = {**ProbeMeasurements.schema, "axis": pl.String}
 Progress = Callable[[str, int, int], None]
 """Of something, how much is done and how much there is."""
@@ -91,6 +96,33 @@ class Plan:
             check_integer(f"fit.{name}", getattr(self.fit, name), least)
         if not self.heads:
             raise ValueError(f"heads: expected some of {', '.join(HEADS)}, got none")
+
+    @classmethod
+    def of(cls, words: Mapping[str, str]) -> Plan:
+        """From what was typed: `probes`, `rows` and `heads` with commas between, numbers by the names of the fields,
+        and `steps` of a fit. A short run (`WMKIT_SHORT`) makes one of a second or two of it.
+
+        Raises `ValueError` for unknown keys, probes, rows and heads, for empty lists and for what is no number.
+        """
+        options: dict[str, Any] = {}
+        for key, text in words.items():
+            check_choice("probe", key, (*LISTS, *NUMBERS))
+            if key in LISTS:
+                options[key] = [word for part in text.split(",") if (word := part.strip())]
+                if not options[key]:
+                    raise ValueError(f"{key}: expected names separated by commas, got none")
+            else:
+                try:
+                    options[key] = int(text)
+                except ValueError as error:
+                    raise ValueError(f"{key}: expected a whole number, got {text!r}") from error
+        find_probes(options.get("probes", []))
+        steps = options.pop("steps", Fit.steps)
+        if is_short():
+            options |= {"seeds": 1, "episodes": EPISODES, "held_out": EPISODES, "heads": ["linear"], "every": STEPS}
+            options["length"] = min(options.get("length") or 4 * STEPS, 4 * STEPS)
+            steps = 2
+        return cls(**options, fit=Fit(steps=steps))
 
 
 def measure_probes(
@@ -467,7 +499,7 @@ def _by_delay(
 
 def _look_at_state(reader: Reader, test: EpisodeSource, plan: _Settled) -> pl.DataFrame:
     """The reach of gradients, and what imagination follows after a swap, on the first held-out episodes."""
-    indices = range(min(EPISODES, plan.held_out))
+    indices = range(min(LOOKED_AT, plan.held_out))
     batch = read_episodes(test, indices, plan.length)
     seeds = [plan.seed * 1_000_003 + index for index in indices]
     reach = gradient_reach(reader, batch, seeds)
@@ -552,7 +584,7 @@ def _results(
             probe.better,
             title,
             ranges=2,
-            claims=(Above(OBSERVED, NO_MEMORY), Above(OBSERVED, UNTRAINED)),
+            claims=CLAIMS,
         )
         metrics[name] = whole
         metrics[name + SEEN] = dataclasses.replace(whole, name=name + SEEN, label=f"{title}, seen before", claims=())

@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -19,10 +19,11 @@ import polars as pl
 from scipy.optimize import isotonic_regression
 
 from wmkit.evaluation.estimates import Bools, Estimate, Floats, Range
-from wmkit.evaluation.predictors import CONSTANT, NO_MEMORY, OBSERVED, predictor
+from wmkit.evaluation.predictors import CONSTANT, NO_MEMORY, OBSERVED, UNTRAINED, predictor
 from wmkit.evaluation.record import SCHEMA, Curve, Measurements, Verdict
 from wmkit.evaluation.tables import Table
 from wmkit.files import write_json, write_text
+from wmkit.probing.features import TOLD
 
 AXES = ("steps", "delay", "imagined", "contexts", "reach", "swap")
 """What the column `step` counts: the episode's steps from 1 on; steps since the entry was last in view; steps imagined
@@ -54,6 +55,9 @@ class ProbeMeasurements(Measurements):
 
     @property
     def interval(self) -> str:
+        models = self.about.get("models", 1)
+        if models > 1:
+            return f"95 % by bootstrap over {models} trained models and held-out episodes"
         seeds = "seeds of the probe and " if len(self.of_seeds) > 1 else ""
         return f"95 % by bootstrap over {seeds}held-out episodes, of one trained model"
 
@@ -121,6 +125,11 @@ class ProbeMeasurements(Measurements):
         closed = whole.refused
         return dataclasses.replace(whole, verdicts=tuple(one for one in whole.verdicts if one.measure not in closed))
 
+    def main_measures(self) -> list[str]:
+        """Of each probe that of its first head."""
+        head = self.about["heads"][0]
+        return [name for probe in self.about["probes"] if (name := f"{probe}_{head}") in self.measures]
+
     @property
     def refused(self) -> list[str]:
         """Measures of which nothing is said, because their probe cannot even tell what is in view."""
@@ -145,6 +154,10 @@ class Above:
         names = f"{predictor(self.ours).label} is better than {predictor(self.theirs).label}"
         values = f"{ours} against {theirs}, better by {metric.text(by)}"
         return Verdict(measure, f"{metric.title}: {names}", bool(by.low > 0), values)
+
+
+CLAIMS = (Above(OBSERVED, NO_MEMORY), Above(OBSERVED, UNTRAINED))
+"""Of what a probe tells."""
 
 
 def _means(values: Floats, counts: Bools) -> tuple[Floats, Floats]:
@@ -317,6 +330,34 @@ class ProbeResults:
         write_text(folder / "probes.md", f"{text}\n{verdicts}" + "".join(f"- {note}\n" for note in self.notes))
 
     @classmethod
+    def pooled(cls, models: Sequence[ProbeResults]) -> ProbeResults:
+        """Models that were trained alike but for their seeds, probed about the same episodes, as one.
+
+        The fits of each are averaged and stand as one seed of the probe, so that intervals are over models too.
+        """
+        by_axis = {}
+        for axis, first in models[0].by_axis.items():
+            keys = [name for name in first.frame.columns if name not in ("value", "probe_seed")]
+            frames = [
+                one.by_axis[axis]
+                .frame.group_by(keys, maintain_order=True)
+                .agg(pl.col("value").mean(), probe_seed=pl.lit(number, pl.Int32))
+                .select(first.frame.columns)
+                for number, one in enumerate(models)
+            ]
+            metrics = dict(first.metrics)
+            for name in first.measures:
+                bottom = TOLD if TOLD in first.predictors(name) else CONSTANT
+                of_view = (Above(OBSERVED, bottom),) if name.endswith(IN_VIEW) else ()
+                claims = CLAIMS if name in first.main_measures() else of_view
+                metrics[name] = dataclasses.replace(metrics[name], claims=claims)
+            joined = dataclasses.replace(
+                first, frame=pl.concat(frames), metrics=metrics, about={**first.about, "models": len(models)}
+            )
+            by_axis[axis] = joined.judged() if axis == "steps" else joined
+        return cls(by_axis, models[0].notes)
+
+    @classmethod
     def load(cls, folder: Path) -> ProbeResults:
         """What `save` wrote, without its notes; raises `ValueError` where there is nothing."""
         places = {axis: folder if axis == "steps" else folder / axis for axis in AXES}
@@ -324,27 +365,32 @@ class ProbeResults:
         return cls({axis: ProbeMeasurements.load(place) for axis, place in there.items()})
 
 
-def systems_table(found: Mapping[str, ProbeResults]) -> Table:
-    """Several systems: of each probe, by its first head, what `observed` tells, above whom, and for how long."""
+def systems_table(found: Mapping[str, ProbeResults], beside: Mapping[str, Mapping[str, str]] | None = None) -> Table:
+    """A column for each system: of each probe, by its first head, what `observed` tells, by how much that is better
+    than `no_memory`, and for how long it is kept. beside: further rows, of each system by heading.
+    """
     first = next(iter(found.values())).steps
-    head = first.about["heads"][0]
-    measures = [name for probe in first.about["probes"] if (name := f"{probe}_{head}") in first.measures]
-    rows = []
-    for system, results in found.items():
-        cells, horizons = [system], results.horizons()
-        for measure in measures:
-            metric, there = results.steps.metrics[measure], results.steps.predictors(measure)
-            cells += [
-                metric.text(results.steps.estimate(measure, row)) if row in there else "-"
-                for row in (OBSERVED, NO_MEMORY, CONSTANT)
-            ]
-            cells.append(NOT_ADMITTED if measure in results.steps.refused else str(horizons.get(measure, "-")))
-        rows.append(cells)
-    headings = [f"{measure}{end}" for measure in measures for end in ("", ", no memory", ", constant", ", horizon")]
+    lines: dict[str, list[str]] = {}
+    for results in found.values():
+        steps, horizons = results.steps, results.horizons()
+        for measure in first.main_measures():
+            metric, there = steps.metrics[measure], steps.predictors(measure)
+            both = {OBSERVED, NO_MEMORY} <= set(there)
+            told = {
+                metric.title: metric.text(steps.estimate(measure, OBSERVED)) if OBSERVED in there else "-",
+                "better than no memory by": metric.text(steps.difference(measure, OBSERVED, NO_MEMORY))
+                if both
+                else "-",
+                "effective horizon": NOT_ADMITTED if measure in steps.refused else str(horizons.get(measure, "-")),
+            }
+            for heading, cell in told.items():
+                lines.setdefault(f"{measure} {heading}", [heading]).append(cell)
+    for heading in next(iter((beside or {}).values()), {}):
+        lines[heading] = [heading, *((beside or {})[system][heading] for system in found)]
     return Table(
-        "What is remembered, and for how long",
-        ["system", *headings],
-        rows,
+        "What is remembered, for how long, at what cost" if beside else "What is remembered, and for how long",
+        ["", *found],
+        list(lines.values()),
         "Horizon: steps since something was last in view after which half of the advantage over the constant answer is "
         f"lost; {NOT_ADMITTED}: the probe cannot tell what is in view. Intervals: {first.interval}, per system.",
     )
