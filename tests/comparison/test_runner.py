@@ -90,7 +90,7 @@ def test_a_comparison_that_is_done_is_probed_when_that_is_asked_for_and_trained_
     assert {path: path.stat().st_mtime_ns for path in {**trained, **tested}} == {**trained, **tested}
     [system] = json.loads((out / "comparison.json").read_text())["systems"]
     assert system["test"]["sample_color_linear"].keys() == {"observed", "no_memory", "constant"}
-    assert system["costs"]["state_bytes"] == 4 * (32 + 48)  # the tiny GRU: its vector and the last latent
+    assert system["costs"]["state_bytes"] == 4 * (64 + 16)  # the vector and the last latent of size tiny
     assert system["costs"]["imagined_step_ms"] > 0
     page = (out / "report.html").read_text()
     assert "sample color, linear, no memory" in page
