@@ -93,7 +93,7 @@ def test_a_comparison_that_is_done_is_probed_when_that_is_asked_for_and_trained_
     assert system["costs"]["state_bytes"] == 4 * (64 + 16)  # the vector and the last latent of size tiny
     assert system["costs"]["imagined_step_ms"] > 0
     page = (out / "report.html").read_text()
-    assert "sample color, linear, no memory" in page
+    assert ", linear, no memory" in page
     assert "state of a row" in page
     assert run_comparison(tiny, {}, grid, asked) == 0
     assert "0 of 2 cells to run" in capsys.readouterr().out
