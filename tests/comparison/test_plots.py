@@ -11,18 +11,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wmkit.comparison.plots import (
-    COLOURS,
     HEIGHT,
     LETTER,
     TEXT_LINE,
     WIDTH,
     Dots,
     Line,
-    Look,
     apart,
     dot_plot,
     line_plot,
 )
+from wmkit.evaluation.plots.look import COLOURS, Look
 
 S4, GRU = Look.of_system(0), Look.of_system(1)
 

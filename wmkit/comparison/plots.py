@@ -20,38 +20,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
-from wmkit.evaluation.plots.look import own_look
-from wmkit.evaluation.predictors import Dash
+from wmkit.evaluation.plots.look import COLOURS, Look, own_look
 
-COLOURS = {
-    "page": ("#fbfaf7", "#15181c"),
-    "card": ("#ffffff", "#1c2026"),
-    "ink": ("#1f2328", "#e7e9ec"),
-    "soft": ("#5b6470", "#a0a9b4"),
-    "line": ("#e2e0da", "#343a42"),
-    "mark": ("#fff6da", "#3a3420"),
-    "bad": ("#b3261e", "#ff8a80"),
-    "s0": ("#0b6bcb", "#6db3ff"),
-    "s1": ("#d1495b", "#ff8b98"),
-    "s2": ("#2a8c5f", "#66d19e"),
-    "s3": ("#8a4fc9", "#c59bff"),
-    "s4": ("#b7791f", "#eab54d"),
-    "s5": ("#0f8b99", "#5ed3e0"),
-    "s6": ("#c2418f", "#ff8bcb"),
-    "s7": ("#6b7280", "#aab2bd"),
-}
-"""Of a page on a light and on a dark ground; s0, s1, ... are those of systems."""
-DASHES: tuple[Dash, ...] = (
-    "-",
-    (0, (7, 2)),
-    (0, (3, 1.5)),
-    (0, (7, 2, 1.5, 2)),
-    (0, (1.5, 1.5)),
-    (0, (10, 3)),
-    (0, (5, 1.5, 1.5, 1.5, 1.5, 1.5)),
-    (0, (4, 4)),
-)
-"""Of systems, in the same order; with more than eight they begin again."""
 WIDTH, HEIGHT = 760, 360
 """Of a plot, in units of its SVG; a page scales it."""
 LEFT, RIGHT, TOP, BOTTOM = 62, 168, 14, 46
@@ -88,25 +58,6 @@ STYLE: dict[Any, Any] = {
 }
 ROUND = (1, 2, 5, 10)
 """Ticks stand at these times powers of ten."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Look:
-    """How one system, or one baseline, is drawn in every plot."""
-
-    colour: str
-    """A name of `COLOURS`."""
-    dash: Dash = "-"
-
-    @classmethod
-    def of_system(cls, number: int) -> Look:
-        """The look of the system with this place in the plan."""
-        return cls(f"s{number % len(DASHES)}", DASHES[number % len(DASHES)])
-
-    @property
-    def light(self) -> str:
-        """The colour on a light ground; in the finished SVG the page's variable stands in its place."""
-        return COLOURS[self.colour][0]
 
 
 @dataclasses.dataclass(frozen=True)

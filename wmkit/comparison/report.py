@@ -19,8 +19,9 @@ import numpy as np
 import polars as pl
 
 from wmkit.comparison.plan import Cell, CellFiles, Plan, Status
-from wmkit.comparison.plots import COLOURS, Dots, Line, Look, dot_plot, line_plot
+from wmkit.comparison.plots import Dots, Line, dot_plot, line_plot
 from wmkit.comparison.results import COST, COSTS, KEY, LOSS, Results, read_results
+from wmkit.evaluation.plots.look import COLOURS, Look
 from wmkit.evaluation.predictors import IMAGINED, predictor
 from wmkit.evaluation.tables import Table
 from wmkit.files import write_text

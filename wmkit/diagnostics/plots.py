@@ -13,10 +13,10 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
-from wmkit.comparison.plots import Look, apart
+from wmkit.comparison.plots import apart
 from wmkit.diagnostics.card import Card
 from wmkit.evaluation.plots.figures import DOTS_PER_INCH
-from wmkit.evaluation.plots.look import own_look
+from wmkit.evaluation.plots.look import Look, own_look
 
 WITHOUT_CURVES = ("selective_copy", "s5", "path_integration")
 """Tasks of few levels, or much as another one. The levels of all others are drawn, a user's own too."""

@@ -14,9 +14,9 @@ Range = tuple[int, int]
 """First and last query step, both included, counted from 1; in what is still to be `cut`, in ranges of metrics and in
 claims, also from the query's end, of which the last step is -1."""
 
-RANGES: tuple[Range, ...] = ((1, 5), (6, 20), (50, 50))
-"""Those that tables show."""
-NEAR, MIDDLE, FAR = RANGES
+NEAR, MIDDLE, FAR = (1, 5), (6, 20), (50, 50)
+RANGES: tuple[Range, ...] = (NEAR, MIDDLE, FAR)
+"""Those that tables show of a measure without ranges of its own."""
 END: Range = (-10, -1)
 """The last steps of the query, however long it is."""
 VIDEO_RANGES: tuple[Range, ...] = ((1, 5), (6, 20), (21, 100), (101, 300), (301, 964))

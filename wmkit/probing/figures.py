@@ -14,7 +14,7 @@ from matplotlib.ticker import StrMethodFormatter
 from PIL import Image, ImageDraw
 
 from wmkit.evaluation.plots.figures import DOTS_PER_INCH, PANELS_ABREAST, draw_curve
-from wmkit.evaluation.plots.look import own_look
+from wmkit.evaluation.plots.look import Look, own_look
 from wmkit.evaluation.predictors import CONSTANT, CONTROL, OBSERVED, predictor
 from wmkit.evaluation.record import Metric
 from wmkit.probing.results import NOT_ADMITTED, ProbeMeasurements, ProbeResults
@@ -27,7 +27,6 @@ ALONG = {
     "swap": "steps imagined after the swap",
 }
 """Labels of the axes that have a figure of their own."""
-SYSTEMS = ("tab:blue", "tab:orange", "tab:green", "tab:red", "tab:purple", "tab:pink", "tab:cyan", "tab:olive")
 TIMES = 8
 CELL, GAP = 14, 10
 """Pixels of a cell in the film of a map, and between its two maps."""
@@ -108,11 +107,11 @@ def draw_systems(found: Mapping[str, ProbeResults], path: Path) -> bool:
     for axes, measure in zip(panels, measures, strict=True):
         there = {system: one for system, one in delays.items() if OBSERVED in one.predictors(measure)}
         for number, system in enumerate(found):
-            colour = SYSTEMS[number % len(SYSTEMS)]
+            look = Look.of_system(number)
             if measure in found[system].steps.refused:
-                axes.plot([], [], color=colour, label=f"{system}: {NOT_ADMITTED}")
+                axes.plot([], [], color=look.light, linestyle=look.dash, label=f"{system}: {NOT_ADMITTED}")
             elif system in there:
-                draw_curve(axes, there[system].curve(measure, OBSERVED), system, colour)
+                draw_curve(axes, there[system].curve(measure, OBSERVED), system, look.light, look.dash)
         known, any_one = predictor(CONSTANT), next(iter(there.values()))
         draw_curve(axes, any_one.curve(measure, CONSTANT), known.label, known.colour, known.dash)
         _finish(axes, any_one.metrics[measure], ALONG["delay"], logarithmic=True)
