@@ -1,6 +1,7 @@
 """What `import wmkit` offers for a loop or a script of one's own: `train`, `save`, `load`."""
 
 import dataclasses
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -40,6 +41,26 @@ class Leaky(Backbone):
         state = state + self.mix(x)
         return torch.tanh(state), state
 """
+
+
+def test_what_is_offered_is_there_and_imported_when_it_is_asked_for() -> None:
+    code = "import sys, wmkit; assert 'torch' not in sys.modules; wmkit.load; assert 'torch' in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)
+    offered = [name for name in dir(wmkit) if not name.startswith("_")]
+    assert {"Backbone", "WorldModel", "build_world_model", "load", "probe", "train"} <= set(offered)
+    assert all(hasattr(wmkit, name) for name in offered)
+    assert wmkit.probing.Probe is wmkit.probing.base.Probe
+    with pytest.raises(AttributeError, match="'wmkit' has no attribute 'bild_world_model'"):
+        _ = wmkit.bild_world_model
+
+
+def test_a_library_that_is_missing_is_named_and_not_taken_for_a_wrong_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(name: str) -> None:
+        raise ModuleNotFoundError("No module named 'polars'", name="polars")
+
+    monkeypatch.setattr("importlib.import_module", missing)
+    with pytest.raises(ModuleNotFoundError, match="polars"):
+        _ = wmkit.probing_of_ones_own
 
 
 @pytest.fixture

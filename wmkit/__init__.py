@@ -2,28 +2,61 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from wmkit.backbones import Backbone as Backbone
-from wmkit.backbones import BackboneConfig as BackboneConfig
-from wmkit.batch import Batch as Batch
-from wmkit.build import build_world_model as build_world_model
-from wmkit.config import ModelConfig as ModelConfig
-from wmkit.config import RunConfig as RunConfig
-from wmkit.loading import load as load
-from wmkit.loading import save as save
-from wmkit.registry import list_backbones as list_backbones
-from wmkit.registry import register_backbone as register_backbone
-from wmkit.world_model import WorldModel as WorldModel
-
 if TYPE_CHECKING:
+    from wmkit.backbones import Backbone as Backbone
+    from wmkit.backbones import BackboneConfig as BackboneConfig
+    from wmkit.batch import Batch as Batch
+    from wmkit.build import build_world_model as build_world_model
+    from wmkit.config import ModelConfig as ModelConfig
+    from wmkit.config import RunConfig as RunConfig
     from wmkit.diagnostics import Card
+    from wmkit.loading import load as load
+    from wmkit.loading import save as save
     from wmkit.probing import ProbeResults
+    from wmkit.registry import list_backbones as list_backbones
+    from wmkit.registry import register_backbone as register_backbone
     from wmkit.training import Summary
+    from wmkit.world_model import WorldModel as WorldModel
 
 __version__ = "0.1.0"
+_HOMES = {
+    "Backbone": "backbones",
+    "BackboneConfig": "backbones",
+    "Batch": "batch",
+    "ModelConfig": "config",
+    "RunConfig": "config",
+    "WorldModel": "world_model",
+    "build_world_model": "build",
+    "list_backbones": "registry",
+    "load": "loading",
+    "register_backbone": "registry",
+    "save": "loading",
+}
+"""Where what is offered here is written; it is imported when it is asked for, so that a page of help needs no PyTorch.
+"""
+
+
+def __getattr__(name: str) -> Any:
+    """What `_HOMES` has, or a module of the package."""
+    try:
+        if name in _HOMES:
+            return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+        if not name.startswith("_"):
+            return importlib.import_module(f"{__name__}.{name}")
+    except ModuleNotFoundError as error:
+        if error.name != f"{__name__}.{name}":
+            raise
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    """With what is not imported yet."""
+    return sorted({*globals(), *_HOMES})
 
 
 def train(config: RunConfig, folder: str | Path, validate: Callable[[WorldModel], Any] | None = None) -> Summary:

@@ -49,7 +49,7 @@ def test_every_verb_has_a_page_of_help(verb: str, capsys: pytest.CaptureFixture[
     assert ended.value.code == 0
     printed = " ".join(capsys.readouterr().out.split())
     assert printed.startswith(f"usage: wmkit {verb}")
-    assert verbs()[verb].HELP in printed
+    assert verbs()[verb] in printed
 
 
 @pytest.mark.parametrize("arguments", [[], ["chekc"], ["check"], ["list", "extra"]])
@@ -77,11 +77,11 @@ def test_the_package_runs_as_the_command(monkeypatch: pytest.MonkeyPatch, capsys
     assert capsys.readouterr().out == f"wmkit {metadata.version('wmkit')}\n"
 
 
-def test_the_module_runs_as_a_command_whose_help_waits_for_no_library_of_a_single_verb() -> None:
+def test_the_module_runs_as_a_command_whose_help_waits_for_no_library() -> None:
     command = [sys.executable, "-X", "importtime", "-m", "wmkit.cli", "--help"]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     for verb in verbs():
         assert verb in done.stdout
     imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
-    assert "torch" in imported
-    assert not imported & {"matplotlib", "hydra", "tensorboard", "sklearn", "polars", "accelerate", "zarr", "jinja2"}
+    assert "argparse" in imported
+    assert not imported & {"torch", "numpy", "matplotlib", "hydra", "polars", "rich"}

@@ -2,19 +2,18 @@
 
 A verb has `HELP`, its line in `wmkit --help`; `add_arguments(parser)`, called where it is the one asked for; and
 `run(arguments)`, which does it and returns the exit status. A `ValueError` of `run` is the user's: printed without a
-trace, status 2; an `OSError` is the disk's, printed so too, status 1. What takes long to import is imported by these
-functions, so that the other verbs and their pages of help do not wait for it.
+trace, status 2; an `OSError` is the disk's, printed so too, status 1. Only the verb that is asked for is imported: of
+the others `HELP` is read from the file, so that nobody waits for PyTorch to see a page of help.
 """
 
 from __future__ import annotations
 
 import argparse
+import ast
 import importlib
-import pkgutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from types import ModuleType
 
 import wmkit
 from wmkit import cli
@@ -30,10 +29,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="wmkit", description="World models with interchangeable sequence backbones.")
     parser.add_argument("--version", action="version", version=f"wmkit {wmkit.__version__}")
     subparsers = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
-    words, found = sys.argv[1:] if argv is None else argv, verbs()
-    for name, verb in found.items():
-        own = subparsers.add_parser(name, help=verb.HELP, description=verb.HELP)
+    words = sys.argv[1:] if argv is None else argv
+    for name, line in verbs().items():
+        own = subparsers.add_parser(name, help=line, description=line)
         if name in words[:1]:
+            verb = importlib.import_module(f"{cli.__name__}.{name}")
             verb.add_arguments(own)
     arguments = parser.parse_args(words)
     try:
@@ -42,7 +42,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                 setattr(arguments, key, type(value)(user_path(str(value))))
             elif isinstance(value, list):
                 setattr(arguments, key, [type(one)(user_path(str(one))) for one in value])
-        return found[arguments.verb].run(arguments)
+        return verb.run(arguments)
     except ValueError as error:
         print(f"wmkit {arguments.verb}: {error}", file=sys.stderr)
         return 2
@@ -56,10 +56,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 1
 
 
-def verbs() -> dict[str, ModuleType]:
-    """The verbs by name."""
-    names = sorted(module.name for module in pkgutil.iter_modules(cli.__path__) if not module.name.startswith("_"))
-    return {name: importlib.import_module(f"{cli.__name__}.{name}") for name in names}
+def verbs() -> dict[str, str]:
+    """The verbs by name, with their lines of help."""
+    found = {}
+    for path in sorted(path for folder in cli.__path__ for path in Path(folder).glob("[!_]*.py")):
+        lines = ast.parse(path.read_text(encoding="utf-8")).body
+        [value] = [one.value for one in lines if isinstance(one, ast.Assign) and ast.unparse(one.targets[0]) == "HELP"]
+        found[path.stem] = ast.literal_eval(value)
+    return found
 
 
 if __name__ == "__main__":
