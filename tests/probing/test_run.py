@@ -11,14 +11,16 @@ from rich.console import Console
 
 import wmkit
 from tests.probing.conftest import both, cue, looking
+from wmkit.batch import Batch
 from wmkit.config import DataConfig, EvalConfig, RunConfig, TrainConfig
 from wmkit.data import GeneratedEpisodes, Subset
 from wmkit.data.store.writers import write_archive
 from wmkit.evaluation.record import Verdict
-from wmkit.probing import Fit, Plan, ProbeResults, WorldModelReader, fingerprint, probe_run, systems_table
+from wmkit.probing import Fit, ForeignModel, Plan, ProbeResults, WorldModelReader, fingerprint, probe_run, systems_table
 from wmkit.probing.figures import draw_systems
 from wmkit.probing.readers import swapped
 from wmkit.probing.run import _sources
+from wmkit.probing.state import swap_states
 from wmkit.training.loop import build_model
 from wmkit_envs import RayMaze
 
@@ -113,6 +115,38 @@ def test_a_foreign_model_is_probed_and_keeps_its_own_state() -> None:
     found = wmkit.probe(looking(), both(cue), [Cue()], plan=dataclasses.replace(PLAN, probes=None, length=None))
     assert "untrained" not in found.steps.predictors("cue_mlp")
     assert found.notes[0].startswith("There is no row `untrained`")
+
+
+def noisy() -> ForeignModel:
+    """Its features are what it keeps of the frames and noise; its state has a part that is never read."""
+
+    def step(embedding, action, state):
+        held = torch.zeros(len(action), 64) if state is None else state["held"]
+        held = (held if embedding is None else embedding) + 0.1 * torch.randn(len(action), 64)
+        return held, {"held": held, "idle": torch.randn(len(action), 3)}
+
+    return ForeignModel(lambda image: image.flatten(1), step, lambda features: features.view(-1, 1, 8, 8))
+
+
+def test_a_foreign_model_that_draws_from_the_global_generator_is_probed_alike_twice_and_leaves_it_alone() -> None:
+    from tests.probing.test_measure import Cue
+
+    plan = dataclasses.replace(PLAN, probes=None, length=None)
+    before = torch.random.get_rng_state()
+    first = wmkit.probe(noisy(), both(cue), [Cue()], plan=plan)
+    assert torch.equal(torch.random.get_rng_state(), before)
+    torch.randn(7)
+    second = wmkit.probe(noisy(), both(cue), [Cue()], plan=plan)
+    for axis, found in first.by_axis.items():
+        assert found.frame.equals(second.by_axis[axis].frame)
+
+
+def test_a_swap_in_a_foreign_model_is_judged_under_one_noise() -> None:
+    image = torch.randint(256, (2, 8, 1, 8, 8), dtype=torch.uint8)
+    batch = Batch.of(image, torch.zeros(2, 8, 2))
+    follows = swap_states(noisy(), batch, context=4, seeds=[0, 1])
+    assert (follows["idle"] == 0).all()
+    assert (follows["held"] == 1).all()
 
 
 def test_what_is_no_model_is_refused() -> None:

@@ -129,7 +129,7 @@ class WorldModelReader(Reader):
 
 
 class ForeignModel(Reader):
-    """A model that wmkit did not build, by three functions; what is random in them is theirs.
+    """A model that wmkit did not build, by three functions.
 
         encode(image (B, C, H, W) float32 in [0, 1]) -> embedding (B, E)
         step(embedding (B, E) | None, action (B, A), state | None) -> (features (B, F), state)
@@ -138,6 +138,9 @@ class ForeignModel(Reader):
     `step` without an embedding imagines; a state is any tree of tensors, batch first, None before an episode. modules:
     those that the functions run, so that they are in eval() and their weights are watched. make: builds the same model
     anew at its initial weights, drawn from a seed, for the row `untrained`.
+
+    What `encode` and `step` draw from torch's global generators is a function of the seeds of a batch. Unlike those of
+    a wmkit model, rows that are put together in another way draw other numbers.
     """
 
     def __init__(
@@ -155,16 +158,18 @@ class ForeignModel(Reader):
     def observe(self, image: Tensor, action: Tensor, seeds: Sequence[int]) -> tuple[Tensor, State]:
         features: list[Tensor] = []
         state: State | None = None
-        for t in range(image.shape[1]):
-            feature, state = self._step(self._encode(to_unit(image[:, t])), action[:, t], state)
-            features.append(feature)
+        with self._drawing(2 * seeds[0]):
+            for t in range(image.shape[1]):
+                feature, state = self._step(self._encode(to_unit(image[:, t])), action[:, t], state)
+                features.append(feature)
         return torch.stack(features, 1), state
 
     def imagine(self, action: Tensor, state: State, seeds: Sequence[int]) -> tuple[Tensor, Tensor]:
         features = []
-        for t in range(action.shape[1]):
-            feature, state = self._step(None, action[:, t], state)
-            features.append(feature)
+        with self._drawing(2 * seeds[0] + 1):
+            for t in range(action.shape[1]):
+                feature, state = self._step(None, action[:, t], state)
+                features.append(feature)
         stacked = torch.stack(features, 1)
         return stacked, stacked
 
@@ -177,9 +182,17 @@ class ForeignModel(Reader):
 
     def fresh(self, seed: int) -> Reader:
         assert self.make is not None, "whoever asks has looked"
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
+        with self._drawing(seed):
             return self.make(seed)
+
+    @contextlib.contextmanager
+    def _drawing(self, seed: int) -> Iterator[None]:
+        """A block that draws from torch's global generators as this seed has it, and leaves them as they were: what is
+        imagined twice, from a state and from one with a part swapped, has the same noise.
+        """
+        with torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []):
+            torch.manual_seed(seed)
+            yield
 
 
 def weights_digest(reader: Reader) -> str:
