@@ -656,3 +656,69 @@ def test_a_plan_has_its_gradients_through_a_frozen_model(backbone: str) -> None:
     state, noise = model.initial_state(1), model.draw_noise(1, 2).double()
     plan = torch.randn(1, 2, 2, dtype=torch.float64, requires_grad=True)
     assert torch.autograd.gradcheck(lambda x: model.imagine(x, state, noise=noise).features.sum(-1), (plan,))
+
+
+@pytest.mark.parametrize("backbone", list_backbones())
+def test_states_of_every_step_are_those_after_it(backbone: str) -> None:
+    model = make(backbone=backbone).eval()
+    batch = with_inner_resets(make_batch()) if backbone != "clockwork" else make_batch()
+    if not model.dynamics.causal:
+        pytest.skip("reads ahead: tested below")
+    noise = model.draw_noise(2, 6)
+    read = batch.image, batch.action, batch.is_first
+    whole, _ = model.observe(*read, noise=noise)
+    for wanted in (True, [1, 4]):
+        seen, states = model.observe(*read, noise=noise, return_states=wanted)
+        torch.testing.assert_close(seen.features, whole.features)
+        for k, step in enumerate(range(6) if wanted is True else wanted):
+            _, state = model.observe(*(x[:, : step + 1] for x in read), noise=noise[:, : step + 1])
+            one = tree.map_tree(lambda leaf: leaf[:, k], states)  # noqa: B023
+            torch.testing.assert_close(
+                model.dynamics.comparable_state(one), model.dynamics.comparable_state(state), check_dtype=False
+            )
+    rows = tree.flatten(model.observe(*read, noise=noise, return_states=[0, 5])[1])
+    assert all(leaf.shape[0] == 4 for leaf in tree.leaves(rows))
+
+
+@pytest.mark.parametrize("wanted", [[], [3, 1], [1, 1], [6], [-1]])
+def test_steps_whose_states_are_wanted_exist_and_rise(wanted: Any) -> None:
+    batch = make_batch()
+    with pytest.raises(ValueError, match="return_states"):
+        make().observe(batch.image, batch.action, return_states=wanted)
+
+
+@pytest.mark.parametrize("backbone", ["gru", "s4", "transformer_xl", "clockwork"])
+def test_a_policy_is_followed_as_its_actions_are_and_has_gradients_through_the_dream(backbone: str) -> None:
+    model, batch = make(backbone=backbone).eval(), make_batch()
+    seen, state = model.observe(batch.image, batch.action)
+    weights = torch.randn(model.feature_dim, 2, requires_grad=True)
+    noise = model.draw_noise(2, 4)
+    dream = model.imagine(
+        policy=lambda x: torch.tanh(x @ weights), horizon=4, state=state, features=seen.features[:, -1], noise=noise
+    )
+    assert dream.action.shape == (2, 4, 2)
+    torch.testing.assert_close(dream.action[:, 0], torch.tanh(seen.features[:, -1] @ weights))
+    torch.testing.assert_close(dream.action[:, 2], torch.tanh(dream.features[:, 1] @ weights))
+    again = model.imagine(dream.action, state, noise=noise)
+    torch.testing.assert_close(dream.features, again.features)
+    torch.autograd.backward(dream.features[:, -1].square().sum())
+    assert weights.grad is not None
+    assert weights.grad.abs().sum() > 0
+
+
+def test_imagining_takes_actions_or_a_policy_with_all_that_it_needs() -> None:
+    model, batch = make(), make_batch()
+    seen, state = model.observe(batch.image, batch.action)
+    features = seen.features[:, -1]
+    policy = lambda x: x[:, :2]  # noqa: E731
+    for options, message in (
+        ({"action": torch.zeros(2, 3, 2), "policy": policy}, "got both"),
+        ({}, r"expected action \(B, H, A\); or policy="),
+        ({"action": torch.zeros(2, 3, 2), "horizon": 3}, r"expected action \(B, H, A\); or policy="),
+        ({"policy": policy, "horizon": 3}, "with a policy give horizon=, and state="),
+        ({"policy": policy, "horizon": 3, "features": seen.features}, r"features: expected \(B, F\) of one step"),
+        ({"policy": policy, "horizon": 0, "features": features}, "horizon"),
+        ({"policy": lambda x: x[:, :1], "horizon": 2, "features": features}, "action: expected"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            model.imagine(state=state, **options)  # type: ignore[arg-type]

@@ -93,6 +93,13 @@ def index(tree: State, rows: Any) -> State:
     return map_tree(lambda leaf: leaf[rows], tree)
 
 
+def flatten(tree: State) -> State:
+    """States of several steps, leaves (B, K, ...), as B K rows: those of row 0 first. Features go along by
+    `features.flatten(0, 1)`.
+    """
+    return map_tree(lambda leaf: leaf.flatten(0, 1), tree)
+
+
 def repeat(tree: State, times: int) -> State:
     """Every row `times` times in a row, as for imagining several futures of one past; `ValueError` below 1."""
     check_integer("times", times, 1)

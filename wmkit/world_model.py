@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from wmkit import tree
 from wmkit.backbones.base import Backbone, ParameterGroup, all_prepared, collected_losses
 from wmkit.batch import Batch, check_type
-from wmkit.checks import check_integer, check_tensor
+from wmkit.checks import check_between, check_integer, check_tensor
 from wmkit.config import ModelConfig
 from wmkit.dynamics import Dynamics, Inputs, Observed
 from wmkit.networks.base import FrameDecoder, FrameEncoder, Head, initialise, to_unit
@@ -51,6 +51,8 @@ class Imagined:
     """(B, H, F) concat[h, z] for `decode` and the heads."""
     state: State
     """State after the last imagined step."""
+    action: Tensor
+    """(B, H, A) the actions that led to them."""
 
 
 class WorldModel(nn.Module):
@@ -158,13 +160,19 @@ class WorldModel(nn.Module):
         state: State | None = None,
         noise: Tensor | None = None,
         return_state: bool = True,
+        return_states: bool | Sequence[int] = False,
     ) -> tuple[Observed, State | None]:
         """Read image (B, T, C, H, W) and action (B, T, A) -> (what was inferred at each step, state after the last).
 
         `is_first` (B, T) bool; None: an episode begins at column 0 if `state` is None, and nowhere else.
         `state`: what an earlier call returned; before a context from whose end to imagine, `initial_state(B, context)`.
         `noise` (B, T, noise_dim) from `draw_noise`; None takes the mode of every latent.
-        Raises `ValueError` for shapes, types or devices other than these, and for a `state` that is not this model's.
+        `return_states`: in place of the last state those after every step, or after the K steps that are named, oldest
+        first: leaves (B, K, ...), of which `tree.flatten` makes B K rows, so that imagination can begin anywhere. The
+        sequence is read in pieces between these steps: all T of them take as long as T steps, and a Transformer-XL's
+        states are large.
+        Raises `ValueError` for shapes, types or devices other than these, for a `state` that is not this model's, and
+        for steps that do not exist or at which the dynamics cannot be cut.
         """
         self._check_image(image)
         if isinstance(is_first, dict):
@@ -176,7 +184,9 @@ class WorldModel(nn.Module):
         self._check_state(state, image.shape[0])
         inputs = self._inputs(image, action, is_first, noise, None, inner_reset)
         with self.prepared():
-            return self.dynamics.observe(inputs, state, return_state=return_state)
+            if return_states is False:
+                return self.dynamics.observe(inputs, state, return_state=return_state)
+            return self._observe_in_pieces(inputs, state, return_states)
 
     def encode(self, batch: Batch, noise: Tensor | None = None) -> Inputs:
         """What `dynamics.observe` reads of a batch: its images embedded, everything but a state checked.
@@ -188,12 +198,34 @@ class WorldModel(nn.Module):
         self._check_image(batch.image)
         return self._inputs(batch.image, batch.action, batch.is_first, noise, batch.mask, batch.inner_reset)
 
-    def imagine(self, action: Tensor, state: State, *, noise: Tensor | None = None) -> Imagined:
+    def imagine(
+        self,
+        action: Tensor | None = None,
+        state: State | None = None,
+        *,
+        policy: Callable[[Tensor], Tensor] | None = None,
+        horizon: int | None = None,
+        features: Tensor | None = None,
+        noise: Tensor | None = None,
+    ) -> Imagined:
         """Follow action (B, H, A) from `state` (as `observe` returns it) on prior samples; nothing is decoded.
 
+        Or follow a policy: `policy(features (B, F)) -> action (B, A)` is asked `horizon` times, first with `features`
+        (B, F), those of the step that `state` comes after, then with what it led to. Gradients flow through actions and
+        latents alike, so that a policy can be trained by back-propagation through what is imagined.
+
         `noise` (B, H, noise_dim) from `draw_noise`; None takes the mode of every latent.
-        Raises `ValueError` for shapes or devices other than these, and for a `state` that is not this model's.
+        Raises `ValueError` for shapes or devices other than these, for a `state` that is not this model's, and unless
+        there is either `action`, or `policy`, `horizon` and `features`.
         """
+        if policy is not None:
+            if action is not None:
+                raise ValueError("imagine: expected actions or a policy, got both")
+            return self._follow(policy, horizon, features, state, noise)
+        if action is None or horizon is not None or features is not None:
+            raise ValueError(
+                "imagine: expected action (B, H, A); or policy=, with horizon= and features= of the step before it"
+            )
         check_tensor("action", action, self.device)
         if action.ndim < 2 or 0 in action.shape[:2]:
             raise ValueError(f"action: expected (B, H, A) with a row and a step at least, got {tuple(action.shape)}")
@@ -203,7 +235,7 @@ class WorldModel(nn.Module):
         action = self._checked(action, noise, action.shape[:2])
         with self.prepared():
             h, z, state = self.dynamics.imagine(action, noise=noise, state=state)  # (B, H, ...) each
-        return Imagined(torch.cat([h, z], -1), state)
+        return Imagined(torch.cat([h, z], -1), state, action)
 
     def decode(self, features: Tensor, chunk: int = 512) -> Tensor:
         """Mean images (..., C, H, W) of features (..., F), `chunk` frames at a time to bound memory.
@@ -326,6 +358,51 @@ class WorldModel(nn.Module):
 
         entropies = self.dynamics.entropies(seen)
         return {"squared_error": mean(squared_error), **{name: mean(term) for name, term in entropies.items()}}
+
+    def _observe_in_pieces(
+        self, inputs: Inputs, state: State | None, wanted: bool | Sequence[int]
+    ) -> tuple[Observed, State]:
+        """See `observe`: read up to each step whose state is wanted, and the rest."""
+        length, period = inputs.embed.shape[1], 1 if self.dynamics.causal else self.dynamics.period
+        steps = list(range(period - 1, length, period)) if wanted is True else list(wanted or ())
+        for step in steps:
+            check_between("return_states", step, 0, length - 1)
+        if not steps or steps != sorted(set(steps)) or any((step + 1) % period for step in steps):
+            cut = f", each before a multiple of {period}, where these dynamics can be cut" if period > 1 else ""
+            raise ValueError(f"return_states: expected True or rising steps{cut}, got {steps}")
+        parts: list[Observed] = []
+        states: list[State] = []
+        start = 0
+        for end in dict.fromkeys([*(step + 1 for step in steps), length]):
+            seen, state = self.dynamics.observe(inputs.window(start, end), state)
+            parts.append(seen)
+            states.append(state)
+            start = end
+        return parts[0].joined(parts), tree.map_tree(lambda *leaves: torch.stack(leaves, 1), *states[: len(steps)])
+
+    def _follow(
+        self,
+        policy: Callable[[Tensor], Tensor],
+        horizon: int | None,
+        features: Tensor | None,
+        state: State | None,
+        noise: Tensor | None,
+    ) -> Imagined:
+        """See `imagine`: one step for each answer of the policy."""
+        if horizon is None or features is None or state is None:
+            raise ValueError("imagine: with a policy give horizon=, and state= with the features= of its step, as in "
+                             "seen, state = model.observe(...); features=seen.features[:, -1]")  # fmt: skip
+        self._check_features(features)
+        if features.ndim != 2:
+            raise ValueError(f"features: expected (B, F) of one step, got {tuple(features.shape)}")
+        found, actions = [features], []
+        with self.prepared():
+            for t in range(check_integer("horizon", horizon, 1)):
+                actions.append(policy(found[-1])[:, None])  # (B, 1, A)
+                step = self.imagine(actions[-1], state, noise=None if noise is None else noise[:, t : t + 1])
+                state = step.state
+                found.append(step.features[:, 0])
+        return Imagined(torch.stack(found[1:], 1), state, torch.cat(actions, 1).to(self.dtype))
 
     def _inputs(
         self,

@@ -59,7 +59,7 @@ class ClockWorld(nn.Module):
         return Seen(sums), sums[:, -1:]
 
     def imagine(self, action, state, *, noise):
-        return Imagined(state + action[..., :1].cumsum(dim=1), None)
+        return Imagined(state + action[..., :1].cumsum(dim=1), None, action)
 
     def decode(self, features):
         return (features / 255)[..., None, None].expand(*features.shape[:2], 3, 8, 8)
@@ -309,7 +309,7 @@ class Repeater(nn.Module):
         return Seen(image.flatten(2) / 255), image[:, -1].flatten(1) / 255
 
     def imagine(self, action, state, *, noise):
-        return Imagined(state[:, None] + self.loudness * noise, None)
+        return Imagined(state[:, None] + self.loudness * noise, None, action)
 
     def decode(self, features):
         return features.reshape(*features.shape[:2], 1, 32, 32)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -56,6 +57,12 @@ class Inputs:
         if not self.inner_reset and readable and bool(self.is_first[:, 1:].any()):
             raise ValueError("inner_reset=False, but is_first is True at some t >= 1: one of the two is wrong")
 
+    def window(self, start: int, stop: int) -> Inputs:
+        """Steps start..stop-1 of every row."""
+        names = "embed", "action", "is_first", "noise", "mask"
+        parts = {name: None if (x := getattr(self, name)) is None else x[:, start:stop] for name in names}
+        return Inputs(**parts, inner_reset=self.inner_reset)  # type: ignore[arg-type]
+
 
 @dataclasses.dataclass(frozen=True)
 class Observed:
@@ -74,6 +81,12 @@ class Observed:
     def features(self) -> Tensor:
         """(B, T, D + S): concat[h, z], what the heads read."""
         return torch.cat([self.h, self.z], dim=-1)
+
+    @staticmethod
+    def joined(parts: Sequence[Observed]) -> Observed:
+        """Pieces of a sequence, one after another."""
+        names = "h", "z", "posterior", "prior"
+        return Observed(*(torch.cat([getattr(part, name) for part in parts], 1) for name in names))
 
 
 class Dynamics(nn.Module, ABC):

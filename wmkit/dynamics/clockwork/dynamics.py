@@ -52,6 +52,20 @@ class HierarchyObserved(Observed):
     levels: tuple[LevelPass, ...]
     """Bottom first."""
 
+    @staticmethod
+    def joined(parts: Sequence[Observed]) -> HierarchyObserved:
+        """Pieces of a sequence, one after another; ticks are counted from the first one's first step."""
+        pieces = [part for part in parts if isinstance(part, HierarchyObserved)]
+        starts = [0, *itertools.accumulate(part.h.shape[1] for part in pieces)]
+        levels = []
+        for passes in zip(*(part.levels for part in pieces), strict=True):
+            names = "h", "z", "posterior", "prior"
+            h, z, posterior, prior = (torch.cat([getattr(one, name) for one in passes], 1) for name in names)
+            ticks = tuple(start + tick for start, one in zip(starts, passes, strict=False) for tick in one.ticks)
+            levels.append(LevelPass(h, z, posterior, prior, ticks))
+        bottom = levels[0]
+        return HierarchyObserved(bottom.h, bottom.z, bottom.posterior, bottom.prior, tuple(levels))
+
 
 @register_backbone("clockwork", ClockworkConfig, kind="dynamics")
 class ClockworkDynamics(Dynamics):
