@@ -1,9 +1,10 @@
 """The row `oracle`: how much of a fact a model of this kind can be made to keep, if it is trained for nothing else.
 
 A copy of the model and the head that was fitted to its features are trained on by the probe's loss: its gradient goes
-through `observe` into the backbone and the encoder (Pasukonis et al. 2022 let it into the world model's own training).
-As a fit starts from what `observed` has, and the best weights on episodes apart are kept, those of the start among
-them, a short one is a ceiling that is too low, never one below `observed` by more than chance.
+through `observe` into backbone and encoder, window by window, as in Memory Maze's supervised oracle (Pasukonis et al.
+2022), which begins at initial weights. This one starts from what `observed` has, and keeps that unless other weights
+are better on episodes apart, by more than the standard error of the difference: a short fit is a ceiling that is too
+low, but below `observed` only by chance.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from wmkit.tree import State
 EPISODES, WINDOW = 8, 50
 """Episodes of a step, walked from first to last in windows of so many steps, or of as many as lie between two answers;
 states go from window to window, gradients do not."""
-LOOKS, LOOKED_AT = 4, 16
+LOOKS, LOOKED_AT = 4, 8
 """How often it is looked at on episodes apart, and at how many of them at most."""
 SHARE = 5
 """A probe's fit has so many times as many steps, unless a plan says otherwise: steps here are dear."""
@@ -92,14 +93,16 @@ def train_oracle(
         some = None if counts is None else counts[which].flatten(0, 1)
         return mean_loss(probe, output.flatten(0, 1), target[which].flatten(0, 1), some)
 
-    def loss_apart() -> float:
-        which = slice(number, looked_at.stop)
-        return float(loss_of(answers(head, features_of(model, looked_at), inputs[which]), which))
+    @torch.no_grad()
+    def losses_apart() -> Tensor:
+        """(E,)"""
+        output = answers(head, features_of(model, looked_at), inputs[number : looked_at.stop])
+        return torch.stack([loss_of(output[i : i + 1], slice(at, at + 1)) for i, at in enumerate(looked_at)])
 
     def weights() -> list[dict[str, Any]]:
         return [copy.deepcopy(one.state_dict()) for one in modules]
 
-    best, best_weights = loss_apart() if apart else 0.0, weights()
+    best, best_weights = losses_apart() if apart else torch.zeros(1), weights()
     state: State = None
     for step in range(steps):
         first = starts[step % len(starts)]
@@ -121,8 +124,10 @@ def train_oracle(
         optimiser.step()
         schedule.step()
         state = tree.map_tree(torch.Tensor.detach, state)
-        if apart and ((step + 1) % -(-steps // LOOKS) == 0 or step + 1 == steps) and (now := loss_apart()) < best:
-            best, best_weights = now, weights()
+        if apart and ((step + 1) % -(-steps // LOOKS) == 0 or step + 1 == steps):
+            better = best - (now := losses_apart())
+            if better.mean() > better.std(correction=0) / len(better) ** 0.5:
+                best, best_weights = now, weights()
     if apart:
         for one, values in zip(modules, best_weights, strict=True):
             one.load_state_dict(values)

@@ -36,7 +36,7 @@ RESET = Metric(
     "follows_empty",
     "share",
     "higher",
-    label="imagined frames that follow an empty memory, of whose part the state was reset",
+    label="imagined frames that follow an empty memory",
     caption="0 %: as if nothing was reset; 100 %: as from the state before an episode.",
 )
 DIRECTIONS = 4
