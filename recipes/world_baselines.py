@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import hashlib
+import math
 from collections.abc import Callable, Iterator
 
 import numpy as np
@@ -19,10 +21,22 @@ from wmkit.evaluation.measures.frames import frame_error
 from wmkit.evaluation.measures.movers import KEYS as MOVER_KEYS
 from wmkit.evaluation.predictors import COPY_LAST, FROZEN, RANDOM_FRAME, Clips, make_baselines, mean_image
 from wmkit.pipe import ends_with_reader
-from wmkit_envs import DistractingMemory, HiddenMotion, LookAround, MultiDoorsKeys, RayMaze, Rooms, World
+from wmkit.probing.view import objects_in_view
+from wmkit_envs import (
+    DistractingMemory,
+    HiddenMotion,
+    LookAround,
+    MultiDoorsKeys,
+    RayHiddenMotion,
+    RayMaze,
+    Rooms,
+    World,
+)
 from wmkit_envs.grid.hidden_motion import PERIOD, place_at
 from wmkit_envs.grid.scene import DONE, PICK_UP, TOGGLE, TURN_LEFT, VIEW
 from wmkit_envs.grid.world import GridWorld
+from wmkit_envs.maze3d.hidden_motion import RADIUS
+from wmkit_envs.maze3d.look_around import SIDE
 from wmkit_envs.maze3d.worlds import RayWorld
 from wmkit_envs.world import Episode, EpisodeSeed
 
@@ -41,6 +55,8 @@ MAPS = (2_000, 200)
 """Training and test episodes whose maps are looked for in each other."""
 MOVERS, FITTED = 1_000, 4_000
 """Test episodes in which movers are guessed, training episodes that the guessers may count in."""
+ROLLING = 200
+"""Test episodes in which balls are guessed."""
 
 Figures = Iterator[tuple[str, float | Estimate]]
 
@@ -101,6 +117,8 @@ def map_of(world: World, seed: EpisodeSeed) -> bytes:
         grid = world.begin(seed)
         return grid.cells.tobytes() + grid.movers.tobytes()
     scene = world.begin(seed).scene
+    if scene.circling is not None:
+        return scene.walls.tobytes() + scene.circling.tobytes()
     return scene.layout.tobytes() if isinstance(world, RayMaze) else scene.walls.tobytes() + scene.objects.tobytes()
 
 
@@ -144,6 +162,56 @@ def movers(world: World) -> Figures:
     standing = make_baselines(clip)[FROZEN]
     frozen = torch.stack([standing(row) for row in range(TILE_EPISODES)])
     yield f"{ERROR}: frozen when last seen, true way", mean_error(frozen, clip.image[:, start:])
+
+
+def rolling(world: World) -> Figures:
+    """How far from a ball, at the query's steps that have it in view, is a guess from what is known of it."""
+    assert isinstance(world, RayHiddenMotion)
+    start, time = world.context_length, np.arange(world.episode_length)[:, None]
+    small = dataclasses.replace(world, image_size=8)
+    walks = [small.generate(seed=SEED, split="test", index=index) for index in range(ROLLING)]
+    place = np.stack([walk["targets_pos"] for walk in walks]).astype(np.float64) - SIDE / 2
+    place = place[..., 0] + 1j * place[..., 1]  # (B, T, k)
+    shown = np.stack([objects_in_view(walk) for walk in walks])
+    circling = np.stack([walk["targets_circling"] for walk in walks]).astype(np.float64)[:, None]  # (B, 1, k)
+
+    last = np.maximum.accumulate(np.where(shown, time, 0), axis=1)  # (B, T, k), 0 before that
+    seen_last = last[:, start - 1 : start]
+    frozen = np.take_along_axis(place, seen_last, 1)  # (B, 1, k)
+    middle = 2 * math.pi / sorted(world.periods)[len(world.periods) // 2] * np.sign(circling)
+    # of every motion, turned back to the first step, what the context showed of it comes together where it fits
+    motions = np.array([way * 2 * math.pi / period for period in world.periods for way in (-1, 1)])
+    together = [(place * shown * np.exp(-1j * motion * time))[:, :start].sum(1) for motion in motions]  # (B, k) each
+    best = np.abs(together).argmax(0)  # (B, k)
+    phase = np.take_along_axis(np.array(together), best[None], 0)[0]
+    fitted = RADIUS * np.exp(1j * (np.angle(phase)[:, None] + motions[best][:, None] * time))
+    guesses = {
+        "nothing: the middle of the room": np.zeros_like(place),
+        "a place on the circle at random": RADIUS
+        * np.exp(2j * math.pi * np.random.default_rng(SEED).random(place.shape)),
+        "frozen: where the context saw it last": frozen,
+        "frozen: where it was last in view, up to the step before": np.take_along_axis(place, last[:, :-1], 1),
+        "last seen, then on with the middle period": frozen * np.exp(1j * middle * (time - seen_last)),
+        "extrapolated: the motion that fits what the context showed": fitted,
+    }
+    judged = shown[:, start:]
+    some = judged.any((1, 2))  # of these episodes
+    yield "test episodes", ROLLING
+    yield "balls that their context never showed", int((~shown[:, :start].any(1)).sum())
+    yield "percentage of a query in which a ball is in view", 100 * float(judged.mean())
+    for name, guess in guesses.items():  # which all end with the episode
+        away = np.abs(guess[:, start - len(time) :] - place[:, start:])
+        mean = (away * judged).sum((1, 2))[some] / judged.sum((1, 2))[some]
+        yield f"distance in cells, {name}", normal(mean)
+    clips = episodes(world, "test", RAY_EPISODES)
+    stood = np.stack([frozen.real, frozen.imag], -1)[:, 0] + SIDE / 2  # (B, k, 2)
+    pictures = []
+    for index in range(RAY_EPISODES):
+        walk = world.walk(EpisodeSeed(SEED, "test", index), world.episode_length)
+        lying = dataclasses.replace(walk.scene, objects=stood[index], circling=None)
+        pictures.append(world.draw(lying, walk.trajectory())[start:])
+    drawn = torch.from_numpy(np.stack(pictures)).movedim(-1, 2)
+    yield f"{ERROR}: frozen when last seen, true way", mean_error(drawn, clips.image[:, start:])
 
 
 def places(batch: Episode) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
@@ -273,6 +341,7 @@ CHECKS: dict[World, tuple[Callable[[World], Figures], ...]] = {
     **{RayMaze(size=size): (maps,) for size in (11, 13, 15)},
     **{Rooms(rooms=rooms): (maps, frames) for rooms in (2, 4, 10)},
     LookAround(): (maps, frames),
+    RayHiddenMotion(): (maps, frames, rolling),
     DistractingMemory(width=8): (maps,),
     DistractingMemory(width=16): (maps, rewards),
     DistractingMemory(width=100): (maps, frames),

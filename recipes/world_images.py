@@ -11,7 +11,17 @@ from matplotlib import pyplot
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from wmkit_envs import DistractingMemory, HiddenMotion, LookAround, MovingMnist, MultiDoorsKeys, RayMaze, Rooms, World
+from wmkit_envs import (
+    DistractingMemory,
+    HiddenMotion,
+    LookAround,
+    MovingMnist,
+    MultiDoorsKeys,
+    RayHiddenMotion,
+    RayMaze,
+    Rooms,
+    World,
+)
 from wmkit_envs.grid.atlas import render_tiles
 from wmkit_envs.grid.scene import AGENT, GridScene
 from wmkit_envs.grid.world import GridWorld
@@ -43,6 +53,7 @@ def main() -> None:
         (Rooms(rooms=4), range(476, 572, 8)),
         (Rooms(rooms=10), range(1076, 1172, 8)),
         (LookAround(), range(36, 96, 5)),
+        (RayHiddenMotion(), range(76, 112, 3)),
     )
     for world, times in walked:
         simulation = world.walk(EpisodeSeed(SEED), world.episode_length)

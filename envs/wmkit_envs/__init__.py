@@ -3,6 +3,7 @@
 from wmkit_envs.grid.distracting_memory import DistractingMemory as DistractingMemory
 from wmkit_envs.grid.hidden_motion import HiddenMotion as HiddenMotion
 from wmkit_envs.grid.multi_doors_keys import MultiDoorsKeys as MultiDoorsKeys
+from wmkit_envs.maze3d.hidden_motion import RayHiddenMotion as RayHiddenMotion
 from wmkit_envs.maze3d.look_around import LookAround as LookAround
 from wmkit_envs.maze3d.worlds import MemoryMaze as MemoryMaze
 from wmkit_envs.maze3d.worlds import RayMaze as RayMaze

@@ -11,6 +11,7 @@ from wmkit_envs.grid.distracting_memory import DistractingMemory
 from wmkit_envs.grid.hidden_motion import HiddenMotion
 from wmkit_envs.grid.multi_doors_keys import MultiDoorsKeys
 from wmkit_envs.grid.world import GridWorld
+from wmkit_envs.maze3d.hidden_motion import RayHiddenMotion
 from wmkit_envs.maze3d.look_around import LookAround
 from wmkit_envs.maze3d.worlds import MemoryMaze, RayMaze, RayWorld, Rooms
 from wmkit_envs.video.moving_mnist import FAST, SLOW, MovingMnist
@@ -21,6 +22,7 @@ FAMILIES: dict[str, type[World]] = {
     "memory_maze": MemoryMaze,
     "rooms": Rooms,
     "look_around": LookAround,
+    "ray_hidden_motion": RayHiddenMotion,
     "distracting_memory": DistractingMemory,
     "multi_doors_keys": MultiDoorsKeys,
     "hidden_motion": HiddenMotion,
@@ -33,6 +35,7 @@ _published: tuple[World, ...] = (
     *(Rooms(rooms=rooms, teleport=teleport) for teleport in (False, True) for rooms in (2, 4, 10)),
     *(Rooms(rooms=rooms, longer=True) for rooms in (2, 4)),
     LookAround(),
+    RayHiddenMotion(),
     *(DistractingMemory(width=width) for width in (100, 200, 400)),
     *(MultiDoorsKeys(keys=keys) for keys in (3, 5, 7)),
     HiddenMotion(),
@@ -68,6 +71,7 @@ ENVIRONMENTS: dict[str, RayWorld | GridWorld] = {
     },
     **{f"wmkit/Ray{number}Rooms-v0": Rooms(rooms=rooms) for number, rooms in (("Two", 2), ("Four", 4), ("Ten", 10))},
     "wmkit/RayLookAround-v0": LookAround(),
+    "wmkit/RayHiddenMotion-v0": RayHiddenMotion(),
     "wmkit/DistractingMemory-v0": DistractingMemory(),
     **{f"wmkit/DistractingMemory-{width}-v0": DistractingMemory(width=width) for width in (100, 200, 400)},
     "wmkit/MultiDoorsKeys-v0": MultiDoorsKeys(),

@@ -22,6 +22,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "wmkit/RayMaze-v0": {"image_size": 20},
     "wmkit/RayTwoRooms-v0": {"image_size": 20},
     "wmkit/RayLookAround-v0": {"image_size": 20},
+    "wmkit/RayHiddenMotion-v0": {"image_size": 20},
     "wmkit/DistractingMemory-v0": {"image_size": 20, "width": 8},
     "wmkit/MultiDoorsKeys-v0": {"image_size": 20, "keys": 2},
     "wmkit/HiddenMotion-v0": {"image_size": 20, "stations": 1},

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wmkit.evaluation.estimates import binomial, cut, label, normal, normal_curve
+from wmkit.evaluation.estimates import binomial, crossed, cut, label, normal, normal_curve, percentiles
 
 
 def test_normal_interval_is_196_standard_errors():
@@ -57,6 +57,25 @@ def test_interval_of_a_share_holds_it(outcome: tuple[int, int]) -> None:
 def test_outcomes_other_than_0_and_1_are_refused() -> None:
     with pytest.raises(ValueError, match="outcomes that are 0 or 1"):
         binomial(np.array([0.0, 0.5]))
+
+
+def test_draws_that_are_not_known_are_left_out_of_an_interval_and_none_is_none() -> None:
+    draws = np.stack([np.arange(41.0), np.where(np.arange(41) % 2, np.nan, np.arange(41)), np.full(41, np.nan)], 1)
+    low, high = percentiles(draws)
+    assert low.tolist() == pytest.approx([1, 1, np.nan], nan_ok=True)
+    assert high.tolist() == pytest.approx([39, 39, np.nan], nan_ok=True)
+
+
+def test_an_interval_over_seeds_and_episodes_has_the_variance_of_both_means() -> None:
+    """Of sums of an effect of the seed and one of the episode, that all seeds share."""
+    rng = np.random.default_rng(0)
+    seeds, episodes = rng.normal(0, 1, 40), rng.normal(0, 2, 60)
+    estimate = crossed(seeds[:, None] + episodes)
+    error = math.sqrt(seeds.var() / 40 + episodes.var() / 60)
+    assert estimate.mean == pytest.approx(seeds.mean() + episodes.mean())
+    assert estimate.half_width == pytest.approx(1.96 * error, rel=0.05)
+    assert estimate.episodes == 60
+    assert math.isnan(crossed(np.zeros((3, 0))).mean)
 
 
 def test_ranges_are_cut_to_the_horizon():

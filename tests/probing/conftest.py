@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from wmkit.data import Episode
-from wmkit.probing import Fit, ForeignModel, Plan, base
+from wmkit.probing import Fit, ForeignModel, Plan, Probe, base, since_last
 
 LENGTH, SIDE = 12, 3
 
@@ -61,6 +61,23 @@ def cue(rng: np.random.Generator, length: int = 16, first: int = 5, last: int = 
     return image, {}, {"cue": np.array(kind), "at": np.array(at)}
 
 
+class Cue(Probe):
+    """Which of the four marks it was, once it was shown."""
+
+    name = "cue"
+    keys = ("cue", "at")
+    hidden = (16,)
+
+    def target(self, episode):
+        return np.full(episode.length, int(episode["cue"]))
+
+    def delay(self, episode):
+        return since_last(np.arange(episode.length) == int(episode["at"]))
+
+    def counts(self, delay, target):
+        return delay >= 0
+
+
 def looking() -> ForeignModel:
     """The features of a step are its frame; what is imagined is black."""
 
@@ -68,6 +85,21 @@ def looking() -> ForeignModel:
         return torch.zeros(len(action), 64) if embedding is None else embedding, torch.zeros(len(action))
 
     return ForeignModel(lambda image: image.flatten(1), step, lambda features: features.view(-1, 1, 8, 8))
+
+
+def forgetful(seed: int) -> ForeignModel:
+    """A recurrence that could carry something on, and has the weight 0 where it would."""
+    torch.manual_seed(seed)
+    read, carry = torch.nn.Linear(64, 16), torch.nn.Linear(16, 16, bias=False)
+    torch.nn.init.zeros_(carry.weight)
+
+    def step(embedding: Tensor | None, action: Tensor, state: Any) -> tuple[Tensor, Any]:
+        seen = torch.zeros(len(action), 16) if embedding is None else embedding
+        state = torch.tanh(seen if state is None else seen + carry(state))
+        return state, state
+
+    return ForeignModel(lambda image: read(image.flatten(1)), step, lambda h: h[:, :1, None, None].expand(-1, 1, 8, 8),
+                        modules=(read, carry), make=forgetful)  # fmt: skip
 
 
 @pytest.fixture

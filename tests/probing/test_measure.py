@@ -7,31 +7,14 @@ import numpy as np
 import pytest
 import torch
 
-from tests.probing.conftest import Drawn, both, cue, looking, maze, small
+from tests.probing.conftest import Cue, Drawn, both, cue, forgetful, looking, maze, small
 from wmkit.backbones.transformer_xl import TransformerXL, TransformerXLConfig
-from wmkit.probing import ForeignModel, Probe, effective_horizon, measure_probes, register_probe, since_last
+from wmkit.probing import ForeignModel, Probe, effective_horizon, measure_probes, register_probe
 from wmkit.probing.measure import _control_task
 from wmkit.probing.readers import fingerprint
 
 SHOWN, HIDDEN = (functools.partial(maze, shown=shown) for shown in (True, False))
 MEMORY = 4
-
-
-class Cue(Probe):
-    """Which of the four marks it was, once it was shown."""
-
-    name = "cue"
-    keys = ("cue", "at")
-    hidden = (16,)
-
-    def target(self, episode):
-        return np.full(episode.length, int(episode["cue"]))
-
-    def delay(self, episode):
-        return since_last(np.arange(episode.length) == int(episode["at"]))
-
-    def counts(self, delay, target):
-        return delay >= 0
 
 
 def test_features_that_contain_the_layout_give_all_of_it() -> None:
@@ -108,14 +91,15 @@ def test_recall_of_a_transformer_ends_where_its_memory_does_and_so_does_the_grad
 
 def test_the_same_probes_twice_give_the_same_numbers() -> None:
     plan = small(probes=[Cue()], heads=("mlp",), steps=5, episodes=6, held_out=3)
-    first, second = (measure_probes(transformer(), *both(cue), plan) for _ in range(2))
+    first, second = (measure_probes(forgetful(0), *both(cue), plan) for _ in range(2))
+    assert "oracle" in first.steps.predictors("cue_mlp")
     for axis, found in first.by_axis.items():
         assert found.frame.equals(second.by_axis[axis].frame)
 
 
 def test_killed_and_run_again_it_goes_on(tmp_path) -> None:
     plan = small(probes=[Cue()], steps=5, episodes=6, held_out=3)
-    whole = measure_probes(transformer(), *both(cue), plan)
+    whole = measure_probes(forgetful(0), *both(cue), plan)
     done = []
 
     def killed(what: str, count: int, total: int) -> None:
@@ -125,17 +109,17 @@ def test_killed_and_run_again_it_goes_on(tmp_path) -> None:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        measure_probes(transformer(), *both(cue), plan, folder=tmp_path, progress=killed)
+        measure_probes(forgetful(0), *both(cue), plan, folder=tmp_path, progress=killed)
     assert len(list(tmp_path.glob("parts/*/*.parquet"))) == 3
     written = {path: path.stat().st_mtime_ns for path in tmp_path.glob("parts/*/*.parquet")}
-    again = measure_probes(transformer(), *both(cue), plan, folder=tmp_path)
+    again = measure_probes(forgetful(0), *both(cue), plan, folder=tmp_path)
     assert again.steps.frame.equals(whole.steps.frame)
     assert {path: path.stat().st_mtime_ns for path in written} == written
 
     def nothing(*_: object) -> None:
         raise AssertionError("all was done")
 
-    assert measure_probes(transformer(), *both(cue), plan, folder=tmp_path, progress=nothing).steps.frame.equals(
+    assert measure_probes(forgetful(0), *both(cue), plan, folder=tmp_path, progress=nothing).steps.frame.equals(
         whole.steps.frame
     )
 
@@ -162,7 +146,8 @@ def test_what_cannot_be_probed_is_said() -> None:
         ({"probes": ["wall"]}, "Unknown probe 'wall'. Did you mean 'walls'?"),
         ({"probes": ["walls"]}, "The probe 'walls' reads maze_layout"),
         ({}, "No probe applies to episodes with image"),
-        ({"probes": [Cue()], "rows": ["untrained"]}, "give make="),
+        ({"probes": [Cue()], "rows": ["untrained"]}, "there is no `untrained`"),
+        ({"probes": [Cue()], "rows": ["oracle"]}, "there is no `oracle`"),
         ({"probes": [Cue()], "length": 17}, "length: expected 2 to 16 steps"),
     ):
         with pytest.raises(ValueError, match=message.replace("?", r"\?")):

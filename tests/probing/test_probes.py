@@ -8,11 +8,12 @@ from wmkit.data import Episode, find_world
 from wmkit.probing import all_probes
 from wmkit.probing.base import entries_of, width_of
 from wmkit.probing.networks import best_constant
-from wmkit_envs import DistractingMemory, MovingMnist, MultiDoorsKeys, RayMaze, Rooms
+from wmkit_envs import DistractingMemory, MovingMnist, MultiDoorsKeys, RayHiddenMotion, RayMaze, Rooms
 
 APPLY = {
     RayMaze(image_size=16): {"walls", "seen", "objects", "object_recall", "pose"},
     Rooms(image_size=16): {"walls", "seen", "objects", "object_recall", "pose", "room"},
+    RayHiddenMotion(image_size=16): {"walls", "seen", "objects", "object_recall", "pose"},
     MultiDoorsKeys(keys=2, tile=4): {"doors", "inventory", "pose"},
     DistractingMemory(width=8, tile=4): {"sample_color", "pose"},
     MovingMnist(side=32): {"digit", "digit_position"},

@@ -18,9 +18,9 @@ from wmkit.data.store.writers import write_archive
 from wmkit.evaluation.record import Verdict
 from wmkit.probing import Fit, ForeignModel, Plan, ProbeResults, WorldModelReader, fingerprint, probe_run, systems_table
 from wmkit.probing.figures import draw_systems
-from wmkit.probing.readers import swapped
+from wmkit.probing.results import AXES
 from wmkit.probing.run import _sources
-from wmkit.probing.state import swap_states
+from wmkit.probing.state import SWAP, replace_parts
 from wmkit.training.loop import build_model
 from wmkit_envs import RayMaze
 
@@ -52,11 +52,20 @@ def test_a_run_is_probed_printed_and_drawn(run) -> None:
     text = console.export_text()
     assert "walls: cells of the maze told right: higher is better" in text
     assert f"Records, tables and pictures in {place}" in text
-    for name in ("recall.png", "contexts.png", "imagined.png", "reach.png", "swap.png", "map.png", "map.gif"):
+    for name in (
+        "recall.png",
+        "contexts.png",
+        "imagined.png",
+        "reach.png",
+        "swap.png",
+        "reset.png",
+        "map.png",
+        "map.gif",
+    ):
         with Image.open(place / "pictures" / name) as image:
             assert min(image.size) > 100
     loaded = ProbeResults.load(place)
-    assert loaded.by_axis.keys() == found.by_axis.keys() == {"steps", "delay", "imagined", "contexts", "reach", "swap"}
+    assert loaded.by_axis.keys() == found.by_axis.keys() == set(AXES)
     assert loaded.steps.frame.equals(found.steps.frame)
     assert loaded.steps.about["checkpoint"] == "step-00000002"
     assert loaded.steps.estimate("walls_mlp", "observed") == found.steps.estimate("walls_mlp", "observed")
@@ -77,9 +86,10 @@ def test_all_rows_of_a_model_of_ones_own(run) -> None:
     assert fingerprint(WorldModelReader(model)) == before
     assert model.training
     assert found.steps.predictors("objects_mlp") == [
-        "observed", "actions", "no_memory", "untrained", "control", "constant",
+        "observed", "oracle", "actions", "no_memory", "untrained", "control", "constant",
     ]  # fmt: skip
     assert set(found.by_axis["swap"].predictors("follows_donor")) == {"backbone", "z"}
+    assert set(found.by_axis["reset"].predictors("follows_empty")) == {"backbone", "z"}
     assert found.by_axis["imagined"].steps_of("objects_mlp", "observed").tolist() == [4, 8]
 
 
@@ -110,11 +120,11 @@ def test_parts_of_the_features_are_h_and_z(run, part, width) -> None:
 
 
 def test_a_foreign_model_is_probed_and_keeps_its_own_state() -> None:
-    from tests.probing.test_measure import Cue
+    from tests.probing.conftest import Cue
 
     found = wmkit.probe(looking(), both(cue), [Cue()], plan=dataclasses.replace(PLAN, probes=None, length=None))
-    assert "untrained" not in found.steps.predictors("cue_mlp")
-    assert found.notes[0].startswith("There is no row `untrained`")
+    assert not {"untrained", "oracle"} & set(found.steps.predictors("cue_mlp"))
+    assert [note[:27] for note in found.notes] == ["There is no row `untrained`", "There is no row `oracle`: n"]
 
 
 def noisy() -> ForeignModel:
@@ -144,7 +154,7 @@ def test_a_foreign_model_that_draws_from_the_global_generator_is_probed_alike_tw
 def test_a_swap_in_a_foreign_model_is_judged_under_one_noise() -> None:
     image = torch.randint(256, (2, 8, 1, 8, 8), dtype=torch.uint8)
     batch = Batch.of(image, torch.zeros(2, 8, 2))
-    follows = swap_states(noisy(), batch, context=4, seeds=[0, 1])
+    follows = replace_parts(noisy(), batch, context=4, seeds=[0, 1])[SWAP]
     assert (follows["idle"] == 0).all()
     assert (follows["held"] == 1).all()
 
@@ -154,15 +164,8 @@ def test_what_is_no_model_is_refused() -> None:
         wmkit.probe(3, WORLD)
 
 
-def test_swapping_rolls_all_of_a_state_or_one_part() -> None:
-    state = {"a": torch.arange(3.0), "b": [torch.arange(3.0)]}
-    assert swapped(state, "b")["a"].tolist() == [0, 1, 2]
-    assert swapped(state, "b")["b"][0].tolist() == [2, 0, 1]
-    assert swapped(state, None)["a"].tolist() == [2, 0, 1]
-
-
 def test_another_model_of_three_functions_in_the_same_folder_is_another_one(tmp_path, monkeypatch) -> None:
-    from tests.probing.test_measure import Cue
+    from tests.probing.conftest import Cue
 
     monkeypatch.setattr("wmkit.probing.figures.draw_all", lambda *_: [])
     plan = dataclasses.replace(PLAN, probes=None, length=None, rows=("observed",))

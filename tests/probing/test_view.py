@@ -7,6 +7,7 @@ from wmkit.data import Episode
 from wmkit.probing import NEVER, since_last, view
 from wmkit.probing.view import cells_in_view, objects_in_view, places_in_view
 from wmkit_envs import RayMaze
+from wmkit_envs.maze3d import raycast
 
 LAYOUT = np.array([[1, 1, 1, 1, 1], [0, 0, 0, 0, 0], [1, 1, 1, 1, 1]], np.uint8)
 """Two corridors, one above the other; row 0 is at the bottom."""
@@ -69,6 +70,10 @@ def test_walls_that_come_into_view_bring_faces_that_the_world_says_are_new(monke
     seen = cells_in_view(Episode(dict(made.steps), dict(made.constants)))
     x, y = np.floor(made.steps["agent_pos"]).astype(int).T
     assert seen[np.arange(length), y, x].mean() > 0.95  # the own cell, but for a camera that looks out of it
+
+
+def test_the_camera_is_that_of_the_ray_caster() -> None:
+    assert (view.CAMERA_AHEAD, view.HALF_VIEW) == (raycast.CAMERA_AHEAD, raycast.HALF_VIEW)
 
 
 def test_delays_count_from_the_last_time() -> None:

@@ -13,6 +13,7 @@ NUMBERS = {
     "length": "steps of each episode, from its first on (default: all)",
     "every": "ask at every so many-th step (default: so that about 200 of an episode are)",
     "context": "steps before imagination (default: as the episodes say)",
+    "oracle-steps": "optimiser steps of the row oracle (default: a fifth of those of a fit)",
     "seed": "of the latents, and of the first fit (default: 0)",
     "steps": "optimiser steps of a fit (default: 1000)",
 }
@@ -24,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--probes", help="what to ask for, separated by commas (default: all that apply)")
     parser.add_argument(
         "--rows",
-        help="what the model sees, of observed, actions, no_memory, untrained, control, inputs, constant "
+        help="what the model sees, of observed, oracle, actions, no_memory, untrained, control, inputs, constant "
         "(default: all)",
     )
     parser.add_argument("--heads", help="of mlp and linear one, or both with a comma (default: mlp,linear)")

@@ -61,7 +61,7 @@ HELP = """usage: python {script} [key=value ...]
   world.key=1,2      settings of each world; several make one world each: world.width=16,32
   minutes=7          the budget of a run in minutes of training, or steps=1000
   probes=walls,pose  also probe what each run keeps; probes=all: whatever the world has the truth of
-  probe.key=value    of these: rows, heads, seeds, episodes, held_out, length, every, context, seed, steps
+  probe.key=value    of these: rows, heads, seeds, episodes, held_out, length, every, context, oracle_steps, seed, steps
   jobs=2             runs at a time, each in a process of its own
   out=FOLDER         where everything goes; the same command again goes on there
   retry=true         run failed cells again, from their last checkpoint

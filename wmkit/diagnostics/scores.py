@@ -8,14 +8,13 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from wmkit.diagnostics.base import NOT_ASKED, Sequences, Task
+from wmkit.evaluation.estimates import Floats, percentiles
 
-Floats = npt.NDArray[np.float64]
 RESAMPLES = 1000
 """Of the bootstrap."""
 
@@ -102,7 +101,8 @@ def summarise(task: Task, seeds: Sequence[Scores], length: int) -> tuple[Interva
     The score of several levels is the mean of theirs, so that a level counts the same at every length, however many
     answers it has there; of a capacity it is their sum.
 
-    Intervals by bootstrap: seeds are drawn anew, and for each the sequences; of one seed, its sequences alone.
+    Intervals by bootstrap: seeds are drawn anew, and for each its own sequences, where `crossed` draws one set for all
+    seeds: here a score is a ratio of sums, no mean of one value for each sequence.
     """
     levels = seeds[0].levels
     lost, asked = (np.stack([getattr(one, name) for one in seeds]) for name in ("lost", "asked"))  # (S, N, L)
@@ -128,9 +128,7 @@ def summarise(task: Task, seeds: Sequence[Scores], length: int) -> tuple[Interva
         return np.maximum(0, each).sum(-1) if task.capacity else each.mean(-1)
 
     def interval(among: Sequence[int]) -> Interval:
-        resampled = score(drawn[0], drawn[1], among)
-        known = resampled[~np.isnan(resampled)]
-        low, high = np.quantile(known, (0.025, 0.975)) if len(known) else (np.nan, np.nan)
+        low, high = percentiles(score(drawn[0], drawn[1], among))
         return Interval(float(score(lost.sum((0, 1)), asked.sum((0, 1)), among)), float(low), float(high))
 
     return interval(judged), {level: interval([number]) for number, level in enumerate(levels)}

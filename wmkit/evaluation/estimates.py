@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 
 import numpy as np
@@ -23,6 +24,8 @@ VIDEO_RANGES: tuple[Range, ...] = ((1, 5), (6, 20), (21, 100), (101, 300), (301,
 """Those of the papers on video, whose queries are longer."""
 NORMAL_95 = 1.96
 """Half the width of a 95 % interval of the standard normal."""
+DRAWS = 2000
+"""Of a bootstrap."""
 
 
 def cut(steps: Range, horizon: int) -> Range:
@@ -86,6 +89,38 @@ def binomial(outcomes: Floats) -> Estimate:
     hits = int(outcomes.sum())
     interval = binomtest(hits, len(outcomes)).proportion_ci(0.95, method="wilson")
     return Estimate(hits / len(outcomes), float(interval.low), float(interval.high), len(outcomes))
+
+
+@functools.cache
+def drawn(seeds: int, episodes: int, number: int) -> tuple[Floats, Floats]:
+    """Weights (D, R) of seeds and (D, N) of episodes, of sum 1 in each of D draws with replacement; always the same."""
+    rng = np.random.default_rng(0)
+
+    def weights(count: int) -> Floats:
+        chosen = rng.integers(count, size=(number, count)) + count * np.arange(number)[:, None]
+        return np.bincount(chosen.ravel(), minlength=number * count).reshape(number, count) / count
+
+    return weights(seeds), weights(episodes)
+
+
+def crossed(means: Floats) -> Estimate:
+    """From one value of each seed and episode (R, N): the mean, with the interval of a bootstrap (Efron 1979) that
+    draws anew seeds, and episodes that all seeds share.
+    """
+    if means.shape[1] == 0:
+        return Estimate(math.nan, math.nan, math.nan, 0)
+    of_seeds, of_rows = drawn(*means.shape, DRAWS)
+    low, high = percentiles(((of_seeds @ means) * of_rows).sum(1))
+    return Estimate(float(means.mean()), float(low), float(high), means.shape[1])
+
+
+def percentiles(resampled: Floats) -> tuple[Floats, Floats]:
+    """The 95 % interval of draws (D, ...) by their percentiles, lows and highs (...): of those that are not NaN, NaN
+    where there are none.
+    """
+    some = ~np.isnan(resampled).all(0)
+    low, high = np.nanquantile(np.where(some, resampled, 0.0), (0.025, 0.975), axis=0)
+    return np.where(some, low, np.nan), np.where(some, high, np.nan)
 
 
 def normal_curve(values: Floats, counts: Bools) -> tuple[Floats, Floats, Floats]:

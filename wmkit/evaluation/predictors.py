@@ -31,6 +31,8 @@ ACTIONS = "actions"
 """The model sees the first frame, then only the actions."""
 UNTRAINED = "untrained"
 """As `observed`, but the model has its initial weights."""
+ORACLE = "oracle"
+"""As `observed`, but the model was trained on with the gradient of the probe."""
 CONTROL = "control"
 """As `observed`, but asked for a fixed random function of the frame in view."""
 BEST_OF_N = "best_of_n"
@@ -69,6 +71,7 @@ PREDICTORS = {
     predictor.name: predictor
     for predictor in (
         Predictor(OBSERVED, "observed", "tab:blue", kind="model"),
+        Predictor(ORACLE, "oracle", "tab:green", "-.", kind="model"),
         Predictor(IMAGINED, "imagined", "tab:orange", kind="model"),
         Predictor(SHUFFLED_ACTIONS, "shuffled actions", "tab:red", kind="model"),
         Predictor(ACTIONS, "first frame and actions", "tab:red", "--", kind="model"),

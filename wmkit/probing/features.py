@@ -17,7 +17,7 @@ from torch.nn import functional as F
 
 from wmkit.data import Episode, EpisodeSource, check_episode
 from wmkit.data.samplers import Segment, collate
-from wmkit.evaluation.predictors import ACTIONS, CONSTANT, CONTROL, NO_MEMORY, OBSERVED, UNTRAINED
+from wmkit.evaluation.predictors import ACTIONS, CONSTANT, CONTROL, NO_MEMORY, OBSERVED, ORACLE, UNTRAINED
 from wmkit.evaluation.rollout import FRAMES_AT_ONCE
 from wmkit.networks import to_unit
 from wmkit.probing.base import INPUTS, Probe
@@ -75,15 +75,16 @@ def actions(reader: Reader, clip: Clip) -> Tensor:
 READ: Mapping[str, Callable[[Reader, Clip], Tensor]] = {OBSERVED: observed, NO_MEMORY: no_memory, ACTIONS: actions}
 TOLD = "inputs"
 """The row of what a probe is told beside the features, without any."""
-ROWS = (OBSERVED, ACTIONS, NO_MEMORY, UNTRAINED, CONTROL, TOLD, CONSTANT)
-"""All rows. `untrained` observes with the model at its initial weights; `control` is asked another question of the
-features of `observed`, a fixed random function of the frame in view; `inputs` has no features, but what the probe is
-told beside them, if it is told something; `constant` has neither."""
-_FEATURES_OF = {CONTROL: OBSERVED, TOLD: None, CONSTANT: None}
+ROWS = (OBSERVED, ORACLE, ACTIONS, NO_MEMORY, UNTRAINED, CONTROL, TOLD, CONSTANT)
+"""All rows. `oracle` goes on from the features of `observed`, with a copy of the model that learns from the probe;
+`untrained` observes with the model at its initial weights; `control` is asked another question of the features of
+`observed`, a fixed random function of the frame in view; `inputs` has no features, but what the probe is told beside
+them, if it is told something; `constant` has neither."""
+_FEATURES_OF = {ORACLE: OBSERVED, CONTROL: OBSERVED, TOLD: None, CONSTANT: None}
 
 
 def features_of(row: str) -> str | None:
-    """The row whose features are read for a row; None where none are."""
+    """The row whose features a row is fitted to; None where there are none."""
     return _FEATURES_OF.get(row, row)
 
 

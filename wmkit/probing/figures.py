@@ -25,6 +25,7 @@ ALONG = {
     "imagined": "steps imagined after the context",
     "reach": "steps back from the last one",
     "swap": "steps imagined after the swap",
+    "reset": "steps imagined after the reset",
 }
 """Labels of the axes that have a figure of their own."""
 TIMES = 8
@@ -36,8 +37,8 @@ FREE, WALL, UNKNOWN, WRONG, AGENT = (255, 255, 255), (40, 40, 48), (150, 150, 15
 
 
 def draw_all(results: ProbeResults, folder: Path, title: str) -> list[Path]:
-    """`recall.png` (against the delay), `contexts.png`, `imagined.png`, `reach.png`, `swap.png`; and where a maze was
-    probed `map.png` and `map.gif`. Returns what was written.
+    """`recall.png` (against the delay), `contexts.png`, `imagined.png`, `reach.png`, `swap.png`, `reset.png`; and
+    where a maze was probed `map.png` and `map.gif`. Returns what was written.
     """
     folder.mkdir(parents=True, exist_ok=True)
     written = []
@@ -83,7 +84,7 @@ def _draw_axis(results: ProbeResults, axis: str, label: str, path: Path, title: 
                       transform=axes.get_xaxis_transform())  # fmt: skip
         if metric.better == "lower":
             axes.set_ylim(bottom=0)
-        _finish(axes, metric, label, axis in ("delay", "contexts"), judged=axis not in ("reach", "swap"))
+        _finish(axes, metric, label, axis in ("delay", "contexts"), judged=axis not in ("reach", "swap", "reset"))
     for axes in panels[len(measures) :]:
         axes.axis("off")
     figure.suptitle(f"{title}\nmean and {found.interval}", fontsize=10)

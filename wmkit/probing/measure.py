@@ -27,15 +27,16 @@ from torch import Tensor
 from wmkit.checks import check_choice, check_integer
 from wmkit.data import Episode, EpisodeSource
 from wmkit.evaluation.held_out import read_episodes
-from wmkit.evaluation.predictors import CONSTANT, CONTROL, OBSERVED, UNTRAINED
+from wmkit.evaluation.predictors import CONSTANT, CONTROL, OBSERVED, ORACLE, UNTRAINED
 from wmkit.evaluation.record import Metric
 from wmkit.files import to_json
 from wmkit.probing.base import NEVER, Probe, all_probes, entries_of, find_probes, width_of
 from wmkit.probing.features import CONTEXTS, IMAGINED, ROWS, TOLD, Gathered, Reading, features_of, gather
 from wmkit.probing.networks import Fit, answers, best_constant, fit_head
+from wmkit.probing.oracle import SHARE, can_be_trained, train_oracle
 from wmkit.probing.readers import Reader, WorldModelReader, fingerprint, weights_digest
 from wmkit.probing.results import AXES, CLAIMS, IN_VIEW, SEEN, SELECTIVITY, Above, ProbeMeasurements, ProbeResults
-from wmkit.probing.state import AHEAD, REACH, SWAP, gradient_reach, swap_states
+from wmkit.probing.state import AHEAD, REACH, RESET, SWAP, gradient_reach, replace_parts
 from wmkit.probing.state import EPISODES as LOOKED_AT
 from wmkit.training.short import EPISODES, STEPS, is_short
 
@@ -50,7 +51,7 @@ APART = 10
 CONTROL_UNITS, CONTROL_GAIN = 64, 3.0
 """Of the random network that is the control task: hidden units, and how far from linear it is."""
 LISTS = ("probes", "rows", "heads")
-NUMBERS = ("seeds", "episodes", "held_out", "length", "every", "context", "seed", "steps")
+NUMBERS = ("seeds", "episodes", "held_out", "length", "every", "context", "oracle_steps", "seed", "steps")
 """What can be typed of a plan."""
 _COLUMNS = {**ProbeMeasurements.schema, "axis": pl.String}
 Progress = Callable[[str, int, int], None]
@@ -81,6 +82,8 @@ class Plan:
     seed: int = 0
     """Of latents, and the first of the fits."""
     fit: Fit = dataclasses.field(default_factory=Fit)
+    oracle_steps: int | None = None
+    """Optimiser steps of the row `oracle`, which trains the model too; None: one for every five of `fit`."""
 
     def __post_init__(self) -> None:
         for row in self.rows or ():
@@ -89,7 +92,7 @@ class Plan:
             check_choice("heads", head, HEADS)
         for name, least in (("seeds", 1), ("episodes", 1), ("held_out", 2), ("seed", 0)):
             check_integer(name, getattr(self, name), least)
-        for name, least in (("length", 2), ("every", 1), ("context", 1)):
+        for name, least in (("length", 2), ("every", 1), ("context", 1), ("oracle_steps", 1)):
             if getattr(self, name) is not None:
                 check_integer(name, getattr(self, name), least)
         for name, least in (("steps", 1), ("rows", 1)):
@@ -141,7 +144,7 @@ def measure_probes(
     records' summary; what is in it tells the fits of one checkpoint from those of another.
 
     Raises `ValueError` for unknown probes, probes that were named and do not apply, sources of different shapes,
-    episodes that are too few or too short, and the row `untrained` of a model that nobody can build anew.
+    episodes that are too few or too short, and the rows `untrained` and `oracle` of a model that nobody can build anew.
     """
     before = fingerprint(reader)
     settled = _settled(plan, training, test)
@@ -159,25 +162,34 @@ def measure_probes(
     _check_alike(reader, training, test, first, last, probes)
     names = [probe.name for probe in probes]
     wanted = set(ROWS if settled.rows is None else settled.rows) | {TOLD, CONSTANT}
-    if UNTRAINED in wanted and reader.make is None:
-        if settled.rows is not None:
-            raise ValueError("rows: `untrained` needs the model at its initial weights, give make=; or leave it out")
-        wanted.remove(UNTRAINED)
-        notes.append("There is no row `untrained`: nobody said how to build the model at its initial weights (make=).")
+    cannot: dict[str, str] = {}
+    if reader.make is None:
+        cannot[UNTRAINED] = "nobody said how to build the model at its initial weights (make=)"
+    if not can_be_trained(reader):
+        cannot[ORACLE] = "nobody said how to build the model anew (make=), or what of it has weights (modules=)"
+    for row, why in cannot.items():
+        if row in wanted:
+            if settled.rows is not None:
+                raise ValueError(f"rows: there is no `{row}`: {why}; leave it out")
+            wanted.remove(row)
+            notes.append(f"There is no row `{row}`: {why}.")
     rows = tuple(row for row in ROWS if row in wanted)
     seeds = range(settled.seed, settled.seed + settled.seeds)
     numbers = {name: getattr(settled, name) for name in ("episodes", "held_out", "length", "every", "context", "seed")}
     numbers |= {"fit": dataclasses.asdict(settled.fit)}
-    told = {**(about or {}), "plan": {**numbers, "seeds": settled.seeds, "rows": rows}}
+    also = {"seeds": settled.seeds, "rows": rows, "oracle_steps": settled.oracle_steps}
+    told = {**(about or {}), "plan": {**numbers, **also}}
     told |= {"probes": names, "heads": list(settled.heads)}
     asked_of = {"part": reader.part, "model": _answer_of(reader, test), "episodes": [_digest(first), _digest(last)]}
     mark = to_json({**(about or {}), **numbers, **asked_of})
     parts = _Parts(folder, hashlib.sha256(mark.encode()).hexdigest()[:12])
     code = {probe.name: _code_of(probe) for probe in probes}  # a probe that was changed is another one
+    informed = {probe.name for probe in probes if probe.inputs}
+    steps_of = {ORACLE: settled.oracle_steps}  # other numbers of them are other fits of this row alone
     fits = {
-        key: "-".join(map(str, (key[0], code[key[0]], *key[1:])))
+        key: "-".join(map(str, (key[0], code[key[0]], key[1], f"{key[2]}{steps_of.get(key[2], '')}", key[3])))
         for key in itertools.product(names, settled.heads, rows, seeds)
-        if key[2] != TOLD or key[0] in {probe.name for probe in probes if probe.inputs}
+        if (key[2] != TOLD or key[0] in informed) and (key[2] != ORACLE or key[1] == settled.heads[0])
     }
     missing = [key for key, name in fits.items() if not parts.has(name)]
     if missing:
@@ -206,11 +218,13 @@ def measure_probes(
             frame, shown = (
                 (pl.DataFrame(schema=_COLUMNS), {})
                 if nothing
-                else _fit_and_ask(probe, head, row, seed, fitted_to, asked_about, settled, constants)
+                else _fit_and_ask(
+                    probe, head, row, seed, reader, (training, test), (fitted_to, asked_about), settled, constants
+                )
             )
             parts.save(fits[name, head, row, seed], frame, shown)
         progress("fits", len(missing), len(missing))
-    looks = [] if OBSERVED not in rows else [f"state-{settled.seed}"]
+    looks = [] if OBSERVED not in rows else [f"state-{_code('state.py')}-{settled.seed}"]
     for name in looks:
         if not parts.has(name):
             parts.save(name, _look_at_state(reader, test, settled), {})
@@ -297,6 +311,7 @@ class _Settled(Plan):
     length: int
     every: int
     context: int
+    oracle_steps: int
 
 
 def _settled(plan: Plan, training: EpisodeSource, test: EpisodeSource) -> _Settled:
@@ -317,7 +332,8 @@ def _settled(plan: Plan, training: EpisodeSource, test: EpisodeSource) -> _Settl
     every = plan.every or max(1, length // STEPS_READ)
     settled = {field.name: getattr(plan, field.name) for field in dataclasses.fields(plan)}
     return _Settled(**settled | {"held_out": held_out, "episodes": episodes, "length": length, "context": context,
-                                 "every": every})  # fmt: skip
+                                 "every": every, "oracle_steps": plan.oracle_steps or -(-plan.fit.steps // SHARE)}
+                    )  # fmt: skip
 
 
 class _Parts:
@@ -372,9 +388,13 @@ def _code_of(probe: Probe) -> str:
             digest.update(inspect.getsource(cls).encode())
         except (OSError, TypeError):
             digest.update(cls.__qualname__.encode())
-    for file in ("view.py", "features.py", "networks.py"):
-        digest.update(Path(__file__).with_name(file).read_bytes())
+    digest.update(_code("view.py", "features.py", "networks.py", "oracle.py").encode())
     return digest.hexdigest()[:6]
+
+
+def _code(*files: str) -> str:
+    """A digest of files of this package."""
+    return hashlib.sha256(b"".join(Path(__file__).with_name(file).read_bytes() for file in files)).hexdigest()[:6]
 
 
 def _fit_and_ask(
@@ -382,12 +402,17 @@ def _fit_and_ask(
     head: str,
     row: str,
     seed: int,
-    fitted_to: Gathered,
-    asked_about: Gathered,
+    reader: Reader,
+    sources: tuple[EpisodeSource, EpisodeSource],
+    gathered: tuple[Gathered, Gathered],
     plan: _Settled,
     constants: dict[tuple[str, bool], Tensor],
 ) -> tuple[pl.DataFrame, dict[str, Any]]:
-    """One fit, its scores on every axis, and its answers about the first held-out episode for pictures."""
+    """One fit, its scores on every axis, and its answers about the first held-out episode for pictures.
+
+    sources, gathered: of training, and of held-out episodes.
+    """
+    (training, test), (fitted_to, asked_about) = sources, gathered
     source = features_of(row)
     hidden = None if row == CONSTANT else tuple(probe.hidden) if head == "mlp" else ()
     reading = None if source is None else fitted_to.readings[source]
@@ -407,16 +432,30 @@ def _fit_and_ask(
     fitted = fit_head(
         probe, hidden, _flat(known), inputs, _flat(target), counts, constants[question], seed, plan.fit, apart
     )
+    of_row = asked_about.blank if source is None else asked_about.readings
+    if row == ORACLE:
+
+        def observed_by(model: Reader, source: EpisodeSource, indices: Sequence[int]) -> Reading:
+            found = gather(model, source, indices, plan.length, plan.every, (), (OBSERVED,), seed=plan.seed)
+            return found.readings[OBSERVED]
+
+        def looked_at(model: Reader, indices: Sequence[int]) -> Tensor:
+            return observed_by(model, training, indices).features
+
+        model, fitted = train_oracle(
+            reader, fitted, probe, training, fitted_to, counts, looked_at, apart // steps, plan.oracle_steps, seed,
+            plan.fit,
+        )  # fmt: skip
+        of_row = {OBSERVED: observed_by(model, test, range(plan.held_out))}
     measure, frames = f"{probe.name}_{head}", []
     axes = {"steps": source or OBSERVED}
     if row in (OBSERVED, CONSTANT):
         axes |= {"imagined": IMAGINED, "contexts": CONTEXTS}
     shown: dict[str, Any] = {}
     for axis, name in axes.items():
-        readings = asked_about.blank if source is None else asked_about.readings
-        if name not in readings:
+        if name not in of_row:
             continue
-        ask = readings[name]
+        ask = of_row[name]
         output = answers(fitted, ask.features, asked_about.inputs[probe.name][:, ask.at])  # (E, S, *entries, width)
         scores, delays, counted = _scored(probe, output, asked[:, ask.at], asked_about, ask)
         where = partial_frame(measure, row, seed, axis)
@@ -498,16 +537,18 @@ def _by_delay(
 
 
 def _look_at_state(reader: Reader, test: EpisodeSource, plan: _Settled) -> pl.DataFrame:
-    """The reach of gradients, and what imagination follows after a swap, on the first held-out episodes."""
+    """The reach of gradients, and what imagination follows after a swap or a reset, on the first held-out episodes."""
     indices = range(min(LOOKED_AT, plan.held_out))
     batch = read_episodes(test, indices, plan.length)
     seeds = [plan.seed * 1_000_003 + index for index in indices]
     reach = gradient_reach(reader, batch, seeds)
     frames = [partial_frame(REACH.name, OBSERVED, plan.seed, "reach")(reach, reach >= 0, np.arange(reach.shape[1]))]
     if plan.context < plan.length:
-        for part, follows in swap_states(reader, batch, plan.context, seeds).items():
-            steps = np.arange(1, follows.shape[1] + 1)
-            frames.append(partial_frame(SWAP.name, part, plan.seed, "swap")(follows, follows >= 0, steps))
+        for metric, parts in replace_parts(reader, batch, plan.context, seeds).items():
+            axis = {SWAP: "swap", RESET: "reset"}[metric]
+            for part, follows in parts.items():
+                steps = np.arange(1, follows.shape[1] + 1)
+                frames.append(partial_frame(metric.name, part, plan.seed, axis)(follows, follows >= 0, steps))
     return pl.concat(frames)
 
 
@@ -575,7 +616,7 @@ def _results(
     frame: pl.DataFrame, probes: Sequence[Probe], plan: _Settled, about: Mapping[str, Any], notes: tuple[str, ...]
 ) -> ProbeResults:
     """The records of all fits, by axis, with what they mean."""
-    metrics: dict[str, Metric] = {metric.name: metric for metric in (REACH, SWAP)}
+    metrics: dict[str, Metric] = {metric.name: metric for metric in (REACH, SWAP, RESET)}
     for probe, head in itertools.product(probes, plan.heads):
         name, title = f"{probe.name}_{head}", f"{probe.name}: {probe.label or probe.name.replace('_', ' ')}, {head}"
         whole = Metric(
@@ -615,7 +656,9 @@ def _results(
     )
     frame = pl.concat([frame, both.select(frame.columns)])
     ahead = plan.length - plan.context
-    lengths = dict.fromkeys(AXES, plan.length) | {"imagined": ahead, "swap": min(AHEAD, ahead)}
+    lengths = (
+        dict.fromkeys(AXES, plan.length) | {"imagined": ahead} | dict.fromkeys(("swap", "reset"), min(AHEAD, ahead))
+    )
     by_axis = {}
     for axis in AXES:
         part = frame.filter(pl.col("axis") == axis).drop("axis")

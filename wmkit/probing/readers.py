@@ -40,9 +40,12 @@ class Reader(ABC):
     """Builds the model at its initial weights, drawn from a seed, for `fresh`; None: nobody can."""
 
     @abstractmethod
-    def observe(self, image: Tensor, action: Tensor, seeds: Sequence[int]) -> tuple[Tensor, State]:
-        """Read an episode from its first step on: image (B, T, C, H, W), uint8 or float in [0, 1], and action
-        (B, T, A), which led to it -> (features (B, T, F), state). What is random of row b depends on seeds[b] alone.
+    def observe(
+        self, image: Tensor, action: Tensor, seeds: Sequence[int], state: State | None = None
+    ) -> tuple[Tensor, State]:
+        """Read on from a state, or an episode from its first step on: image (B, T, C, H, W), uint8 or float in [0, 1],
+        and action (B, T, A), which led to it -> (features (B, T, F), state). What is random of row b depends on
+        seeds[b] alone.
         """
 
     @abstractmethod
@@ -55,10 +58,14 @@ class Reader(ABC):
     def decode(self, features: Tensor) -> Tensor:
         """Frames (B, H, C, H, W) of what `imagine` gives second."""
 
+    def initial(self, rows: int) -> State | None:
+        """The state before an episode, an empty memory; None: nobody knows."""
+        return None
+
     @property
     @abstractmethod
     def modules(self) -> Sequence[nn.Module]:
-        """What must not change while it is probed."""
+        """What must not change while it is probed: all that has weights."""
 
     @abstractmethod
     def fresh(self, seed: int) -> Reader:
@@ -81,17 +88,20 @@ class Reader(ABC):
 class WorldModelReader(Reader):
     """A `WorldModel` in eval(), its latents sampled.
 
-    part: which of its features are probed. make: the model at its initial weights, for the row `untrained`.
+    part: which of its features are probed. make: the model at its initial weights, for the rows `untrained` and
+    `oracle`.
     """
 
     def __init__(self, model: WorldModel, part: Part = "both", make: Callable[[int], WorldModel] | None = None) -> None:
         self.model, self.part, self.make, self.device = model, part, make, model.device
         self.state_bytes = sum(leaf.nbytes for leaf in tree.leaves(model.initial_state(1)))
 
-    def observe(self, image: Tensor, action: Tensor, seeds: Sequence[int]) -> tuple[Tensor, State]:
+    def observe(
+        self, image: Tensor, action: Tensor, seeds: Sequence[int], state: State | None = None
+    ) -> tuple[Tensor, State]:
         rows, length = image.shape[:2]
         noise = self._noise(length, seeds, 0)
-        before = self.model.initial_state(rows, length)  # imagination may begin at its end
+        before = self.model.initial_state(rows, length) if state is None else state  # imagination may begin at its end
         seen, state = self.model.observe(image, action, state=before, noise=noise)
         assert state is not None, "it was asked for"
         return self._part(seen.features), state
@@ -102,6 +112,9 @@ class WorldModelReader(Reader):
 
     def decode(self, features: Tensor) -> Tensor:
         return self.model.decode(features)
+
+    def initial(self, rows: int) -> State:
+        return self.model.initial_state(rows)
 
     @property
     def modules(self) -> Sequence[nn.Module]:
@@ -137,7 +150,9 @@ class ForeignModel(Reader):
 
     `step` without an embedding imagines; a state is any tree of tensors, batch first, None before an episode. modules:
     those that the functions run, so that they are in eval() and their weights are watched. make: builds the same model
-    anew at its initial weights, drawn from a seed, for the row `untrained`.
+    anew at its initial weights, drawn from a seed, for the row `untrained`; and for `oracle`, which gives its modules
+    the weights of these. initial: the state before an episode of so many rows, with the parts of those that `step`
+    returns, so that parts can be reset.
 
     What `encode` and `step` draw from torch's global generators is a function of the seeds of a batch. Unlike those of
     a wmkit model, rows that are put together in another way draw other numbers.
@@ -151,13 +166,15 @@ class ForeignModel(Reader):
         modules: Sequence[nn.Module] = (),
         make: Callable[[int], ForeignModel] | None = None,
         device: torch.device | str = "cpu",
+        initial: Callable[[int], State] | None = None,
     ) -> None:
-        self._encode, self._step, self._decode = encode, step, decode
+        self._encode, self._step, self._decode, self._initial = encode, step, decode, initial
         self._modules, self.make, self.device = tuple(modules), make, torch.device(device)
 
-    def observe(self, image: Tensor, action: Tensor, seeds: Sequence[int]) -> tuple[Tensor, State]:
+    def observe(
+        self, image: Tensor, action: Tensor, seeds: Sequence[int], state: State | None = None
+    ) -> tuple[Tensor, State]:
         features: list[Tensor] = []
-        state: State | None = None
         with self._drawing(2 * seeds[0]):
             for t in range(image.shape[1]):
                 feature, state = self._step(self._encode(to_unit(image[:, t])), action[:, t], state)
@@ -175,6 +192,9 @@ class ForeignModel(Reader):
 
     def decode(self, features: Tensor) -> Tensor:
         return torch.stack([self._decode(features[:, t]) for t in range(features.shape[1])], 1)
+
+    def initial(self, rows: int) -> State | None:
+        return None if self._initial is None else self._initial(rows)
 
     @property
     def modules(self) -> Sequence[nn.Module]:
@@ -214,10 +234,3 @@ def fingerprint(reader: Reader) -> str:
             digest.update(f"{name} {parameter.requires_grad} {told}".encode())
         digest.update(str([one.training for one in module.modules()]).encode())
     return digest.hexdigest()
-
-
-def swapped(state: State, part: str | None) -> State:
-    """A state in which row b has what row b - 1 had: all of it, or of a dict one part by its name."""
-    if part is None:
-        return tree.map_tree(lambda leaf: leaf.roll(1, dims=0), state)
-    return {**state, part: swapped(state[part], None)}

@@ -1,7 +1,7 @@
 """What probes found: the records of `wmkit.evaluation` with one column more, the seed of each probe's fit.
 
 Intervals are over both: seeds and episodes are drawn anew with replacement, again and again, and the mean over them is
-taken each time (a bootstrap; Efron 1979).
+taken each time (`wmkit.evaluation.estimates.crossed`).
 """
 
 from __future__ import annotations
@@ -18,33 +18,21 @@ import numpy.typing as npt
 import polars as pl
 from scipy.optimize import isotonic_regression
 
-from wmkit.evaluation.estimates import Bools, Estimate, Floats, Range
-from wmkit.evaluation.predictors import CONSTANT, NO_MEMORY, OBSERVED, UNTRAINED, predictor
+from wmkit.evaluation.estimates import Bools, Estimate, Floats, Range, crossed, drawn, percentiles
+from wmkit.evaluation.predictors import CONSTANT, NO_MEMORY, OBSERVED, ORACLE, UNTRAINED, predictor
 from wmkit.evaluation.record import SCHEMA, Curve, Measurements, Verdict
 from wmkit.evaluation.tables import Table
 from wmkit.files import write_json, write_text
 from wmkit.probing.features import TOLD
 
-AXES = ("steps", "delay", "imagined", "contexts", "reach", "swap")
+AXES = ("steps", "delay", "imagined", "contexts", "reach", "swap", "reset")
 """What the column `step` counts: the episode's steps from 1 on; steps since the entry was last in view; steps imagined
 after the context; frames seen before the last step of the episode is asked about; steps from the frame whose gradient
-is taken to the features; steps imagined after states were swapped."""
+is taken to the features; steps imagined after states were swapped; those after a part of the state was emptied."""
 IN_VIEW, SEEN, SELECTIVITY = "_in_view", "_seen", "_selectivity"
 """Measures of some entries, by the ends of their names, and the difference to the control task."""
-DRAWS, CURVE_DRAWS = 2000, 400
+CURVE_DRAWS = 400
 NOT_ADMITTED = "not admitted"
-
-
-@functools.cache
-def drawn(seeds: int, episodes: int, number: int) -> tuple[Floats, Floats]:
-    """Weights (D, R) of seeds and (D, N) of episodes, of sum 1 in each of D draws with replacement; always the same."""
-    rng = np.random.default_rng(0)
-
-    def weights(count: int) -> Floats:
-        chosen = rng.integers(count, size=(number, count)) + count * np.arange(number)[:, None]
-        return np.bincount(chosen.ravel(), minlength=number * count).reshape(number, count) / count
-
-    return weights(seeds), weights(episodes)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -84,12 +72,7 @@ class ProbeMeasurements(Measurements):
         """The mean of each episode over the steps, its mean over seeds and episodes, and the interval over both."""
         values, counts = self.every(measure, predictor, steps)
         rows = counts.any(1)
-        if not rows.any():
-            return Estimate(math.nan, math.nan, math.nan, 0)
-        means = values[:, rows].sum(2) / counts[rows].sum(1)  # (R, N)
-        of_seeds, of_rows = drawn(*means.shape, DRAWS)
-        low, high = np.quantile(((of_seeds @ means) * of_rows).sum(1), (0.025, 0.975))
-        return Estimate(float(means.mean()), float(low), float(high), int(rows.sum()))
+        return crossed(values[:, rows].sum(2) / counts[rows].sum(1))
 
     def curve(self, measure: str, predictor: str) -> Curve:
         """Step by step, from the first that has a value on; of steps without one there is nothing."""
@@ -97,8 +80,7 @@ class ProbeMeasurements(Measurements):
         values, counts = self.every(measure, predictor, (int(steps[0]), int(steps[-1])))
         values, counts = values[..., steps - steps[0]], counts[:, steps - steps[0]]
         mean, resampled = _means(values, counts)
-        low, high = np.nanquantile(resampled, (0.025, 0.975), axis=0)  # every step has a value in some draw
-        return Curve(steps.astype(np.float64), mean, low, high)
+        return Curve(steps.astype(np.float64), mean, *percentiles(resampled))
 
     def difference(self, measure: str, ours: str, theirs: str) -> Estimate:
         """How much better `ours` is than `theirs`, on steps and episodes of both; a draw is the same for the two."""
@@ -107,13 +89,8 @@ class ProbeMeasurements(Measurements):
         (first, counts), (second, others) = (self.every(measure, row, reach) for row in (ours, theirs))
         both = counts & others
         rows = both.any(1)
-        if not rows.any():
-            return Estimate(math.nan, math.nan, math.nan, 0)
         sign = 1 if self.metrics[measure].better == "higher" else -1
-        means = sign * ((first - second) * both)[:, rows].sum(2) / both[rows].sum(1)  # (R, N)
-        of_seeds, of_rows = drawn(*means.shape, DRAWS)
-        low, high = np.quantile(((of_seeds @ means) * of_rows).sum(1), (0.025, 0.975))
-        return Estimate(float(means.mean()), float(low), float(high), int(rows.sum()))
+        return crossed(sign * ((first - second) * both)[:, rows].sum(2) / both[rows].sum(1))
 
     def steps_of(self, measure: str, row: str) -> npt.NDArray[np.int64]:
         """The steps that have a value, sorted."""
@@ -212,7 +189,7 @@ def effective_horizon(by_delay: ProbeMeasurements, measure: str, row: str = OBSE
     again = np.array([_half_way(steps, *one) for one in zip(resampled, of_rows @ counts, strict=True)])
     if math.isnan(point) or np.isnan(again).mean() > 0.025:
         return Horizon(math.nan, math.nan, math.nan, int(steps[-1]))
-    again = np.sort(again[~np.isnan(again)])
+    again = np.sort(again[~np.isnan(again)])  # some are infinite: `percentiles` would take means of those
     low, high = (float(again[round(share * (len(again) - 1))]) for share in (0.025, 0.975))
     return Horizon(point, low, high, int(steps[-1]))
 
@@ -280,10 +257,10 @@ class ProbeResults:
             columns |= {heading: (main + end, None) for heading, end in ends_of.items() if main + end in named}
             columns |= {head: (f"{probe}_{head}", None) for head in heads[1:]}
             rows = dict.fromkeys(row for name in named for row in self.steps.predictors(name))
-            metric = self.steps.metrics[named[0]]
+            metric, oracle_steps = self.steps.metrics[named[0]], self.steps.about["plan"].get("oracle_steps")
             cells = [
                 [
-                    predictor(row).label,
+                    predictor(row).label + (f", {oracle_steps} steps" if row == ORACLE else ""),
                     *(
                         metric.text(self.steps.estimate(name, row, steps))
                         if row in self.steps.predictors(name)

@@ -14,6 +14,8 @@ import numpy.typing as npt
 
 from wmkit.data import Episode
 
+# The ray caster of the 3D worlds has these two as well. They are not imported: wmkit works without worlds, and that
+# module brings Numba, seconds of every `import wmkit.probing`; tests/probing/test_view.py holds them together.
 CAMERA_AHEAD = 0.075
 """In cells, of `agent_pos`."""
 HALF_VIEW = math.tan(math.radians(80 / 2))

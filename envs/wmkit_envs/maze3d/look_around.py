@@ -14,6 +14,7 @@ import math
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from wmkit_envs.maze3d.scene import NUM_STYLES, OPEN, START_LIFT, Pose, Scene
 from wmkit_envs.maze3d.worlds import RayWorld
@@ -67,9 +68,7 @@ class LookAround(RayWorld):
             room = np.stack([rng.permutation(DOOR)[:4], rng.permutation([0, 0, 1, 2])])
             if split_of(min(np.roll(room, turns, axis=1).tobytes() for turns in range(4))) == seed.split:
                 break  # a room that is another one turned around looks like it, and belongs to its split
-        walls = np.full((SIDE + 2, SIDE + 2), OPEN, np.int8)
-        walls[0], walls[1:-1, -1], walls[-1], walls[1:-1, 0] = room[0]
-        walls[MIDDLE, [0, -1]] = walls[[0, -1], MIDDLE] = DOOR
+        walls = four_walls(room[0])
         near, far = 0.5, SIDE - 0.5
         corners = np.array([(far, near), (far, far), (near, far), (near, near)])
         balls = [int(np.flatnonzero(room[1] == ball)[0]) for ball in (1, 2)]
@@ -87,3 +86,11 @@ class LookAround(RayWorld):
             for _ in range(min(int(rng.integers(SHORTEST, LONGEST + 1)), length - len(simulation))):
                 simulation.step(action)
         return simulation
+
+
+def four_walls(styles: NDArray[np.int64]) -> NDArray[np.int8]:
+    """`Scene.walls` of the room, its walls in these styles (4,), counter-clockwise from the lower one."""
+    walls = np.full((SIDE + 2, SIDE + 2), OPEN, np.int8)
+    walls[0], walls[1:-1, -1], walls[-1], walls[1:-1, 0] = styles
+    walls[MIDDLE, [0, -1]] = walls[[0, -1], MIDDLE] = DOOR
+    return walls

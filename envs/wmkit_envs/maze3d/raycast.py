@@ -63,12 +63,15 @@ Images = NDArray[np.uint8]
 Floats = NDArray[np.float64]
 
 
-def render(scene: Scene, poses: NDArray[np.float64], size: tuple[int, int] = (64, 64)) -> Images:
+def render(
+    scene: Scene, poses: NDArray[np.float64], size: tuple[int, int] = (64, 64), objects: Floats | None = None
+) -> Images:
     """Images (T, H, W, 3) uint8 of `scene` seen from `poses` (T, 3 or more): x, y in cells, heading in radians, ...
 
-    `size` is (H, W). Raises `ValueError` for sizes outside 8..1024, poses of the wrong shape and poses inside a wall.
+    `size` is (H, W); `objects` (T or 1, k, 2) are where the scene's objects are in each image, None where the scene has
+    them. Raises `ValueError` for sizes outside 8..1024, poses and objects of the wrong shape and poses inside a wall.
     """
-    return _look(scene, poses, size, kept=1)[0]
+    return _look(scene, poses, size, kept=1, objects=objects)[0]
 
 
 def measure(
@@ -84,17 +87,21 @@ def measure(
 
 
 def _look(
-    scene: Scene, poses: NDArray[np.float64], size: tuple[int, int], kept: int
+    scene: Scene, poses: NDArray[np.float64], size: tuple[int, int], kept: int, objects: Floats | None = None
 ) -> tuple[Images, Floats, NDArray[np.uint8]]:
     """Images, and of the last `kept` of them 1 / distance ahead over the floor and kind, both (kept, H, W)."""
     check_image_size(size)
     poses = np.ascontiguousarray(poses, dtype=np.float64)
     if poses.ndim != 2 or poses.shape[1] < 3:
         raise ValueError(f"poses: expected shape (T, 3) of x, y, heading, got {poses.shape}")
+    objects = scene.objects[None] if objects is None else objects
+    if objects.shape[1:] != scene.objects.shape or len(objects) not in (1, len(poses)):
+        expected = " or ".join(str((number, *scene.objects.shape)) for number in (len(poses), 1))
+        raise ValueError(f"objects: expected shape {expected}, got {objects.shape}")
     out = np.empty((len(poses), *size, 3), np.uint8)
     nearness, kinds = np.empty((kept, *size)), np.empty((kept, *size), np.uint8)
     colors, art = 255 * scene.colors, _PLAIN if scene.plain else _PATTERNED
-    if not _render_all(poses, scene.walls, scene.floors, scene.objects, colors, art, _lens(size), out, nearness, kinds):
+    if not _render_all(poses, scene.walls, scene.floors, objects, colors, art, _lens(size), out, nearness, kinds):
         rows, columns = scene.layout.shape
         raise ValueError(f"poses: every position must lie in a free cell of the {columns}x{rows} maze")
     return out, nearness, kinds
@@ -236,7 +243,8 @@ def _render_all(
                     texel = TEXELS * (TEXELS * texel + floor_y % TEXELS) + floor_x % TEXELS
                     for channel in range(3):
                         image[column, channel] = int(art.floors[texel, channel] * floor_shade)
-        _paint_objects(x, y, forward_x, forward_y, objects, colors, lens, out[frame], nearness[kept], kinds[kept])
+        there = objects[frame % len(objects)]  # of one place for all images, or one for each
+        _paint_objects(x, y, forward_x, forward_y, there, colors, lens, out[frame], nearness[kept], kinds[kept])
     return True
 
 

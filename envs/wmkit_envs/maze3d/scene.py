@@ -53,7 +53,7 @@ class Scene:
     floors: NDArray[np.uint8]
     """(h + 2, w + 2) 0 for corridors, 1 for rooms."""
     objects: NDArray[np.float64]
-    """(k, 2) centres of the objects."""
+    """(k, 2) centres of the objects; of those that move, at the first step."""
     start: Pose
     palette: NDArray[np.float64] = dataclasses.field(default_factory=OBJECT_COLORS.copy)
     """(6, 3) colours in [0, 1]: object i has colour i mod 6."""
@@ -63,6 +63,10 @@ class Scene:
     """Walls and floor without patterns, each in one colour; for the ray caster alone."""
     rooms: NDArray[np.int64] | None = None
     """(h, w) the number of each cell's room, -1 in doorways and walls; None where rooms have no numbers."""
+    circling: NDArray[np.float64] | None = None
+    """(k,) radians a step, counter-clockwise, by which each object goes round `start`; None where all lie still. For
+    the ray caster, and where nothing is a target.
+    """
 
     @property
     def layout(self) -> NDArray[np.uint8]:
@@ -73,6 +77,15 @@ class Scene:
     def colors(self) -> NDArray[np.float64]:
         """(k, 3) colour of each object in [0, 1]."""
         return self.palette[np.arange(len(self.objects)) % len(self.palette)]
+
+    def objects_at(self, steps: NDArray[np.int64]) -> NDArray[np.float64]:
+        """(T, k, 2) centres of the objects at these steps (T,) of the episode; (1, k, 2) where all lie still."""
+        if self.circling is None:
+            return self.objects[None]
+        angle, middle = steps[:, None] * self.circling, np.array(self.start[:2])  # (T, k)
+        x, y = (self.objects - middle).T
+        cos, sin = np.cos(angle), np.sin(angle)
+        return middle + np.stack([x * cos - y * sin, x * sin + y * cos], axis=-1)
 
 
 def check_image_size(size: tuple[int, int]) -> None:

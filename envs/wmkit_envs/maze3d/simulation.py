@@ -57,11 +57,18 @@ class Trajectory:
     """(T,) received with each observation; 0 at the first."""
     goals: NDArray[np.int64] | None
     """(T,) index of the current target at each observation; None in a world without targets."""
+    begin: int = 0
+    """Step of the episode at which the first of them was made."""
+
+    @property
+    def steps(self) -> NDArray[np.int64]:
+        """(T,) the step of each observation."""
+        return self.begin + np.arange(len(self.poses))
 
     def first(self, length: int) -> Trajectory:
         """The first `length` observations."""
         goals = None if self.goals is None else self.goals[:length]
-        return Trajectory(self.actions[:length], self.poses[:length], self.rewards[:length], goals)
+        return Trajectory(self.actions[:length], self.poses[:length], self.rewards[:length], goals, self.begin)
 
 
 class Simulation:
@@ -118,9 +125,8 @@ class Simulation:
     def now(self) -> Trajectory:
         """The present observation alone, as a trajectory of length 1."""
         goals = None if self.goal is None else np.array([self.goal])
-        return Trajectory(
-            np.array(self._actions[-1:]), np.array(self._poses[-1:]), np.array(self._rewards[-1:], np.float32), goals
-        )
+        last = (np.array(self._actions[-1:]), np.array(self._poses[-1:]), np.array(self._rewards[-1:], np.float32))
+        return Trajectory(*last, goals, begin=len(self) - 1)
 
 
 @compiled
@@ -150,23 +156,29 @@ def images(scene: Scene, trajectory: Trajectory, size: tuple[int, int], render: 
 
 
 def constant_truth(scene: Scene) -> dict[str, NDArray[np.generic]]:
-    """What holds for the whole episode: `maze_layout` (h, w), 1 free, row 0 at the bottom; `targets_pos` (k, 2)."""
-    return {"maze_layout": scene.layout, "targets_pos": scene.objects.astype(np.float32)}
+    """What holds for the whole episode: `maze_layout` (h, w), 1 free, row 0 at the bottom; `targets_pos` (k, 2), or of
+    objects that circle `targets_circling` (k,), radians a step, counter-clockwise.
+    """
+    targets = {"targets_pos": scene.objects} if scene.circling is None else {"targets_circling": scene.circling}
+    return {"maze_layout": scene.layout, **{key: value.astype(np.float32) for key, value in targets.items()}}
 
 
 def step_truth(scene: Scene, trajectory: Trajectory) -> dict[str, NDArray[np.generic]]:
     """What changes, leading axis T.
 
     `agent_pos` (T, 2) in cells, `agent_dir` (T, 2) unit vector, `targets_vec` (T, k, 2) from the agent in its own frame
-    as [right, forward]; with a current target also `target_pos`, `target_vec` (T, 2), `target_color` (T, 3) in [0, 1];
-    where rooms have numbers `room` (T,) int64, -1 in doorways.
+    as [right, forward]; of objects that circle also `targets_pos` (T, k, 2); with a current target `target_pos`,
+    `target_vec` (T, 2), `target_color` (T, 3) in [0, 1]; where rooms have numbers `room` (T,) int64, -1 in doorways.
     """
     position, heading = trajectory.poses[:, :2], trajectory.poses[:, 2]
     direction = np.stack([np.cos(heading), np.sin(heading)], axis=1)  # (T, 2)
     cos, sin = direction.T[:, :, None]  # (T, 1) each
-    x, y = np.moveaxis(scene.objects - position[:, None], -1, 0)  # (T, k) each
+    objects = scene.objects_at(trajectory.steps)  # (T or 1, k, 2)
+    x, y = np.moveaxis(objects - position[:, None], -1, 0)  # (T, k) each
     vectors = np.stack([x * sin - y * cos, x * cos + y * sin], axis=-1)  # (T, k, 2)
     truth = {"agent_pos": position, "agent_dir": direction, "targets_vec": vectors}
+    if scene.circling is not None:
+        truth["targets_pos"] = objects
     if trajectory.goals is not None:
         rows = np.arange(len(position))
         truth["target_pos"] = scene.objects[trajectory.goals]

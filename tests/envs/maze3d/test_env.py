@@ -9,7 +9,7 @@ import pytest
 from gymnasium.utils.env_checker import check_env
 
 import wmkit_envs
-from wmkit_envs import ENVIRONMENTS, MemoryMaze, RayMaze, Rooms
+from wmkit_envs import ENVIRONMENTS, MemoryMaze, RayHiddenMotion, RayMaze, Rooms
 from wmkit_envs.maze3d.env import RayEnv
 from wmkit_envs.maze3d.worlds import RayWorld
 
@@ -19,7 +19,7 @@ def test_gymnasiums_own_checker_passes(env_id: str) -> None:
     check_env(gymnasium.make(env_id, render_mode="rgb_array").unwrapped, skip_render_check=False)
 
 
-@pytest.mark.parametrize("name", ["ray_maze_9x9", "ray_two_rooms"])
+@pytest.mark.parametrize("name", ["ray_maze_9x9", "ray_two_rooms", "ray_hidden_motion"])
 def test_the_generated_actions_lead_to_the_generated_episode(name: str) -> None:
     episode = wmkit_envs.generate(name, seed=4, split="test", index=3, length=120)
     env = RayEnv(wmkit_envs.find_world(name))
@@ -31,8 +31,7 @@ def test_the_generated_actions_lead_to_the_generated_episode(name: str) -> None:
         np.testing.assert_array_equal(image, episode["image"][step])
         assert reward == episode["reward"][step]
         for key, value in info.items():
-            is_constant = key in ("maze_layout", "targets_pos")
-            np.testing.assert_array_equal(value, episode[key] if is_constant else episode[key][step])
+            np.testing.assert_array_equal(value, episode[key] if key in episode.constants else episode[key][step])
 
 
 def test_a_plain_reset_goes_on_to_the_next_episode_of_the_seed() -> None:
@@ -160,7 +159,7 @@ def test_copies_of_an_environment_go_on_as_it_does(env_id: str) -> None:
             assert found[1:4] == expected[1:4]
 
 
-@pytest.mark.parametrize("world", [Rooms(image_size=16), RayMaze(image_size=16)])
+@pytest.mark.parametrize("world", [Rooms(image_size=16), RayMaze(image_size=16), RayHiddenMotion(image_size=16)])
 def test_with_extra_obs_an_observation_holds_the_ground_truth(world: RayWorld) -> None:
     env = RayEnv(world, extra_obs=True)
     for observation in (env.reset(seed=0)[0], *(env.step(1)[0] for _ in range(3))):

@@ -168,6 +168,15 @@ def test_a_batch_equals_its_images_one_by_one() -> None:
     np.testing.assert_array_equal(render(scene, poses), single)
 
 
+def test_objects_can_be_elsewhere_in_each_image() -> None:
+    scene, poses = hall(objects=((4.5, 0.5), (2.5, 0.5))), np.array([[0.5, 0.5, 0.0]] * 3)
+    objects = np.array([[[2.0, 0.5], [3.0, 0.5]], [[4.5, 0.5], [2.5, 0.5]], [[3.0, 0.3], [5.0, 0.7]]])
+    single = [render(dataclasses.replace(scene, objects=one), poses[:1])[0] for one in objects]
+    np.testing.assert_array_equal(render(scene, poses, objects=objects), single)
+    with pytest.raises(ValueError, match=r"objects: expected shape \(3, 2, 2\) or \(1, 2, 2\), got \(2, 2, 2\)"):
+        render(scene, poses, objects=objects[:2])
+
+
 def test_wide_images_show_more_to_the_sides() -> None:
     wide, square = (render(hall(), np.array([[1.5, 0.5, 0.3]]), size)[0] for size in ((32, 64), (32, 32)))
     assert (wide[:, 16:48] == square).all(-1).mean() > 0.99  # the fans of rays lie differently

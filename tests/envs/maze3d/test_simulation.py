@@ -1,5 +1,6 @@
 """Targets: touch, reward, the next target. Ground truth: coordinates, frames of reference, the border's colour."""
 
+import dataclasses
 import math
 
 import numpy as np
@@ -125,6 +126,24 @@ def test_target_vectors_lead_from_the_agent_to_the_objects(scene: Scene, heading
     np.testing.assert_allclose(truth["target_vec"][0], truth["targets_vec"][0, 1])
     np.testing.assert_allclose(truth["target_pos"][0], [1.5, 1.5])
     np.testing.assert_allclose(truth["target_color"][0], OBJECT_COLORS[1], rtol=1e-6)
+
+
+def test_objects_that_circle_have_a_place_at_every_step_and_others_have_one() -> None:
+    scene = dataclasses.replace(scene_with((2.5, 0.5), (0.5, 0.25)), circling=np.array([math.pi / 2, -math.pi / 4]))
+    simulation = Simulation(scene, None)
+    for _ in range(2):
+        simulation.step(NOOP)
+    for trajectory, steps in ((simulation.trajectory(), [0, 1, 2]), (simulation.now(), [2])):
+        np.testing.assert_array_equal(trajectory.steps, steps)
+        truth = step_truth(scene, trajectory)
+        slant = 0.5 - 0.25 / math.sqrt(2)
+        places = np.array([[[2.5, 0.5], [0.5, 0.25]], [[0.5, 2.5], [slant, slant]], [[-1.5, 0.5], [0.25, 0.5]]])
+        np.testing.assert_allclose(truth["targets_pos"], places[steps], atol=1e-6)
+        right_and_ahead = np.stack([0.5 - places[..., 1], places[..., 0] - 0.5], axis=-1)  # it looks along x
+        np.testing.assert_allclose(truth["targets_vec"], right_and_ahead[steps], atol=1e-6)
+    assert constant_truth(scene).keys() == {"maze_layout", "targets_circling"}
+    assert simulation.trajectory().first(2).steps.tolist() == [0, 1]
+    assert scene_with((2.5, 0.5)).objects_at(np.arange(3)).shape == (1, 1, 2)
 
 
 def test_the_border_has_seven_tenths_of_the_targets_colour(scene: Scene) -> None:
