@@ -67,6 +67,7 @@ LAYERS = (
     "training",
     "evaluation",
     "probing",
+    "acting",
     "comparison",
     "diagnostics",
     "cli",
