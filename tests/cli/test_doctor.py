@@ -14,7 +14,7 @@ from numba.core import caching
 from wmkit.cli import doctor
 from wmkit.cli.__main__ import main
 from wmkit.data import worlds
-from wmkit_envs import RayMaze, Rooms
+from wmkit_envs import MovingMnist, RayMaze, Rooms
 
 Diagnose = Callable[..., tuple[int, str]]
 
@@ -204,3 +204,18 @@ def test_a_worker_is_tried_with_a_world_that_works() -> None:
 
 def test_a_version_that_is_not_there_is_said_so() -> None:
     assert doctor.version("wmkit-no-such-package") == "not installed"
+
+
+def test_doctor_says_what_an_extra_would_add(diagnose: Diagnose, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = importlib.util.find_spec
+    lacking = ("triton", "sklearn")
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name, *rest: None if name in lacking else found(name, *rest)
+    )
+    monkeypatch.setattr(doctor, "version", lambda package: "not installed")
+    monkeypatch.setitem(worlds._registered, "digits", MovingMnist(side=32))
+    status, printed = diagnose(names=("digits", "small"))
+    assert status == 0
+    assert "the kernels of a GPU need it: pip install 'wmkit[gpu]'" in " ".join(printed.split())
+    assert "absent" in line_of(printed, "world digits")
+    assert "wmkit[digits]" in line_of(printed, "world digits")

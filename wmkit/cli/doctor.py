@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import importlib.util
 import platform
 import sys
 import tempfile
@@ -29,6 +30,7 @@ from wmkit.machine import graphics, processor
 from wmkit.registry import all_entries
 from wmkit_kernels.dplr_scan import cpu
 
+TRITON = "; the kernels of a GPU need it: pip install 'wmkit[gpu]'"
 HELP = "What this installation has, and what works on this machine: each thing is tried."
 
 
@@ -46,7 +48,7 @@ def run(arguments: argparse.Namespace) -> int:
         "wmkit": version("wmkit"),
         "python": f"{platform.python_version()} on {platform.platform()}",
         "torch": str(torch.__version__),
-        "triton": version("triton"),
+        "triton": version("triton") + ("" if importlib.util.find_spec("triton") else TRITON),
         "GPUs": ", ".join(graphics()) or "none",
         "processor": f"{processor()}; {torch.get_num_threads()} threads",
         "output": f"{getattr(sys.stdout, 'encoding', None)}",

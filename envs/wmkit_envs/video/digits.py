@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import gzip
+import importlib.util
 import os
 import zlib
 from pathlib import Path
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 
 VARIABLE = "WMKIT_MNIST"
 """Environment variable: a folder with MNIST's idx files, or torchvision's `root`."""
+INSTALL = "pip install 'wmkit[digits]'"
 SIDE = 28
 """Of a picture, blank margin included; the digit fills 20."""
 SKLEARN, MNIST = 0, 1
@@ -45,7 +47,8 @@ def load_digits(folder: str | None, split: str, side: int) -> Digits:
 
     folder: MNIST's; None takes the environment variable `WMKIT_MNIST`, and scikit-learn's digits where it is not set.
     MNIST: 55,000 train, 5,000 valid (the last of its training file), 10,000 test. scikit-learn: 1,350, 150, 297, by
-    index. Raises `ValueError` for a folder without MNIST's files and for a damaged file.
+    index. Raises `ValueError` for a folder without MNIST's files, for a damaged file, and
+    without scikit-learn where its digits are wanted.
     """
     return _load(_folder(folder), split, side)
 
@@ -57,6 +60,12 @@ def source_of(folder: str | None) -> int:
 
 def _folder(folder: str | None) -> str | None:
     return folder or os.environ.get(VARIABLE) or None
+
+
+def missing_digits(folder: str | None) -> str:
+    """The command that installs the digits of `load_digits`; empty where they are there."""
+    needed = _folder(folder) is None and importlib.util.find_spec("sklearn") is None
+    return INSTALL if needed else ""
 
 
 @functools.lru_cache(maxsize=8)
@@ -71,8 +80,13 @@ def _load(folder: str | None, split: str, side: int) -> Digits:
 @functools.lru_cache(maxsize=1)
 def _from_sklearn() -> tuple[NDArray[np.float64], NDArray[np.int64]]:
     """All 1,797 pictures (N, 28, 28) in 0..255: 8x8 enlarged to 20x20 (bilinear), in a margin of 4."""
-    from sklearn import datasets
-
+    try:
+        from sklearn import datasets
+    except ImportError as error:
+        raise ValueError(
+            f"Moving MNIST needs digits: {INSTALL} for scikit-learn's, or name a folder with MNIST's four idx files by "
+            f"world.mnist= or {VARIABLE}"
+        ) from error
     bunch = datasets.load_digits()
     places = (np.arange(20) + 0.5) * 8 / 20 - 0.5
     weight = np.stack([np.interp(places, np.arange(8), row) for row in np.eye(8)])

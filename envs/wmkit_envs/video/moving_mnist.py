@@ -23,7 +23,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from wmkit_envs.video.digits import NAMES, SIDE, Digits, load_digits, source_of
+from wmkit_envs.video.digits import NAMES, SIDE, Digits, load_digits, missing_digits, source_of
 from wmkit_envs.world import Episode, EpisodeSeed, World, check_integer
 
 USUAL_SIDE = 64
@@ -62,6 +62,11 @@ class MovingMnist(World):
             raise ValueError(f"speed: expected a factor of at least 0, got {self.speed!r}")
         if not isinstance(self.speeds, tuple) or not self.speeds or not all(0 <= one < np.inf for one in self.speeds):
             raise ValueError(f"speeds: expected one or more of at least 0, got {self.speeds!r}")
+
+    @property
+    def missing(self) -> str:
+        """The command that installs what this world needs beyond wmkit itself; empty where all is there."""
+        return missing_digits(self.mnist)
 
     @property
     def stem(self) -> str:

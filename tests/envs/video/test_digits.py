@@ -1,6 +1,7 @@
 """Pictures of digits: from scikit-learn, or from idx files as MNIST is published in."""
 
 import gzip
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -87,3 +88,11 @@ def test_scikit_learns_digits_are_split_by_index_and_keep_their_shape():
 def test_half_as_large_is_the_mean_of_four_pixels():
     large, small = (load_digits(None, "test", side).image.astype(float) for side in (28, 14))
     np.testing.assert_allclose(small, large.reshape(-1, 14, 2, 14, 2).mean((2, 4)), atol=1.0)
+
+
+def test_without_scikit_learn_its_digits_are_named_with_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "sklearn", None)
+    digits._load.cache_clear()
+    digits._from_sklearn.cache_clear()
+    with pytest.raises(ValueError, match=r"pip install 'wmkit\[digits\]' .* world.mnist= or WMKIT_MNIST"):
+        digits.load_digits(None, "train", 28)
