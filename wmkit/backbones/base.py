@@ -104,7 +104,8 @@ class Backbone(nn.Module, ABC):
      1. scan equals repeated step: outputs, final state, gradients, however it is called.
      2. Scanning in pieces equals scanning whole, wherever it is cut.
      3. Causality: changing x at t changes nothing before t.
-     4. `is_first` at t makes everything from t on equal a fresh start; not even NaN from before is left.
+     4. `is_first` at t makes everything from t on equal a fresh start; no NaN from before is left in
+        features and states. In gradients of parameters it is: they are sums over all steps, and 0 * NaN is NaN.
      5. Rows do not see their neighbours; a row alone is the same row; `initial_state(n)` is n times `initial_state(1)`.
      6. Gradients reach every parameter, of the features or of what `add_loss` is given, flow through the incoming
         state, and are the derivatives.

@@ -137,8 +137,8 @@ def _repeatable(trial: Trial, training: bool) -> Breaches:
     with torch.no_grad():
         for start in ("none", "carried"):
             state = trial.start(start, 3, training=training)
-            for run in (scan, loop):
-                first, again = (run(module, x, state)[0] for _ in range(2))
+            for run, steps in ((scan, SHORT), (loop, 4)):
+                first, again = (run(module, x[:, :steps], state)[0] for _ in range(2))
                 what = f"the same {run.__name__} twice from {start}{' in train()' if training else ' in eval()'}"
                 yield from disagreement(what, again, first, trial.floor.features)
         state = trial.start("carried", 3, training=training)
@@ -152,9 +152,10 @@ def _repeatable(trial: Trial, training: bool) -> Breaches:
 def _pieces(trial: Trial, what: str, start: Any, length: int, cuts: list[list[int]], training: bool) -> Breaches:
     module, x = trial.module(training=training), trial.inputs(0, 3, length)
     state = trial.start(start, 3, training=training)
-    whole, last = scan(module, x, state)
     situation = Situation(length, 3, start, training=training)
-    results = [(cut, *in_pieces(module, x, state, cut)) for cut in cuts]
+    with module.prepared():
+        whole, last = scan(module, x, state)
+        results = [(cut, *in_pieces(module, x, state, cut)) for cut in cuts]
 
     def compared(allowed: Tolerance) -> Breaches:
         for cut, got, end in results:
@@ -191,9 +192,9 @@ def _blind(trial: Trial, situation: Situation, times: list[int]) -> Breaches:
         torch.manual_seed(trial.seed)
         return scan(module, inputs, state, is_first, situation.return_state)[0]
 
-    plain = features(x)
-    for t in times:
-        changed = features(torch.cat([x[:, :t], other[:, t:]], dim=1))
+    with module.prepared():
+        plain, *results = (features(torch.cat([x[:, :t], other[:, t:]], dim=1)) for t in [situation.length, *times])
+    for t, changed in zip(times, results, strict=True):
         what = f"{situation}: features before t = {t}, with other inputs from there on"
         yield from disagreement(what, changed[:, :t], plain[:, :t], trial.floor.features, float(plain.abs().max()))
 
@@ -248,9 +249,10 @@ def _row_counts(trial: Trial) -> Breaches:
     """The first n of 64 rows are the same rows, whatever n is: kernels take other paths at powers of two."""
     module, x = trial.module(), trial.inputs(0, 64, SHORT)
     state = trial.start("carried", 64)
-    whole = scan(module, x, state)[0]
-    for rows in (2, 4, 5, 8, 32):
-        got = scan(module, x[:rows], tree.index(state, slice(rows)))[0]
+    counts = (64, 2, 4, 5, 8, 32)
+    with module.prepared():
+        whole, *results = (scan(module, x[:rows], tree.index(state, slice(rows)))[0] for rows in counts)
+    for rows, got in zip(counts[1:], results, strict=True):
         what = f"scan of the first {rows} of 64 rows against the same rows in the batch: features"
         yield from disagreement(what, got, whole[:rows], 4 * trial.floor.features)
 
@@ -261,12 +263,16 @@ def _row_alone(trial: Trial, situation: Situation, run: Callable[..., tuple[Tens
     module, x = trial.module(training=situation.training), trial.inputs(0, situation.rows, situation.length)
     state = trial.start(situation.start, situation.rows, training=situation.training)
     is_first, allowed = situation.is_first(trial.device), trial.floor
-    whole, last = run(module, x, state, is_first, situation.return_state)
-    for row in (0, situation.rows // 2, situation.rows - 1):
-        rows = torch.tensor([row], device=trial.device)
-        own = None if state is None else tree.index(state, rows)
-        marks = None if is_first is None else is_first[rows]
-        got, end = run(module, x[rows], own, marks, situation.return_state)
+    with module.prepared():
+        whole, last = run(module, x, state, is_first, situation.return_state)
+        alone = {}
+        for row in (0, situation.rows // 2, situation.rows - 1):
+            rows = slice(row, row + 1)
+            own = None if state is None else tree.map_tree(Tensor.clone, tree.index(state, rows))
+            marks = None if is_first is None else is_first[rows]
+            alone[row] = run(module, x[rows], own, marks, situation.return_state)
+    for row, (got, end) in alone.items():
+        rows = slice(row, row + 1)
         what = f"{situation}, {run.__name__}: row {row} alone against the same row in the batch"
         yield from disagreement(f"{what}: features", got, whole[rows], 4 * allowed.features)
         if last is not None:
@@ -281,16 +287,17 @@ def _row_changed(trial: Trial, situation: Situation, run: Callable[..., tuple[Te
     x, other = (trial.inputs(number, rows, situation.length) for number in (0, 3))
     state = trial.start(situation.start, rows, training=situation.training)
     is_first, allowed = situation.is_first(trial.device), trial.floor
-    plain, last = run(module, x, state, is_first, situation.return_state)
-    for row in (0, rows - 1):
-        chosen = torch.arange(rows, device=trial.device) == row
-        changed_state = state
-        if state is not None:
-            after = run(module, other, state)[1]
-            changed_state = tree.where(chosen, after, state)
-        marks = None if is_first is None else is_first ^ chosen[:, None]
-        inputs = torch.where(chosen[:, None, None], other, x)
-        got, end = run(module, inputs, changed_state, marks, situation.return_state)
+    results = {}
+    with module.prepared():
+        plain, last = run(module, x, state, is_first, situation.return_state)
+        after = None if state is None else run(module, other, state)[1]
+        for row in (0, rows - 1):
+            chosen = torch.arange(rows, device=trial.device) == row
+            changed_state = None if state is None else tree.where(chosen, after, state)
+            marks = None if is_first is None else is_first ^ chosen[:, None]
+            inputs = torch.where(chosen[:, None, None], other, x)
+            results[row] = chosen, *run(module, inputs, changed_state, marks, situation.return_state)
+    for row, (chosen, got, end) in results.items():
         what = f"{situation}, {run.__name__}: other rows after row {row} changed"
         yield from disagreement(f"{what}: features", got[~chosen], plain[~chosen], allowed.features)
         if last is not None:

@@ -86,7 +86,7 @@ class Recurrence(nn.Module):
     @property
     def dtype(self) -> torch.dtype:
         """Precision of the recurrence: that of the parameters, at least float32."""
-        return torch.promote_types(next(self.parameters()).dtype, torch.float32)
+        return torch.promote_types(self.system_parameters()[0].dtype, torch.float32)
 
     def table(self, name: Hashable, make: Callable[[], Table]) -> Table:
         """`make()`, a function of the parameters alone; inside `Stack.prepared` the same one at every call.
