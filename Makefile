@@ -58,6 +58,7 @@ bench: $(VENV)/dev
 	$(BIN)/python -m benchmarks.maze3d
 
 bench-gpu: $(VENV)/base
+	$(PIP) --editable ".[gpu]"
 	$(BIN)/python -m benchmarks.gpu
 
 $(VENV)/python:
