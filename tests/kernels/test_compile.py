@@ -1,5 +1,8 @@
 """The ops under PyTorch's compiler, in processes of their own, without hooks and without Triton's interpreter."""
 
+import subprocess
+import sys
+
 import pytest
 import torch
 
@@ -67,11 +70,18 @@ def leaf(*shape, dtype=torch.float32):
 @pytest.mark.filterwarnings("ignore:The given buffer is not writable")
 def test_the_custom_ops_keep_the_rules_of_custom_ops(triton):
     system = (*(leaf(*lead, 4, 2) for lead in ((), (), (1,), (3,))), torch.rand(3, requires_grad=True))
-    torch.library.opcheck(kernel._kernel_op, (*system, 5, triton))
+    torch.library.opcheck(kernel._kernel_op.overload, (*system, 5, triton))
     table, u, state, is_first = leaf(5, 3, 4, 2), leaf(2, 5, 3), leaf(2, 3, 4, 2), torch.rand(2, 5) < 0.3
     for given in ((None, None), (state, is_first)):
-        torch.library.opcheck(recurrence._recurrence_op, (table, u, *given, triton, True))
+        torch.library.opcheck(recurrence._recurrence_op.overload, (table, u, *given, triton, True))
 
 
 def test_the_convolution_keeps_the_rules_of_custom_ops():
-    torch.library.opcheck(conv._conv, (leaf(3, 5), leaf(2, 5, 3)))
+    torch.library.opcheck(conv._conv.overload, (leaf(3, 5), leaf(2, 5, 3)))
+
+
+def test_the_first_call_of_an_op_does_not_import_the_compiler():
+    code = "import sys, torch; from wmkit_kernels import dplr_kernel, diagonal_scan;" \
+           "diagonal_scan(torch.rand(3, requires_grad=True), torch.randn(1, 4, 3)).sum().backward();" \
+           "assert 'torch._dynamo' not in sys.modules"  # fmt: skip
+    subprocess.run([sys.executable, "-c", code], check=True)

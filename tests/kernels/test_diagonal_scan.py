@@ -182,8 +182,8 @@ def test_the_op_keeps_pytorchs_rules(single, triton):
     a, b, state = single(numbers(4)).values()
     a, b, state = (x.requires_grad_() for x in (a[None, None].clone(), b, state))
     mask = torch.rand(2, 4) < 0.3
-    torch.library.opcheck(op._scan, (a, b, state, mask, triton))
-    torch.library.opcheck(op._scan, (a, b, None, None, triton))
+    torch.library.opcheck(op._scan.overload, (a, b, state, mask, triton))
+    torch.library.opcheck(op._scan.overload, (a, b, None, None, triton))
 
 
 def test_triton_says_why_it_cannot_run_where_it_is_asked_for():

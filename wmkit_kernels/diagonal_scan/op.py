@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from wmkit_kernels.common.dispatch import use_triton, why_not_here
+from wmkit_kernels.common.operator import operator
 from wmkit_kernels.diagonal_scan import two_level
 
 
@@ -63,7 +64,7 @@ def _check(a: Tensor, b: Tensor, initial_state: Tensor | None, is_first: Tensor 
         )
 
 
-@torch.library.custom_op("wmkit::diagonal_scan", mutates_args=())
+@operator("diagonal_scan")
 def _scan(a: Tensor, b: Tensor, initial_state: Tensor | None, is_first: Tensor | None, triton: bool) -> Tensor:
     if triton:
         from wmkit_kernels.diagonal_scan import triton_impl
@@ -72,7 +73,7 @@ def _scan(a: Tensor, b: Tensor, initial_state: Tensor | None, is_first: Tensor |
     return two_level.forward(a, b, initial_state, is_first)
 
 
-@torch.library.custom_op("wmkit::diagonal_scan_backward", mutates_args=())
+@operator("diagonal_scan_backward")
 def _scan_backward(
     grad: Tensor, a: Tensor, states: Tensor, initial_state: Tensor | None, is_first: Tensor | None, triton: bool
 ) -> tuple[Tensor, Tensor, Tensor]:

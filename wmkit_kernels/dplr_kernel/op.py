@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from wmkit_kernels.common.dispatch import run_outside_autograd, use_triton, vector_jacobian, why_not_here, why_not_pairs
+from wmkit_kernels.common.operator import operator
 from wmkit_kernels.common.series import divide, geometric_sums, multiply, shift
 from wmkit_kernels.dplr.system import check, discretise, discretise_input
 
@@ -67,7 +68,7 @@ def _kernel_of_pairs(Lambda: Tensor, P: Tensor, B: Tensor, C: Tensor, dt: Tensor
     return _kernel(Lambda, P, B, C, dt, length)
 
 
-@torch.library.custom_op("wmkit::dplr_kernel", mutates_args=())
+@operator("dplr_kernel")
 def _kernel_op(
     Lambda: Tensor, P: Tensor, B: Tensor, C: Tensor, dt: Tensor, length: int, triton: bool
 ) -> tuple[Tensor, Tensor]:
@@ -85,7 +86,7 @@ def _(Lambda: Tensor, P: Tensor, B: Tensor, C: Tensor, dt: Tensor, length: int, 
     return C.new_empty(*lead, length), C.new_empty((*lead, *C.shape[1:]) if triton else (0,))
 
 
-@torch.library.custom_op("wmkit::dplr_kernel_backward", mutates_args=())
+@operator("dplr_kernel_backward")
 def _kernel_op_backward(
     Lambda: Tensor, P: Tensor, B: Tensor, C: Tensor, dt: Tensor, corrected: Tensor, grad: Tensor, triton: bool
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from wmkit_kernels.common.dispatch import run_outside_autograd, vector_jacobian
+from wmkit_kernels.common.operator import operator
 from wmkit_kernels.common.series import channels_first, inner, rows_to_state, state_to_rows
 from wmkit_kernels.dplr.chunks import CHUNK, chunk_of, kept_count
 from wmkit_kernels.dplr.system import Discrete, discretise, discretise_input
@@ -48,7 +49,7 @@ def _from_table(table: Tensor, u: Tensor, state: Tensor | None, is_first: Tensor
     return y.contiguous(), last.contiguous()
 
 
-@torch.library.custom_op("wmkit::dplr_recurrence", mutates_args=())
+@operator("dplr_recurrence")
 def _recurrence_op(
     table: Tensor, u: Tensor, state: Tensor | None, is_first: Tensor | None, triton: bool, keep: bool
 ) -> tuple[Tensor, Tensor, Tensor]:
@@ -69,7 +70,7 @@ def _(
     return u.new_empty(u.shape), u.new_empty(u.shape[0], *table.shape[1:]), u.new_empty(kept)
 
 
-@torch.library.custom_op("wmkit::dplr_recurrence_backward", mutates_args=())
+@operator("dplr_recurrence_backward")
 def _recurrence_op_backward(
     table: Tensor, u: Tensor, state: Tensor | None, is_first: Tensor | None, kept: Tensor, of_y: Tensor,
     of_last: Tensor, triton: bool,

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from wmkit_kernels.common.operator import operator
 from wmkit_kernels.common.series import fft_size
 
 WORKSPACE = 1 << 19
@@ -121,13 +122,13 @@ class _Convolve(torch.autograd.Function):
 _convolve: Callable[..., Tensor] = _Convolve.apply
 
 
-@torch.library.custom_op("wmkit::fft_conv", mutates_args=())
+@operator("fft_conv")
 def _conv(k: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
     """y and what the backward pass needs, for PyTorch's compiler, which makes no code for complex numbers."""
     return _in_blocks(k, u)
 
 
-@torch.library.custom_op("wmkit::fft_conv_backward", mutates_args=())
+@operator("fft_conv_backward")
 def _conv_backward(grad: Tensor, k: Tensor, inputs: Tensor) -> tuple[Tensor, Tensor]:
     return _in_blocks_backward(grad, k, inputs)
 

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from wmkit_kernels.common.dispatch import use_triton, why_not_here
+from wmkit_kernels.common.operator import operator
 
 WORKSPACE = 1 << 17
 """Complex numbers of one table (1 MiB in single precision) on the CPU: channels go through in blocks, so that tables
@@ -141,7 +142,7 @@ def _check(v: Tensor, log_x: Tensor, length: int) -> None:
         raise ValueError(f"expected length >= 1, got {length}")
 
 
-@torch.library.custom_op("wmkit::vandermonde", mutates_args=())
+@operator("vandermonde")
 def _sums(v: Tensor, log_x: Tensor, length: int, triton: bool) -> Tensor:
     if triton:
         from wmkit_kernels.vandermonde import triton_impl
@@ -151,7 +152,7 @@ def _sums(v: Tensor, log_x: Tensor, length: int, triton: bool) -> Tensor:
         return _two_levels(v, log_x, length)
 
 
-@torch.library.custom_op("wmkit::vandermonde_backward", mutates_args=())
+@operator("vandermonde_backward")
 def _sums_backward(grad: Tensor, v: Tensor, log_x: Tensor, triton: bool) -> tuple[Tensor, Tensor]:
     if triton:
         from wmkit_kernels.vandermonde import triton_impl
