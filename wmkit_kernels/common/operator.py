@@ -22,7 +22,7 @@ class Operator:
         LIBRARY.define(
             name + torch.library.infer_schema(function, mutates_args=()), tags=(torch.Tag.pt2_compliant_tag,)
         )
-        LIBRARY.impl(name, function, "CompositeExplicitAutograd")
+        LIBRARY.impl(name, function, "CompositeExplicitAutograd")  # type: ignore[no-untyped-call]
         self.name = f"wmkit::{name}"
         self.overload = getattr(torch.ops.wmkit, name).default
 
