@@ -7,8 +7,8 @@
     wmkit report comparisons/two_rooms                                   # the page again, without training
 
 S4WM's Table 1 and Figures 5 and 6 at a size for CPUs: frames of 32 x 32 pixels, plain walls, small models. In
-`ray_two_rooms` (context 301, query 200) the page shows the error of frames that are observed and imagined, and per step
-of the query. In `ray_two_rooms_teleport` (150, 101) the query repeats a part of the context, and the figure
+`ray_two_rooms` (context 301, query 200) the page shows the error of frames that are observed and imagined, and
+`steps.png` that of each query step. In `ray_two_rooms_teleport` (150, 101) the query repeats a part of the context, and
 `recall.png` shows the error of the same last frames after 0 to 20 further observations, from which a model must find
 out where it has been taken to; beside it that of the same model which has seen these observations alone, and not the
 context. `gru_tbtt` is the RSSM of the paper: windows of 48 steps with the state carried on. The same command goes on
@@ -34,7 +34,7 @@ from wmkit.config import DataConfig, EvalConfig, ModelConfig, RunConfig, TrainCo
 from wmkit.evaluation import Table, predictor, whole_episodes
 from wmkit.evaluation.measures.frames import frame_error
 from wmkit.evaluation.plots.look import own_look
-from wmkit.evaluation.predictors import IMAGINED, MEAN_IMAGE
+from wmkit.evaluation.predictors import IMAGINED, MEAN_IMAGE, NO_MEMORY
 from wmkit.evaluation.rollout import evaluating
 from wmkit.files import write_json
 from wmkit.loading import load, run_config
@@ -61,6 +61,8 @@ DEFAULTS = (
 """Of the comparison."""
 EXTRA = (0, 1, 2, 5, 10, 20)
 """Observations after the context, as in Figure 6; the first of them is the one that the teleport leads to."""
+SMOOTHED = 9
+"""Query steps whose mean a curve shows."""
 ALONE = "observations alone"
 """The model that has seen these and not the context; it needs one."""
 
@@ -87,6 +89,43 @@ def config() -> RunConfig:
         ),
         eval=EvalConfig(episodes=32, horizon=None, batches=4),
     )
+
+
+def draw(folder: Path) -> None:
+    """Both figures, as far as there are runs for them."""
+    draw_steps(folder)
+    measure_recall(folder)
+
+
+@own_look()
+def draw_steps(folder: Path) -> None:
+    """Write `steps.png`, as S4WM's Figure 5: of each world the error of imagined frames against the query step, means
+    over seeds and `SMOOTHED` steps, thin those of the same model without memory.
+    """
+    results = read_results(folder)
+    curves = results.of_chosen(results.curves, metric="frame_error")
+    worlds = [world.name for world in results.plan.worlds if not curves.filter(world=world.name).is_empty()]
+    if not worlds:
+        return
+    figure = Figure(figsize=(6.5 * len(worlds), 4.2), dpi=110, layout="constrained")
+    over = curves.group_by("world", "system", "predictor", "step").agg(pl.col("value").mean()).sort("step")
+    over = over.with_columns(
+        pl.col("value").rolling_mean(SMOOTHED, center=True, min_samples=1).over("world", "system", "predictor")
+    )
+    for axes, world in zip(figure.subplots(1, len(worlds), squeeze=False)[0], worlds, strict=True):
+        of_world = over.filter(world=world)
+        for system, look in looks_of(results.plan).items():
+            for name, label, alpha in ((IMAGINED, system, 1.0), (NO_MEMORY, None, 0.3)):
+                line = of_world.filter(system=system, predictor=name)
+                axes.plot(line["step"], line["value"], color=look.light, linestyle=look.dash, alpha=alpha, label=label)
+        known, of_mean = predictor(MEAN_IMAGE), of_world.filter(predictor=MEAN_IMAGE)
+        mean = of_mean.group_by("step").agg(pl.col("value").mean()).sort("step")
+        axes.plot(mean["step"], mean["value"], color=known.colour, linestyle=known.dash, label=known.label)
+        axes.set(xlabel="steps after the context", ylabel="squared error of imagined frames", ylim=(0, None))
+        axes.set_title(f"{world}\npale: the same without memory", fontsize=9)
+        axes.legend(frameon=False, fontsize=8)
+    figure.savefig(folder / "steps.png")
+    print(folder / "steps.png", flush=True)
 
 
 def measure_recall(folder: Path) -> None:
@@ -171,4 +210,4 @@ def _cells(errors: pl.DataFrame) -> list[str]:
 
 
 if __name__ == "__main__":
-    sys.exit(run_comparison(config(), SYSTEMS, DEFAULTS, page=__doc__, after=measure_recall))
+    sys.exit(run_comparison(config(), SYSTEMS, DEFAULTS, page=__doc__, after=draw))

@@ -91,8 +91,9 @@ def test_two_rooms_compares_and_asks_what_a_teleport_calls_back(
         *itertools.product(["observations alone"], (1, 2, 5, 10, 20)),
     }
     assert len({row["error"] for row in rows if row["predictor"] == "mean_image"}) == 1  # the same frames are judged
-    with Image.open(tmp_path / "rooms" / "recall.png") as picture:
-        assert picture.width > 500
+    for name in ("recall", "steps"):
+        with Image.open(tmp_path / "rooms" / f"{name}.png") as picture:
+            assert picture.width > 500
 
 
 def test_memory_probes_ends_with_what_is_remembered_for_how_long_and_at_what_cost(
