@@ -19,9 +19,8 @@ class Operator:
     """A function of tensors and numbers that changes none of them, on every device."""
 
     def __init__(self, name: str, function: Callable[..., Any]) -> None:
-        LIBRARY.define(
-            name + torch.library.infer_schema(function, mutates_args=()), tags=(torch.Tag.pt2_compliant_tag,)
-        )
+        schema = torch.library.infer_schema(function, mutates_args=())
+        LIBRARY.define(name + schema, tags=(torch.Tag.pt2_compliant_tag,))  # type: ignore[no-untyped-call]
         LIBRARY.impl(name, function, "CompositeExplicitAutograd")  # type: ignore[no-untyped-call]
         self.name = f"wmkit::{name}"
         self.overload = getattr(torch.ops.wmkit, name).default
