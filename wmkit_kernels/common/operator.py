@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 import torch
 
-LIBRARY = torch.library.Library("wmkit", "FRAGMENT")
+LIBRARY = torch.library.Library("wmkit", "FRAGMENT")  # type: ignore[no-untyped-call]
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 
