@@ -44,8 +44,12 @@ class Leaky(Backbone):
 
 
 def test_what_is_offered_is_there_and_imported_when_it_is_asked_for() -> None:
-    code = "import sys, wmkit; assert 'torch' not in sys.modules; wmkit.load; assert 'torch' in sys.modules"
-    subprocess.run([sys.executable, "-c", code], check=True)
+    for code in (
+        "import sys, wmkit; assert 'torch' not in sys.modules; wmkit.load; assert 'torch' in sys.modules",
+        "import wmkit; assert {'s4', 'gru', 'clockwork'} <= set(wmkit.list_backbones())",
+        "from wmkit.registry import get_entry; get_entry('clockwork')",
+    ):
+        subprocess.run([sys.executable, "-c", code], check=True)
     offered = [name for name in dir(wmkit) if not name.startswith("_")]
     assert {"Backbone", "WorldModel", "build_world_model", "load", "probe", "train"} <= set(offered)
     assert all(hasattr(wmkit, name) for name in offered)

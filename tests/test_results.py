@@ -20,7 +20,7 @@ STUDIES: dict[str, Any] = {path.stem: json.loads(path.read_text()) for path in s
 KERNELS: dict[str, Any] = json.loads((RESULTS / "kernels" / "measurements.json").read_text())
 
 UNSEEN = {"episodes": "unseen"}
-SPECIAL = ("seed", "episodes", "checkpoint", "levels_that_see", "clip")
+SPECIAL = ("seed", "episodes", "checkpoint", "levels_that_see", "clip", "observations")
 """Columns that an estimate has only where it is not the plain one of a run."""
 NAMES = {"s4": "S4", "transformer_xl": "Transformer-XL", "gru": "RSSM (`gru`)", "gru_tbtt": "RSSM-TBTT (`gru`)"}
 
@@ -195,6 +195,36 @@ def demo_backbones() -> list[str]:
 
 def _seen(system: str, predictor: str, steps: str) -> str:
     return around(estimate("look_around_demo", "frame_error_seen", predictor, steps, system=system), 1)
+
+
+ROOMS = ("ray_two_rooms", "ray_two_rooms_teleport")
+
+
+def rooms() -> list[str]:
+    lines = []
+    for system in STUDIES["two_rooms"]["systems"]:
+        cells = [f"{error('two_rooms', 'observed', system=system, world=ROOMS[0])['mean']:.1f}"]
+        for world in ROOMS:
+            of = {"system": system, "world": world}
+            cells += [f"{error('two_rooms', name, **of)['mean']:.1f}" for name in ("imagined", "no_memory")]
+            better = estimate("two_rooms", "frame_error_better_than_no_memory", "imagined", "query", **of)
+            cells.append(f"{better['mean']:.1f} [{better['low']:.1f}, {better['high']:.1f}]")
+        lines.append(line(NAMES[system], *cells, steps_of("two_rooms", system=system, world=ROOMS[0])))
+    means = [f"{error('two_rooms', 'mean_image', system='s4', world=world)['mean']:.1f}" for world in ROOMS]
+    return [*lines, line("mean image", "", means[0], "", "", means[1], "", "", "")]
+
+
+def recall() -> list[str]:
+    lines = []
+    for system in STUDIES["two_rooms"]["systems"]:
+        for predictor, label in (("imagined", NAMES[system]), ("observations_alone", "the same, observations alone")):
+            after = [0, 1, 2, 5, 10, 20][0 if predictor == "imagined" else 1 :]
+            found = [
+                estimate("two_rooms", "frame_error_after_teleport", predictor, "21-101", system=system, observations=n)
+                for n in after
+            ]
+            lines.append(line(label, *([""] if len(found) < 6 else []), *(f"{row['mean']:.1f}" for row in found)))
+    return lines
 
 
 def speeds() -> list[str]:
@@ -378,6 +408,8 @@ TABLES = {
         times,
         demo,
         demo_backbones,
+        rooms,
+        recall,
     ),
     GUIDE: (peer,),
 }

@@ -96,7 +96,9 @@ def list_backbones(kind: Kind | None = None) -> list[str]:
 
 
 def all_entries() -> dict[str, Entry]:
-    """Every entry by name, entry points of installed packages included."""
+    """Every entry by name, those of wmkit and entry points of installed packages included."""
+    for package in ("wmkit.backbones", "wmkit.dynamics"):  # whose imports register; they import this module
+        importlib.import_module(package)
     load_entry_points(ENTRY_POINT_GROUP)
     return dict(_entries)
 

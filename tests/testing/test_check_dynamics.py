@@ -316,28 +316,6 @@ class BackwardCrashesUnderAutocast(Healthy):
         return dataclasses.replace(seen, h=Kernel.apply(seen.h)), last
 
 
-class TenthOfGradients(torch.autograd.Function):
-    """The identity, whose backward pass keeps a tenth."""
-
-    @staticmethod
-    def forward(ctx, x):
-        return x.clone()
-
-    @staticmethod
-    def backward(ctx, gradient):
-        return 0.1 * gradient
-
-
-class SmallGradientsUnderAutocast(Healthy):
-    """The right features, and a tenth of their gradients."""
-
-    def observe(self, *args, **kwargs):
-        seen, last = super().observe(*args, **kwargs)
-        if torch.is_autocast_enabled("cpu"):
-            seen = dataclasses.replace(seen, h=TenthOfGradients.apply(seen.h), z=TenthOfGradients.apply(seen.z))
-        return seen, last
-
-
 class NeedsEmbeddingsInItsOwnPrecision(Healthy):
     def observe(self, inputs, *args, **kwargs):
         weight = self.levels[0].input.weight
@@ -406,7 +384,6 @@ BROKEN: dict[Callable[[], Healthy], int] = {
     KeepsHalfPrecision: 10,
     NoGradientUnderAutocast: 10,
     BackwardCrashesUnderAutocast: 10,
-    SmallGradientsUnderAutocast: 10,
     NeedsEmbeddingsInItsOwnPrecision: 10,
     ImaginesActionsInItsOwnPrecision: 10,
     LosesLateResetsUnderAutocast: 10,

@@ -14,7 +14,7 @@ from torch.utils import _pytree as pytree
 from wmkit import tree
 from wmkit.dynamics.base import Dynamics
 from wmkit.testing.dynamics_trial import CHUNKS, TRAINED, DynamicsTrial, Sequence, Signals, where_rows
-from wmkit.testing.module_laws import FAR_OFF, ROUNDED, compactness, far_apart, finite_differences, only_moves_values
+from wmkit.testing.module_laws import ROUNDED, compactness, far_apart, finite_differences, only_moves_values
 from wmkit.testing.tolerance import disagreement, named_leaves, scale_of, states_disagree
 from wmkit.testing.trial import cast, clone, functional, jittered
 from wmkit.tree import State
@@ -296,8 +296,6 @@ def precision(trial: DynamicsTrial) -> Breaches:
             yield f"features are not finite under bf16 autocast, {name}"
         steps = 1 if run == single.imagine else None  # later ones follow samples that rounding moves, or flips
         yield from far_apart(f"h under bf16 autocast, {name}", got["h"][:, :steps], want["h"][:, :steps])
-        norms = {source: float(gradient.norm()) for source, gradient in exact.items() if gradient is not None}
-        least = max(norms.values(), default=0.0) / 10
         for source, gradient in exact.items():
             if gradient is not None and bool(gradient.any()):
                 close = found[source]
@@ -305,11 +303,6 @@ def precision(trial: DynamicsTrial) -> Breaches:
                     yield f"no gradient reaches {source} under bf16 autocast, {name}"
                 elif not bool(torch.isfinite(close).all()):
                     yield f"the gradient of {source} is not finite under bf16 autocast, {name}"
-                elif steps is None and float((close.double() - gradient).norm()) > FAR_OFF * max(norms[source], least):
-                    yield (
-                        f"the gradient of {source} under bf16 autocast differs from that in float32 by more than "
-                        f"{FAR_OFF:.0%} in L2, {name}"
-                    )
         if rounded_leaves := [path for path, leaf in named_leaves(end).items() if _is_short(leaf)]:
             old = None if state is None else tree.map_tree(_leaf, state)
             new = named_leaves(autocast(run, rounded, old)[1])

@@ -11,7 +11,8 @@ from typing import Any, TypeVar
 
 import torch
 
-LIBRARY = torch.library.Library("wmkit", "FRAGMENT")  # type: ignore[no-untyped-call]
+# PyTorch notes the file of whoever makes a library, and cannot where its name is no UTF-8: this code has none.
+LIBRARY: Any = eval(compile('torch.library.Library("wmkit", "FRAGMENT")', "wmkit_kernels", "eval"))
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 
@@ -20,8 +21,8 @@ class Operator:
 
     def __init__(self, name: str, function: Callable[..., Any]) -> None:
         schema = torch.library.infer_schema(function, mutates_args=())
-        LIBRARY.define(name + schema, tags=(torch.Tag.pt2_compliant_tag,))  # type: ignore[no-untyped-call]
-        LIBRARY.impl(name, function, "CompositeExplicitAutograd")  # type: ignore[no-untyped-call]
+        LIBRARY.define(name + schema, tags=(torch.Tag.pt2_compliant_tag,))
+        LIBRARY.impl(name, function, "CompositeExplicitAutograd")
         self.name = f"wmkit::{name}"
         self.overload = getattr(torch.ops.wmkit, name).default
 
