@@ -20,8 +20,8 @@ from pathlib import Path
 
 from rich.console import Console
 
-from wmkit.comparison import Cell, CellFiles, read_results, run_comparison
-from wmkit.comparison.results import COST, COSTS, KEY
+from wmkit.comparison import read_results, run_comparison
+from wmkit.comparison.results import COST, COSTS
 from wmkit.config import DataConfig, EvalConfig, ModelConfig, RunConfig, TrainConfig
 from wmkit.files import file_name, write_text
 from wmkit.probing import ProbeResults, systems_table
@@ -90,8 +90,7 @@ def tell_memory(folder: Path) -> None:
         found, costs = {}, {}
         for system in results.plan.systems:
             of = {"world": world.name, "system": system.label}
-            cells = results.cells.filter("chosen", status="done", **of).select(KEY).iter_rows(named=True)
-            places = [CellFiles.of(folder, Cell(**row)).run / FOLDER for row in cells]
+            places = [run / FOLDER for run in results.runs(**of).values()]
             models = [ProbeResults.load(place) for place in places if place.is_dir()]
             if not models:
                 continue

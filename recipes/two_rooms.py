@@ -28,7 +28,7 @@ from matplotlib.figure import Figure
 from rich.console import Console
 from rich.progress import track
 
-from wmkit.comparison import Cell, CellFiles, read_results, run_comparison
+from wmkit.comparison import read_results, run_comparison
 from wmkit.comparison.report import looks_of
 from wmkit.config import DataConfig, EvalConfig, ModelConfig, RunConfig, TrainConfig
 from wmkit.evaluation import Table, predictor, whole_episodes
@@ -133,9 +133,7 @@ def measure_recall(folder: Path) -> None:
     many of these were shown; then `recall.json`, `recall.png` and a table of it. What was measured before is read.
     """
     rows: list[dict[str, object]] = []
-    done = read_results(folder).cells.filter("chosen", status="done").select("system", "world", "lr", "seed")
-    cells = [Cell(**row) for row in done.iter_rows(named=True)]
-    runs = {cell: CellFiles.of(folder, cell).run for cell in cells}
+    runs = read_results(folder).runs()
     teleports = {cell: run for cell, run in runs.items() if getattr(run_config(run).world, "teleport", False)}
     for cell, run in track(teleports.items(), "recall", console=Console(), disable=not teleports):
         if not (run / "recall.json").exists():

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from wmkit import Batch, build_world_model, list_backbones, tree
+from wmkit.dynamics.clockwork.config import ClockworkConfig
 from wmkit.dynamics.latents import GaussianLatent
 from wmkit.world_model import WorldModel
 
@@ -662,8 +663,6 @@ def test_a_plan_has_its_gradients_through_a_frozen_model(backbone: str) -> None:
 def test_states_of_every_step_are_those_after_it(backbone: str) -> None:
     model = make(backbone=backbone).eval()
     batch = with_inner_resets(make_batch()) if backbone != "clockwork" else make_batch()
-    if not model.dynamics.causal:
-        pytest.skip("reads ahead: tested below")
     noise = model.draw_noise(2, 6)
     read = batch.image, batch.action, batch.is_first
     whole, _ = model.observe(*read, noise=noise)
@@ -672,12 +671,27 @@ def test_states_of_every_step_are_those_after_it(backbone: str) -> None:
         torch.testing.assert_close(seen.features, whole.features)
         for k, step in enumerate(range(6) if wanted is True else wanted):
             _, state = model.observe(*(x[:, : step + 1] for x in read), noise=noise[:, : step + 1])
-            one = tree.map_tree(lambda leaf: leaf[:, k], states)  # noqa: B023
+            one = tree.map_tree(lambda leaf: leaf[:, k], states)  # noqa: B023  # called at once
             torch.testing.assert_close(
                 model.dynamics.comparable_state(one), model.dynamics.comparable_state(state), check_dtype=False
             )
     rows = tree.flatten(model.observe(*read, noise=noise, return_states=[0, 5])[1])
     assert all(leaf.shape[0] == 4 for leaf in tree.leaves(rows))
+
+
+def test_dynamics_that_read_ahead_have_states_where_they_can_be_cut() -> None:
+    clockwork = ClockworkConfig(windows="smoothing", levels=2, factor=3)
+    model, batch = make(backbone=clockwork).eval(), make_batch(length=9)
+    period = model.dynamics.period
+    assert period == 3
+    seen, states = model.observe(batch.image, batch.action, return_states=True)
+    torch.testing.assert_close(seen.features, model.observe(batch.image, batch.action)[0].features)
+    for k, step in enumerate((3, 6, 9)):
+        _, state = model.observe(batch.image[:, :step], batch.action[:, :step])
+        one = tree.map_tree(lambda leaf: leaf[:, k], states)  # noqa: B023  # called at once
+        torch.testing.assert_close(one, state)
+    with pytest.raises(ValueError, match=f"each before a multiple of {period}"):
+        model.observe(batch.image, batch.action, return_states=[0])
 
 
 @pytest.mark.parametrize("wanted", [[], [3, 1], [1, 1], [6], [-1]])
@@ -710,7 +724,10 @@ def test_imagining_takes_actions_or_a_policy_with_all_that_it_needs() -> None:
     model, batch = make(), make_batch()
     seen, state = model.observe(batch.image, batch.action)
     features = seen.features[:, -1]
-    policy = lambda x: x[:, :2]  # noqa: E731
+
+    def policy(x: Tensor) -> Tensor:
+        return x[:, :2]
+
     for options, message in (
         ({"action": torch.zeros(2, 3, 2), "policy": policy}, "got both"),
         ({}, r"expected action \(B, H, A\); or policy="),

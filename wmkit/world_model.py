@@ -398,11 +398,12 @@ class WorldModel(nn.Module):
         found, actions = [features], []
         with self.prepared():
             for t in range(check_integer("horizon", horizon, 1)):
-                actions.append(policy(found[-1])[:, None])  # (B, 1, A)
-                step = self.imagine(actions[-1], state, noise=None if noise is None else noise[:, t : t + 1])
+                action = policy(found[-1])[:, None]  # (B, 1, A)
+                step = self.imagine(action, state, noise=None if noise is None else noise[:, t : t + 1])
                 state = step.state
                 found.append(step.features[:, 0])
-        return Imagined(torch.stack(found[1:], 1), state, torch.cat(actions, 1).to(self.dtype))
+                actions.append(step.action)
+        return Imagined(torch.stack(found[1:], 1), state, torch.cat(actions, 1))
 
     def _inputs(
         self,

@@ -15,10 +15,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from wmkit import tree
-from wmkit.acting.filter import reading
 from wmkit.batch import Batch, check_type
 from wmkit.checks import check_choice, check_integer
-from wmkit.evaluation.rollout import groups_of_rows, rows_of
+from wmkit.evaluation.rollout import groups_of_rows, in_eval, rows_of
 from wmkit.world_model import WorldModel
 
 FEATURES, FRAMES = "features", "frames"
@@ -40,7 +39,7 @@ class ImaginedVectorEnv(VectorEnv[Array, Array, Array]):
     faster inside of `with model.prepared():`, where no parameter may change.
     """
 
-    metadata = {  # noqa: RUF012
+    metadata = {  # noqa: RUF012  # Gymnasium's type says that it is an instance's
         "autoreset_mode": AutoresetMode.SAME_STEP,
         "render_modes": [],
     }
@@ -78,7 +77,7 @@ class ImaginedVectorEnv(VectorEnv[Array, Array, Array]):
         self.observation_space = batch_space(self.single_observation_space, num_envs)
         generator = torch.Generator().manual_seed(0)
         states, features = [], []
-        with reading(model), model.prepared():
+        with in_eval(model), torch.no_grad(), model.prepared():
             for group in groups_of_rows(starts):
                 part = rows_of(starts, group).to(model.device)
                 before = model.initial_state(part.shape[0], part.shape[1])
@@ -102,7 +101,7 @@ class ImaginedVectorEnv(VectorEnv[Array, Array, Array]):
             self._steps[:] = 0
         else:
             self._restart(np.asarray(mask, bool))
-        with reading(self.model):
+        with in_eval(self.model), torch.no_grad():
             return self._observation(), {}
 
     def step(self, actions: Array) -> tuple[Array, Array, Array, Array, dict[str, Any]]:
@@ -110,7 +109,7 @@ class ImaginedVectorEnv(VectorEnv[Array, Array, Array]):
         given = torch.as_tensor(np.asarray(actions), device=self.model.device)
         if isinstance(self.single_action_space, gymnasium.spaces.Discrete):
             given = F.one_hot(given.long(), self.model.action_dim)
-        with reading(self.model):
+        with in_eval(self.model), torch.no_grad():
             noise = self.model.draw_noise(self.num_envs, 1, self._generator)
             ahead = self.model.imagine(given[:, None].to(self.model.dtype), self.state, noise=noise)
             self.state, self.features = ahead.state, ahead.features[:, 0]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
 from types import TracebackType
 from typing import Self
 
@@ -11,6 +10,7 @@ import torch
 from torch import Tensor
 
 from wmkit.checks import check_integer
+from wmkit.evaluation.rollout import in_eval
 from wmkit.tree import State
 from wmkit.world_model import WorldModel
 
@@ -51,24 +51,12 @@ class Filter:
         """Read image (B, C, H, W), the action (B, A) that led to it, and whether an episode begins (B,) bool: the first
         time it does unless told otherwise. Returns features (B, F).
 
-        Raises `ValueError` as `WorldModel.observe` does, and outside of the block.
+        Raises `ValueError` as `WorldModel.observe` does, and before the block is entered.
         """
         if self.state is None:
             raise ValueError("Filter: call it within `with Filter(model) as read:`")
         noise = None if self._generator is None else self.model.draw_noise(self.rows, 1, self._generator)
         first = None if is_first is None else is_first[:, None]
-        with reading(self.model):
+        with in_eval(self.model), torch.no_grad():  # inference mode would mark what the caller keeps
             seen, self.state = self.model.observe(image[:, None], action[:, None], first, state=self.state, noise=noise)
         return seen.features[:, 0].clone()
-
-
-@contextlib.contextmanager
-def reading(model: WorldModel) -> Iterator[None]:
-    """eval() and no gradients inside; the model's own mode is restored afterwards."""
-    training = model.training
-    model.eval()
-    try:
-        with torch.no_grad():
-            yield
-    finally:
-        model.train(training)

@@ -22,7 +22,6 @@ from wmkit.comparison.plan import (
     check_kept,
     find_system,
     learning_rate,
-    load_plan,
     other_cells,
 )
 from wmkit.comparison.results import read_results
@@ -206,7 +205,7 @@ def _run(
         raise ValueError(f"out={folder}: cannot make this folder or write into it: {error}") from error
     try:
         plan.save(folder)
-        status = _run_and_report(folder, configs, jobs=jobs, retry=retry)
+        status = _run_and_report(folder, configs, plan.probing, jobs=jobs, retry=retry)
         if after is not None and status < 2:  # 1: some runs failed, the others are there
             after(folder)
         return status
@@ -214,13 +213,19 @@ def _run(
         alone.close()
 
 
-def _run_and_report(folder: Path, configs: Mapping[Cell, RunConfig], *, jobs: int, retry: bool) -> int:
+def _run_and_report(
+    folder: Path,
+    configs: Mapping[Cell, RunConfig],
+    probing: Mapping[str, Mapping[str, str]],
+    *,
+    jobs: int,
+    retry: bool,
+) -> int:
     """Run what is not done, keep the report up to date, end with tables and where things are."""
     from wmkit.comparison.report import tables, write_report  # brings matplotlib, which cells need not hold
 
     console = Console()
     ended = {Status.DONE} if retry else {Status.DONE, Status.FAILED}
-    probing = load_plan(folder).probing
     todo = {
         cell: config
         for cell, config in configs.items()
@@ -277,7 +282,7 @@ def _probing(names: Sequence[str], asked: Mapping[str, str], worlds: Sequence[Ru
             ProbePlan.of(found[config.label])
     told = {name for words in found.values() for name in words["probes"].split(",")}
     if idle := [probe for probe in wanted if probe.name not in told]:
-        chosen_probes(idle[:1], training_of(worlds[-1])(2).episode(0))  # which says what it reads
+        chosen_probes(idle[:1], episode)  # which says what it reads
     return found
 
 

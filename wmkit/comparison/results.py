@@ -170,6 +170,12 @@ class Results:
         chosen = self.cells.filter("chosen", status=Status.DONE)
         return table.filter(**of).join(chosen, on=KEY, how="semi", maintain_order="left")
 
+    def runs(self, **of: str) -> dict[Cell, Path]:
+        """The run folders of cells that are done at a chosen learning rate, with those values in their columns."""
+        done = self.cells.filter("chosen", status=Status.DONE, **of).select(KEY)
+        cells = [Cell(**row) for row in done.iter_rows(named=True)]
+        return {cell: CellFiles.of(self.folder, cell).run for cell in cells}
+
     def quantities(self, world: str) -> list[Quantity]:
         """Those of the model that some cell of the world has values of, the headline first."""
         there = set(self.values.filter(world=world).select("metric", "predictor").unique().iter_rows())

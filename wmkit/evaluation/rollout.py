@@ -97,12 +97,18 @@ def groups_of_rows(batch: Batch) -> Iterator[slice]:
 
 
 @contextlib.contextmanager
-def evaluating(model: WorldModel) -> Iterator[None]:
-    """eval(), inference mode and `model.prepared()` inside; the model's own mode is restored afterwards."""
+def in_eval(model: WorldModel) -> Iterator[None]:
+    """eval() inside; the model's own mode is restored afterwards."""
     training = model.training
     model.eval()
     try:
-        with torch.inference_mode(), model.prepared():
-            yield
+        yield
     finally:
         model.train(training)
+
+
+@contextlib.contextmanager
+def evaluating(model: WorldModel) -> Iterator[None]:
+    """eval(), inference mode and `model.prepared()` inside; the model's own mode is restored afterwards."""
+    with in_eval(model), torch.inference_mode(), model.prepared():
+        yield
