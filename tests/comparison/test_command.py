@@ -100,6 +100,8 @@ def test_each_world_is_probed_for_what_it_has_the_truth_of(tiny: RunConfig, tmp_
     rows = {"rows": "observed,no_memory"}
     corridor, keys = load_plan(tmp_path).probing.values()
     assert (corridor, keys) == ({"probes": "sample_color,pose", **rows}, {"probes": "doors,pose", **rows})
+    assert run_comparison(tiny, {}, words, [*own, "probe.rows=observed", "probes=none"]) == 1
+    assert load_plan(tmp_path).probing == {}
 
 
 def test_cells_run_for_the_minutes_and_as_many_at_a_time_as_the_command_says(

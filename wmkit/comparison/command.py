@@ -59,7 +59,7 @@ HELP = """usage: python {script} [key=value ...]
   worlds=a,b  seeds=0,1,2  lrs=3e-4,1e-3      the grid, the same for every system
   world.key=1,2      settings of each world; several make one world each: world.width=16,32
   minutes=7          the budget of a run in minutes of training, or steps=1000
-  probes=walls,pose  also probe what each run keeps; probes=all: whatever the world has the truth of
+  probes=walls,pose  also probe what each run keeps; probes=all: whatever the world has the truth of; probes=none
   probe.key=value    of these: rows, heads, seeds, episodes, held_out, length, every, context, oracle_steps, seed, steps
   jobs=2             runs at a time, each in a process of its own
   out=FOLDER         where everything goes; the same command again goes on there
@@ -264,10 +264,13 @@ def _run_and_report(
 
 
 def _probing(names: Sequence[str], asked: Mapping[str, str], worlds: Sequence[RunConfig]) -> dict[str, dict[str, str]]:
-    """By world what its runs are probed for: of the named probes those that apply to it, or of `all` whatever does.
+    """By world what its runs are probed for: of the named probes those that apply to it, of `all` whatever does, and
+    nothing of `none`, which undoes a recipe's default.
 
     Raises `ValueError` for what no plan can be made of, for a probe that applies nowhere, and for `probe.key=` alone.
     """
+    if names == ["none"]:
+        return {}
     if not names:
         if asked:
             raise ValueError(f"probe.{next(iter(asked))}: there is nothing to probe for; probes=... names it, or all")

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from wmkit import tree
 from wmkit.data import Episode, EpisodeSource, check_episode
 from wmkit.data.samplers import Segment, collate
 from wmkit.evaluation.predictors import ACTIONS, CONSTANT, CONTROL, NO_MEMORY, OBSERVED, ORACLE, UNTRAINED
@@ -22,11 +23,14 @@ from wmkit.evaluation.rollout import FRAMES_AT_ONCE
 from wmkit.networks import to_unit
 from wmkit.probing.base import INPUTS, Probe
 from wmkit.probing.readers import Reader
+from wmkit.tree import State
 
 IMAGINED, CONTEXTS = "imagined", "contexts"
 """Further readings of held-out episodes, by which probes that were fitted to `observed` are asked."""
 STATE_BYTES_AT_ONCE = 1 << 28
-"""Of the states of frames that are looked at one by one."""
+"""Of the states of rows that are read together."""
+EPISODES_AT_ONCE = 16
+"""Imagination goes step by step, and a step of sixteen rows costs a CPU little more than one of two."""
 CODE_SIDE = 8
 """A frame's picture for the control task is averaged to so many pixels on a side."""
 
@@ -45,9 +49,27 @@ class Clip:
     """(S,) the steps of which features are kept, in order; the last one of the episode is the last."""
 
 
+def parts_read(
+    reader: Reader, image: Tensor, action: Tensor, seeds: Sequence[int]
+) -> Iterator[tuple[Tensor, State | None]]:
+    """What `reader.observe` gives of all rows, so many at a time as have `FRAMES_AT_ONCE` frames, or one."""
+    rows, length = image.shape[:2]
+    together = max(1, min(FRAMES_AT_ONCE // length, STATE_BYTES_AT_ONCE // max(1, reader.state_bytes)))
+    for i in range(0, rows, together):
+        yield reader.observe(image[i : i + together], action[i : i + together], seeds[i : i + together])
+
+
+def read(reader: Reader, image: Tensor, action: Tensor, seeds: Sequence[int]) -> tuple[Tensor, State]:
+    """The features (B, T, F) and the states after the last step."""
+    features, states = zip(*parts_read(reader, image, action, seeds), strict=True)
+    return torch.cat(features), tree.map_tree(lambda *parts: torch.cat(parts), *states)
+
+
 def observed(reader: Reader, clip: Clip) -> Tensor:
     """Everything up to the step."""
-    return reader.observe(clip.image, clip.action, clip.seeds)[0][:, clip.kept]
+    return torch.cat(
+        [features[:, clip.kept] for features, _ in parts_read(reader, clip.image, clip.action, clip.seeds)]
+    )
 
 
 def no_memory(reader: Reader, clip: Clip) -> Tensor:
@@ -55,17 +77,13 @@ def no_memory(reader: Reader, clip: Clip) -> Tensor:
     frames = clip.image[:, clip.kept].flatten(0, 1)[:, None]  # (B S, 1, C, H, W)
     still = torch.zeros_like(clip.action[:, clip.kept]).flatten(0, 1)[:, None]
     seeds = [seed * clip.image.shape[1] + step for seed in clip.seeds for step in clip.kept.tolist()]
-    together = max(1, min(FRAMES_AT_ONCE, STATE_BYTES_AT_ONCE // max(1, reader.state_bytes)))
-    parts = [
-        reader.observe(frames[i : i + together], still[i : i + together], seeds[i : i + together])[0]
-        for i in range(0, len(seeds), together)
-    ]
-    return torch.cat(parts).view(len(clip.seeds), len(clip.kept), -1)
+    alone = torch.cat([features for features, _ in parts_read(reader, frames, still, seeds)])
+    return alone.view(len(clip.seeds), len(clip.kept), -1)
 
 
 def actions(reader: Reader, clip: Clip) -> Tensor:
     """The first frame, then actions alone: the model imagines all the rest."""
-    first, state = reader.observe(clip.image[:, :1], clip.action[:, :1], clip.seeds)
+    first, state = read(reader, clip.image[:, :1], clip.action[:, :1], clip.seeds)
     if clip.image.shape[1] == 1:
         return first
     rest, _ = reader.imagine(clip.action[:, 1:], state, clip.seeds)
@@ -152,9 +170,8 @@ def gather(
     found: dict[str, list[Tensor]] = defaultdict(list)
     truth: dict[tuple[str, str], list[Tensor]] = defaultdict(list)
     codes: list[Tensor] = []
-    together = max(1, FRAMES_AT_ONCE // length)
-    for start in range(0, len(indices), together):
-        chosen = indices[start : start + together]
+    for start in range(0, len(indices), EPISODES_AT_ONCE):
+        chosen = indices[start : start + EPISODES_AT_ONCE]
         whole = [source.episode(index) for index in chosen]
         episodes = [Episode({key: x[:length] for key, x in one.steps.items()}, dict(one.constants)) for one in whole]
         for index, episode in zip(chosen, episodes, strict=True):
@@ -178,7 +195,7 @@ def gather(
                 found[row].append(READ.get(row, observed)(which, clip))
         if context is not None and OBSERVED in wanted:
             with reader.reading():
-                _, state = reader.observe(batch.image[:, :context], batch.action[:, :context], seeds)
+                _, state = read(reader, batch.image[:, :context], batch.action[:, :context], seeds)
                 if context < length:
                     ahead, _ = reader.imagine(batch.action[:, context:], state, seeds)
                     found[IMAGINED].append(ahead[:, clip.kept[first_imagined:] - context])
@@ -186,7 +203,7 @@ def gather(
                 for past in contexts.tolist():
                     image, action = batch.image[:, length - past :], batch.action[:, length - past :].clone()
                     action[:, 0] = 0
-                    ends.append(reader.observe(image, action, seeds)[0][:, -1])
+                    ends.append(torch.cat([of[:, -1] for of, _ in parts_read(reader, image, action, seeds)]))
                 found[CONTEXTS].append(torch.stack(ends, 1))
         progress(len(chosen))
     axes = {OBSERVED: (at_steps, kept + 1),
