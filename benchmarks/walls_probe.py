@@ -7,13 +7,14 @@ Two sets of features bound what a world model could give it. `map`: which cells 
 which to be free, laid out in the maze's own axes, a perfect memory. `view`: the pixels of the frame of the step, no
 memory at all; what is in view could be told from them and the pose, which the probe is given. For both: accuracy over
 all cells, over those seen so far and over those in view, beside the constant answer; then for `view` how the same
-network fares, whose loss counts only the cells in view.
+network fares, whose loss counts only the cells in view. `--out` draws the map that is read off the perfect memory.
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -26,6 +27,7 @@ from wmkit.data import open_source
 from wmkit.networks import to_unit
 from wmkit.probing.base import INPUTS, NEVER
 from wmkit.probing.features import kept_steps
+from wmkit.probing.figures import draw_map_strip, write_map_film
 from wmkit.probing.networks import Fit, answers, best_constant, fit_head
 from wmkit.probing.probes.walls import Walls
 from wmkit_envs import RayMaze
@@ -70,6 +72,7 @@ def main() -> int:
     parser.add_argument("--length", type=int, default=1001)
     parser.add_argument("--every", type=int, default=20, help="so many-th step of an episode is kept")
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--out", type=Path, help="a folder for map.png and map.gif of the first held-out maze")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     test = gathered("test", HELD_OUT, args.length, args.every)
@@ -87,10 +90,18 @@ def main() -> int:
                     probe, hidden, some[name], some["pose"], some["target"], counts, constant, 0,
                     Fit(steps=args.steps), apart,
                 )  # fmt: skip
-                right = answers(head, test[name], test["pose"]).argmax(-1) == test["target"]  # (E, S, n, n)
+                output = answers(head, test[name], test["pose"])  # (E, S, n, n, 2)
+                right = output.argmax(-1) == test["target"]  # (E, S, n, n)
                 since = test["delay"]
                 told[label] = [float(right[which].float().mean()) for which in (since >= NEVER, since >= 0, since == 0)]
             what = "cells in view" if isinstance(probe, WallsInView) else "all cells"
+            if args.out and name == "map":
+                args.out.mkdir(parents=True, exist_ok=True)
+                kept = kept_steps(args.length, args.every)
+                first = {"output": output, "target": test["target"], "delay": test["delay"], "inputs": test["pose"]}
+                shown = {key: value[0].numpy() for key, value in first.items()} | {"steps": kept}
+                draw_map_strip(shown, args.out / "map.png", f"a perfect memory of what was seen; {mazes} mazes")
+                write_map_film(shown, args.out / "map.gif")
             for label, shares in told.items():
                 print(f"{f'{label}, {what}':28}{mazes:>7}" + "".join(f"{share:>9.1%}" for share in shares), flush=True)
     return 0

@@ -55,6 +55,20 @@ def test_the_effective_horizon_is_where_half_of_the_advantage_is_lost(recall, ex
     )
 
 
+def test_what_the_present_frame_tells_of_things_out_of_view_is_no_memory_of_them() -> None:
+    shape = 2, 3, 5
+    scene, bottom = np.broadcast_to([1, 0.8, 0.8, 0.8, 0.8], shape), np.full(shape, 0.5)
+    kept = np.broadcast_to([1, 0.95, 0.95, 0.8, 0.8], shape)
+    for ours, beside, expected in (
+        (scene, {}, np.inf),  # nobody looked
+        (scene, {"no_memory": scene}, 0.5),
+        (kept, {"no_memory": scene}, 0.25 / 0.35),
+        (kept, {"no_memory": bottom}, np.inf),
+    ):
+        found = measurements({"observed": ours, "constant": bottom, **beside}, 5)
+        assert effective_horizon(found, "m").delay == pytest.approx(expected)
+
+
 def test_noise_has_no_effective_horizon() -> None:
     rng = np.random.default_rng(1)
     ours, constant = rng.normal(0.5, 0.2, (2, 8, 40)), np.full((2, 8, 40), 0.5)

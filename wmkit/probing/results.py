@@ -149,7 +149,7 @@ def _means(values: Floats, counts: Bools) -> tuple[Floats, Floats]:
 
 @dataclasses.dataclass(frozen=True)
 class Horizon:
-    """The delay at which recall has fallen half way from what is in view to the constant answer."""
+    """The delay at which recall has fallen half way from what is in view to what a model without memory tells."""
 
     delay: float
     """In steps; infinite where it never falls so far, NaN where there is nothing to fall from."""
@@ -167,21 +167,25 @@ class Horizon:
 
 
 def effective_horizon(by_delay: ProbeMeasurements, measure: str, row: str = OBSERVED) -> Horizon:
-    """Half of the advantage over the constant answer is lost at
+    """Of what is told in view half is lost at
 
-        min { d > 0: a(d) <= a(0) / 2 },   a(d) = recall(d) - recall of the constant answer(d)
+        min { d > 0: a(d) <= a(0) / 2 },   a(0) = recall(0) - constant(0),   a(d) = recall(d) - no_memory(d)
 
-    of the decreasing function that is closest to what was measured (isotonic regression, each delay weighted by the
-    number of episodes that have it; Barlow et al. 1972), with a straight line between the delays that were looked at;
-    a(0) is in view (the shortest delay, if nothing ever is). The interval is that of the bootstrap over seeds and
-    episodes. There is no horizon where more than 2.5 % of the draws have no advantage in view: noise has none to lose.
+    where recall(0) is in view (the shortest delay, if nothing ever is), and where nobody measured the row `no_memory`
+    the constant answer stands for it: what the present frame tells of a thing that is out of view is no memory of it.
+    Taken of the decreasing function that is closest to a (isotonic regression, each delay weighted by the number of
+    episodes that have it; Barlow et al. 1972), with a straight line between the delays that were looked at. The
+    interval is that of the bootstrap over seeds and episodes. There is no horizon where more than 2.5 % of the draws
+    have no advantage in view: noise has none to lose.
     """
     steps = by_delay.steps_of(measure, row)
     sign = 1 if by_delay.metrics[measure].better == "higher" else -1
     reach = (int(steps[0]), int(steps[-1]))
-    (ours, counts), (theirs, _) = by_delay.every(measure, row, reach), by_delay.every(measure, CONSTANT, reach)
+    (ours, counts), (constant, _) = by_delay.every(measure, row, reach), by_delay.every(measure, CONSTANT, reach)
+    theirs = by_delay.every(measure, NO_MEMORY, reach)[0] if NO_MEMORY in by_delay.predictors(measure) else constant
+    theirs = np.concatenate([constant.mean(0)[:, :1], theirs.mean(0)[:, 1:]], axis=1)
     some = counts.any(0)
-    more = sign * (ours - theirs.mean(0))[..., some]  # (R, N, D)
+    more = sign * (ours - theirs)[..., some]  # (R, N, D)
     counts, steps = counts[:, some], np.arange(reach[0], reach[1] + 1)[some]
     mean, resampled = _means(more, counts)
     _, of_rows = drawn(*more.shape[:2], CURVE_DRAWS)
@@ -368,6 +372,7 @@ def systems_table(found: Mapping[str, ProbeResults], beside: Mapping[str, Mappin
         "What is remembered, for how long, at what cost" if beside else "What is remembered, and for how long",
         ["", *found],
         list(lines.values()),
-        "Horizon: steps since something was last in view after which half of the advantage over the constant answer is "
-        f"lost; {NOT_ADMITTED}: the probe cannot tell what is in view. Intervals: {first.interval}, per system.",
+        "Horizon: steps since something was last in view after which half of what was told in view is lost, beside "
+        f"what the present frame tells; {NOT_ADMITTED}: the probe cannot tell what is in view. Intervals: "
+        f"{first.interval}, per system.",
     )
