@@ -8,9 +8,10 @@
 
 A comparison whose runs are probed: models read whole episodes of the world's own protocol (501 | 500 steps in mazes of
 9x9), window by window with the state carried on, and each is probed by every row, so that `observed` stands beside what
-the present frame, the actions, and an untrained model tell. At the end `memory-WORLD.md` and `.png` hold a table and
-the recall against the delay over all seeds; each run's own tables and pictures are in `cells/RUN/probes`, and
-`wmkit probe OUT/cells/RUN --checkpoint last` asks it more. The same command goes on after Ctrl-C or a crash.
+the present frame, the actions, and an untrained model tell. At the end `memory-WORLD.md` and `.png` hold a table of
+each probe and the recall against the delay, over all seeds. Each run's own tables and pictures are in
+`cells/RUN/probes`; `wmkit probe OUT/cells/RUN --checkpoint last` asks it more. The same command goes on after Ctrl-C or
+a crash.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from wmkit.comparison import read_results, run_comparison
 from wmkit.comparison.results import COST, COSTS
 from wmkit.config import DataConfig, EvalConfig, ModelConfig, RunConfig, TrainConfig
 from wmkit.files import file_name, write_text
-from wmkit.probing import ProbeResults, systems_table
+from wmkit.probing import ProbeResults, systems_tables
 from wmkit.probing.figures import draw_systems
 from wmkit.probing.run import FOLDER
 from wmkit_envs import RayMaze
@@ -84,7 +85,7 @@ def config() -> RunConfig:
 
 
 def tell_memory(folder: Path) -> None:
-    """Of each world the table and the figure of all systems that were probed there, each pooled over its seeds."""
+    """Of each world the tables and the figure of all systems that were probed there, each pooled over its seeds."""
     results = read_results(folder)
     for world in results.plan.worlds:
         found, costs = {}, {}
@@ -99,10 +100,10 @@ def tell_memory(folder: Path) -> None:
             spent = dict(means)
             costs[system.label] = {cost.title: cost.text(spent[cost.metric]) for cost in COSTS if cost.metric in SHOWN}
         if found:
-            table = systems_table(found, costs)
-            Console().print(table.rich())
+            tables = list(systems_tables(found, costs))
+            Console().print(*(table.rich() for table in tables))
             place = folder / file_name(f"memory-{world.name}")
-            write_text(place.with_suffix(".md"), table.markdown())
+            write_text(place.with_suffix(".md"), "\n".join(table.markdown() for table in tables))
             drawn = " and .png" if draw_systems(found, place.with_suffix(".png")) else ""
             print(f"{place}.md{drawn}", flush=True)
 

@@ -16,7 +16,16 @@ from wmkit.config import DataConfig, EvalConfig, RunConfig, TrainConfig
 from wmkit.data import GeneratedEpisodes, Subset
 from wmkit.data.store.writers import write_archive
 from wmkit.evaluation.record import Verdict
-from wmkit.probing import Fit, ForeignModel, Plan, ProbeResults, WorldModelReader, fingerprint, probe_run, systems_table
+from wmkit.probing import (
+    Fit,
+    ForeignModel,
+    Plan,
+    ProbeResults,
+    WorldModelReader,
+    fingerprint,
+    probe_run,
+    systems_tables,
+)
 from wmkit.probing.figures import draw_systems
 from wmkit.probing.results import AXES
 from wmkit.probing.run import _sources
@@ -70,10 +79,10 @@ def test_a_run_is_probed_printed_and_drawn(run) -> None:
     assert loaded.steps.about["checkpoint"] == "step-00000002"
     assert loaded.steps.estimate("walls_mlp", "observed") == found.steps.estimate("walls_mlp", "observed")
     assert "| observed |" in (place / "probes.md").read_text()
-    table = systems_table({"a": found, "b": found}, {name: {"state": f"{name} bytes"} for name in "ab"})
-    assert table.headings == ["", "a", "b"]
-    assert [row[0] for row in table.rows][1:] == ["better than no memory by", "effective horizon", "state"]
-    assert table.rows[-1] == ["state", "a bytes", "b bytes"]
+    [table] = systems_tables({"a": found, "b": found}, {name: {"state": f"{name} bytes"} for name in "ab"})
+    assert table.headings[2:] == ["better than no memory by", "better than untrained by", "horizon", "state"]
+    assert [row[0] for row in table.rows] == ["a", "b", "constant"]
+    assert [row[-1] for row in table.rows] == ["a bytes", "b bytes", "-"]
     draw_systems({"a": found, "b": found}, run / "systems.png")
     assert (run / "systems.png").stat().st_size > 0
 
@@ -216,7 +225,7 @@ def test_what_is_not_admitted_is_left_out_of_horizons_and_figures(run, tmp_path)
     refused = dataclasses.replace(found.steps, verdicts=(closed,))
     results = dataclasses.replace(found, by_axis={**found.by_axis, "steps": refused})
     assert results.horizons() == {}
-    assert systems_table({"a": results}).rows[2][-1] == "not admitted"
+    assert next(systems_tables({"a": results})).rows[0][-1] == "not admitted"
     results.save(tmp_path)
     assert json.loads((tmp_path / "probes.json").read_text())["not_admitted"] == ["walls_mlp"]
     assert draw_systems({"a": results}, tmp_path / "systems.png")

@@ -22,6 +22,6 @@ from wmkit.probing.results import Horizon as Horizon
 from wmkit.probing.results import ProbeMeasurements as ProbeMeasurements
 from wmkit.probing.results import ProbeResults as ProbeResults
 from wmkit.probing.results import effective_horizon as effective_horizon
-from wmkit.probing.results import systems_table as systems_table
+from wmkit.probing.results import systems_tables as systems_tables
 from wmkit.probing.run import probe as probe
 from wmkit.probing.run import probe_run as probe_run

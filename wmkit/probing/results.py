@@ -346,33 +346,33 @@ class ProbeResults:
         return cls({axis: ProbeMeasurements.load(place) for axis, place in there.items()})
 
 
-def systems_table(found: Mapping[str, ProbeResults], beside: Mapping[str, Mapping[str, str]] | None = None) -> Table:
-    """A column for each system: of each probe, by its first head, what `observed` tells, by how much that is better
-    than `no_memory`, and for how long it is kept. beside: further rows, of each system by heading.
+def systems_tables(
+    found: Mapping[str, ProbeResults], beside: Mapping[str, Mapping[str, str]] | None = None
+) -> Iterator[Table]:
+    """One for each probe, by its first head: of each system what `observed` tells, by how much that is better than
+    `no_memory` and than `untrained`, and for how long it is kept. beside: further columns, of each system by heading.
     """
-    first = next(iter(found.values())).steps
-    lines: dict[str, list[str]] = {}
-    for results in found.values():
-        steps, horizons = results.steps, results.horizons()
-        for measure in first.main_measures():
-            metric, there = steps.metrics[measure], steps.predictors(measure)
-            both = {OBSERVED, NO_MEMORY} <= set(there)
-            told = {
-                metric.title: metric.text(steps.estimate(measure, OBSERVED)) if OBSERVED in there else "-",
-                "better than no memory by": metric.text(steps.difference(measure, OBSERVED, NO_MEMORY))
-                if both
-                else "-",
-                "effective horizon": NOT_ADMITTED if measure in steps.refused else str(horizons.get(measure, "-")),
-            }
-            for heading, cell in told.items():
-                lines.setdefault(f"{measure} {heading}", [heading]).append(cell)
-    for heading in next(iter((beside or {}).values()), {}):
-        lines[heading] = [heading, *((beside or {})[system][heading] for system in found)]
-    return Table(
-        "What is remembered, for how long, at what cost" if beside else "What is remembered, and for how long",
-        ["", *found],
-        list(lines.values()),
-        "Horizon: steps since something was last in view after which half of what was told in view is lost, beside "
-        f"what the present frame tells; {NOT_ADMITTED}: the probe cannot tell what is in view. Intervals: "
-        f"{first.interval}, per system.",
-    )
+    first, costs = next(iter(found.values())).steps, beside or {}
+    for measure in first.main_measures():
+        metric, rows = first.metrics[measure], []
+        for system, results in found.items():
+            steps = results.steps
+            there = steps.predictors(measure)
+            told = [metric.text(steps.estimate(measure, OBSERVED)) if OBSERVED in there else "-"]
+            told += [
+                metric.text(steps.difference(measure, OBSERVED, row)) if {OBSERVED, row} <= set(there) else "-"
+                for row in (NO_MEMORY, UNTRAINED)
+            ]
+            told.append(NOT_ADMITTED if measure in steps.refused else str(results.horizons().get(measure, "-")))
+            rows.append([system, *told, *costs.get(system, {}).values()])
+        headings = next(iter(costs.values()), {})
+        rows.append(["constant", metric.text(first.estimate(measure, CONSTANT)), *"-" * (3 + len(headings))])
+        yield Table(
+            f"{metric.title}: what is remembered, for how long" + (", at what cost" if costs else ""),
+            ["", f"{metric.unit}, {metric.better} is better", "better than no memory by", "better than untrained by",
+             "horizon", *headings],
+            rows,
+            "Horizon: steps since something was last in view after which half of what was told in view is lost, beside "
+            f"what the present frame tells; {NOT_ADMITTED}: the probe cannot tell what is in view. Intervals: "
+            f"{first.interval}, per system.",
+        )  # fmt: skip
