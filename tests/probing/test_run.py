@@ -225,6 +225,8 @@ def test_what_is_not_admitted_is_left_out_of_horizons_and_figures(run, tmp_path)
     refused = dataclasses.replace(found.steps, verdicts=(closed,))
     results = dataclasses.replace(found, by_axis={**found.by_axis, "steps": refused})
     assert results.horizons() == {}
+    frame = Verdict("walls_mlp_in_view", "no memory is better", True, "1 against 0")
+    assert dataclasses.replace(refused, verdicts=(closed, frame)).refused == []  # it can be told from the frame alone
     assert next(systems_tables({"a": results})).rows[0][-1] == "not admitted"
     results.save(tmp_path)
     assert json.loads((tmp_path / "probes.json").read_text())["not_admitted"] == ["walls_mlp"]

@@ -35,7 +35,16 @@ from wmkit.probing.features import CONTEXTS, IMAGINED, ROWS, TOLD, Gathered, Rea
 from wmkit.probing.networks import Fit, answers, best_constant, fit_head
 from wmkit.probing.oracle import SHARE, can_be_trained, train_oracle
 from wmkit.probing.readers import Reader, WorldModelReader, fingerprint, weights_digest
-from wmkit.probing.results import AXES, CLAIMS, IN_VIEW, SEEN, SELECTIVITY, Above, ProbeMeasurements, ProbeResults
+from wmkit.probing.results import (
+    AXES,
+    CLAIMS,
+    IN_VIEW,
+    SEEN,
+    SELECTIVITY,
+    ProbeMeasurements,
+    ProbeResults,
+    claims_in_view,
+)
 from wmkit.probing.state import AHEAD, REACH, RESET, SWAP, gradient_reach, replace_parts
 from wmkit.probing.state import EPISODES as LOOKED_AT
 from wmkit.training.short import EPISODES, STEPS, is_short
@@ -633,7 +642,7 @@ def _results(
             whole,
             name=name + IN_VIEW,
             label=f"{title}, in view now",
-            claims=(Above(OBSERVED, TOLD if probe.inputs else CONSTANT),),
+            claims=claims_in_view(TOLD if probe.inputs else CONSTANT),
         )
         metrics[name + SELECTIVITY] = dataclasses.replace(
             whole,

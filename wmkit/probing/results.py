@@ -109,9 +109,12 @@ class ProbeMeasurements(Measurements):
 
     @property
     def refused(self) -> list[str]:
-        """Measures of which nothing is said, because their probe cannot even tell what is in view."""
-        of_view = (one for one in self.verdicts if one.measure.endswith(IN_VIEW))
-        return [one.measure.removesuffix(IN_VIEW) for one in of_view if not one.holds]
+        """Measures of which nothing is said, because their probe cannot even tell what is in view: neither from the
+        features of `observed` nor from those of the frame alone, if that row is there.
+        """
+        of_view = [one for one in self.verdicts if one.measure.endswith(IN_VIEW)]
+        told = {one.measure for one in of_view if one.holds}
+        return list(dict.fromkeys(one.measure.removesuffix(IN_VIEW) for one in of_view if one.measure not in told))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -135,6 +138,11 @@ class Above:
 
 CLAIMS = (Above(OBSERVED, NO_MEMORY), Above(OBSERVED, UNTRAINED))
 """Of what a probe tells."""
+
+
+def claims_in_view(bottom: str) -> tuple[Above, Above]:
+    """By which a probe is admitted. bottom: the row without features."""
+    return Above(OBSERVED, bottom), Above(NO_MEMORY, bottom)
 
 
 def _means(values: Floats, counts: Bools) -> tuple[Floats, Floats]:
@@ -329,7 +337,7 @@ class ProbeResults:
             metrics = dict(first.metrics)
             for name in first.measures:
                 bottom = TOLD if TOLD in first.predictors(name) else CONSTANT
-                of_view = (Above(OBSERVED, bottom),) if name.endswith(IN_VIEW) else ()
+                of_view = claims_in_view(bottom) if name.endswith(IN_VIEW) else ()
                 claims = CLAIMS if name in first.main_measures() else of_view
                 metrics[name] = dataclasses.replace(metrics[name], claims=claims)
             joined = dataclasses.replace(
