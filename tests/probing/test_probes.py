@@ -8,12 +8,13 @@ from wmkit.data import Episode, find_world
 from wmkit.probing import all_probes
 from wmkit.probing.base import entries_of, width_of
 from wmkit.probing.networks import best_constant
-from wmkit_envs import DistractingMemory, MovingMnist, MultiDoorsKeys, RayHiddenMotion, RayMaze, Rooms
+from wmkit_envs import DistractingMemory, LookAround, MovingMnist, MultiDoorsKeys, RayHiddenMotion, RayMaze, Rooms
 
 APPLY = {
     RayMaze(image_size=16): {"walls", "seen", "objects", "object_recall", "pose"},
     Rooms(image_size=16): {"walls", "seen", "objects", "object_recall", "pose", "room"},
-    RayHiddenMotion(image_size=16): {"walls", "seen", "objects", "object_recall", "pose"},
+    LookAround(image_size=16): {"walls", "seen", "objects", "object_recall", "pose", "wall_colors"},
+    RayHiddenMotion(image_size=16): {"walls", "seen", "objects", "object_recall", "pose", "wall_colors"},
     MultiDoorsKeys(keys=2, tile=4): {"doors", "inventory", "pose"},
     DistractingMemory(width=8, tile=4): {"sample_color", "pose"},
     MovingMnist(side=32): {"digit", "digit_position"},
@@ -52,6 +53,27 @@ def test_a_perfect_answer_has_a_perfect_score() -> None:
     assert doors.score(torch.nn.functional.one_hot(target, 2).float(), target).eq(1).all()
     numbers = torch.randn(3, 4)
     assert pose.score(numbers, numbers).eq(0).all()
+
+
+def test_the_colours_of_walls_are_those_in_the_picture() -> None:
+    """The leftmost column looks 39 degrees to the left of the walker's direction, at the wall ahead or at the next one:
+    wherever a style is said to be, there is one hue. The doors in the middles of walls are left out.
+    """
+    hues: dict[int, list[np.ndarray]] = {}
+    for index in range(6):
+        episode = LookAround(image_size=32).generate(seed=0, index=index, length=120)
+        styles = all_probes()["wall_colors"]().target(episode)
+        angle = np.degrees(np.arctan2(*episode["agent_dir"].T[::-1]))
+        column = angle - 90 * np.round(angle / 90) + 39
+        for wall, middle in ((0, 0), (1, 90)):
+            for step in np.flatnonzero((np.abs(column - middle) > 22) & (np.abs(column - middle) < 41)):
+                pixel = episode["image"][step, 12, 0].astype(float)
+                hues.setdefault(int(styles[step, wall]), []).append(pixel / pixel.sum())
+    means = np.array([np.mean(found, axis=0) for found in hues.values()])
+    assert len(means) == 7
+    assert max(np.abs(np.array(found) - mean).max() for found, mean in zip(hues.values(), means, strict=True)) < 0.02
+    apart = np.abs(means[:, None] - means).sum(-1) + np.eye(len(means))
+    assert apart.min() > 0.1
 
 
 def test_digits_are_named_and_found_in_any_order() -> None:

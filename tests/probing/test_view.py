@@ -5,7 +5,7 @@ import pytest
 
 from wmkit.data import Episode
 from wmkit.probing import NEVER, since_last, view
-from wmkit.probing.view import cells_in_view, objects_in_view, places_in_view
+from wmkit.probing.view import cells_in_view, objects_in_view, places_in_view, sides_in_view
 from wmkit_envs import RayMaze
 from wmkit_envs.maze3d import raycast
 
@@ -28,6 +28,11 @@ def test_a_corridor_is_seen_to_its_end_with_its_wall_and_nothing_behind_it() -> 
     assert seen[0].all()
     assert seen[1, 1:].all()
     assert not seen[2].any()
+
+
+def test_outer_walls_are_seen_where_no_other_wall_hides_them() -> None:
+    assert sides_in_view(episode((2.5, 0.5), (-1, 0))).tolist() == [[True, False, False, True]]
+    assert sides_in_view(episode((2.5, 2.5), (1, 0))).tolist() == [[False, True, True, False]]
 
 
 def test_behind_the_walker_nothing_is_seen() -> None:

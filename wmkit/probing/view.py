@@ -64,20 +64,38 @@ def _camera(episode: Episode) -> tuple[Floats, Floats, Floats]:
     )
 
 
+def _view(episode: Episode) -> tuple[Floats, Floats]:
+    """Where the rays across the view begin, and whither they go, (T, RAYS, 2) each."""
+    start, forward, right = _camera(episode)
+    across = HALF_VIEW * (2 * (np.arange(RAYS) + 0.5) / RAYS - 1)
+    ray = forward[:, None] + across[:, None] * right[:, None]
+    return np.broadcast_to(start[:, None], ray.shape), ray
+
+
 def cells_in_view(episode: Episode) -> Bools:
     """(T, h, w): the cells of `maze_layout` (h, w), row 0 at the bottom, that some ray of the view enters; walls that a
     ray ends in are among them.
     """
     layout = episode["maze_layout"]
-    start, forward, right = _camera(episode)
-    across = HALF_VIEW * (2 * (np.arange(RAYS) + 0.5) / RAYS - 1)
-    ray = forward[:, None] + across[:, None] * right[:, None]  # (T, RAYS, 2)
+    start, ray = _view(episode)
     seen = np.zeros((len(start), *layout.shape), bool)
     step = np.broadcast_to(np.arange(len(start))[:, None], ray.shape[:2])
-    for cell, _, goes in _march(layout, np.broadcast_to(start[:, None], ray.shape), ray):
+    for cell, _, goes in _march(layout, start, ray):
         x, y = cell[..., 0], cell[..., 1]
         here = goes & (x >= 0) & (y >= 0) & (x < layout.shape[1]) & (y < layout.shape[0])
         seen[step[here], y[here], x[here]] = True
+    return seen
+
+
+def sides_in_view(episode: Episode) -> Bools:
+    """(T, 4): the outer walls of `maze_layout` in which some ray of the view ends, counter-clockwise from the lower."""
+    layout = episode["maze_layout"]
+    start, ray = _view(episode)
+    seen = np.zeros((len(start), 4), bool)
+    for cell, _, goes in _march(layout, start, ray):
+        x, y = cell[..., 0], cell[..., 1]
+        beyond = np.stack([y < 0, x >= layout.shape[1], y >= layout.shape[0], x < 0], axis=-1)  # (T, RAYS, 4)
+        seen |= (goes[..., None] & beyond).any(1)
     return seen
 
 

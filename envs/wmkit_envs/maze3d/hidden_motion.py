@@ -75,6 +75,7 @@ class RayHiddenMotion(LookAround):
             SIDE / 2 + RADIUS * np.stack([np.cos(phase), np.sin(phase)], axis=1),
             start,
             circling=2 * math.pi / periods,
+            sides=styles,
         )
         return self.simulate(scene, goal_rng=None)
 

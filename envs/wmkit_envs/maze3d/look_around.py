@@ -74,7 +74,7 @@ class LookAround(RayWorld):
         balls = [int(np.flatnonzero(room[1] == ball)[0]) for ball in (1, 2)]
         start = Pose(SIDE / 2, SIDE / 2, rng.uniform(-math.pi, math.pi), START_LIFT)
         floors = np.zeros_like(walls, np.uint8)
-        return self.simulate(Scene(walls, floors, corners[balls], start), goal_rng=None)
+        return self.simulate(Scene(walls, floors, corners[balls], start, sides=room[0]), goal_rng=None)
 
     def walk(self, seed: EpisodeSeed, length: int) -> Simulation:
         """Turn one way and the other for exactly `length` observations."""

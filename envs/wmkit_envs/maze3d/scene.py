@@ -67,6 +67,8 @@ class Scene:
     """(k,) radians a step, counter-clockwise, by which each object goes round `start`; None where all lie still. For
     the ray caster, and where nothing is a target.
     """
+    sides: NDArray[np.int64] | None = None
+    """(4,) the style of each outer wall, counter-clockwise from the lower one; None where walls have several."""
 
     @property
     def layout(self) -> NDArray[np.uint8]:

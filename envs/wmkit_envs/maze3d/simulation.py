@@ -157,10 +157,12 @@ def images(scene: Scene, trajectory: Trajectory, size: tuple[int, int], render: 
 
 def constant_truth(scene: Scene) -> dict[str, NDArray[np.generic]]:
     """What holds for the whole episode: `maze_layout` (h, w), 1 free, row 0 at the bottom; `targets_pos` (k, 2), or of
-    objects that circle `targets_circling` (k,), radians a step, counter-clockwise.
+    objects that circle `targets_circling` (k,), radians a step, counter-clockwise; where each outer wall is of one
+    style `wall_styles` (4,), counter-clockwise from the lower one.
     """
     targets = {"targets_pos": scene.objects} if scene.circling is None else {"targets_circling": scene.circling}
-    return {"maze_layout": scene.layout, **{key: value.astype(np.float32) for key, value in targets.items()}}
+    styles = {} if scene.sides is None else {"wall_styles": scene.sides.astype(np.int64)}
+    return {"maze_layout": scene.layout, **{key: value.astype(np.float32) for key, value in targets.items()}, **styles}
 
 
 def step_truth(scene: Scene, trajectory: Trajectory) -> dict[str, NDArray[np.generic]]:
