@@ -229,6 +229,59 @@ def recall() -> list[str]:
     return lines
 
 
+def told(study: str, measure: str, digits: int | None = None) -> list[str]:
+    """Of a probe what each row tells, what is better than no memory, the horizon and what it cost.
+
+    digits: of numbers; None: of shares, in per cent.
+    """
+
+    def text(row: dict[str, Any]) -> str:
+        return percent_around(row) if digits is None else around(row, digits)
+
+    data, lines = STUDIES[study], []
+    for system in data["systems"]:
+        of = {"system": system}
+        rows = [estimate(study, measure, row, "all", **of) for row in PROBED]
+        better = estimate(study, f"{measure}_better_than_no_memory", "observed", "all", **of)
+        horizons = [
+            row for row in data["estimates"] if row["measure"] == f"{measure}_horizon" and row["system"] == system
+        ]
+        lines.append(
+            line(
+                f"`{system}`",
+                *(text(row) for row in [*rows, better]),
+                _steps(horizons[0]) if horizons else "none",
+                f"{runs(study, **of)[0]['state_bytes'] / 1024:,.1f} KiB",
+                f"{sum(run['imagined_step_ms'] for run in runs(study, **of)) / len(runs(study, **of)):.2f} ms",
+                steps_of(study, **of),
+            )
+        )
+    constant = estimate(study, measure, "constant", "all", system=next(iter(data["systems"])))
+    return [*lines, line("constant answer", text(constant), *[""] * (len(PROBED) + 4))]
+
+
+PROBED = ("observed", "no_memory", "untrained", "actions")
+
+
+def _steps(row: dict[str, Any]) -> str:
+    ends = [
+        f"> {row['longest']}" if row[end] >= row["longest"] else f"{row[end]:.0f}" for end in ("mean", "low", "high")
+    ]
+    return f"{ends[0]} [{ends[1]}, {ends[2]}]"
+
+
+def mazes() -> list[str]:
+    return told("probes_of_mazes", "objects_mlp", 2)
+
+
+def colours() -> list[str]:
+    return told("probes_of_a_room", "wall_colors_mlp")
+
+
+def sample() -> list[str]:
+    return told("probes_of_a_corridor", "sample_color_mlp")
+
+
 def speeds() -> list[str]:
     study, lines = "clockwork_speeds", []
     for world, label in zip(STUDIES[study]["worlds"], ("x 1/3", "x 1", "x 3"), strict=True):

@@ -62,8 +62,9 @@ def test_what_the_present_frame_tells_of_things_out_of_view_is_no_memory_of_them
     for ours, beside, expected in (
         (scene, {}, np.inf),  # nobody looked
         (scene, {"no_memory": scene}, 0.5),
-        (kept, {"no_memory": scene}, 0.25 / 0.35),
+        (kept, {"no_memory": scene}, 2 + 0.25 / 0.75),
         (kept, {"no_memory": bottom}, np.inf),
+        (np.minimum(kept, 0.95), {"no_memory": np.full(shape, 0.8)}, 2 + (0.75 - 0.45) / 0.75),
     ):
         found = measurements({"observed": ours, "constant": bottom, **beside}, 5)
         assert effective_horizon(found, "m").delay == pytest.approx(expected)

@@ -175,28 +175,32 @@ class Horizon:
 
 
 def effective_horizon(by_delay: ProbeMeasurements, measure: str, row: str = OBSERVED) -> Horizon:
-    """Of what is told in view half is lost at
+    """Half of the skill that there is in view is lost at
 
-        min { d > 0: a(d) <= a(0) / 2 },   a(0) = recall(0) - constant(0),   a(d) = recall(d) - no_memory(d)
+        min { d > 0: skill(d) <= skill(0) / 2 },   skill(d) = (recall(d) - floor(d)) / (perfect - floor(d))
 
-    where recall(0) is in view (the shortest delay, if nothing ever is), and where nobody measured the row `no_memory`
-    the constant answer stands for it: what the present frame tells of a thing that is out of view is no memory of it.
-    Taken of the decreasing function that is closest to a (isotonic regression, each delay weighted by the number of
-    episodes that have it; Barlow et al. 1972), with a straight line between the delays that were looked at. The
-    interval is that of the bootstrap over seeds and episodes. There is no horizon where more than 2.5 % of the draws
-    have no advantage in view: noise has none to lose.
+    where recall(0) is in view (the shortest delay, if nothing ever is), and perfect is 1 of a share and 0 of an error
+    (a skill score, Murphy 1988). The floor is the constant answer in view and the row `no_memory` beyond it, or the
+    constant answer if nobody measured that row: what the present frame tells of a thing that is out of view is no
+    memory of it. Taken of the decreasing function that is closest to the skill (isotonic regression, each delay
+    weighted by the number of episodes that have it; Barlow et al. 1972), with a straight line between the delays that
+    were looked at. The interval is that of the bootstrap over seeds and episodes. There is no horizon where more than
+    2.5 % of the draws have no skill in view: noise has none to lose.
     """
     steps = by_delay.steps_of(measure, row)
-    sign = 1 if by_delay.metrics[measure].better == "higher" else -1
+    perfect = 1.0 if by_delay.metrics[measure].better == "higher" else 0.0
     reach = (int(steps[0]), int(steps[-1]))
     (ours, counts), (constant, _) = by_delay.every(measure, row, reach), by_delay.every(measure, CONSTANT, reach)
-    theirs = by_delay.every(measure, NO_MEMORY, reach)[0] if NO_MEMORY in by_delay.predictors(measure) else constant
-    theirs = np.concatenate([constant.mean(0)[:, :1], theirs.mean(0)[:, 1:]], axis=1)
+    floor = by_delay.every(measure, NO_MEMORY, reach)[0] if NO_MEMORY in by_delay.predictors(measure) else constant
+    floor = np.concatenate([constant.mean(0)[:, :1], floor.mean(0)[:, 1:]], axis=1)  # (N, D)
     some = counts.any(0)
-    more = sign * (ours - theirs)[..., some]  # (R, N, D)
     counts, steps = counts[:, some], np.arange(reach[0], reach[1] + 1)[some]
-    mean, resampled = _means(more, counts)
-    _, of_rows = drawn(*more.shape[:2], CURVE_DRAWS)
+    told, bottom = (_means(x[..., some], counts) for x in (ours, np.broadcast_to(floor, ours.shape)))
+    with np.errstate(invalid="ignore", divide="ignore"):  # of what the floor tells perfectly there is no skill
+        mean, resampled = (
+            (a - b) / np.where(b == perfect, np.nan, perfect - b) for a, b in zip(told, bottom, strict=True)
+        )
+    _, of_rows = drawn(*ours.shape[:2], CURVE_DRAWS)
     point = _half_way(steps, mean, counts.sum(0))
     again = np.array([_half_way(steps, *one) for one in zip(resampled, of_rows @ counts, strict=True)])
     if math.isnan(point) or np.isnan(again).mean() > 0.025:
@@ -210,7 +214,7 @@ def _half_way(steps: npt.NDArray[np.int64], more: Floats, weights: Floats) -> fl
     """Where the decreasing fit to `more` (D,) over `steps` falls to half of its first value; NaN if `more` begins at 0
     or below.
     """
-    known = weights > 0
+    known = (weights > 0) & np.isfinite(more)
     steps, more = steps[known], more[known]
     if not len(more) or more[0] <= 0:
         return math.nan
@@ -380,7 +384,7 @@ def systems_tables(
             ["", f"{metric.unit}, {metric.better} is better", "better than no memory by", "better than untrained by",
              "horizon", *headings],
             rows,
-            "Horizon: steps since something was last in view after which half of what was told in view is lost, beside "
-            f"what the present frame tells; {NOT_ADMITTED}: the probe cannot tell what is in view. Intervals: "
+            "Horizon: steps since something was last in view after which half of the skill in view is lost, counted "
+            f"beyond what the present frame tells; {NOT_ADMITTED}: the probe cannot tell what is in view. Intervals: "
             f"{first.interval}, per system.",
         )  # fmt: skip
