@@ -270,16 +270,18 @@ def _steps(row: dict[str, Any]) -> str:
     return f"{ends[0]} [{ends[1]}, {ends[2]}]"
 
 
-def mazes() -> list[str]:
-    return told("probes_of_mazes", "objects_mlp", 2)
-
-
 def colours() -> list[str]:
     return told("probes_of_a_room", "wall_colors_mlp")
 
 
-def sample() -> list[str]:
-    return told("probes_of_a_corridor", "sample_color_mlp")
+def headline() -> list[str]:
+    """Of `colours` what README shows, and by how much the state tells more than it did untrained."""
+    lines = []
+    for row, system in zip(colours(), STUDIES["probes_of_a_room"]["systems"], strict=False):
+        name, told_right, *_, alone, horizon, state, step, _ = row.strip("| ").split(" | ")
+        learnt = estimate("probes_of_a_room", "wall_colors_mlp_better_than_untrained", "observed", "all", system=system)
+        lines.append(line(name, told_right, alone, percent_around(learnt), horizon, state, step))
+    return lines
 
 
 def speeds() -> list[str]:
@@ -400,6 +402,13 @@ def studies() -> list[str]:
 
 def sentences() -> list[tuple[Path, str]]:
     """Results in running text: the page and the words around them."""
+    room, colour = STUDIES["probes_of_a_room"], "wall_colors_mlp"
+    in_view = {
+        name: 100 * estimate(room["study"], f"{colour}_in_view", "observed", "all", system=name)["mean"]
+        for name in room["systems"]
+    }
+    others = [f"{share:.0f}" for name, share in in_view.items() if name != "gru"]
+    alone = [100 * estimate(room["study"], colour, "no_memory", "all", system=name)["mean"] for name in room["systems"]]
     at_4000 = [
         percent(reward("distracting_memory_128", predictor, system="s4", checkpoint=4000))
         for predictor in ("imagined", "observed")
@@ -427,6 +436,12 @@ def sentences() -> list[tuple[Path, str]]:
     )
     three = [_seen(name, "imagined", "6-20").split()[0] for name in ("transformer_xl", "s4", "gru")]
     return [
+        (PAGE, f"{in_view['gru']:.0f} % of the walls in view, where the others have {min(others)} to {max(others)}"),
+        (
+            README,
+            f"(the constant answer is right for {percent(estimate(room['study'], colour, 'constant', 'all', system='s4'))};",
+        ),
+        (PAGE, f"which sees one or two of them, has {min(alone):.0f} to {max(alone):.0f} %"),
         (README, f"errs by {three[0]}, S4 by {three[1]} and the RSSM (`gru`) by {three[2]}"),
         (README, f"the squared errors are {seen}, {forgotten} without memory, and {mean} for the mean image"),
         (PAGE, f"S4 had {at_4000[0]} ({at_4000[1]} observed) at step 4,000"),
@@ -465,8 +480,10 @@ TABLES = {
         demo_backbones,
         rooms,
         recall,
+        colours,
     ),
     GUIDE: (peer,),
+    README: (headline,),
 }
 
 
