@@ -407,6 +407,7 @@ def sentences() -> list[tuple[Path, str]]:
         name: 100 * estimate(room["study"], f"{colour}_in_view", "observed", "all", system=name)["mean"]
         for name in room["systems"]
     }
+    constant = percent(estimate(room["study"], colour, "constant", "all", system="s4"))
     others = [f"{share:.0f}" for name, share in in_view.items() if name != "gru"]
     alone = [100 * estimate(room["study"], colour, "no_memory", "all", system=name)["mean"] for name in room["systems"]]
     at_4000 = [
@@ -437,10 +438,7 @@ def sentences() -> list[tuple[Path, str]]:
     three = [_seen(name, "imagined", "6-20").split()[0] for name in ("transformer_xl", "s4", "gru")]
     return [
         (PAGE, f"{in_view['gru']:.0f} % of the walls in view, where the others have {min(others)} to {max(others)}"),
-        (
-            README,
-            f"(the constant answer is right for {percent(estimate(room['study'], colour, 'constant', 'all', system='s4'))};",
-        ),
+        (README, f"(the constant answer is right for {constant};"),
         (PAGE, f"which sees one or two of them, has {min(alone):.0f} to {max(alone):.0f} %"),
         (README, f"errs by {three[0]}, S4 by {three[1]} and the RSSM (`gru`) by {three[2]}"),
         (README, f"the squared errors are {seen}, {forgotten} without memory, and {mean} for the mean image"),
