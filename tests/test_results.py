@@ -270,6 +270,10 @@ def _steps(row: dict[str, Any]) -> str:
     return f"{ends[0]} [{ends[1]}, {ends[2]}]"
 
 
+def mazes() -> list[str]:
+    return told("probes_of_mazes", "objects_mlp", 2)
+
+
 def colours() -> list[str]:
     return told("probes_of_a_room", "wall_colors_mlp")
 
@@ -478,6 +482,7 @@ TABLES = {
         demo_backbones,
         rooms,
         recall,
+        mazes,
         colours,
     ),
     GUIDE: (peer,),
