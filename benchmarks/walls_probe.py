@@ -78,9 +78,10 @@ def main() -> int:
     test = gathered("test", HELD_OUT, args.length, args.every)
     train = gathered("train", max(args.mazes), args.length, args.every)
     print(f"{'features, loss on':28}{'mazes':>7}{'all':>9}{'seen':>9}{'in view':>9}")
+    since = test["delay"]
     for mazes in args.mazes:
+        some = {key: value[:mazes].flatten(0, 1) for key, value in train.items()}
         for probe, name in ((Walls(), "map"), (Walls(), "view"), (WallsInView(), "view")):
-            some = {key: value[:mazes].flatten(0, 1) for key, value in train.items()}
             counts = probe.counts(some["delay"], some["target"])
             constant = best_constant(probe, some["target"], counts)
             apart = max(1, mazes // 10) * test["target"].shape[1]
@@ -92,7 +93,6 @@ def main() -> int:
                 )  # fmt: skip
                 output = answers(head, test[name], test["pose"])  # (E, S, n, n, 2)
                 right = output.argmax(-1) == test["target"]  # (E, S, n, n)
-                since = test["delay"]
                 told[label] = [float(right[which].float().mean()) for which in (since >= NEVER, since >= 0, since == 0)]
             what = "cells in view" if isinstance(probe, WallsInView) else "all cells"
             if args.out and name == "map":

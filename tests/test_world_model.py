@@ -671,7 +671,7 @@ def test_states_of_every_step_are_those_after_it(backbone: str) -> None:
         torch.testing.assert_close(seen.features, whole.features)
         for k, step in enumerate(range(6) if wanted is True else wanted):
             _, state = model.observe(*(x[:, : step + 1] for x in read), noise=noise[:, : step + 1])
-            one = tree.map_tree(lambda leaf: leaf[:, k], states)  # noqa: B023  # called at once
+            one = tree.map_tree(lambda leaf, k=k: leaf[:, k], states)
             torch.testing.assert_close(
                 model.dynamics.comparable_state(one), model.dynamics.comparable_state(state), check_dtype=False
             )
@@ -688,7 +688,7 @@ def test_dynamics_that_read_ahead_have_states_where_they_can_be_cut() -> None:
     torch.testing.assert_close(seen.features, model.observe(batch.image, batch.action)[0].features)
     for k, step in enumerate((3, 6, 9)):
         _, state = model.observe(batch.image[:, :step], batch.action[:, :step])
-        one = tree.map_tree(lambda leaf: leaf[:, k], states)  # noqa: B023  # called at once
+        one = tree.map_tree(lambda leaf, k=k: leaf[:, k], states)
         torch.testing.assert_close(one, state)
     with pytest.raises(ValueError, match=f"each before a multiple of {period}"):
         model.observe(batch.image, batch.action, return_states=[0])

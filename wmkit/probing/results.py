@@ -365,6 +365,7 @@ def systems_tables(
     `no_memory` and than `untrained`, and for how long it is kept. beside: further columns, of each system by heading.
     """
     first, costs = next(iter(found.values())).steps, beside or {}
+    horizons = {system: results.horizons() for system, results in found.items()}
     for measure in first.main_measures():
         metric, rows = first.metrics[measure], []
         for system, results in found.items():
@@ -375,7 +376,7 @@ def systems_tables(
                 metric.text(steps.difference(measure, OBSERVED, row)) if {OBSERVED, row} <= set(there) else "-"
                 for row in (NO_MEMORY, UNTRAINED)
             ]
-            told.append(NOT_ADMITTED if measure in steps.refused else str(results.horizons().get(measure, "-")))
+            told.append(NOT_ADMITTED if measure in steps.refused else str(horizons[system].get(measure, "-")))
             rows.append([system, *told, *costs.get(system, {}).values()])
         headings = next(iter(costs.values()), {})
         rows.append(["constant", metric.text(first.estimate(measure, CONSTANT)), *"-" * (3 + len(headings))])
