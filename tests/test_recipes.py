@@ -238,6 +238,32 @@ def test_clockwork_figures_names_its_figures(recipe: Recipe, capsys: pytest.Capt
     assert {name for figure in figures for name in figure.together + figure.apart} == all_analyses().keys()
 
 
+def test_speed_measures_training_and_imagination(
+    recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("WMKIT_SHORT", "1")
+    assert recipe("speed", "--systems", "gru:window=4", "--out", "speed", "--device", "cpu") == 0
+    assert capsys.readouterr().out.count("gru:window=4") == 2
+    found = json.loads((tmp_path / "speed" / "speed.json").read_text())["systems"]["gru:window=4"]
+    assert list(found["training"]) == ["4", "8"]
+    assert list(found["imagination"]) == ["1", "2"]
+    assert all(f["seconds"] > 0 and f["operations"] > 0 for f in found["training"].values())
+    assert all(0 < f["step_seconds"] < f["seconds"] for f in found["imagination"].values())
+    assert (tmp_path / "speed" / "speed.png").stat().st_size > 0
+    assert "| gru:window=4 |" in (tmp_path / "speed" / "speed.md").read_text()
+
+
+def test_speed_widens_a_backbone_until_it_is_large_enough() -> None:
+    build, parameters = part("speed", "build"), part("speed", "parameters")
+    plain, wide = build("s4:state_size=16", "tiny", 16), build("s4:state_size=16", "tiny", 16, least=150_000)
+    assert parameters(plain) < 150_000 <= parameters(wide) < 153_000
+    assert wide.dynamics.backbone.config.state_size == plain.dynamics.backbone.config.state_size == 16
+    with pytest.raises(ValueError, match="s4 has no option 'staet_size'; it has dropout"):
+        build("s4:staet_size=16", "tiny", 16)
+    with pytest.raises(ValueError, match="expected numbers, true or false"):
+        build("s4:state_size=many", "tiny", 16)
+
+
 def test_recipes_are_named_like_no_module_and_are_no_package() -> None:
     # A script's folder comes first on sys.path, so recipes/minigrid.py would hide MiniGrid.
     names = {path.stem for path in RECIPES.glob("*.py")}

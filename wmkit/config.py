@@ -215,7 +215,7 @@ class TrainConfig:
     device: str = field(default="auto", metadata=SHARED)
     """`auto` takes the accelerator that is there; `cpu` does not."""
     threads: int | None = field(default=None, metadata=PACE)
-    """CPU threads; None: as torch chooses. Another count changes the last bits of a run."""
+    """CPU threads; None: torch's number, fewer while other programs hold cores. Another count changes the last bits."""
     log_every: int = field(default=10, metadata=SYSTEM)
     """Steps between log lines."""
     eval_every: int = field(default=100, metadata=SYSTEM)

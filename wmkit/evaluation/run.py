@@ -35,6 +35,7 @@ from wmkit.training.batches import training_source, validation_source, without_t
 from wmkit.training.checkpoints import BEST, CheckpointFolder
 from wmkit.training.run_folder import SAVED, check_local_data
 from wmkit.training.runtime import torch_defaults
+from wmkit.training.threads import fitting_threads
 from wmkit.world_model import WorldModel
 
 SHOWN = 4
@@ -44,6 +45,7 @@ LATEST = "latest"
 
 
 @torch_defaults()
+@fitting_threads()
 def evaluate_run(
     run: str | Path,
     *,

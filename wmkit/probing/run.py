@@ -24,6 +24,7 @@ from wmkit.training.checkpoints import BEST
 from wmkit.training.loop import build_model
 from wmkit.training.run_folder import SAVED, check_local_data
 from wmkit.training.runtime import torch_defaults
+from wmkit.training.threads import fitting_threads
 from wmkit.world_model import WorldModel
 
 FOLDER = "probes"
@@ -34,6 +35,7 @@ Episodes = str | Path | World | EpisodeSource
 
 
 @torch_defaults()
+@fitting_threads()
 def probe_run(
     run: str | Path,
     plan: Plan | None = None,
@@ -107,7 +109,7 @@ def probe(
     plan = plan if probes is None else dataclasses.replace(plan, probes=probes)
     place = None if out is None else user_folder(out)
     sources = _sources(source, plan)
-    with torch_defaults():
+    with torch_defaults(), fitting_threads():
         return measure_probes(reader, *sources, plan) if place is None else _probed(reader, *sources, plan, place, {})
 
 

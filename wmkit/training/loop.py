@@ -46,10 +46,10 @@ from wmkit.training.stateful import (
     CarriedState,
     GlobalRandom,
     Stateful,
-    Threads,
     restore_states,
     save_states,
 )
+from wmkit.training.threads import FIRST_LOOK, LOOK, Threads
 from wmkit.tree import State
 from wmkit.world_model import LossOutput, WorldModel
 
@@ -102,6 +102,7 @@ class Trainer:
 
     def __init__(self, config: RunConfig, folder: RunFolder, validate: Validate | None = None) -> None:
         self.config, self.folder, self.validate = config, folder, validate
+        self.threads = Threads(config.train.threads)
         self.accelerator = build_accelerator(config.train)
         self.rank, self.processes = self.accelerator.process_index, self.accelerator.num_processes
         source = training_source(config)
@@ -120,7 +121,7 @@ class Trainer:
         self.sampler = build_sampler(config, source).shard(self.rank, self.processes)
         self.step = self.saved_step = 0
         self.carried = CarriedState(self.accelerator, config.data.batch_size)
-        self.best, self.threads = BestLoss(), Threads()
+        self.best = BestLoss()
         self.parts: dict[str, Stateful] = {
             "optimiser": self.optimiser,
             "schedule": self.schedule,
@@ -154,10 +155,12 @@ class Trainer:
 
     def run(self, stop: StopSignal) -> Summary:
         """Train until the budget is spent or a signal comes."""
+        self._fit_threads(FIRST_LOOK)
         while not self.budget.spent(self.step) and not self._stopped(stop):
             started = self.budget.clock()
             self._train_step(next(self.sampler))
             self._spend(self.budget.clock() - started)
+            self._fit_threads(LOOK)
             if self._due(self.config.train.log_every):
                 self._log_training()
             improved = self._due(self.config.train.eval_every) and self._validate()
@@ -180,6 +183,12 @@ class Trainer:
             number = torch.tensor(stop.number or 0, device=self.accelerator.device)
             stop.number = int(self.accelerator.gather(number[None]).max()) or None
         return stop.number is not None
+
+    def _fit_threads(self, after: float) -> None:
+        """As many threads as there are free cores, unless the config says how many."""
+        note = self.threads.fit(after)
+        if note is not None and self.log is not None:
+            self.log.display.say(note)
 
     def _due(self, every: int) -> bool:
         return self.step % every == 0 or self.budget.spent(self.step)

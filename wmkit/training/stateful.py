@@ -99,22 +99,3 @@ class GlobalRandom:
 
     def load_state_dict(self, state: Tensor) -> None:
         torch.set_rng_state(state)
-
-
-class Threads:
-    """The number of CPU threads, which is not restored but compared: another one changes the last bits of sums."""
-
-    def __init__(self) -> None:
-        self.before: int | None = None
-        """Threads that the checkpoint was made with; None: there is none."""
-
-    def state_dict(self) -> int:
-        return torch.get_num_threads()
-
-    def load_state_dict(self, state: int) -> None:
-        self.before = state
-
-    def notes(self) -> list[str]:
-        """A sentence where the number has changed."""
-        now = torch.get_num_threads()
-        return [] if self.before in (None, now) else [f"{now} threads instead of {self.before}: last bits will differ."]
