@@ -14,7 +14,6 @@ import torch
 
 import wmkit
 from wmkit import Backbone, registry
-from wmkit.acting import ImaginedVectorEnv
 from wmkit.probing import Fit, ForeignModel, Plan
 from wmkit.probing.features import ROWS
 from wmkit.registry import get_entry
@@ -25,7 +24,7 @@ pytestmark = pytest.mark.no_cover  # whole runs: other tests reach the lines
 ROOT = Path(__file__).parents[1]
 EXAMPLES = ROOT / "docs" / "examples"
 NAMES = ("torch_lstm", "hf_mamba")
-PEER, DREAM = EXAMPLES / "probe_dreamerv3_torch.py", EXAMPLES / "ppo_in_the_dream.py"
+PEER = EXAMPLES / "probe_dreamerv3_torch.py"
 CHECKOUT = "WMKIT_PEER_DREAMERV3_TORCH"
 """In the environment: where a checkout of NM512/dreamerv3-torch is."""
 WIDTH = 8
@@ -48,7 +47,7 @@ def build(monkeypatch: pytest.MonkeyPatch) -> Build:
 
 
 def test_every_wrap_is_tested_linked_and_at_most_forty_lines_long() -> None:
-    files = sorted({*EXAMPLES.glob("*.py")} - {PEER, DREAM})
+    files = sorted({*EXAMPLES.glob("*.py")} - {PEER})
     page = (ROOT / "docs" / "backbones.md").read_text()
     assert all(f"](examples/{file.name})" in page for file in files)
     assert {file.stem for file in files} == set(NAMES)
@@ -137,15 +136,3 @@ def test_an_episode_is_read_as_the_peer_reads_it(peer: tuple[dict[str, Any], Any
         torch.testing.assert_close(features, model.dynamics.get_feat(post))
         torch.testing.assert_close(ahead, model.dynamics.get_feat(prior))
         torch.testing.assert_close(friend.decode(features), frames.movedim(-1, 2))
-
-
-def test_an_agent_of_stable_baselines_learns_in_the_dream() -> None:
-    library = pytest.importorskip("stable_baselines3", reason="needs stable-baselines3")
-    dream = runpy.run_path(str(DREAM))["Dream"]
-    model = wmkit.build_world_model("gru", "tiny", (3, 16, 16), 2, reward_head=True, continue_head=True)
-    starts = wmkit.Batch.of(torch.randint(0, 256, (4, 3, 3, 16, 16), dtype=torch.uint8), torch.randn(4, 3, 2))
-    env = dream(ImaginedVectorEnv(model, starts, num_envs=4, horizon=5))
-    agent = library.PPO("MlpPolicy", env, n_steps=16, batch_size=32, n_epochs=1, seed=0, device="cpu").learn(64)
-    assert agent.num_timesteps == 64
-    assert model.training
-    env.close()

@@ -13,11 +13,14 @@ import sys
 from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 from PIL import Image
 
+from wmkit import build_world_model, load, save
 from wmkit.backbones.s4 import S4Config
 from wmkit.build import get_preset
 from wmkit.comparison import Plan, PlannedWorld, System
@@ -25,6 +28,7 @@ from wmkit.config import ModelConfig, load_config
 from wmkit.data import find_world
 from wmkit.evaluation.levels.base import all_analyses
 from wmkit.training.overrides import compose, expand_sweep
+from wmkit_envs import DistractingMemory
 
 pytestmark = pytest.mark.no_cover  # whole runs: other tests reach the lines
 
@@ -262,6 +266,61 @@ def test_speed_widens_a_backbone_until_it_is_large_enough() -> None:
         build("s4:staet_size=16", "tiny", 16)
     with pytest.raises(ValueError, match="expected numbers, true or false"):
         build("s4:state_size=many", "tiny", 16)
+
+
+@pytest.fixture
+def corridor(tmp_path: Path) -> Path:
+    """A saved, untrained model of a small corridor."""
+    world = DistractingMemory(width=8, tile=4)
+    model = build_world_model("gru", "tiny", world.image_shape, world.action_dim, reward_head=True)
+    return save(model, tmp_path / "corridor", world)
+
+
+def test_agents_act_in_the_dream_and_in_the_world(
+    corridor: Path, recipe: Recipe, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    assert recipe("act_in_the_dream", str(corridor), "--episodes", "30") == 0
+    told = capsys.readouterr()
+    assert "pip install 'stable-baselines3>=2.9'" in told.err
+    found = json.loads((corridor / "acting.json").read_text())
+    assert list(found) == ["random actions", "a turn at random", "CEM, no memory", "CEM"]
+    assert found["random actions"]["world"] < 0.2
+    assert found["a turn at random"]["low"] < 0.5 < found["a turn at random"]["high"]
+
+
+def test_a_plan_is_what_the_model_rewards(corridor: Path) -> None:
+    """Of a model that rewards one action at the second step, on any state."""
+    plan, model = part("act_in_the_dream", "plan"), load(corridor)
+    torch.manual_seed(0)
+
+    def imagine(action: torch.Tensor, state: Any, noise: torch.Tensor) -> SimpleNamespace:
+        return SimpleNamespace(features=action)
+
+    fake = SimpleNamespace(
+        action_dim=4,
+        draw_noise=model.draw_noise,
+        imagine=imagine,
+        predict_reward=lambda features: features[..., 2] * torch.tensor([1.0, 5.0]),  # at the first step, at the second
+    )
+    assert plan(fake, model.initial_state(3), 2, candidates=128).tolist() == [2, 2, 2]
+
+
+def test_ppo_learns_in_the_dream(corridor: Path) -> None:
+    pytest.importorskip("stable_baselines3", reason="needs stable-baselines3")
+    model, world = load(corridor), DistractingMemory(width=8, tile=4)
+    agent = part("act_in_the_dream", "ppo")(model, world, 64, 0)
+    assert agent(torch.zeros(5, model.feature_dim), None, 0).shape == (5,)
+    assert not model.training
+
+
+def test_acting_asks_for_a_run_of_the_corridor(
+    recipe: Recipe, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    world = DistractingMemory(width=8, tile=4)
+    run = save(build_world_model("gru", "tiny", world.image_shape, world.action_dim), tmp_path / "run", world)
+    assert recipe("act_in_the_dream", str(run)) == 2
+    assert "expected a run of Distracting Memory with a reward head" in capsys.readouterr().err
 
 
 def test_recipes_are_named_like_no_module_and_are_no_package() -> None:
