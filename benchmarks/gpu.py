@@ -1,4 +1,4 @@
-"""Every Triton kernel on this GPU, checked and then timed: `python -m benchmarks.gpu`, in under nine minutes.
+"""Every Triton kernel on this GPU, checked and then timed, and whole models: `python -m benchmarks.gpu`, nine minutes.
 
 Each op is first compared, output and every gradient, with its reference (small) and with its PyTorch path in double
 precision (full size). Then it is timed against that PyTorch path in single precision, against plain code where there
@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import functools
 import os
 import statistics
 import time
@@ -20,6 +21,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from wmkit import Batch, build_world_model
 from wmkit.backbones import S4, S4Config
 from wmkit.backbones.ssm.hippo import legs_dplr
 from wmkit_kernels import diagonal_scan, dplr_kernel, dplr_scan, reference, vandermonde
@@ -83,7 +85,17 @@ def main() -> None:
         rows.append(measure(case, size, machine, verdict))
         print(rows[-1], flush=True)
     blocks = [] if time.monotonic() > end else end_to_end(machine)
-    print("\n" + "\n".join([Row.HEADER, *map(str, rows), *blocks]))
+    models = []
+    for preset in MODELS:
+        if time.monotonic() > end:
+            models.append(f"{preset}: left out, no time")
+            continue
+        try:
+            models.append(whole_model(preset, machine))
+        except torch.OutOfMemoryError as error:
+            models.append(f"{preset}: {str(error).splitlines()[0]}")
+        print(models[-1], flush=True)
+    print("\n" + "\n".join([Row.HEADER, *map(str, rows), *blocks, *models]))
     raise SystemExit(1 if wrong else 0)
 
 
@@ -287,6 +299,37 @@ def end_to_end(machine: Machine) -> list[str]:
     ]
 
 
+def whole_model(preset: str, machine: Machine) -> str:
+    """A training step and a step of imagination of the model of a preset, S4WM's Figure 3; on a CPU a tiny one."""
+    tiny = machine.device.type == "cpu"
+    rows, length, many, horizon = (2, 4, 2, 3) if tiny else (8, 1000, 64, 100)
+    torch.manual_seed(0)
+    model = build_world_model(MODELS[preset], "tiny", (3, 16, 16)) if tiny else build_world_model(preset=preset)
+    model = model.to(machine.device)
+    action = torch.zeros(rows, length, model.action_dim)
+    image = torch.randint(0, 256, (rows, length, *model.image_shape), dtype=torch.uint8)
+    batch = Batch.of(image, action).to(machine.device)
+    optimiser = torch.optim.AdamW(model.parameters(), fused=True)
+
+    def train() -> None:
+        optimiser.zero_grad(set_to_none=True)
+        torch.autograd.backward(model.loss(batch, return_state=False).total)
+        optimiser.step()
+
+    trained = machine.ms(train, seconds=5)
+    told = f"training, {rows} x {length}: {trained:.0f} ms, {rows * length / trained:.1f} frames/ms, "
+    told += f"{machine.peak_mb(train):.0f} MB"
+    model.eval()
+    with torch.no_grad(), model.prepared():
+        for count in (many, 1):
+            state = model.initial_state(count)
+            ahead = torch.zeros(count, horizon, model.action_dim, device=machine.device)
+            noise = model.draw_noise(count, horizon)
+            step = machine.ms(functools.partial(model.imagine, ahead, state, noise=noise))
+            told += f"; a step of {count} rows {step / horizon:.3f} ms"
+    return f"{preset}, {sum(p.numel() for p in model.parameters()) / 1e6:.1f} M: {told}"
+
+
 def _system(size: Size) -> Tensors:
     Lambda, P, B = (x.to(torch.complex64) for x in legs_dplr(2 * size.pairs))
     C = torch.randn(size.channels, size.pairs, dtype=torch.complex64)
@@ -384,6 +427,8 @@ CASES = (
     ),
 )  # fmt: skip
 
+MODELS = {"s4wm-3d": "s4", "tssm-xl-3d": "transformer_xl", "rssm-tbtt-3d": "gru"}
+"""Presets of whole models, and their backbones."""
 TINY = Size(1, 2, 8, 34)
 FULL = (Size(8, 192, 32, 64), Size(8, 512, 32, 1024), Size(8, 512, 32, 4096))
 

@@ -164,7 +164,8 @@ def test_a_resumed_run_may_change_only_what_enters_no_number_of_training() -> No
     keys = {*dotted, *(key for key, value in values.items() if not isinstance(value, dict))}
     assert {key for key in keys if rule_of(key).resume} == {
         "preset", "resume", "run_dir", "plugins", "data.workers", "train.threads", "train.keep_last",
-        "train.checkpoint_every", "eval.episodes", "eval.reward_episodes", "eval.horizon", "data.test_source",
+        "train.checkpoint_every", "model.recompute",
+        "eval.episodes", "eval.reward_episodes", "eval.horizon", "data.test_source",
     }  # fmt: skip
     assert {key for key in keys if rule_of(key).compare == "pace"} == {"data.workers", "train.threads"}
 

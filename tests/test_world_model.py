@@ -739,3 +739,28 @@ def test_imagining_takes_actions_or_a_policy_with_all_that_it_needs() -> None:
     ):
         with pytest.raises(ValueError, match=message):
             model.imagine(state=state, **options)  # type: ignore[arg-type]
+
+
+def test_recomputed_networks_give_the_same_loss_and_gradients_and_keep_less(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("wmkit.world_model.PIECE", 6)
+    plain, again = (make(recompute=recompute).double() for recompute in (False, True))
+    again.load_state_dict(plain.state_dict())
+    batch, noise = make_batch(2, 7), plain.draw_noise(2, 7).double()
+    kept: dict[bool, int] = {}
+    for model in (plain, again):
+        sizes: list[int] = []
+
+        def keep(x: Tensor, sizes: list[int] = sizes) -> Tensor:
+            sizes.append(0 if x.is_leaf and x.requires_grad else x.nbytes)  # weights are kept anyway
+            return x
+
+        with torch.autograd.graph.saved_tensors_hooks(keep, lambda x: x):
+            loss = model.loss(batch, noise=noise).total
+        loss.backward()
+        kept[model is again] = sum(sizes)
+    torch.testing.assert_close(plain.loss(batch, noise=noise).total, again.loss(batch, noise=noise).total)
+    for (name, one), two in zip(plain.named_parameters(), again.parameters(), strict=True):
+        torch.testing.assert_close(one.grad, two.grad, msg=lambda text, name=name: f"{name}: {text}")
+    assert kept[True] < 0.6 * kept[False]  # the rest is the backbone's
+    with torch.no_grad():
+        assert torch.equal(plain.loss(batch, noise=noise).total, again.loss(batch, noise=noise).total)

@@ -110,6 +110,9 @@ class ModelConfig:
     """Weight of the reward's 0.5 * squared error; a reward that comes once an episode needs about 10 to be heard."""
     continue_head: bool = field(default=False, metadata=SYSTEM)
     """Predict whether the episode goes on."""
+    recompute: bool = field(default=False, metadata=FREE)
+    """Activation checkpointing: keep nothing of encoder and decoder for the backward pass but what goes in, and compute
+    them again, some thousand frames at a time. Less memory, more time; sums in another order change the last bits."""
 
     def __post_init__(self) -> None:
         check_choice("model.latent", self.latent, ("categorical", "gaussian"))
@@ -126,7 +129,7 @@ class ModelConfig:
             check_between(f"model.{name}", getattr(self, name), 0)
         for name in ("depth", "units", "groups", "classes", "latent_size"):
             check_integer(f"model.{name}", getattr(self, name), 1)
-        for name in ("reward_head", "continue_head"):
+        for name in ("reward_head", "continue_head", "recompute"):
             check_bool(f"model.{name}", getattr(self, name))
 
     @classmethod

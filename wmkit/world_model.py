@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
 
 from wmkit import tree
 from wmkit.backbones.base import Backbone, ParameterGroup, all_prepared, collected_losses
@@ -24,6 +25,8 @@ from wmkit.tree import State
 LOGGED = ("loss", "grad_norm", "lr", "skipped")
 """Figures that a run's log has beside the metrics of a loss."""
 
+PIECE = 1024
+"""Frames that are computed again together (`ModelConfig.recompute`)."""
 UNIT_SLACK = 0.01
 """How far a float image may leave [0, 1]: resampled pictures overshoot, and rounding in bf16 does."""
 
@@ -324,12 +327,26 @@ class WorldModel(nn.Module):
         With `frames` only those are decoded, weighted by T / K; the others are zero.
         """
         if frames is None:
-            decoded = self.decoder(features)
-            target = to_unit(image, torch.promote_types(decoded.dtype, torch.float32))  # (B, T, C, H, W)
-            return (decoded - target).square().sum((-3, -2, -1))
+
+            def error(features: Tensor, image: Tensor) -> Tensor:
+                decoded = self.decoder(features)
+                target = to_unit(image, torch.promote_types(decoded.dtype, torch.float32))  # (B, T, C, H, W)
+                return (decoded - target).square().sum((-3, -2, -1))
+
+            return self._in_pieces(error, features, image)
         chosen = self._squared_error(features[:, frames], image[:, frames], None)
         weight = features.shape[1] / len(frames)
         return chosen.new_zeros(features.shape[:2]).index_copy(1, frames, chosen * weight)
+
+    def _in_pieces(self, function: Callable[..., Tensor], *sequences: Tensor) -> Tensor:
+        """`function` of sequences (B, T, ...), which it maps frame by frame: with `recompute` some steps at a time, of
+        which nothing is kept for the backward pass but what went in.
+        """
+        if not (self.config.recompute and torch.is_grad_enabled()):
+            return function(*sequences)
+        steps = max(1, PIECE // max(1, len(sequences[0])))
+        pieces = zip(*(torch.split(sequence, steps, dim=1) for sequence in sequences), strict=True)
+        return torch.cat([checkpoint(function, *piece, use_reentrant=False) for piece in pieces], dim=1)
 
     def _image_loss(self, squared_error: Tensor) -> Tensor:
         """The image term of a squared error in the unit that `image_loss` names."""
@@ -416,7 +433,7 @@ class WorldModel(nn.Module):
     ) -> Inputs:
         action = self._checked(action, noise, image.shape[:2])
         return Inputs(
-            embed=self.encoder(image),
+            embed=self._in_pieces(self.encoder, image),
             action=action,
             is_first=is_first,
             noise=noise,
