@@ -1,5 +1,8 @@
 """Relative attention against its definition, the exact window, resets, and memory linear in T."""
 
+import contextlib
+import copy
+import io
 import math
 
 import pytest
@@ -10,6 +13,7 @@ from torch import Tensor
 
 from wmkit.backbones import TransformerXL, TransformerXLConfig
 from wmkit.backbones.transformer_xl import _sinusoids, _skew
+from wmkit.tree import State
 
 WIDTH, HEADS, HEAD_DIM = 8, 2, 4
 
@@ -153,3 +157,53 @@ def test_the_3d_size_is_that_of_the_paper() -> None:
     per_layer = 5 * 512**2 + 2 * (512**2 + 512) + 2 * 2 * 512
     parameters = sum(p.numel() for p in TransformerXL(config.input_dim, config).parameters())
     assert parameters == 12 * per_layer + 2 * 512 + 2 * 512
+
+
+def steps(backbone: TransformerXL, x: Tensor, state: State) -> tuple[Tensor, list[State]]:
+    """Features (B, T, D) of single steps without gradients, and the state after each."""
+    found, states = [], []
+    with torch.no_grad():
+        for t in range(x.shape[1]):
+            features, state = backbone.step(x[:, t], state)
+            found.append(features)
+            states.append(state)
+    return torch.stack(found, 1), states
+
+
+@pytest.mark.parametrize("prepared", [True, False])
+def test_steps_that_write_behind_their_memory_equal_the_scan(prepared: bool) -> None:
+    backbone = build(layers=2, memory=6)
+    x = torch.randn(3, 40, 8, dtype=torch.float64)
+    with backbone.prepared() if prepared else contextlib.nullcontext():
+        found, states = steps(backbone, x, backbone.initial_state(3))
+    expected, last = backbone.scan(x)
+    torch.testing.assert_close(found, expected)
+    torch.testing.assert_close(states[-1], last)
+    before, after = (state["keys"][0].untyped_storage() for state in states[-2:])
+    assert before.data_ptr() == after.data_ptr(), "the last step was a copy, or copied"
+    assert after.nbytes() <= 2 * states[-1]["keys"][0].nbytes
+
+
+def test_a_state_that_is_used_again_is_as_it_was() -> None:
+    """Rewound, forked, copied, saved; from any of them steps go on as from a fresh one, and change no other."""
+    backbone = build(layers=2, memory=6)
+    past, one, other = (torch.randn(2, n, 8, dtype=torch.float64) for n in (9, 7, 7))
+    _, states = steps(backbone, past, backbone.initial_state(2))
+    kept = copy.deepcopy(states)
+    saved = io.BytesIO()
+    torch.save(states[-1], saved)
+    saved.seek(0)
+    expected = {
+        name: backbone.scan(torch.cat([past, x], 1))[0][:, past.shape[1] :]
+        for name, x in (("one", one), ("other", other))
+    }
+    for name, x in (("one", one), ("other", other), ("one", one)):
+        torch.testing.assert_close(steps(backbone, x, states[-1])[0], expected[name])
+    torch.testing.assert_close(steps(backbone, other, torch.load(saved, weights_only=True))[0], expected["other"])
+    torch.testing.assert_close(states, kept)
+    torch.testing.assert_close(steps(backbone, one, kept[-1])[0], expected["one"])
+    with torch.inference_mode():
+        _, inside = backbone.step(one[:, 0], states[-1])
+    torch.testing.assert_close(steps(backbone, one[:, 1:], inside)[0], expected["one"][:, 1:])
+    both = [backbone.step(x[:, 0], states[-1])[0] for x in (one, other)]  # with gradients
+    torch.testing.assert_close(both, [expected["one"][:, 0], expected["other"][:, 0]])

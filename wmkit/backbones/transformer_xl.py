@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import math
+from collections.abc import Iterator, MutableMapping
 from typing import Self
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.weak import WeakTensorKeyDictionary
 
 from wmkit.backbones.base import Backbone, BackboneConfig
+from wmkit.backbones.tables import WithTables, kept_tables
 from wmkit.registry import register_backbone
 from wmkit.tree import State
 
@@ -91,6 +95,12 @@ class TransformerXL(Backbone):
         shown = {name: [torch.where(filled, x, 0) for x in state[name]] for name in ("keys", "values")}
         return {**shown, "age": state["age"]}
 
+    @contextlib.contextmanager
+    def prepared(self) -> Iterator[None]:
+        """Layers keep W_r R^T, by which a step asks for distances."""
+        with kept_tables(self):
+            yield
+
     def step(self, x: Tensor, state: State) -> tuple[Tensor, State]:
         """One step: x (B, input_dim) -> (features (B, input_dim), state)."""
         features, state = self.scan(x[:, None], state)
@@ -132,7 +142,7 @@ class TransformerXL(Backbone):
         return (queries == keys.mT).unsqueeze(1), age
 
 
-class _Layer(nn.Module):
+class _Layer(WithTables):
     """x + attention(LN(x)), then x + FF(LN(x)) with ReLU."""
 
     def __init__(self, width: int, config: TransformerXLConfig) -> None:
@@ -157,8 +167,8 @@ class _Layer(nn.Module):
         """
         packed = self.queries_keys_values(self.attention_norm(x)).reshape(*x.shape[:2], 3, self.heads, -1)
         query, key, value = packed.permute(2, 0, 3, 1, 4)  # (B, heads, T, d) each
-        keys = torch.cat([keys, key.to(keys.dtype)], dim=2)  # (B, heads, M + T, d)
-        values = torch.cat([values, value.to(values.dtype)], dim=2)
+        # (B, heads, M + T, d)
+        keys, values = _appended(keys, key, copied=resets), _appended(values, value, copied=resets)
         recent = [self._recent(slots, copied=resets) for slots in (keys, values)]
         if resets:
             _move_nan_to_keys(keys, values)
@@ -178,9 +188,11 @@ class _Layer(nn.Module):
         weight = self.positions.weight.view(self.heads, -1, position.shape[-1])  # (heads, d, D)
         queries = (query + v[:, None]) * scale
         (distances, width), (count, inner) = position.shape, (query.shape[0] * length, query.shape[-1])
-        # The cheaper order: W_r R^T first for sequences, (q + v) W_r first for steps.
-        if distances * inner * (width + count) < count * width * (inner + distances):
-            distance = torch.einsum("bhtd,hdm->bhtm", queries, torch.einsum("hde,me->hdm", weight, position))
+        # The cheaper order: W_r R^T first for sequences and where it is kept, else (q + v) W_r first for steps.
+        if self.tables is not None or distances * inner * (width + count) < count * width * (inner + distances):
+            name = "distances", torch.is_autocast_enabled(position.device.type)
+            by_distance = self.table(name, lambda: torch.einsum("hde,me->hdm", weight, position))
+            distance = torch.einsum("bhtd,hdm->bhtm", queries, by_distance)
         else:
             distance = torch.einsum("bhte,me->bhtm", torch.einsum("bhtd,hde->bhte", queries, weight), position)
         bias = _skew(_query_blocks(distance, self.memory))  # (B, heads, blocks, C, M + C)
@@ -193,7 +205,51 @@ class _Layer(nn.Module):
     def _recent(self, slots: Tensor, copied: bool) -> Tensor:
         """The last M positions; copied where asked, and after a long sequence, which a view would keep in memory."""
         recent = slots[:, :, -self.memory :]
-        return recent.clone() if copied or slots.shape[2] > self.memory + 1 else recent
+        if copied or slots.shape[2] > self.memory + 1:
+            return recent.clone()
+        if (room := _rooms.get(slots)) is not None:
+            _rooms[recent] = room
+        return recent
+
+
+class _Room:
+    """A memory with room behind it, where steps write what else they would copy all of it to add."""
+
+    def __init__(self, slots: Tensor) -> None:
+        """A copy of slots (B, heads, M, d), and behind it room for one position and half as many again."""
+        batch, heads, self.used, width = slots.shape
+        self.tensor = slots.new_empty(batch, heads, self.used + 1 + self.used // 2, width)
+        self.tensor[:, :, : self.used] = slots
+
+    def fits(self, end: int) -> bool:
+        """Whether there is room behind position `end`, which no other step has taken, and it may be written to."""
+        free = self.used == end < self.tensor.shape[2]
+        return free and self.tensor.is_inference() == torch.is_inference_mode_enabled()
+
+
+_rooms: MutableMapping[Tensor, tuple[_Room, int]] = WeakTensorKeyDictionary()
+"""Where a memory, a view of its room, may grow, and from which position on. Kept here, for what is an attribute of a
+tensor is saved with it."""
+
+
+def _appended(slots: Tensor, new: Tensor, copied: bool) -> Tensor:
+    """slots (B, heads, M, d) and behind them new (B, heads, T, d): (B, heads, M + T, d).
+
+    A step without gradients writes into the room behind the memory. Of two steps from the same state the second finds
+    it taken, and copies; so does, where `copied`, whoever changes the old positions too.
+    """
+    new = new.to(slots.dtype)
+    if copied or new.shape[2] > 1 or torch.is_grad_enabled() or torch.compiler.is_compiling():
+        return torch.cat([slots, new], dim=2)
+    room, end = _rooms.get(slots, (None, 0))
+    if room is None or not room.fits(end):
+        room = _Room(slots)
+        end = room.used
+    room.tensor[:, :, end] = new[:, :, 0]
+    room.used = end + 1
+    grown = room.tensor[:, :, end - slots.shape[2] : end + 1]
+    _rooms[grown] = room, room.used
+    return grown
 
 
 def _move_nan_to_keys(keys: Tensor, values: Tensor) -> None:

@@ -5,17 +5,16 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 from abc import abstractmethod
-from collections.abc import Callable, Hashable, Iterator
-from typing import Any, ClassVar, Self, TypeVar
+from collections.abc import Callable, Iterator
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor, nn
 
 from wmkit.backbones.base import Backbone, BackboneConfig, ParameterGroup
+from wmkit.backbones.tables import WithTables, kept_tables
 from wmkit.tree import State
 from wmkit_kernels import fft_conv
-
-Table = TypeVar("Table")
 
 SHAPES: dict[str, dict[str, Any]] = {
     "tiny": {"input_dim": 16, "layers": 1, "feedforward": 32},
@@ -57,13 +56,8 @@ class StackConfig(BackboneConfig):
         return cls(**SHAPES[size], state_size=cls.state_sizes[size])
 
 
-class Recurrence(nn.Module):
+class Recurrence(WithTables):
     """A linear recurrence from H channels to H channels; it runs in float32 or better whatever autocast says."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.tables: dict[Hashable, Any] | None = None
-        """What was computed from the parameters since `Stack.prepared` was entered; None outside of it."""
 
     @abstractmethod
     def initial_state(self, batch_size: int) -> Tensor:
@@ -87,30 +81,6 @@ class Recurrence(nn.Module):
     def dtype(self) -> torch.dtype:
         """Precision of the recurrence: that of the parameters, at least float32."""
         return torch.promote_types(self.system_parameters()[0].dtype, torch.float32)
-
-    def table(self, name: Hashable, make: Callable[[], Table]) -> Table:
-        """`make()`, a function of the parameters alone; inside `Stack.prepared` the same one at every call.
-
-        What carries a gradient to the parameters serves calls that want one, what does not serves the others. The
-        latter is made outside inference mode, so that it can serve a call that differentiates in its inputs.
-        """
-        tables = self.tables
-        if tables is None or torch.compiler.is_compiling():
-            return make()
-        key = name, self.wants_gradient()
-        if key not in tables:
-            with torch.inference_mode(False), torch.set_grad_enabled(key[1]):
-                tables[key] = make()
-        table: Table = tables[key]
-        return table
-
-    def wants_gradient(self) -> bool:
-        """Is a gradient in the parameters wanted?"""
-        return torch.is_grad_enabled() and any(p.requires_grad for p in self.parameters())
-
-    def __getstate__(self) -> dict[str, Any]:
-        """Without the tables, so that a copy made inside `Stack.prepared` does not keep them for good."""
-        return self.__dict__ | {"tables": None}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -212,14 +182,8 @@ class Stack(Backbone):
     @contextlib.contextmanager
     def prepared(self) -> Iterator[None]:
         """Recurrences keep their discretised systems, kernels and matrices until the outermost block ends."""
-        entered = [recurrence for recurrence in self._recurrences() if recurrence.tables is None]
-        for recurrence in entered:
-            recurrence.tables = {}
-        try:
+        with kept_tables(self):
             yield
-        finally:
-            for recurrence in entered:
-                recurrence.tables = None
 
     def step(self, x: Tensor, state: State) -> tuple[Tensor, State]:
         """One step: x (B, input_dim) -> (features (B, input_dim), state)."""
