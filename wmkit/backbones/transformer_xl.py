@@ -13,8 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.weak import WeakTensorKeyDictionary
 
-from wmkit.backbones.base import Backbone, BackboneConfig
-from wmkit.backbones.tables import WithTables, kept_tables
+from wmkit.backbones.base import Backbone, BackboneConfig, WithTables, kept_tables
 from wmkit.registry import register_backbone
 from wmkit.tree import State
 

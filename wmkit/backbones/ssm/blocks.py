@@ -11,8 +11,7 @@ from typing import Any, ClassVar, Self
 import torch
 from torch import Tensor, nn
 
-from wmkit.backbones.base import Backbone, BackboneConfig, ParameterGroup
-from wmkit.backbones.tables import WithTables, kept_tables
+from wmkit.backbones.base import Backbone, BackboneConfig, ParameterGroup, WithTables, kept_tables
 from wmkit.tree import State
 from wmkit_kernels import fft_conv
 
