@@ -70,7 +70,7 @@ def frames_per_second(threads: int | None, seconds: float) -> float:
     )
     with tempfile.TemporaryDirectory() as folder:
         wmkit.train(dataclasses.replace(run, train=train), folder)
-        lines = read_lines(Path(folder) / "timing.jsonl")
+        lines = list(read_lines(Path(folder) / "timing.jsonl"))
     speeds = [line["values"]["frames_per_second"] for line in lines if line["split"] == "train"]
     return statistics.median(speeds[1:] or speeds)
 
