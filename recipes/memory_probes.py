@@ -3,7 +3,9 @@
     python recipes/memory_probes.py                                  # four systems, three seeds, ray-cast 9x9 mazes
     python recipes/memory_probes.py systems=gru seeds=0 minutes=2    # a first look
     python recipes/memory_probes.py worlds=distracting_memory world.width=16 world.tile=4 probes=sample_color \
-        lrs=3e-3 data.sampler=episodes data.batch_size=16 minutes=6 out=comparisons/probes_of_a_colour
+        probe.episodes=400 probe.held_out=200 probe.every=1 data.sampler=episodes data.batch_size=16 minutes=6 \
+        model.depth=16 model.units=256 model.latent=categorical model.kl_scale=1 model.reward_head=true \
+        model.reward_scale=10 train.warmup=300 train.schedule=constant out=comparisons/probes_of_a_colour
     python recipes/memory_probes.py systems=gru,s4,s4d,s5,lru,transformer_xl out=comparisons/probes_of_all
 
 A comparison whose runs are probed: models read whole episodes of the world's own protocol (501 | 500 steps in mazes of
@@ -39,9 +41,6 @@ SYSTEMS = {
 """Overrides by name."""
 DEFAULTS = (
     "systems=gru,s4,s5,transformer_xl",
-    "worlds=ray_maze_9x9",
-    "world.image_size=32",
-    "world.plain=true",
     "seeds=0,1,2",
     "lrs=1e-3",
     "minutes=5",
