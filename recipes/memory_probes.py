@@ -1,7 +1,7 @@
 """What is remembered, for how long, at what cost? Small systems are trained on a world, probed and compared.
 
-    python recipes/memory_probes.py                                  # four systems, three seeds, ray-cast 9x9 mazes
-    python recipes/memory_probes.py systems=gru seeds=0 minutes=2    # a first look
+    python recipes/memory_probes.py                  # four systems, three seeds, ray-cast 9x9 mazes: an hour of 2 cores
+    python recipes/memory_probes.py systems=gru seeds=0 minutes=2                                     # a first look
     python recipes/memory_probes.py worlds=distracting_memory world.width=16 world.tile=4 probes=sample_color \
         probe.episodes=400 probe.held_out=200 probe.every=1 data.sampler=episodes data.batch_size=16 minutes=6 \
         model.depth=16 model.units=256 model.latent=categorical model.kl_scale=1 model.reward_head=true \
@@ -43,7 +43,7 @@ DEFAULTS = (
     "systems=gru,s4,s5,transformer_xl",
     "seeds=0,1,2",
     "lrs=1e-3",
-    "minutes=5",
+    "minutes=4",
     "jobs=2",
     "probes=walls,objects",
     "probe.heads=mlp",

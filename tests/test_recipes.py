@@ -196,6 +196,19 @@ def test_the_commands_in_a_recipes_page_are_ones(name: str, monkeypatch: pytest.
         assert compose(base, words).seed >= 0
 
 
+@pytest.mark.parametrize("name", ["memory_probes", "two_rooms", "compare_backbones"])
+def test_the_commands_in_a_comparisons_page_can_be_planned(
+    name: str, recipe: Recipe, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("wmkit.comparison.command._run_and_report", lambda *cells, **settings: 3)  # all planned
+    page = ast.get_docstring(ast.parse((RECIPES / f"{name}.py").read_text())) or ""
+    commands = [line for line in re.sub(r"\\\n *", "", page).splitlines() if f" recipes/{name}.py" in line]
+    assert len(commands) > 2
+    for command in commands:
+        words = shlex.split(command, comments=True)
+        assert recipe(name, *words[words.index(f"recipes/{name}.py") + 1 :], "seeds=0", "lrs=1e-3") == 3, capsys.readouterr().err
+
+
 SMALLEST = ["model.depth=2", "model.units=8", "backbone.width=8", "backbone.level_units=8", "eval.horizon=6"]
 
 

@@ -63,7 +63,7 @@ def percent_around(row: dict[str, Any], digits: int = 1) -> str:
 
 
 def around(row: dict[str, Any], digits: int) -> str:
-    return f"{row['mean']:.{digits}f} ± {(row['high'] - row['low']) / 2:.{digits}f}"
+    return f"{row['mean']:z.{digits}f} ± {(row['high'] - row['low']) / 2:z.{digits}f}"
 
 
 def reward(study: str, predictor: str, **where: object) -> dict[str, Any]:
