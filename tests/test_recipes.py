@@ -206,7 +206,9 @@ def test_the_commands_in_a_comparisons_page_can_be_planned(
     assert len(commands) > 2
     for command in commands:
         words = shlex.split(command, comments=True)
-        assert recipe(name, *words[words.index(f"recipes/{name}.py") + 1 :], "seeds=0", "lrs=1e-3") == 3, capsys.readouterr().err
+        assert recipe(name, *words[words.index(f"recipes/{name}.py") + 1 :], "seeds=0", "lrs=1e-3") == 3, (
+            capsys.readouterr().err
+        )
 
 
 SMALLEST = ["model.depth=2", "model.units=8", "backbone.width=8", "backbone.level_units=8", "eval.horizon=6"]

@@ -80,6 +80,9 @@ def test_other_programs_hold_what_neither_this_process_nor_its_workers_ran(machi
     assert others.cores() == pytest.approx(0.5)
 
 
+@pytest.mark.reported(
+    "machines", "", "a system that hides what its cores do", "no other program is assumed: all threads, as before"
+)
 def test_where_the_system_does_not_tell_no_other_program_is_assumed(machine: Machine) -> None:
     others = OtherPrograms()
     machine.silent = True
@@ -99,6 +102,12 @@ def test_the_real_machine_tells() -> None:
     assert 0 <= others.cores() <= os.cpu_count()  # type: ignore[operator]
 
 
+@pytest.mark.reported(
+    "friction",
+    "",
+    "other programs hold cores while a run trains that was not told how many threads to take",
+    "it takes as many as there are free cores, says so once, and takes them back after ten quiet seconds",
+)
 @pytest.mark.parametrize(("held", "threads"), [(0.0, 2), (0.4, 2), (0.6, 1), (1.0, 1), (1.9, 1)])
 def test_a_run_takes_as_many_threads_as_there_are_free_cores(machine: Machine, held: float, threads: int) -> None:
     run = Threads(None)
