@@ -1,4 +1,4 @@
-"""The demo's training beside other programs: `python -m benchmarks.busy [--busy 0 1 2 4] [--seconds 40]`.
+"""The demo's training beside other programs: `python -m benchmarks.busy [--busy 1 2 4] [--seconds 40]`.
 
 Starts so many processes that never rest, trains beside them, and prints the speed as a share of that alone: as runs
 train (as many threads as there are free cores), and with a thread for every core whatever happens. A fair share is what
@@ -29,14 +29,14 @@ from wmkit.training import read_lines
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--busy", type=int, nargs="+", default=[0, 1, 2, 4], help="processes that never rest")
+    parser.add_argument("--busy", type=int, nargs="+", default=[1, 2, 4], help="processes that never rest")
     parser.add_argument("--seconds", type=float, default=40.0, help="of training for each figure")
     args = parser.parse_args()
     cores = torch.get_num_threads()
     print(f"{processor()}, torch {torch.__version__}; make demo's training, frames/s and share of the speed alone")
     print(f"{'busy processes':>14}{'fair share':>12}{'threads fit':>20}{f'{cores} threads':>20}", flush=True)
     alone: dict[int | None, float] = {}
-    for count in args.busy:
+    for count in [0, *sorted({*args.busy} - {0})]:
         speeds = {}
         for threads in (None, cores):
             with busy(count):

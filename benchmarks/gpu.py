@@ -21,7 +21,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from wmkit import Batch, build_world_model
+from wmkit import Batch, build_world_model, tree
 from wmkit.backbones import S4, S4Config
 from wmkit.backbones.ssm.hippo import legs_dplr
 from wmkit_kernels import diagonal_scan, dplr_kernel, dplr_scan, reference, vandermonde
@@ -309,12 +309,17 @@ def whole_model(preset: str, machine: Machine) -> str:
     action = torch.zeros(rows, length, model.action_dim)
     image = torch.randint(0, 256, (rows, length, *model.image_shape), dtype=torch.uint8)
     batch = Batch.of(image, action).to(machine.device)
+    window = max(1, length // 20) if "tbtt" in preset else length  # truncated backpropagation
     optimiser = torch.optim.AdamW(model.parameters(), fused=True)
 
     def train() -> None:
-        optimiser.zero_grad(set_to_none=True)
-        torch.autograd.backward(model.loss(batch, return_state=False).total)
-        optimiser.step()
+        state = None
+        for start in range(0, length, window):
+            output = model.loss(batch.window(start, start + window), state, return_state=window < length)
+            torch.autograd.backward(output.total)
+            optimiser.step()
+            optimiser.zero_grad(set_to_none=True)
+            state = tree.detach(output.state)
 
     trained = machine.ms(train, seconds=5)
     told = f"training, {rows} x {length}: {trained:.0f} ms, {rows * length / trained:.1f} frames/ms, "

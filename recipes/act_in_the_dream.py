@@ -193,7 +193,7 @@ def ppo(model: WorldModel, world: DistractingMemory, steps: int, seed: int) -> A
             seen, reward, over, cut, more = self.env.step(self.actions)
             infos: list[dict[str, Any]] = [{} for _ in range(self.num_envs)]
             for row in np.flatnonzero(over | cut):
-                infos[row] = {"terminal_observation": more["final_obs"][row], "TimeLimit.truncated": bool(cut[row])}
+                infos[row] = {"terminal_observation": more["final_obs"][row]}  # the end: there is no step after it
             return seen, reward, over | cut, infos
 
         def close(self) -> None:

@@ -277,6 +277,7 @@ def test_speed_widens_a_backbone_until_it_is_large_enough() -> None:
     plain, wide = build("s4:state_size=16", "tiny", 16), build("s4:state_size=16", "tiny", 16, least=150_000)
     assert parameters(plain) < 150_000 <= parameters(wide) < 153_000
     assert wide.dynamics.backbone.config.state_size == plain.dynamics.backbone.config.state_size == 16
+    assert parameters(build("s4:mlp=false", "tiny", 16, least=10**9)) < 150_000, "its feedforward width has no use"
     with pytest.raises(ValueError, match="s4 has no option 'staet_size'; it has dropout"):
         build("s4:staet_size=16", "tiny", 16)
     with pytest.raises(ValueError, match="expected numbers, true or false"):
@@ -304,21 +305,18 @@ def test_agents_act_in_the_dream_and_in_the_world(
     assert found["a turn at random"]["low"] < 0.5 < found["a turn at random"]["high"]
 
 
-def test_a_plan_is_what_the_model_rewards(corridor: Path) -> None:
-    """Of a model that rewards one action at the second step, on any state."""
-    plan, model = part("act_in_the_dream", "plan"), load(corridor)
+def test_a_plan_is_what_the_model_rewards() -> None:
+    """Of a model that rewards another action in each state."""
+    plan = part("act_in_the_dream", "plan")
     torch.manual_seed(0)
 
-    def imagine(action: torch.Tensor, state: Any, noise: torch.Tensor) -> SimpleNamespace:
-        return SimpleNamespace(features=action)
+    def imagine(action: torch.Tensor, state: torch.Tensor, noise: torch.Tensor) -> SimpleNamespace:
+        return SimpleNamespace(features=action.gather(2, state[:, None, None].expand(-1, 2, 1))[..., 0])  # (B, H)
 
     fake = SimpleNamespace(
-        action_dim=4,
-        draw_noise=model.draw_noise,
-        imagine=imagine,
-        predict_reward=lambda features: features[..., 2] * torch.tensor([1.0, 5.0]),  # at the first step, at the second
+        action_dim=4, draw_noise=lambda *shape: torch.zeros(*shape, 1), imagine=imagine, predict_reward=lambda x: x
     )
-    assert plan(fake, model.initial_state(3), 2, candidates=128).tolist() == [2, 2, 2]
+    assert plan(fake, torch.tensor([2, 0, 3]), 2, candidates=128).tolist() == [2, 0, 3]
 
 
 def test_ppo_learns_in_the_dream(corridor: Path) -> None:

@@ -176,9 +176,11 @@ class Backbone(nn.Module, ABC):
                     features, state = backbone.step(x, state)
 
         Every result is the same with and without; a backbone that computes tables for single steps (`s4`) is much
-        faster with. Blocks may be nested; `WorldModel.observe` and `imagine` enter one. After a change of parameters
-        leave the block and enter a new one. With gradients to the parameters, one backward pass goes through the calls
-        of a block, as it does through any shared intermediate result. By default nothing is kept.
+        faster with. States of single steps without gradients may share memory with the states before them
+        (`transformer_xl`): clone one before you write into it. Blocks may be nested; `WorldModel.observe` and `imagine`
+        enter one. After a change of parameters leave the block and enter a new one. With gradients to the parameters,
+        one backward pass goes through the calls of a block, as it does through any shared intermediate result. By
+        default nothing is kept.
         """
         yield
 

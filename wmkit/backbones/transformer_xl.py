@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import math
+import threading
 from collections.abc import Iterator, MutableMapping
 from typing import Self
 
@@ -167,7 +168,8 @@ class _Layer(WithTables):
         packed = self.queries_keys_values(self.attention_norm(x)).reshape(*x.shape[:2], 3, self.heads, -1)
         query, key, value = packed.permute(2, 0, 3, 1, 4)  # (B, heads, T, d) each
         # (B, heads, M + T, d)
-        keys, values = _appended(keys, key, copied=resets), _appended(values, value, copied=resets)
+        copied = resets or self.tables is None
+        keys, values = _appended(keys, key, copied), _appended(values, value, copied)
         recent = [self._recent(slots, copied=resets) for slots in (keys, values)]
         if resets:
             _move_nan_to_keys(keys, values)
@@ -188,7 +190,7 @@ class _Layer(WithTables):
         queries = (query + v[:, None]) * scale
         (distances, width), (count, inner) = position.shape, (query.shape[0] * length, query.shape[-1])
         # The cheaper order: W_r R^T first for sequences and where it is kept, else (q + v) W_r first for steps.
-        if self.tables is not None or distances * inner * (width + count) < count * width * (inner + distances):
+        if self._steps_on() or distances * inner * (width + count) < count * width * (inner + distances):
             name = "distances", torch.is_autocast_enabled(position.device.type)
             by_distance = self.table(name, lambda: torch.einsum("hde,me->hdm", weight, position))
             distance = torch.einsum("bhtd,hdm->bhtm", queries, by_distance)
@@ -201,12 +203,20 @@ class _Layer(WithTables):
         scores = scores.add_(bias).masked_fill_(~mask, -math.inf)
         return (scores.softmax(dim=-1) @ values.to(scores.dtype)).flatten(2, 3)[:, :, :length]
 
+    def _steps_on(self) -> bool:
+        """Whether this is not the first call inside of `prepared()`: others will follow, for which tables pay."""
+        if self.tables is None or torch.compiler.is_compiling():
+            return False
+        known = "called" in self.tables
+        self.tables["called"] = True
+        return known
+
     def _recent(self, slots: Tensor, copied: bool) -> Tensor:
         """The last M positions; copied where asked, and after a long sequence, which a view would keep in memory."""
         recent = slots[:, :, -self.memory :]
         if copied or slots.shape[2] > self.memory + 1:
             return recent.clone()
-        if (room := _rooms.get(slots)) is not None:
+        if not torch.compiler.is_compiling() and (room := _rooms.get(slots)) is not None:
             _rooms[recent] = room
         return recent
 
@@ -219,11 +229,15 @@ class _Room:
         batch, heads, self.used, width = slots.shape
         self.tensor = slots.new_empty(batch, heads, self.used + 1 + self.used // 2, width)
         self.tensor[:, :, : self.used] = slots
+        self.lock = threading.Lock()
 
-    def fits(self, end: int) -> bool:
-        """Whether there is room behind position `end`, which no other step has taken, and it may be written to."""
-        free = self.used == end < self.tensor.shape[2]
-        return free and self.tensor.is_inference() == torch.is_inference_mode_enabled()
+    def take(self, end: int) -> bool:
+        """Take the position `end`, if there is room, no other step has taken it, and it may be written to."""
+        with self.lock:
+            free = self.used == end < self.tensor.shape[2]
+            taken = free and self.tensor.is_inference() == torch.is_inference_mode_enabled()
+            self.used += taken
+            return taken
 
 
 _rooms: MutableMapping[Tensor, tuple[_Room, int]] = WeakTensorKeyDictionary()
@@ -234,20 +248,20 @@ tensor is saved with it."""
 def _appended(slots: Tensor, new: Tensor, copied: bool) -> Tensor:
     """slots (B, heads, M, d) and behind them new (B, heads, T, d): (B, heads, M + T, d).
 
-    A step without gradients writes into the room behind the memory. Of two steps from the same state the second finds
-    it taken, and copies; so does, where `copied`, whoever changes the old positions too.
+    Inside of `prepared()` a step without gradients writes into the room behind the memory. Of two steps from the same
+    state the second finds it taken, and copies; so does, where `copied`, whoever changes the old positions too.
     """
     new = new.to(slots.dtype)
-    if copied or new.shape[2] > 1 or torch.is_grad_enabled() or torch.compiler.is_compiling():
+    steps = new.shape[2] == 1 and not torch.is_grad_enabled() and not torch.compiler.is_compiling()
+    if copied or not steps or torch._C._functorch.peek_interpreter_stack() is not None:
         return torch.cat([slots, new], dim=2)
     room, end = _rooms.get(slots, (None, 0))
-    if room is None or not room.fits(end):
-        room = _Room(slots)
-        end = room.used
-    room.tensor[:, :, end] = new[:, :, 0]
-    room.used = end + 1
+    if room is None or not room.take(end):
+        room, end = _Room(slots), slots.shape[2]
+        room.take(end)
+    room.tensor.data[:, :, end] = new[:, :, 0]  # `data`: no backward pass needs what was there, which was nothing
     grown = room.tensor[:, :, end - slots.shape[2] : end + 1]
-    _rooms[grown] = room, room.used
+    _rooms[grown] = room, end + 1
     return grown
 
 

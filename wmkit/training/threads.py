@@ -8,6 +8,7 @@ one is taken are slower than one.
 from __future__ import annotations
 
 import contextlib
+import os
 import time
 from collections.abc import Iterator
 
@@ -26,8 +27,7 @@ class OtherPrograms:
     """How many of the cores that this process may use other programs hold."""
 
     def __init__(self) -> None:
-        self._process = psutil.Process()
-        self._looked, self._before = time.monotonic(), self._taken()
+        self._looked, self._before = time.monotonic(), self._times()
 
     def seconds(self) -> float:
         """Since the last look."""
@@ -36,23 +36,25 @@ class OtherPrograms:
     def cores(self) -> float:
         """Mean number since the last call; 0 where the system does not tell."""
         wall, before = self.seconds(), self._before
-        self._looked, self._before = time.monotonic(), self._taken()
-        return 0.0 if before is None or self._before is None else max(0.0, self._before - before) / wall
+        self._looked, self._before = time.monotonic(), self._times()
+        if before is None or self._before is None:
+            return 0.0
+        taken, ours = (now - then for now, then in zip(self._before, before, strict=True))
+        return max(0.0, taken - ours) / wall if ours >= 0 else 0.0  # less: workers ended whose time nobody inherits
 
-    def _taken(self) -> float | None:
-        """Seconds that other programs ran on these cores since the machine began; workers of this one are its own."""
+    def _times(self) -> tuple[float, float] | None:
+        """Seconds since they began that any program ran on these cores, and that this one and its workers did."""
+        ours = 0.0
         try:
-            cores = psutil.cpu_times(percpu=True)
-            if hasattr(self._process, "cpu_affinity"):  # macOS lets no process choose
-                cores = [cores[number] for number in self._process.cpu_affinity() if number < len(cores)]
-            family = (self._process, *self._process.children(recursive=True))
+            cores, process = psutil.cpu_times(percpu=True), psutil.Process()
+            if hasattr(process, "cpu_affinity") and max(chosen := process.cpu_affinity()) < len(cores):
+                cores = [cores[number] for number in chosen]  # else they are numbered in another way: all of them
+            for member in (process, *process.children(recursive=True)):
+                with contextlib.suppress(psutil.NoSuchProcess):  # it has just ended
+                    ours += sum(member.cpu_times()[:4])  # and its children that ended, where the system counts those
         except (psutil.Error, OSError):
             return None
-        ours = 0.0
-        for process in family:
-            with contextlib.suppress(psutil.NoSuchProcess):  # a worker that has just ended: its time is its parent's
-                ours += sum(process.cpu_times()[:4])  # its own and of its children that ended, user and system
-        return sum(s for core in cores for kind, s in core._asdict().items() if kind not in NOT_TAKEN) - ours
+        return sum(s for core in cores for kind, s in core._asdict().items() if kind not in NOT_TAKEN), ours
 
 
 class Threads:
@@ -66,7 +68,8 @@ class Threads:
         """Threads that the checkpoint was made with; None: there is none."""
         self.most = torch.get_num_threads()
         self.fixed = asked is not None or self.most == 1
-        self._others, self._calm, self._said = OtherPrograms(), 0, False
+        self._others = None if self.fixed else OtherPrograms()
+        self._calm, self._said = 0, False
 
     def state_dict(self) -> int:
         return torch.get_num_threads()
@@ -84,10 +87,10 @@ class Threads:
 
         Fewer at once, more after a calm while. Returns a sentence the first time that it takes some away.
         """
-        if self.fixed or self._others.seconds() < after:
+        if self._others is None or self._others.seconds() < after:
             return None
-        taken, now = self._others.cores(), torch.get_num_threads()
-        wanted = min(self.most, max(1, round(self.cores - taken)))
+        taken, now, cores = self._others.cores(), torch.get_num_threads(), usable_cores()
+        wanted = min(self.most, max(1, round(cores - taken)))
         self._calm = self._calm + 1 if wanted > now else 0
         if wanted < now or self._calm >= CALM:
             self._calm = 0
@@ -96,15 +99,14 @@ class Threads:
             return None
         self._said = True
         return (
-            f"Other programs hold {taken:.1f} of {self.cores} cores: {wanted} thread{'s' * (wanted > 1)} instead of "
+            f"Other programs hold {taken:.1f} of {cores} cores: {wanted} thread{'s' * (wanted > 1)} instead of "
             f"{now} while they do (train.threads={self.most} keeps {self.most})."
         )
 
-    @property
-    def cores(self) -> int:
-        """That this process may use."""
-        process = psutil.Process()
-        return len(process.cpu_affinity()) if hasattr(process, "cpu_affinity") else psutil.cpu_count() or 1
+
+def usable_cores() -> int:
+    """Of the machine, those that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @contextlib.contextmanager
