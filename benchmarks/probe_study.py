@@ -29,7 +29,7 @@ from wmkit.probing.figures import draw_systems
 from wmkit.probing.results import IN_VIEW, ProbeMeasurements
 from wmkit.probing.run import FOLDER
 
-COLORS = 96
+COLORS = 200
 """Of the figure, so that it is small."""
 MEASURED = ("parameters", "state_bytes", "imagined_step_ms", "peak_memory_bytes")
 BETTER = {NO_MEMORY: "_better_than_no_memory", UNTRAINED: "_better_than_untrained"}
@@ -64,9 +64,10 @@ def main() -> None:
     }
     cells = results.runs(world=world)
     starts = [start for run in cells.values() for start in json.loads((run / "versions.json").read_text())["starts"]]
+    seed = results.plan.seeds[0] if len(results.plan.seeds) == 1 else None
     first, estimates, curves = next(iter(found.values())).steps, [], []
     for system, of_system in found.items():
-        of = {"system": system, "world": world}
+        of = {"system": system, "world": world} | ({"seed": seed} if seed is not None else {})
         estimates += [of | row for row in estimates_of(of_system)]
         curves += [of | row for row in curves_of(of_system)]
     study = {
@@ -165,7 +166,11 @@ def dumped(study: dict[str, Any]) -> str:
     lines = []
     for key, value in study.items():
         if isinstance(value, list) and value and isinstance(value[0], dict):
-            value = "[\n  " + ",\n  ".join(json.dumps(row, ensure_ascii=False) for row in value) + "\n ]"
+            value = (
+                "[\n  "
+                + ",\n  ".join(json.dumps(row, ensure_ascii=False, separators=(",", ":")) for row in value)
+                + "\n ]"
+            )
         else:
             value = json.dumps(value, ensure_ascii=False)
         lines.append(f" {json.dumps(key)}: {value}")

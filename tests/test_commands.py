@@ -35,6 +35,7 @@ EXCLUDED = {
     "pip install": "sets the machine up",
     "git clone": "fetches a peer's code",
     "python -m benchmarks": "measures speed, for minutes: tests/test_benchmarks.py",
+    "python recipes/speed.py": "measures speed, a process for each system: tests/test_recipes.py",
     "python docs/examples/probe_dreamerv3_torch.py": "drives a peer's code: tests/test_examples.py",
 }
 """Commands that are not run here, by their beginning, and why."""

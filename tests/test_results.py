@@ -278,6 +278,10 @@ def colours() -> list[str]:
     return told("probes_of_a_room", "wall_colors_mlp")
 
 
+def corridor() -> list[str]:
+    return told("probes_of_a_corridor", "sample_color_mlp")
+
+
 def headline() -> list[str]:
     """Of `colours` what README shows, and by how much the state tells more than it did untrained."""
     lines = []
@@ -484,6 +488,7 @@ TABLES = {
         recall,
         mazes,
         colours,
+        corridor,
     ),
     GUIDE: (peer,),
     README: (headline,),
