@@ -319,7 +319,7 @@ def whole_model(preset: str, machine: Machine) -> str:
             torch.autograd.backward(output.total)
             optimiser.step()
             optimiser.zero_grad(set_to_none=True)
-            state = tree.detach(output.state)
+            state = None if output.state is None else tree.detach(output.state)
 
     trained = machine.ms(train, seconds=5)
     told = f"training, {rows} x {length}: {trained:.0f} ms, {rows * length / trained:.1f} frames/ms, "
