@@ -34,6 +34,7 @@ from typing import Any
 
 import torch
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogFormatter, NullFormatter
 from rich.console import Console
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -366,6 +367,12 @@ def draw(found: dict[str, Any], path: Path) -> None:
             axes = figure.add_subplot(2, 2, 2 * row + column + 1)
             axes.set(xscale="log", yscale="log", title=title, xlabel=label)
             axes.grid(alpha=0.3, which="both")
+            axes.set_xticks([int(size) for size in next(iter(found.values()))[kind]])
+            for axis in (axes.xaxis, axes.yaxis):
+                axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+                axis.set_minor_formatter(
+                    NullFormatter() if axis is axes.xaxis else LogFormatter(minor_thresholds=(2, 1))
+                )
             for number, (system, figures) in enumerate(found.items()):
                 sizes = {int(size): values for size, values in figures[kind].items()}
                 if column:
