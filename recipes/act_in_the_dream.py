@@ -176,7 +176,7 @@ def ppo(model: WorldModel, world: DistractingMemory, steps: int, seed: int) -> A
     from stable_baselines3 import PPO  # no dependency of wmkit
     from stable_baselines3.common.vec_env import VecEnv
 
-    class Dream(VecEnv):  # type: ignore[misc]
+    class Dream(VecEnv):  # type: ignore[misc]  # it has no types, and need not be installed
         """What their agents step through; rows begin anew by themselves."""
 
         def __init__(self, env: ImaginedVectorEnv) -> None:

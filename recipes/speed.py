@@ -218,7 +218,7 @@ def measure_training(model: WorldModel, protocol: Protocol, length: int, window:
         for part in windows:
             output = model.loss(part, state, return_state=len(windows) > 1)
             optimiser.zero_grad(set_to_none=True)
-            output.total.backward()  # type: ignore[no-untyped-call]
+            torch.autograd.backward(output.total)
             optimiser.step()
             state = None if output.state is None else tree.detach(output.state)
 

@@ -54,6 +54,12 @@ def recipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, without_drawings: No
     return run
 
 
+def commands_of_page(name: str) -> list[str]:
+    """The lines of a recipe's page that run it, those that go on put together."""
+    page = ast.get_docstring(ast.parse((RECIPES / f"{name}.py").read_text())) or ""
+    return [line for line in re.sub(r"\\\n *", "", page).splitlines() if f" recipes/{name}.py" in line]
+
+
 def part(recipe: str, name: str) -> Any:
     """What the recipe calls `name`."""
     return runpy.run_path(str(RECIPES / f"{recipe}.py"))[name]
@@ -182,8 +188,7 @@ def test_a_tile_worlds_recipe_gives_a_preset_its_own_numbers(recipe: str) -> Non
 @pytest.mark.reported("names", "", "such a command in zsh, where `[1,2]` is a pattern", "it is quoted")
 @pytest.mark.parametrize("name", ["memory_maze", "distracting_memory", "multi_doors_keys", "moving_mnist"])
 def test_the_commands_in_a_recipes_page_are_ones(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    page = ast.get_docstring(ast.parse((RECIPES / f"{name}.py").read_text())) or ""
-    commands = [line for line in re.sub(r"\\\n *", "", page).splitlines() if f" recipes/{name}.py" in line]
+    commands = commands_of_page(name)
     assert len(commands) > 4
     base = part(name, "config")()
     for command in commands:
@@ -201,8 +206,7 @@ def test_the_commands_in_a_comparisons_page_can_be_planned(
     name: str, recipe: Recipe, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("wmkit.comparison.command._run_and_report", lambda *cells, **settings: 3)  # all planned
-    page = ast.get_docstring(ast.parse((RECIPES / f"{name}.py").read_text())) or ""
-    commands = [line for line in re.sub(r"\\\n *", "", page).splitlines() if f" recipes/{name}.py" in line]
+    commands = commands_of_page(name)
     assert len(commands) > 2
     for command in commands:
         words = shlex.split(command, comments=True)

@@ -224,5 +224,5 @@ def test_threads_that_step_from_one_state_do_not_mix() -> None:
         for _ in range(20):
             _, states = steps(backbone, torch.zeros(3, 1, WIDTH, dtype=torch.float64), states[-1])
             alone = [steps(backbone, each, tree.map_tree(torch.clone, states[-1]))[0] for each in x]
-            together = list(pool.map(lambda each: steps(backbone, each, states[-1])[0], x))  # noqa: B023
-            torch.testing.assert_close(together, alone)
+            together = pool.map(steps, [backbone] * count, x, [states[-1]] * count)
+            torch.testing.assert_close([found for found, _ in together], alone)
