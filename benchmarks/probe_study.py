@@ -27,7 +27,6 @@ from wmkit.files import write_text
 from wmkit.probing import ProbeResults
 from wmkit.probing.figures import draw_systems
 from wmkit.probing.results import IN_VIEW, ProbeMeasurements
-from wmkit.probing.run import FOLDER
 
 COLORS = 200
 """Of the figure, so that it is small."""
@@ -56,13 +55,7 @@ def main() -> None:
     args.out.mkdir(parents=True, exist_ok=True)
     results = read_results(args.comparison)
     (world,) = (planned.name for planned in results.plan.worlds)
-    found = {
-        system.label: ProbeResults.pooled(
-            [ProbeResults.load(run / FOLDER) for run in results.runs(world=world, system=system.label).values()]
-        )
-        for system in results.plan.systems
-    }
-    cells = results.runs(world=world)
+    found, cells = results.probed(world), results.runs(world=world)
     starts = [start for run in cells.values() for start in json.loads((run / "versions.json").read_text())["starts"]]
     seed = results.plan.seeds[0] if len(results.plan.seeds) == 1 else None
     first, estimates, curves = next(iter(found.values())).steps, [], []

@@ -27,9 +27,8 @@ from wmkit.comparison import read_results, run_comparison
 from wmkit.comparison.results import COST, COSTS
 from wmkit.config import DataConfig, EvalConfig, ModelConfig, RunConfig, TrainConfig
 from wmkit.files import file_name, write_text
-from wmkit.probing import ProbeResults, systems_tables
+from wmkit.probing import systems_tables
 from wmkit.probing.figures import draw_systems
-from wmkit.probing.run import FOLDER
 from wmkit_envs import RayMaze
 
 SYSTEMS = {
@@ -87,17 +86,11 @@ def tell_memory(folder: Path) -> None:
     """Of each world the tables and the figure of all systems that were probed there, each pooled over its seeds."""
     results = read_results(folder)
     for world in results.plan.worlds:
-        found, costs = {}, {}
-        for system in results.plan.systems:
-            of = {"world": world.name, "system": system.label}
-            places = [run / FOLDER for run in results.runs(**of).values()]
-            models = [ProbeResults.load(place) for place in places if place.is_dir()]
-            if not models:
-                continue
-            found[system.label] = ProbeResults.pooled(models)
-            means = results.means.filter("chosen", predictor=COST, **of).select("metric", "mean").iter_rows()
-            spent = dict(means)
-            costs[system.label] = {cost.title: cost.text(spent[cost.metric]) for cost in COSTS if cost.metric in SHOWN}
+        found, costs = results.probed(world.name), {}
+        for system in found:
+            means = results.means.filter("chosen", predictor=COST, world=world.name, system=system)
+            spent = dict(means.select("metric", "mean").iter_rows())
+            costs[system] = {cost.title: cost.text(spent[cost.metric]) for cost in COSTS if cost.metric in SHOWN}
         if found:
             tables = list(systems_tables(found, costs))
             Console().print(*(table.rich() for table in tables))

@@ -176,6 +176,15 @@ class Results:
         cells = [Cell(**row) for row in done.iter_rows(named=True)]
         return {cell: CellFiles.of(self.folder, cell).run for cell in cells}
 
+    def probed(self, world: str) -> dict[str, ProbeResults]:
+        """By system what the probes of its runs in a world say, pooled over seeds; systems without are left out."""
+        found = {}
+        for system in self.plan.systems:
+            places = [run / PROBES for run in self.runs(world=world, system=system.label).values()]
+            if models := [ProbeResults.load(place) for place in places if place.is_dir()]:
+                found[system.label] = ProbeResults.pooled(models)
+        return found
+
     def quantities(self, world: str) -> list[Quantity]:
         """Those of the model that some cell of the world has values of, the headline first."""
         there = set(self.values.filter(world=world).select("metric", "predictor").unique().iter_rows())
