@@ -55,6 +55,7 @@ bench: $(VENV)/dev
 	$(BIN)/python -m benchmarks.s4
 	$(BIN)/python -m benchmarks.kernels
 	$(BIN)/python -m benchmarks.clockwork
+	$(BIN)/python -m benchmarks.training
 	$(BIN)/python -m benchmarks.maze3d
 
 bench-gpu: $(VENV)/base

@@ -1,9 +1,10 @@
 """Acting by memory: at the end of Distracting Memory's hall, two steps are chosen in the dream and taken in the world.
 
-    python recipes/distracting_memory.py run_dir=runs/corridor train.threads=1    # S4, ten minutes of a core
-    python recipes/act_in_the_dream.py runs/corridor                              # a minute
+    python recipes/distracting_memory.py run_dir=runs/corridor world.epsilon=0.3 train.steps=4500 train.threads=1
+    python recipes/act_in_the_dream.py runs/corridor    # a minute; the training of S4 takes fifteen of a core
 
-The model reads the scripted walk, from the sample at the far left to the end of the hall. There the last two actions,
+With `world.epsilon` some of the last two actions are drawn at random: a model that has seen the script's endings alone
+dreams rewards for others too, and an agent that is trained in such dreams finds them. The model reads the scripted walk, from the sample at the far left to the end of the hall. There the last two actions,
 of MiniGrid's seven, decide whether the agent leaves by the target of the sample's colour, which has reward 1. Agents:
 
 - random actions; a turn at random, as the script has it

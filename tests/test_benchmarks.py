@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmarks import clockwork, gpu
+from benchmarks import clockwork, gpu, training
 from benchmarks.kernels import __main__ as kernels
 from benchmarks.kernels import clock, curves, ops, peer
 from wmkit import build_world_model
@@ -98,6 +98,19 @@ def test_exponents_are_slopes_of_logarithms():
     points = [{"value": n, "ms": 3e-4 * n**1.2, "mib": 5.0 * n} for n in (64, 256, 1024, 4096)]
     assert curves.exponents(points, "H") == pytest.approx({"ms": 1.2, "mib": 1.0})
     assert curves.exponents(points[:2], "T") == {}
+
+
+def test_a_training_step_is_taken_apart(capsys):
+    training.main(["--quick", "--threads", "1", "--systems", "gru", "s4"])
+    printed = capsys.readouterr().out
+    for system in ("gru", "s4"):
+        (row,) = (line for line in printed.splitlines() if line.split()[:1] == [system])
+        shares = [
+            int(share) for share in re.findall(r"= (-?\d+)%", row)
+        ]  # encoder, dynamics, decoder, optimiser, other
+        assert len(shares) == 5
+        assert all(share > 0 for share in shares[:4])
+        assert 97 <= sum(shares) <= 103
 
 
 def test_the_clockwork_is_checked_timed_and_taken_apart(capsys):

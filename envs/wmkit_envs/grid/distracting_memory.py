@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 from wmkit_envs.grid.scene import (
     EMPTY,
     FORWARD,
+    NUM_ACTIONS,
     RIGHT,
     SQUARE,
     TURN_LEFT,
@@ -68,13 +69,17 @@ class DistractingMemory(GridWorld):
     """Guess: the two targets have two different ones of these, uniformly drawn; the one that matches the sample too."""
     sample_cells: tuple[Any, ...] = ((1, 3), (2, 3), (3, 3), (1, 5), (2, 5), (3, 5))
     """Cells (x, y). Guess: uniform over the room but for the row where the agent walks (the video's is at (3, 5))."""
+    epsilon: float = 0.0
+    """Each of the last two actions is drawn from all seven with this probability (epsilon-greedy): for models to act in."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if not isinstance(self.width, numbers.Integral) or self.width < 8 or self.width % 2:
             raise ValueError(f"width: expected an even number of at least 8, got {self.width!r}")
-        if not isinstance(self.distractor_rate, numbers.Real) or not 0 <= self.distractor_rate <= 1:
-            raise ValueError(f"distractor_rate: expected a probability, 0 to 1, got {self.distractor_rate!r}")
+        for name in ("distractor_rate", "epsilon"):
+            rate = getattr(self, name)
+            if not isinstance(rate, numbers.Real) or not 0 <= rate <= 1:
+                raise ValueError(f"{name}: expected a probability, 0 to 1, got {rate!r}")
         check_integer("last_distractor", self.last_distractor, 3, self.width - 3)
         check_colors("distractor_colors", self.distractor_colors)
         check_colors("target_colors", self.target_colors, at_least=2)
@@ -129,12 +134,18 @@ class DistractingMemory(GridWorld):
         return GridScene(cells, (self.width // 2 - 1, HALL, RIGHT), exits, facts=facts)
 
     def walk(self, rng: np.random.Generator) -> NDArray[np.int64]:
-        """To the hall's end, to the room, back to the start (2W - 2 actions); to the end, up or down (W/2 + 1)."""
+        """To the hall's end, to the room, back to the start (2W - 2 actions); to the end, up or down (W/2 + 1).
+
+        With `epsilon` the last two of them may be any: the agent then mostly stays in the hall, without a reward.
+        """
         up = bool(rng.integers(2))
         start, end = self.width // 2 - 1, self.width - 2
         to_the_end, to_the_room, to_the_start = ([FORWARD] * steps for steps in (end - start, end - 1, start - 1))
         context = [*to_the_end, TURN_RIGHT, TURN_RIGHT, *to_the_room, TURN_LEFT, TURN_LEFT, *to_the_start]
-        return np.array([*context, *to_the_end, TURN_LEFT if up else TURN_RIGHT, FORWARD], np.int64)
+        ending = np.array([TURN_LEFT if up else TURN_RIGHT, FORWARD])
+        if self.epsilon:  # nothing is drawn without it: the published world's episodes stay what they are
+            ending = np.where(rng.random(2) < self.epsilon, rng.integers(NUM_ACTIONS, size=2), ending)
+        return np.array([*context, *to_the_end, *ending], np.int64)
 
     def step_truth(self, pose: NDArray[np.int64], watched: NDArray[np.uint8], keys: NDArray[np.uint8]) -> Arrays:
         """Nothing changes but the pose."""

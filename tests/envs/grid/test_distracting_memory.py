@@ -145,6 +145,8 @@ def test_the_map_has_the_rooms_of_the_video() -> None:
         ("sample_cells", 3),
         ("sample_cells", ((3, [5]),)),
         ("distractor_rate", "0.2"),
+        ("epsilon", 1.5),
+        ("epsilon", "0.2"),
         ("distractor_rate", None),
         ("target_colors", None),
         ("target_colors", "red"),
@@ -154,6 +156,22 @@ def test_the_map_has_the_rooms_of_the_video() -> None:
 def test_settings_that_make_no_world_are_refused_by_name(setting: str, value: object) -> None:
     with pytest.raises(ValueError, match=f"{setting}: expected .* got"):
         DistractingMemory(**{"width": 16, setting: value})
+
+
+def test_epsilon_draws_the_last_two_actions_alone_and_rewards_the_exits_alone() -> None:
+    straying = DistractingMemory(width=16, epsilon=0.5)
+    episodes = straying.generate_batch(seed=3, indices=range(4000))
+    action = episodes["action"].argmax(-1)  # (B, T)
+    scripted = DistractingMemory(width=16).generate_batch(seed=3, indices=range(4000))
+    np.testing.assert_array_equal(action[:, :-2], scripted["action"].argmax(-1)[:, :-2])
+    for place, greedy in ((-2, np.isin(action[:, -2], (0, 1))), (-1, action[:, -1] == 2)):
+        share = 0.5 + 0.5 * (2 / 7 if place == -2 else 1 / 7)
+        assert abs(greedy.mean() - share) < 0.04, place
+    assert set(np.unique(action[:, -2:])) == set(range(7))
+    left = np.abs(episodes["agent_pos"][:, -1] - (14, 4)).sum(-1) == 1  # by the upper exit or the lower one
+    assert not episodes["reward"][~left].any()
+    assert abs(episodes["reward"][left, -1].mean() - 0.5) < 0.05
+    np.testing.assert_array_equal(episodes["is_terminal"][:, -1], left)
 
 
 def test_settings_change_what_is_drawn() -> None:
