@@ -20,6 +20,7 @@ from wmkit.checks import check_between, check_integer, check_tensor
 from wmkit.config import ModelConfig
 from wmkit.dynamics import Dynamics, Inputs, Observed
 from wmkit.networks.base import FrameDecoder, FrameEncoder, Head, initialise, to_unit
+from wmkit.networks.packed import packed
 from wmkit.tree import State
 
 LOGGED = ("loss", "grad_norm", "lr", "skipped")
@@ -413,8 +414,8 @@ class WorldModel(nn.Module):
         if features.ndim != 2:
             raise ValueError(f"features: expected (B, F) of one step, got {tuple(features.shape)}")
         found, actions = [features], []
-        with self.prepared():
-            for t in range(check_integer("horizon", horizon, 1)):
+        with self.prepared(), packed(self.dynamics, check_integer("horizon", horizon, 1)):
+            for t in range(horizon):
                 action = policy(found[-1])[:, None]  # (B, 1, A)
                 step = self.imagine(action, state, noise=None if noise is None else noise[:, t : t + 1])
                 state = step.state

@@ -23,6 +23,7 @@ from wmkit.backbones.base import Backbone, ParameterGroup, PosteriorName, check_
 from wmkit.dynamics.base import Dynamics, Inputs, Observed
 from wmkit.dynamics.latents import Latent, balanced_kl
 from wmkit.networks.base import Head, NormLinear, initialise
+from wmkit.networks.packed import packed
 
 DynamicsState = dict[str, Any]
 """{`backbone`: state, `z`: (B, S), and for the full posterior `posterior`: its backbone's state}."""
@@ -157,19 +158,20 @@ class LatentDynamics(Dynamics):
         of_h, of_embed = self.posterior.split(self.backbone.feature_dim, self.embed_dim)
         from_embed = F.linear(inputs.embed, of_embed)  # (B, T, units)
         hs, zs, posteriors = [], [], []
-        for t in range(length):
-            if resets is not None:
-                state = tree.where(resets[:, t], fresh, state)
-            g = self.input(torch.cat([state["z"], action[:, t]], -1))
-            h, backbone_state = self.backbone.step(g, state["backbone"])  # (B, D)
-            check_features(self.backbone, h, self.prior.out.weight)
-            posterior = self.posterior.of_sum(F.linear(h, of_h) + from_embed[:, t])  # (B, P)
-            noise = None if inputs.noise is None else inputs.noise[:, t]
-            z = self._sample(posterior, noise)  # (B, S)
-            state = {"backbone": backbone_state, "z": z}
-            hs.append(h)
-            zs.append(z)
-            posteriors.append(posterior)
+        with packed(self, length):
+            for t in range(length):
+                if resets is not None:
+                    state = tree.where(resets[:, t], fresh, state)
+                g = self.input(torch.cat([state["z"], action[:, t]], -1))
+                h, backbone_state = self.backbone.step(g, state["backbone"])  # (B, D)
+                check_features(self.backbone, h, self.prior.out.weight)
+                posterior = self.posterior.of_sum(F.linear(h, of_h) + from_embed[:, t])  # (B, P)
+                noise = None if inputs.noise is None else inputs.noise[:, t]
+                z = self._sample(posterior, noise)  # (B, S)
+                state = {"backbone": backbone_state, "z": z}
+                hs.append(h)
+                zs.append(z)
+                posteriors.append(posterior)
         h = torch.stack(hs, 1)  # (B, T, D)
         return Observed(h, torch.stack(zs, 1), torch.stack(posteriors, 1), self.prior(h)), state
 
@@ -180,12 +182,13 @@ class LatentDynamics(Dynamics):
         self.check_call(action, noise, state)
         backbone_state, z = state["backbone"], state["z"]
         hs, zs = [], []
-        for t in range(action.shape[1]):
-            g = self.input(torch.cat([z, action[:, t]], -1))
-            h, backbone_state = self.backbone.step(g, backbone_state)  # (B, D)
-            check_features(self.backbone, h, self.prior.out.weight)
-            z = self._sample(self.prior(h), None if noise is None else noise[:, t])  # (B, S)
-            hs.append(h)
-            zs.append(z)
+        with packed(self, action.shape[1]):
+            for t in range(action.shape[1]):
+                g = self.input(torch.cat([z, action[:, t]], -1))
+                h, backbone_state = self.backbone.step(g, backbone_state)  # (B, D)
+                check_features(self.backbone, h, self.prior.out.weight)
+                z = self._sample(self.prior(h), None if noise is None else noise[:, t])  # (B, S)
+                hs.append(h)
+                zs.append(z)
         after = tree.compact({**state, "backbone": backbone_state, "z": z})
         return torch.stack(hs, 1), torch.stack(zs, 1), after
