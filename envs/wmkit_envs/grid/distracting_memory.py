@@ -39,7 +39,7 @@ from wmkit_envs.grid.scene import (
     walled,
 )
 from wmkit_envs.grid.world import GridWorld
-from wmkit_envs.world import Arrays, check_integer
+from wmkit_envs.world import Arrays, EpisodeSeed, check_integer
 
 HEIGHT, HALL = 9, 4
 TARGET_ROWS, EXIT_ROWS = (2, 6), (3, 5)
@@ -70,7 +70,8 @@ class DistractingMemory(GridWorld):
     sample_cells: tuple[Any, ...] = ((1, 3), (2, 3), (3, 3), (1, 5), (2, 5), (3, 5))
     """Cells (x, y). Guess: uniform over the room but for the row where the agent walks (the video's is at (3, 5))."""
     epsilon: float = 0.0
-    """Each of the last two actions is drawn from all seven with this probability (epsilon-greedy): for models to act in."""
+    """In training episodes each of the last two actions is one of the seven, drawn at random, with this probability
+    (epsilon-greedy): for models to act in."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -134,18 +135,20 @@ class DistractingMemory(GridWorld):
         return GridScene(cells, (self.width // 2 - 1, HALL, RIGHT), exits, facts=facts)
 
     def walk(self, rng: np.random.Generator) -> NDArray[np.int64]:
-        """To the hall's end, to the room, back to the start (2W - 2 actions); to the end, up or down (W/2 + 1).
-
-        With `epsilon` the last two of them may be any: the agent then mostly stays in the hall, without a reward.
-        """
+        """To the hall's end, to the room, back to the start (2W - 2 actions); to the end, up or down (W/2 + 1)."""
         up = bool(rng.integers(2))
         start, end = self.width // 2 - 1, self.width - 2
         to_the_end, to_the_room, to_the_start = ([FORWARD] * steps for steps in (end - start, end - 1, start - 1))
         context = [*to_the_end, TURN_RIGHT, TURN_RIGHT, *to_the_room, TURN_LEFT, TURN_LEFT, *to_the_start]
-        ending = np.array([TURN_LEFT if up else TURN_RIGHT, FORWARD])
-        if self.epsilon:  # nothing is drawn without it: the published world's episodes stay what they are
-            ending = np.where(rng.random(2) < self.epsilon, rng.integers(NUM_ACTIONS, size=2), ending)
-        return np.array([*context, *to_the_end, *ending], np.int64)
+        return np.array([*context, *to_the_end, TURN_LEFT if up else TURN_RIGHT, FORWARD], np.int64)
+
+    def script(self, seed: EpisodeSeed) -> NDArray[np.int64]:
+        """As of any tile world; where `epsilon` has it, the agent then mostly stays in the hall, without a reward."""
+        rng = self._streams(seed)[2]
+        actions = self.walk(rng)
+        if self.epsilon and seed.split == "train":
+            actions[-2:] = np.where(rng.random(2) < self.epsilon, rng.integers(NUM_ACTIONS, size=2), actions[-2:])
+        return actions
 
     def step_truth(self, pose: NDArray[np.int64], watched: NDArray[np.uint8], keys: NDArray[np.uint8]) -> Arrays:
         """Nothing changes but the pose."""

@@ -158,7 +158,7 @@ def test_settings_that_make_no_world_are_refused_by_name(setting: str, value: ob
         DistractingMemory(**{"width": 16, setting: value})
 
 
-def test_epsilon_draws_the_last_two_actions_alone_and_rewards_the_exits_alone() -> None:
+def test_epsilon_draws_the_last_two_actions_of_training_episodes_and_rewards_the_exits_alone() -> None:
     straying = DistractingMemory(width=16, epsilon=0.5)
     episodes = straying.generate_batch(seed=3, indices=range(4000))
     action = episodes["action"].argmax(-1)  # (B, T)
@@ -172,6 +172,9 @@ def test_epsilon_draws_the_last_two_actions_alone_and_rewards_the_exits_alone() 
     assert not episodes["reward"][~left].any()
     assert abs(episodes["reward"][left, -1].mean() - 0.5) < 0.05
     np.testing.assert_array_equal(episodes["is_terminal"][:, -1], left)
+    for split in ("valid", "test"):
+        held_out = straying.generate_batch(seed=3, split=split, indices=range(50))
+        assert held_out["is_terminal"][:, -1].all()
 
 
 def test_settings_change_what_is_drawn() -> None:
