@@ -4,7 +4,9 @@
     python recipes/act_in_the_dream.py runs/corridor    # a minute; the training of S4 takes fifteen of a core
 
 With `world.epsilon` some of the last two actions are drawn at random: a model that has seen the script's endings alone
-dreams rewards for others too, and an agent that is trained in such dreams finds them. The model reads the scripted walk, from the sample at the far left to the end of the hall. There the last two actions,
+dreams rewards for others too, and an agent that is trained in such dreams finds them.
+
+The model reads the scripted walk, from the sample at the far left to the end of the hall. There the last two actions,
 of MiniGrid's seven, decide whether the agent leaves by the target of the sample's colour, which has reward 1. Agents:
 
 - random actions; a turn at random, as the script has it

@@ -31,7 +31,7 @@ def packed(module: nn.Module, steps: int) -> Iterator[None]:
     if (
         steps >= STEPS
         and not (torch.is_grad_enabled() or torch.compiler.is_compiling())
-        and torch.backends.mkl.is_available()
+        and hasattr(torch.ops.mkl, "_mkl_linear")
     ):
         layers = [
             layer
@@ -43,12 +43,12 @@ def packed(module: nn.Module, steps: int) -> Iterator[None]:
             and "forward" not in vars(layer)  # a block around this one has it, or its owner's own
         ]
     for layer in layers:
-        layer.forward = _Product(layer)  # type: ignore[method-assign]
+        layer.__dict__["forward"] = _Product(layer)  # found before the class's own
     try:
         yield
     finally:
         for layer in layers:
-            del layer.forward
+            layer.__dict__.pop("forward", None)  # another thread's block may have ended with the same layers
 
 
 class _Product:
