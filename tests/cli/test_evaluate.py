@@ -45,6 +45,8 @@ def run(tmp_path_factory):
 def test_evaluate_measures_what_it_is_asked_for(run, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(digits, "fit_frame_probe", partial(fit_frame_probe, steps=3))
     monkeypatch.setattr(frechet, "fit_clip_encoder", partial(fit_clip_encoder, steps=3))
+    for variable in ("WMKIT_WEIGHTS", "TORCH_HOME"):  # nothing is there
+        monkeypatch.setenv(variable, str(tmp_path))
     words = ("--measures", "all", "--episodes", "4", "--samples", "2", "--horizon", "9", "--checkpoint", "last")
     with pytest.warns(UserWarning, match="fd_corruptions: 4 clips are few for 64 features"):
         assert main(["evaluate", str(run), *words, "--out", str(tmp_path)]) == 0

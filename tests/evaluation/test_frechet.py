@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.linalg import sqrtm
 
+from wmkit.evaluation.estimates import jackknife, normal
 from wmkit.evaluation.frechet import frechet_distance
 
 
@@ -79,3 +80,17 @@ def test_it_is_symmetric_zero_on_equal_sets_and_blind_to_order_and_rotation(seed
 def test_sets_that_have_no_distance_are_refused(x, y):
     with pytest.raises(ValueError, match=r"Expected vectors \(N, F\) and \(M, F\)"):
         frechet_distance(np.zeros(x), np.zeros(y))
+
+
+@pytest.mark.parametrize(("width", "least", "most"), [(4, 0.75, 1.35), (60, 1.0, 2.2)])
+def test_the_jackknifes_interval_is_as_wide_as_distances_of_fresh_sets_spread(width, least, most):
+    """Wider where there are fewer vectors than features, 40 and 60: never too narrow."""
+    rng = np.random.default_rng(0)
+    distances, errors = [], []
+    for _ in range(60):
+        x, y = rng.standard_normal((40, width)), 1.3 * rng.standard_normal((40, width)) + 0.3
+        distances.append(frechet_distance(x, y))
+        errors.append(
+            normal(jackknife(lambda rows, x=x, y=y: frechet_distance(x[rows], y[rows]), 40)).half_width / 1.96
+        )
+    assert least < np.mean(errors) / np.std(distances, ddof=1) < most
