@@ -79,6 +79,21 @@ def test_a_long_video_is_cut_without_being_in_memory(tmp_path: Path, monkeypatch
         np.testing.assert_array_equal(source.episode(index)["image"], in_order[index])
     assert [round(float(image[0].mean()) / 40) for image in in_order] == [0, 2, 4, 0, 2, 4]
     assert FolderEpisodes(tmp_path, length=2, stride=3).num_episodes == 2
+    whole = (tmp_path / "a.mp4").read_bytes()
+    (tmp_path / "a.mp4").write_bytes(b"no video any more")
+    for _ in range(2):
+        with pytest.raises(ValueError, match=r"a\.mp4: cannot be read"):
+            source.episode(1)
+    (tmp_path / "a.mp4").write_bytes(whole)
+    np.testing.assert_array_equal(source.episode(1)["image"], in_order[1])
+
+
+def test_a_recording_that_becomes_shorter_meanwhile_is_named(tmp_path: Path) -> None:
+    for length in (9, 4):
+        np.savez(tmp_path / "0.npz", image=np.zeros((length, 8, 8, 3), np.uint8))
+        source = FolderEpisodes(tmp_path, length=3) if length == 9 else source
+    with pytest.raises(ValueError, match=r"0\.npz: it has become shorter"):
+        source.episode(2)
 
 
 @pytest.mark.reported(

@@ -14,6 +14,7 @@ import threading
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,8 @@ SHARES = (0.8, 0.1, 0.1)
 """Of the episodes, for training, validation and test."""
 TOO_MUCH = 1.5
 """Times its share that a split may have of episodes, where a recording that fits better is left."""
+NOTHING = (-1, -1, iter(()))
+"""No recording is being read."""
 Progress = Callable[[str, int, int], None]
 """Called with what is being done, how much of it is done, and of how much."""
 
@@ -91,7 +94,7 @@ class FolderEpisodes:
         """Of each episode the number of its recording."""
         self._left_over: list[int] = []
         self._lock = threading.Lock()
-        self._going_on: tuple[int, int, Iterator[tuple[str, Mapping[str, Any]]]] = (-1, -1, iter(()))
+        self._going_on: tuple[int, int, Iterator[tuple[str, Mapping[str, Any]]]] = NOTHING
         """The recording that was read last, how many of its episodes, and those that follow."""
         self.form = form_of(
             self._all(progress), size=size, action_dim=action_dim, actions=actions or timing or "before"
@@ -123,10 +126,12 @@ class FolderEpisodes:
             going_on, following, episodes = self._going_on
             if (going_on, following) != (number, wanted):
                 following, episodes = 0, self._episodes(number)
-            for _ in range(wanted - following):
-                next(episodes)
-            where, arrays = next(episodes)
+            self._going_on = NOTHING  # unless this one can be read
+            found = next(islice(episodes, wanted - following, None), None)
+            if found is None:
+                raise ValueError(f"{self.reader.places[number]}: it has become shorter since it was looked at")
             self._going_on = number, wanted + 1, episodes
+        where, arrays = found
         return self.form.episode(arrays, where)
 
     def _all(self, progress: Progress) -> Iterator[tuple[str, Mapping[str, Any]]]:
@@ -153,7 +158,7 @@ class FolderEpisodes:
             raise ValueError(f"{file}: cannot be read ({error}): repair it, or take it out of the folder") from error
 
     def _renamed(self, found: Mapping[str, Any]) -> Mapping[str, Any]:
-        """The arrays under the names that are asked for; of cameras that are not asked for nothing."""
+        """The arrays under the names that are asked for, without the cameras that are not."""
         if missing := sorted(set(self.rename) - set(found)):
             raise Unfit(f"--rename: no {missing[0]!r} among {sorted(found)}")
         names = [self.rename.get(key, key) for key in found]

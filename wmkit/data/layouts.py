@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -67,11 +68,12 @@ def open_layout(name: str, folder: Path) -> Files:
     there = [path for path in folder.glob(layout.pattern) if path.is_file() and path.suffix.lower() in VIDEOS]
     there.sort(key=lambda path: (path.parent, in_order(path)))
     found, splits = [], []
-    for number, path in enumerate(there):
-        within = number - next(i for i, other in enumerate(there) if other.parent == path.parent)
-        if (split := layout.split_of(path, within)) is not None:
+    seen: Counter[Path] = Counter()
+    for path in there:
+        if (split := layout.split_of(path, seen[path.parent])) is not None:
             found.append(path)
             splits.append(split)
+        seen[path.parent] += 1
     if missing := [split for split in ("train", "test") if split not in splits]:
         raise ValueError(f"{folder}: no videos of {name} for {', '.join(missing)}. Expected {layout.expected}")
     return Files(folder, found, splits, layout.grey)

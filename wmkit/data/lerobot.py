@@ -12,14 +12,16 @@ import json
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import polars as pl
 
 from wmkit.data.episode import Array
 from wmkit.data.own import Timing
 from wmkit.data.readers import PYAV, picture, video_frames
+
+if TYPE_CHECKING:
+    import polars as pl
 
 INFO = "meta/info.json"
 COUNTERS = ("timestamp", "frame_index", "episode_index", "index")
@@ -63,6 +65,8 @@ class LeRobot:
 
     def arrays(self, index: int) -> dict[str, Any]:
         """See `Reader`."""
+        import polars as pl
+
         row = self.rows[index]
         place = {"chunk_index": row["data/chunk_index"], "file_index": row["data/file_index"]}
         path = self.folder / self.info["data_path"].format(**place)
@@ -103,6 +107,8 @@ class LeRobot:
 
 
 def _table(file: Path) -> pl.DataFrame:
+    import polars as pl  # a third of a second, which workers need not wait for
+
     with file.open("rb") as content:  # by their names polars takes folders for patterns
         return pl.read_parquet(content)
 
