@@ -99,7 +99,7 @@ def test_a_set_has_an_interval_and_tables_files_and_claims_read_it_like_any_othe
     assert Measurements.load(tmp_path).estimate("fvd_start", COPY_LAST) == estimate
     (first, _) = measure_tables(found)
     assert "6 held-out episodes" in first.caption
-    assert "6 clips of 16 frames, 4 features: I3D's logits" in first.caption
+    assert "6 clips of 16 frames of the query, 4 features: I3D's logits" in first.caption
     assert str(estimate) in next(row for row in first.rows if row[0] == "last context frame")
 
 

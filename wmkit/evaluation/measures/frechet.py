@@ -38,7 +38,7 @@ LOOKED_AT = 64
 
 def _metrics(name: str, label: str) -> tuple[Metric, ...]:
     return tuple(
-        Metric(f"{name}_{end}", "0 for equal sets", "lower", f"{label} of the query's {which} frames")
+        Metric(f"{name}_{end}", "0 for equal sets", "lower", f"{label}, {which} frames")
         for end, which in (("start", "first"), ("end", "last"))
     )
 
@@ -73,7 +73,7 @@ class ClipDistance(SetMeasure):
         """Read the true clips, warn where there are few. Raises `ValueError` as `open` does."""
         assert truth is not None, "clips are of the query"
         number, self.length = len(truth.image), min(CLIP, setting.horizon)
-        caption = f"{number} clips of {self.length} frames, {self.width} features: {self.open(setting)}"
+        caption = f"{number} clips of {self.length} frames of the query, {self.width} features: {self.open(setting)}"
         if number <= self.width:
             few = f"{number} clips are few for {self.width} features: compare values of as many clips only"
             warnings.warn(f"{self.name}: {few}", stacklevel=2)
@@ -171,7 +171,7 @@ class CorruptionDistance(ClipDistance):
     """
 
     order = 33
-    metrics: Sequence[Metric] = _metrics("fd_corruptions", "Frechet distance (corruptions)")
+    metrics: Sequence[Metric] = _metrics("fd_corruptions", "FD (corruptions)")
     shortest, width = 4, WIDTH
 
     def applies(self, setting: Setting) -> bool:
