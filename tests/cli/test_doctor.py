@@ -65,7 +65,7 @@ def test_doctor_draws_an_observation_of_each_world(diagnose: Diagnose, monkeypat
     assert "pip install labmaze" in line_of(printed, "world maze")
     assert "as world maze" in line_of(printed, "world same")
     assert "works" in line_of(printed, "world small")
-    assert "2 of 11 fail; what to do stands beside them" in printed
+    assert "2 of 12 fail; what to do stands beside them" in printed
 
 
 def test_a_world_of_an_extra_that_is_not_installed_is_absent_and_no_failure(
@@ -219,3 +219,20 @@ def test_doctor_says_what_an_extra_would_add(diagnose: Diagnose, monkeypatch: py
     assert "the kernels of a GPU need it: pip install 'wmkit[gpu]'" in " ".join(printed.split())
     assert "absent" in line_of(printed, "world digits")
     assert "wmkit[digits]" in line_of(printed, "world digits")
+
+
+def test_doctor_verifies_the_weights_that_are_there(
+    diagnose: Diagnose, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path_factory.mktemp("weights")
+    for variable in ("WMKIT_WEIGHTS", "TORCH_HOME"):
+        monkeypatch.setenv(variable, str(folder))
+    status, printed = diagnose()
+    assert status == 0
+    assert "absent" in line_of(printed, "weights")
+    assert "missing: alexnet, vgg16, squeezenet1_1" in " ".join(printed.replace("│", " ").split())
+    (folder / "squeezenet1_1-b8a52dc0.pth").write_bytes(b"cut off")
+    status, printed = diagnose()
+    assert status == 1
+    assert "FAILS" in line_of(printed, "weights")
+    assert "7 bytes, so it is another file or cut off" in " ".join(printed.replace("│", " ").split())

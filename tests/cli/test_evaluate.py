@@ -15,8 +15,9 @@ from rich.console import Console
 from wmkit.cli.__main__ import main
 from wmkit.config import DataConfig, EvalConfig, RunConfig, TrainConfig
 from wmkit.evaluation import Measurements, evaluate_run, fit_frame_probe, make_video, whole_episodes, write_video
+from wmkit.evaluation.clip_encoder import fit_clip_encoder
 from wmkit.evaluation.held_out import other_episodes
-from wmkit.evaluation.measures import digits
+from wmkit.evaluation.measures import digits, frechet
 from wmkit.loading import load
 from wmkit.training.command import train_in_folder
 from wmkit.training.loop import Trainer
@@ -43,16 +44,23 @@ def run(tmp_path_factory):
 @pytest.mark.usefixtures("without_drawings")
 def test_evaluate_measures_what_it_is_asked_for(run, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(digits, "fit_frame_probe", partial(fit_frame_probe, steps=3))
+    monkeypatch.setattr(frechet, "fit_clip_encoder", partial(fit_clip_encoder, steps=3))
+    for variable in ("WMKIT_WEIGHTS", "TORCH_HOME"):  # nothing is there
+        monkeypatch.setenv(variable, str(tmp_path))
     words = ("--measures", "all", "--episodes", "4", "--samples", "2", "--horizon", "9", "--checkpoint", "last")
-    assert main(["evaluate", str(run), *words, "--out", str(tmp_path)]) == 0
+    with pytest.warns(UserWarning, match="fd_corruptions: 4 clips are few for 64 features"):
+        assert main(["evaluate", str(run), *words, "--out", str(tmp_path)]) == 0
     found = Measurements.load(tmp_path)
     assert (found.episodes, found.context, found.horizon, found.about["samples"]) == (4, 5, 9, 2)
     assert found.measures == [
-        "frame_error", "ssim_skimage_l2", "ssim_gaussian11", "psnr", "identity_accuracy", "position_error",
+        "frame_error", "ssim_skimage_l2", "ssim_gaussian11", "psnr", "fd_corruptions_start",
+        "identity_accuracy", "position_error",
     ]  # fmt: skip
     assert {"true_frames", "best_of_n"} <= set(found.predictors("identity_accuracy"))
     assert "Digits: scikit-learn's." in found.metrics["identity_accuracy"].caption
-    assert "another clip" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "another clip" in printed
+    assert "Not measured: lpips_alex, lpips_squeeze, lpips_vgg, fvd. Ask for one" in printed
     saved = json.loads((tmp_path / "evaluation.json").read_text())
     assert "scikit-learn's" in saved["measures"]["position_error"]["caption"]
 

@@ -152,7 +152,7 @@ def test_odd_names_are_found_and_other_files_passed_over(save: Save, tmp_path: P
     (folder / "notes.txt").write_text("")
     odd = folder.rename(tmp_path / "läufe [9x9] *")
     source = FolderEpisodes(odd)
-    assert [file.name for file in source.files] == ["run 9.npz", "run 10.npz"]
+    assert source.reader.names == ["run 9.npz", "run 10.npz"]
     assert source.notes[0] == f"Passed over in {odd}: 1 .txt."
 
 
@@ -259,8 +259,8 @@ def test_videos_are_read_with_pyav(tmp_path: Path, suffix: str, monkeypatch: pyt
     source = FolderEpisodes(tmp_path)
     assert (source.num_episodes, source.episode_length(0), source.image_shape) == (1, 6, (3, 16, 16))
     assert np.abs(source.episode(0)["image"].astype(int) - FRAMES).max() < 12  # lossy
-    monkeypatch.setattr("wmkit.data.folders.LARGEST", 1000)
-    with pytest.raises(ValueError, match=r"its first 2 frames alone take .* cut it in pieces"):
+    monkeypatch.setattr("wmkit.data.readers.LARGEST", 1000)
+    with pytest.raises(ValueError, match=r"0\.\w+: its first 2 frames alone take .* as by --length 100"):
         FolderEpisodes(tmp_path)
     (tmp_path / f"0{suffix}").write_bytes(b"no video")
     with pytest.raises(ValueError, match=rf"0{suffix}: cannot be read"):

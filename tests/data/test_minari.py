@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from wmkit.data import Episode, export_minari
+from wmkit.data import Episode, FolderEpisodes, export_minari, import_folder
 
 minari = pytest.importorskip("minari", reason="Minari is optional: pip install 'minari[hdf5]'")
 pytest.importorskip("h5py", reason="Minari's files need h5py: pip install 'minari[hdf5]'")
@@ -65,3 +65,43 @@ def test_what_minari_cannot_hold_is_refused(list_source: Any, tmp_path: Path) ->
     with pytest.raises(ValueError, match="no actions, which Minari needs"):
         export_minari(still, tmp_path / "still-v0")
     assert isinstance(still.episodes[0], Episode)
+
+
+@pytest.mark.reported(
+    "data",
+    "",
+    "a data set of Minari, `wmkit import DATASET --out ARCHIVE`",
+    "the episodes that were exported come back to the bit; a damaged one is refused",
+)
+def test_an_exported_data_set_comes_back_to_the_bit(list_source: Any, tmp_path: Path) -> None:
+    source = one_hot(list_source([5, 3, 4, 6]))
+    source.image_shape = (3, 8, 8)  # smaller ones would be made larger
+    for episode in source.episodes:
+        episode.steps["image"] = episode["image"].repeat(2, axis=1).repeat(2, axis=2)
+    export_minari(source, tmp_path / "ours-v0")
+    back = FolderEpisodes(tmp_path / "ours-v0")
+    assert (back.num_episodes, back.action_dim) == (4, 2)
+    for number, episode in enumerate(source.episodes):
+        found = back.episode(number)
+        for key in ("image", "action", "is_first", "is_terminal", "agent_pos"):
+            np.testing.assert_array_equal(found[key], episode[key], err_msg=key)
+        np.testing.assert_array_equal(found["reward"][1:], episode["reward"][1:])
+    stores = import_folder(tmp_path / "ours-v0", tmp_path / "out", say=lambda note: None)
+    assert {part: len(store) for part, store in stores.items()} == {"train": 1, "valid": 1, "test": 2}
+    with pytest.raises(ValueError, match="actions: 'before', but in data sets of this form they are 'after'"):
+        FolderEpisodes(tmp_path / "ours-v0", actions="before")
+    (tmp_path / "ours-v0" / "data" / "main_data.hdf5").write_bytes(b"no HDF5")
+    with pytest.raises(ValueError, match="episode 0: cannot be read"):
+        import_folder(tmp_path / "ours-v0", tmp_path / "again")
+    (tmp_path / "ours-v0" / "data" / "metadata.json").write_text("{}")
+    with pytest.raises(ValueError, match="ours-v0: Minari cannot open it"):
+        import_folder(tmp_path / "ours-v0", tmp_path / "again")
+    assert not (tmp_path / "again").exists()
+
+
+def test_observations_of_several_kinds_are_told_apart() -> None:
+    from wmkit.data.minari import _flat
+
+    nested = {"camera": {"rgb": np.zeros((3, 8, 8, 3), np.uint8)}, "joints": (np.zeros(3), np.ones((3, 2)))}
+    found = {key: value.shape for key, value in _flat("", nested)}
+    assert found == {"camera_rgb": (3, 8, 8, 3), "joints_0": (3,), "joints_1": (3, 2)}

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wmkit.evaluation.estimates import binomial, crossed, cut, label, normal, normal_curve, percentiles
+from wmkit.evaluation.estimates import binomial, crossed, cut, jackknife, label, normal, normal_curve, percentiles
 
 
 def test_normal_interval_is_196_standard_errors():
@@ -93,3 +93,26 @@ def test_negative_steps_count_from_the_end_of_the_query():
 def test_a_range_that_is_none_is_refused(steps):
     with pytest.raises(ValueError, match="range of query steps"):
         cut(steps, 10)
+
+
+@given(st.lists(st.floats(-100, 100), min_size=3, max_size=20))
+def test_the_jackknife_of_a_mean_is_the_values_themselves(values: list[float]) -> None:
+    found = jackknife(lambda rows: float(np.mean(np.array(values)[rows])), len(values))
+    np.testing.assert_allclose(found, values, atol=1e-9)
+
+
+@given(st.integers(0, 10**6), st.integers(3, 30))
+def test_the_jackknife_keeps_the_score_and_has_tukeys_standard_error(seed: int, number: int) -> None:
+    x = np.random.default_rng(seed).standard_normal(number)
+
+    def score(rows: np.ndarray) -> float:
+        return float(np.var(x[rows])) ** 0.5
+
+    without = np.array([score(np.delete(np.arange(number), row)) for row in range(number)])
+    error = np.sqrt((number - 1) / number * np.square(without - without.mean()).sum())
+    estimate = normal(jackknife(score, number))
+    assert (estimate.mean, estimate.half_width) == pytest.approx((score(np.arange(number)), 1.96 * error))
+
+
+def test_two_rows_have_a_score_without_an_interval() -> None:
+    assert jackknife(lambda rows: float(len(rows)), 2).tolist() == [2.0, 2.0]

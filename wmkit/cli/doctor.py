@@ -28,6 +28,7 @@ from wmkit.data.worlds import World, find_world, list_worlds
 from wmkit.files import hold_lock, write_text
 from wmkit.machine import graphics, processor
 from wmkit.registry import all_entries
+from wmkit.weights import all_weights, find_weights, open_weights
 from wmkit_kernels.dplr_scan import cpu
 
 TRITON = "; the kernels of a GPU need it: pip install 'wmkit[gpu]'"
@@ -62,6 +63,7 @@ def run(arguments: argparse.Namespace) -> int:
         **{f"a step, {device}": partial(_train, device) for device in _devices()},
         "Numba": _compile,
         "TensorBoard": _tensorboard,
+        "weights": _weights,
         **{f"world {name}": partial(_draw, name, worlds) for name in _names()},
         "a worker": partial(_work, worlds),
     }
@@ -213,6 +215,19 @@ def _tensorboard() -> str:
     except ImportError as error:
         raise ValueError(f"{error}: pip install tensorboard. Runs go on without, in metrics.jsonl") from error
     return version("tensorboard")
+
+
+def _weights() -> str:
+    """Every published file that is here is verified."""
+    here = [name for name in all_weights() if find_weights(name) is not None]
+    for name in here:
+        with open_weights(name):
+            pass
+    missing = [name for name in all_weights() if name not in here]
+    found = f"as published: {', '.join(here)}" if here else "none of LPIPS and FVD"
+    if missing:
+        raise _Absent(f"{found}; missing: {', '.join(missing)}, see docs/evaluation.md")
+    return found
 
 
 def _names() -> list[str]:

@@ -5,29 +5,38 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-HELP = "Makes archives to train, validate and test on of a folder of .npz files, videos, GIFs or pictures."
+HELP = (
+    "Makes archives to train, validate and test on of .npz files, videos, GIFs, pictures, LeRobot's or Minari's data."
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The verb's arguments."""
-    parser.add_argument("folder", help="the folder, with a file, or a folder of pictures, for each episode")
+    parser.add_argument(
+        "folder",
+        help="the folder, with a file, or a folder of pictures, for each recording, or of a data set of LeRobot 3 or "
+        "Minari",
+    )
     parser.add_argument("--out", required=True, help="the folder for the archives train, valid and test")
     parser.add_argument(
         "--size",
         type=int,
         help="side of the images in pixels (default: theirs, where models take it, else the nearest one, at most 64)",
     )
+    parser.add_argument("--length", type=int, help="cut recordings into episodes of so many steps (default: no)")
     parser.add_argument(
-        "--split", default="0.8,0.1,0.1", help="shares for training, validation and test (default: %(default)s)"
+        "--stride", type=int, default=1, help="keep every so many-th frame, of mere videos (default: %(default)s)"
     )
+    parser.add_argument("--split", help="shares for training, validation and test (default: 0.8,0.1,0.1)")
     parser.add_argument(
-        "--rename", default="", help="arrays of .npz files with other names, as in frames=image,actions=action"
+        "--layout", help="a published data set, with its split: kth, gqn_mazes or minerl_navigate (default: none)"
     )
+    parser.add_argument("--rename", default="", help="arrays with other names, as in frames=image,actions=action")
     parser.add_argument(
         "--actions",
         choices=("before", "after"),
-        default="before",
-        help="whether action[t] led to image[t] (before), or was chosen at it (after) (default: %(default)s)",
+        help="whether action[t] led to image[t] (before), or was chosen at it (after) (default: before, of LeRobot and "
+        "Minari after)",
     )
     parser.add_argument("--action-dim", type=int, help="classes of integer actions (default: the largest one's)")
 
@@ -46,7 +55,7 @@ def run(arguments: argparse.Namespace) -> int:
     if any(not (old and new) for old, _, new in pairs):
         raise ValueError(f"--rename: expected old=new, with commas between, got {arguments.rename!r}")
     try:
-        shares = [float(share) for share in arguments.split.split(",")]
+        shares = None if arguments.split is None else [float(share) for share in arguments.split.split(",")]
     except ValueError as error:
         raise ValueError(f"--split: expected shares such as 0.8,0.1,0.1, got {arguments.split!r}") from error
     console = Console(soft_wrap=True)
@@ -61,6 +70,9 @@ def run(arguments: argparse.Namespace) -> int:
             size=arguments.size,
             action_dim=arguments.action_dim,
             actions=arguments.actions,
+            stride=arguments.stride,
+            length=arguments.length,
+            layout=arguments.layout,
             progress=lambda what, done, total: bar.update(task, description=what, completed=done, total=total),
             say=lambda note: bar.console.print(note, highlight=False, markup=False),
         )

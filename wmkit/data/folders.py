@@ -1,51 +1,72 @@
-"""Folders of recordings, a file or folder of pictures for each episode, written to archives: what `wmkit import` does.
+"""Folders of recordings, written to archives: what `wmkit import` does.
 
-Files are looked at twice: once all of them for what they have in common (`wmkit.data.own.form_of`), then one by one
-when an episode is written. No more than one is in memory.
+Recordings are looked at twice: once all of them for what they have in common (`wmkit.data.own.form_of`), so that
+nothing is written where one of them cannot be, then one by one when episodes are written. No more than an episode is in
+memory.
 """
 
 from __future__ import annotations
 
+import bisect
 import functools
-import importlib.util
 import os
-import re
+import threading
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from wmkit.data.episode import Array, Episode
-from wmkit.data.memory_maze import as_recorded
+from wmkit.checks import check_integer
+from wmkit.data.episode import Episode
+from wmkit.data.layouts import open_layout
+from wmkit.data.lerobot import INFO, LeRobot
+from wmkit.data.minari import DATA, MinariEpisodes
 from wmkit.data.own import Timing, form_of
+from wmkit.data.readers import Files, Reader, Unfit, pieces
 from wmkit.data.sources import Subset
 from wmkit.data.store.archive import EpisodeStore, read_index
 from wmkit.data.store.writers import write_archive
 from wmkit.data.worlds import SPLITS
 from wmkit.files import user_folder
 
-VIDEOS = (".mp4", ".avi", ".mov", ".mkv", ".webm")
-PICTURES = (".png", ".jpg", ".jpeg", ".bmp")
-LARGEST = 4 << 30
-"""Bytes of a video's frames, which are in memory all at once."""
 SHARES = (0.8, 0.1, 0.1)
 """Of the episodes, for training, validation and test."""
+TOO_MUCH = 1.5
+"""Times its share that a split may have of episodes, where a recording that fits better is left."""
+NOTHING = (-1, -1, iter(()))
+"""No recording is being read."""
 Progress = Callable[[str, int, int], None]
 """Called with what is being done, how much of it is done, and of how much."""
+
+
+def open_recordings(folder: Path, layout: str | None = None) -> Reader:
+    """What reads a folder: a published data set's layout, LeRobot's or Minari's form, or a file for each recording."""
+    if layout is not None:
+        return open_layout(layout, folder)
+    if (folder / INFO).is_file():
+        return LeRobot(folder)
+    return MinariEpisodes(folder) if (folder / DATA).is_file() else Files(folder)
 
 
 class FolderEpisodes:
     """The recordings of a folder as episodes, read anew each time; see `import_folder`, which writes them down.
 
     Arguments:
-        folder: with one `.npz` file (the arrays of `Episodes`), video, `.gif`, or folder of pictures per episode.
-        rename: from names of arrays in `.npz` files to those that are expected, such as `{"frames": "image"}`.
-        size, action_dim, actions: as in `Episodes`.
+        folder: with one `.npz` file (the arrays of `Episodes`), video, `.gif`, or folder of pictures per recording; or
+            a data set of LeRobot 3 or Minari.
+        rename: from names of arrays to those that are expected, such as `{"frames": "image"}`.
+        size, action_dim: as in `Episodes`.
+        actions: as in `Episodes`; None: what the format says, else `before`.
+        stride: keep every so many-th frame, of recordings without actions.
+        length: cut recordings into episodes of so many steps; None: each is one.
+        layout: name of a published data set, see `wmkit.data.layouts`; None: none.
 
-    Raises `ValueError`, naming the file, for what is no recording, and for videos where PyAV is not installed.
+    Raises `ValueError`, naming the file, for what is no recording, what is shorter than `length`, and for videos where
+    PyAV is not installed.
 
     """
 
@@ -56,98 +77,163 @@ class FolderEpisodes:
         rename: Mapping[str, str] | None = None,
         size: int | None = None,
         action_dim: int | None = None,
-        actions: Timing = "before",
+        actions: Timing | None = None,
+        stride: int = 1,
+        length: int | None = None,
+        layout: str | None = None,
         progress: Progress = lambda what, done, total: None,
     ) -> None:
+        self.stride = check_integer("stride", stride, 1)
+        self.length = None if length is None else check_integer("length", length, 2)
         self.folder, self.rename = user_folder(folder), dict(rename or {})
-        self.files, passed_over = recordings(self.folder)
-        if any(file.suffix.lower() in VIDEOS for file in self.files) and importlib.util.find_spec("av") is None:
-            raise ValueError(
-                f"{self.folder}: reading videos needs PyAV, the extra `video`: pip install av. "
-                "A .gif or a folder of pictures for each episode needs nothing more"
-            )
-        self.form = form_of(self._all(progress), size=size, action_dim=action_dim, actions=actions)
-        self.notes = (*([passed_over] if passed_over else []), *self.form.notes)
+        self.reader = open_recordings(self.folder, layout)
+        timing = self.reader.timing
+        if actions is not None and timing is not None and actions != timing:
+            raise ValueError(f"{self.folder}: actions: {actions!r}, but in data sets of this form they are {timing!r}")
+        self.of: list[int] = []
+        """Of each episode the number of its recording."""
+        self._left_over: list[int] = []
+        self._lock = threading.Lock()
+        self._going_on: tuple[int, int, Iterator[tuple[str, Mapping[str, Any]]]] = NOTHING
+        """The recording that was read last, how many of its episodes, and those that follow."""
+        self.form = form_of(
+            self._all(progress), size=size, action_dim=action_dim, actions=actions or timing or "before"
+        )
+        notes = [self.reader.note] if self.reader.note else []
+        if length is not None:
+            left = sum(self._left_over)
+            rest = f"; frames left out at their ends: {left}" if left else ""
+            notes.append(f"Recordings: {len(self.reader.names)}, cut into {len(self.of)} episodes of {length}{rest}.")
+        self.notes = (*notes, *self.form.notes)
         self.image_shape, self.action_dim = self.form.image_shape, self.form.action_dim
 
     @property
     def num_episodes(self) -> int:
         """How many."""
-        return len(self.files)
+        return len(self.of)
 
     def episode_length(self, index: int) -> int:
         """Observations in episode `index`."""
         return self.form.lengths[index]
 
     def episode(self, index: int) -> Episode:
-        """The arrays of episode `index`, read now."""
-        if not 0 <= index < len(self.files):
-            raise IndexError(f"{self.folder}: there are episodes 0 to {len(self.files) - 1}, got {index}")
-        return self.form.episode(self._arrays(self.files[index]), self.files[index].name)
+        """The arrays of episode `index`, read now; those of a long recording are best read in order."""
+        if not 0 <= index < len(self.of):
+            raise IndexError(f"{self.folder}: there are episodes 0 to {len(self.of) - 1}, got {index}")
+        number = self.of[index]
+        wanted = index - bisect.bisect_left(self.of, number)
+        with self._lock:
+            going_on, following, episodes = self._going_on
+            if (going_on, following) != (number, wanted):
+                following, episodes = 0, self._episodes(number)
+            self._going_on = NOTHING  # unless this one can be read
+            found = next(islice(episodes, wanted - following, None), None)
+            if found is None:
+                raise ValueError(f"{self.reader.places[number]}: it has become shorter since it was looked at")
+            self._going_on = number, wanted + 1, episodes
+        where, arrays = found
+        return self.form.episode(arrays, where)
 
     def _all(self, progress: Progress) -> Iterator[tuple[str, Mapping[str, Any]]]:
-        for number, file in enumerate(self.files):
-            progress("looking at", number, len(self.files))
-            yield file.name, self._arrays(file)
-        progress("looking at", len(self.files), len(self.files))
+        total = len(self.reader.names)
+        for number in range(total):
+            progress("looking at", number, total)
+            for where, arrays in self._episodes(number, self._left_over.append):
+                self.of.append(number)
+                yield where, arrays
+        progress("looking at", total, total)
 
-    def _arrays(self, file: Path) -> Mapping[str, Any]:
-        kind = "pictures" if file.is_dir() else file.suffix.lower()
-        read = {"pictures": _pictures, ".npz": _npz, ".gif": _gif}.get(kind, _video)
+    def _episodes(
+        self, number: int, left_over: Callable[[int], None] = lambda frames: None
+    ) -> Iterator[tuple[str, Mapping[str, Any]]]:
+        """The episodes of a recording, each with what to call it."""
+        name, file = self.reader.names[number], self.reader.places[number]
         try:
-            found = read(file)
+            found = self._renamed(self.reader.arrays(number))
+            for part, arrays in enumerate(pieces(found, self.stride, self.length, left_over)):
+                yield (name if self.length is None else f"{name}, clip {part}"), arrays
+        except Unfit as error:
+            raise ValueError(f"{file}: {error}") from error
         except Exception as error:  # whatever libraries raise on damaged bytes
             raise ValueError(f"{file}: cannot be read ({error}): repair it, or take it out of the folder") from error
+
+    def _renamed(self, found: Mapping[str, Any]) -> Mapping[str, Any]:
+        """The arrays under the names that are asked for, without the cameras that are not."""
         if missing := sorted(set(self.rename) - set(found)):
-            raise ValueError(f"{file}: --rename: no {missing[0]!r} among {sorted(found)}")
+            raise Unfit(f"--rename: no {missing[0]!r} among {sorted(found)}")
         names = [self.rename.get(key, key) for key in found]
         if twice := sorted(name for name, count in Counter(names).items() if count > 1):
-            raise ValueError(
-                f"{file}: --rename: two of {sorted(found)} would be called {twice[0]!r}; rename the other too"
-            )
-        found = dict(zip(names, found.values(), strict=True))
-        if "image" not in found:
-            raise ValueError(
-                f"{file}: no 'image' among {sorted(found)}; say which it is, as in --rename frames=image "
+            raise Unfit(f"--rename: two of {sorted(found)} would be called {twice[0]!r}; rename the other too")
+        named = dict(zip(names, found.values(), strict=True))
+        if "image" not in named:
+            raise Unfit(
+                f"no 'image' among {sorted(named)}; say which it is, as in --rename frames=image "
                 '(in Python rename={"frames": "image"})'
             )
-        return found
+        return {key: value for key, value in named.items() if key == "image" or not isinstance(value, Iterator)}
 
 
 def import_folder(
     folder: str | Path,
     out: str | Path,
     *,
-    split: Sequence[float] = SHARES,
+    split: Sequence[float] | None = None,
     rename: Mapping[str, str] | None = None,
     size: int | None = None,
     action_dim: int | None = None,
-    actions: Timing = "before",
+    actions: Timing | None = None,
+    stride: int = 1,
+    length: int | None = None,
+    layout: str | None = None,
     progress: Progress = lambda what, done, total: None,
     say: Callable[[str], None] = warnings.warn,
 ) -> dict[str, EpisodeStore]:
     """Write the recordings of a folder to the archives `train`, `valid` and `test` in the folder `out`.
 
-    split: shares of the episodes, or just the first one or two. Which episode goes where is drawn once, the same each
-    time; the same call on the same recordings goes on where one was stopped. The rest as in `FolderEpisodes`; `say`
-    gets what was decided or changed, a sentence at a time; it is a warning otherwise.
+    split: shares of the episodes, or just the first one or two; None: those of a `layout`, else `SHARES`. Which
+    recording goes where is drawn once, the same each time; the same call on the same recordings goes on where one was
+    stopped. The episodes that one recording is cut into stay together, unless there is only one: then its beginning is
+    for training and its end for the test. The rest as in `FolderEpisodes`; `say` gets what was decided or changed, a
+    sentence at a time; it is a warning otherwise.
 
     Raises `ValueError` as `FolderEpisodes` does, for shares that leave a split without episodes, and for archives in
-    `out` of other recordings, contents or settings.
+    `out` of other recordings, contents or settings. Nothing is written before all recordings have been read.
     """
-    parts = split_episodes(len(recordings(user_folder(folder))[0]), split)
-    source = FolderEpisodes(folder, rename=rename, size=size, action_dim=action_dim, actions=actions, progress=progress)
+    if layout is not None and split is not None:
+        raise ValueError(f"split: {layout} has its own, leave it out")
+    shares = SHARES if split is None else split
+    reader = open_recordings(user_folder(folder), layout)
+    if reader.splits is None and length is None:
+        split_episodes(len(reader.names), shares)  # refused before anything long
+    source = FolderEpisodes(
+        folder,
+        rename=rename,
+        size=size,
+        action_dim=action_dim,
+        actions=actions,
+        stride=stride,
+        length=length,
+        layout=layout,
+        progress=progress,
+    )
     for note in source.notes:
         say(note)
-    about = {
+    about: dict[str, Any] = {
         "imported": Path(os.path.abspath(folder)).name,
         "of": source.form.digest,
-        "shares": padded_shares(split),
+        "shares": padded_shares(shares) if layout is None else layout,
         "rename": source.rename,
         "size": size,
         "action_dim": action_dim,
-        "actions": actions,
+        "actions": source.form.actions,
     }
+    about |= {key: value for key, value in (("stride", stride), ("length", length)) if value not in (1, None)}
+    if source.reader.splits is not None:
+        published = source.reader.splits
+        parts = {part: [i for i, of in enumerate(source.of) if published[of] == part] for part in SPLITS}
+        parts = {part: indices for part, indices in parts.items() if indices}
+    else:
+        parts = split_recordings(source.of, shares, say)
     return {
         part: write_archive(
             Subset(source, parts[part]),
@@ -226,81 +312,34 @@ def split_episodes(count: int, shares: Sequence[float]) -> dict[str, list[int]]:
     return {split: sorted(order[a:b]) for split, a, b in zip(sizes, starts[:-1], starts[1:], strict=True)}
 
 
-def recordings(folder: Path) -> tuple[list[Path], str]:
-    """The recordings in a folder, in the order of their names, numbers by value, and a sentence on what is none."""
-    if not folder.is_dir():
-        raise ValueError(f"{folder}: there is no such folder. Expected one with a recording for each episode")
-    here = sorted((path for path in folder.iterdir() if not path.name.startswith(".")), key=_in_order)
-    kinds = (".npz", ".gif", *VIDEOS)
-    found = [
-        path
-        for path in here
-        if (path.is_dir() and any(one.suffix.lower() in PICTURES for one in path.iterdir()))
-        or (path.is_file() and path.suffix.lower() in kinds)
-    ]
-    if not found:
-        there = ", ".join(path.name for path in here[:5]) or "nothing"
-        raise ValueError(
-            f"{folder}: no recordings here. Expected a {', '.join(kinds)} file, or a folder of "
-            f"{', '.join(PICTURES)} files, for each episode; there is {there}"
+def split_recordings(
+    of: Sequence[int], shares: Sequence[float], say: Callable[[str], None] = warnings.warn
+) -> dict[str, list[int]]:
+    """Numbers of episodes by split, such that those of one recording stay together.
+
+    of: the number of each episode's recording, in order. Where each recording is one episode, that is `split_episodes`;
+    where there are too few recordings to keep them whole, all is cut in time: what comes first is for training, what
+    comes last for the test, and `say` is told. Raises `ValueError` as `split_episodes` does.
+    """
+    count = Counter(of)
+    if len(count) == len(of):
+        return split_episodes(len(of), shares)
+    sizes = {part: len(indices) for part, indices in split_episodes(len(of), shares).items()}
+    order = np.random.default_rng(0).permutation(len(count)).tolist()
+    split_of: dict[int, str] = {}
+    for part in reversed(sizes):  # the smaller shares first, what remains is for training
+        filled = 0
+        while order and (filled < sizes[part] or part == "train"):
+            fitting = [number for number in order if filled + count[number] <= TOO_MUCH * sizes[part]]
+            chosen = (fitting or [min(order, key=count.__getitem__)])[0]
+            order.remove(chosen)
+            split_of[chosen] = part
+            filled += count[chosen]
+    if set(split_of.values()) != set(sizes):
+        say(
+            f"There are too few recordings, {len(count)}, to keep each in one split: what comes first is for training, "
+            "what comes last for the test."
         )
-    others = Counter(path.suffix or "folders" for path in here if path not in found)
-    named = ", ".join(f"{number} {kind}" for kind, number in sorted(others.items()))
-    return found, f"Passed over in {folder}: {named}." if others else ""
-
-
-def _in_order(path: Path) -> list[tuple[int, str]]:
-    """For sorting by name with numbers by value: frame_9 before frame_10."""
-    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", path.name) if part]
-
-
-def _npz(file: Path) -> dict[str, Array]:
-    found = {}
-    with file.open("rb") as bytes_, np.load(bytes_, allow_pickle=False) as arrays:
-        for key in arrays.files:
-            try:
-                found[key] = arrays[key]
-            except ValueError as error:  # Python objects are not unpickled: that may run the code of whoever made them
-                if "allow_pickle" not in str(error):
-                    raise
-                found[key] = np.empty(0, object)
-    return as_recorded(found)
-
-
-def _pictures(folder: Path) -> dict[str, Array]:
-    """`image` (T, H, W, 3) or, where all are grey, (T, H, W)."""
-    from PIL import Image
-
-    frames = []
-    for path in sorted(folder.iterdir(), key=_in_order):
-        if path.suffix.lower() in PICTURES:
-            with Image.open(path) as image:
-                frames.append(np.asarray(image if image.mode == "L" else image.convert("RGB")))
-    shapes = sorted({frame.shape for frame in frames})
-    if len(shapes) > 1:
-        raise ValueError(f"its pictures are of different sizes or colours, {shapes[0]} and {shapes[1]}")
-    return {"image": np.stack(frames)}
-
-
-def _gif(file: Path) -> dict[str, Array]:
-    """`image` (T, H, W, 3)."""
-    from PIL import Image, ImageSequence
-
-    with Image.open(file) as image:
-        return {"image": np.stack([np.asarray(frame.convert("RGB")) for frame in ImageSequence.Iterator(image)])}
-
-
-def _video(file: Path) -> dict[str, Array]:
-    """`image` (T, H, W, 3)."""
-    import av
-
-    frames: list[Array] = []
-    with av.open(str(file)) as container:
-        for frame in container.decode(video=0):
-            frames.append(frame.to_ndarray(format="rgb24"))
-            if len(frames) * frames[0].nbytes > LARGEST:
-                raise ValueError(
-                    f"its first {len(frames)} frames alone take {LARGEST / 2**30:.2g} GiB; cut it in pieces, or make "
-                    f"it smaller first, as by ffmpeg -i {file.name} -vf scale=128:128 small.mp4"
-                )
-    return {"image": np.stack(frames)}
+        starts = np.cumsum([0, *sizes.values()]).tolist()
+        return {part: list(range(a, b)) for part, a, b in zip(sizes, starts, starts[1:], strict=False)}
+    return {part: [i for i, number in enumerate(of) if split_of[number] == part] for part in sizes}

@@ -1,18 +1,23 @@
-"""Episodes as a data set of Minari, for programs that read these; the library is optional."""
+"""Data sets of Minari: episodes written as one, and one read as episodes; the library is optional."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from wmkit.data.own import Timing
 from wmkit.data.sources import EpisodeSource, number_of_episodes
 from wmkit.data.store.tiles import TILE_KEYS
 from wmkit.files import user_folder
 
+DATA = "data/main_data.hdf5"
+"""By which a data set is known."""
 OURS = ("image", "action", "reward", "is_first", "is_terminal", *TILE_KEYS)
 """Keys that Minari has another place for, or that pictures are made of."""
 
@@ -44,9 +49,7 @@ def export_minari(
     if not source.action_dim:
         raise ValueError("There are no actions, which Minari needs: only episodes in which something acts are exported")
     channels, height, width = source.image_shape
-    before = os.environ.get("MINARI_DATASETS_PATH")
-    os.environ["MINARI_DATASETS_PATH"] = str(folder.parent)
-    try:
+    with _beside(folder):
         data, discrete = None, False
         for index in range(total):
             episode = source.episode(index)
@@ -87,9 +90,68 @@ def export_minari(
             else:
                 data.storage.update_episodes([buffer])
             progress(index + 1, total)
+    return total
+
+
+class MinariEpisodes:
+    """The episodes of a data set, as a `wmkit.data.readers.Reader`.
+
+    Observations are `image` where they are pictures; of a dict each entry has its name, with _ between levels. Actions
+    were chosen at images, terminations are `is_terminal`; of `infos` what is an array is kept. Raises `ValueError`
+    where Minari is not installed, and for what it cannot open.
+    """
+
+    timing: Timing | None = "after"
+    splits = None
+    note = ""
+
+    def __init__(self, folder: Path) -> None:
+        try:
+            import minari
+        except ImportError as error:
+            raise ValueError(f"{folder}: Minari is needed for this: pip install 'minari[hdf5]' ({error})") from error
+        with _beside(folder):
+            try:
+                self.data = minari.load_dataset(folder.name)
+            except Exception as error:  # whatever Minari and HDF5 raise
+                raise ValueError(f"{folder}: Minari cannot open it ({error})") from error
+        self.numbers = [int(number) for number in self.data.episode_indices]
+        self.names = [f"episode {number}" for number in self.numbers]
+        self.places = [folder / name for name in self.names]
+
+    def arrays(self, index: int) -> dict[str, Any]:
+        """See `Reader`."""
+        [episode] = self.data.iterate_episodes([self.numbers[index]])
+        found = dict(_flat("", episode.observations)) | {
+            key: value for key, value in _flat("", episode.infos or {}) if value.dtype.kind in "biuf"
+        }
+        if "" in found:
+            seen = found.pop("")
+            found["image" if seen.dtype == np.uint8 and seen.ndim in (3, 4) else "observation"] = seen
+        actions = dict(_flat("action", episode.actions))
+        if set(actions) != {"action"}:
+            raise ValueError(f"its actions are {sorted(actions)}, expected one array of numbers")
+        return found | actions | {"reward": episode.rewards, "is_terminal": episode.terminations}
+
+
+def _flat(name: str, value: Any) -> Iterator[tuple[str, Any]]:
+    """The arrays of nested dicts and tuples, with names that say where they were."""
+    if isinstance(value, Mapping | tuple):
+        for key, one in value.items() if isinstance(value, Mapping) else enumerate(value):
+            yield from _flat(f"{name}_{key}" if name else str(key), one)
+    else:
+        yield name, np.asarray(value)
+
+
+@contextlib.contextmanager
+def _beside(folder: Path) -> Iterator[None]:
+    """Minari finds data sets by the name of their folder, in the folder that its environment variable names."""
+    before = os.environ.get("MINARI_DATASETS_PATH")
+    os.environ["MINARI_DATASETS_PATH"] = str(folder.absolute().parent)
+    try:
+        yield
     finally:
         if before is None:
             del os.environ["MINARI_DATASETS_PATH"]
         else:
             os.environ["MINARI_DATASETS_PATH"] = before
-    return total

@@ -11,14 +11,17 @@ from wmkit.evaluation.estimates import Estimate as Estimate
 from wmkit.evaluation.evaluate import evaluate as evaluate
 from wmkit.evaluation.evaluate import evaluate_episodes as evaluate_episodes
 from wmkit.evaluation.evaluate import make_video as make_video
+from wmkit.evaluation.frechet import frechet_distance as frechet_distance
 from wmkit.evaluation.held_out import context_and_horizon as context_and_horizon
 from wmkit.evaluation.held_out import in_batches as in_batches
 from wmkit.evaluation.held_out import whole_episodes as whole_episodes
 from wmkit.evaluation.measures.base import Measure as Measure
 from wmkit.evaluation.measures.base import Prediction as Prediction
+from wmkit.evaluation.measures.base import SetMeasure as SetMeasure
 from wmkit.evaluation.measures.base import Setting as Setting
 from wmkit.evaluation.measures.base import register_measure as register_measure
 from wmkit.evaluation.measures.digits import DigitAccuracy as DigitAccuracy
+from wmkit.evaluation.measures.frechet import FrechetVideoDistance as FrechetVideoDistance
 from wmkit.evaluation.plots.video import Video as Video
 from wmkit.evaluation.plots.video import write_video as write_video
 from wmkit.evaluation.predictors import PREDICTORS as PREDICTORS

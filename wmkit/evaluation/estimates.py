@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
+from collections.abc import Callable
 
 import numpy as np
 import numpy.typing as npt
@@ -112,6 +113,22 @@ def crossed(means: Floats) -> Estimate:
     of_seeds, of_rows = drawn(*means.shape, DRAWS)
     low, high = percentiles(((of_seeds @ means) * of_rows).sum(1))
     return Estimate(float(means.mean()), float(low), float(high), means.shape[1])
+
+
+def jackknife(score: Callable[[npt.NDArray[np.intp]], float], number: int) -> Floats:
+    """v_i = s + (N - 1) (mean over j of s_-j - s_-i), where s_-i is the score of all rows but i -> (N,)
+
+    of a score that is of N rows together: their mean is the score s itself, and their standard error that of the
+    jackknife (Tukey 1958), so that `normal` of them is an estimate like any other. Drawing rows anew instead, with
+    replacement, would raise a distance between sets: what is drawn twice narrows them.
+
+    score: of the rows with those numbers. Fewer than 3 rows have no interval: each gets the score.
+    """
+    every = np.arange(number)
+    if number < 3:
+        return np.full(number, score(every))
+    without = np.array([score(np.delete(every, row)) for row in every])  # (N,)
+    return score(every) + (number - 1) * (without.mean() - without)
 
 
 def percentiles(resampled: Floats) -> tuple[Floats, Floats]:

@@ -22,7 +22,7 @@ from torch import Tensor
 from wmkit.batch import Batch
 from wmkit.data import EpisodeSource
 from wmkit.evaluation.estimates import MIDDLE, cut
-from wmkit.evaluation.measures.base import Measure, Prediction, Setting, all_measures, find_measures
+from wmkit.evaluation.measures.base import Measure, Prediction, SetMeasure, Setting, all_measures, find_measures
 from wmkit.evaluation.plots.video import Video
 from wmkit.evaluation.predictors import (
     BEST_OF_N,
@@ -116,17 +116,20 @@ def first_of(batch: Batch) -> dict[str, Tensor]:
 def choose(setting: Setting, measures: Sequence[str | Measure] | None, *, whole_episodes: bool) -> list[Measure]:
     """The measures of one kind that apply: those named, or all that do not take long.
 
-    Raises `ValueError` for a name that is unknown and for a named one that does not apply.
+    Raises `ValueError` for a name that is unknown, and for a named one that does not apply or lacks something.
     """
     if measures is None or list(measures) == ["all"]:
         classes = [cls for cls in all_measures().values() if cls.by_default or measures is not None]
-        return [one for cls in classes if cls.whole_episodes is whole_episodes and (one := cls()).applies(setting)]
+        made = [cls() for cls in classes if cls.whole_episodes is whole_episodes]
+        return [one for one in made if one.applies(setting) and not one.lacks()]
     made = [one if isinstance(one, Measure) else find_measures([one])[0]() for one in measures]
     made = [one for one in made if one.whole_episodes is whole_episodes]
     for one in made:
         if not one.applies(setting):
             keys = f" (it reads {', '.join(one.keys)})" if one.keys else ""
             raise ValueError(f"The measure {one.name!r} does not apply to this model and these episodes{keys}")
+        if lacking := one.lacks():
+            raise ValueError(f"The measure {one.name!r} cannot be taken. {lacking}")
     return made
 
 
@@ -244,7 +247,13 @@ class _Scores:
             past = int(measure.on_context and steps > self.horizon)  # the first step of a context has none
             for metric in measure.metrics:
                 values = scores[metric.name]
-                if values.shape not in (seen.shape, seen.shape[:1]):
+                if isinstance(measure, SetMeasure):
+                    if values.ndim != 2 or len(values) != len(seen.image):
+                        raise ValueError(
+                            f"Measure {measure.name!r}: expected vectors (rows, F) with {len(seen.image)} rows for "
+                            f"{metric.name}, got {tuple(values.shape)}"
+                        )
+                elif values.shape not in (seen.shape, seen.shape[:1]):
                     raise ValueError(
                         f"Measure {measure.name!r}: expected {metric.name} as (rows, steps) = {tuple(seen.shape)}, or "
                         f"one value per row, got {tuple(values.shape)}"
@@ -257,6 +266,9 @@ class _Scores:
         found = {key: torch.cat(values) for key, values in self.found.items()}
         counts: dict[str, Tensor] = {}
         for measure in self.measures:
+            if isinstance(measure, SetMeasure):
+                own = {metric.name for metric in measure.metrics}
+                found |= {key: measure.pool(key[0], vectors) for key, vectors in found.items() if key[0] in own}
             counts |= measure.counts(truth)
             for name, scores in measure.answers(truth).items():
                 found |= {(one, name): values for one, values in scores.items()}

@@ -44,6 +44,8 @@ BLACK = "black"
 OTHER_CLIP = "other_clip"
 TRUE_FRAMES = "true_frames"
 """What happened, judged like a prediction: the ceiling of a measure that reads frames."""
+TRAINING_CLIPS = "training_clips"
+"""As many true clips of the training split, for measures of sets: how far apart true ones lie."""
 INITIAL_MAP = "initial_map"
 """The view of a walker on the true trajectory who knows the map as it was at first, but not that anything changes."""
 FROZEN = "frozen"
@@ -89,6 +91,7 @@ PREDICTORS = {
         Predictor(MAJORITY, "majority", "tab:brown", ":"),
         Predictor(CONSTANT, "constant", "tab:brown", "--"),
         Predictor(TRUE_FRAMES, "true frames", "tab:green", (0, (1, 1)), "ceiling"),
+        Predictor(TRAINING_CLIPS, "training clips", "tab:green", (0, (3, 1)), "ceiling"),
     )
 }
 """In the order of tables and legends."""

@@ -99,6 +99,10 @@ def evaluate_run(
     source = held_out(config, episodes_from)
     setting = Setting(model, context, horizon, seed, source.episode(0), training)
     chosen, on_episodes = (choose(setting, measures, whole_episodes=whole) for whole in (False, True))
+    lacking = [name for name, cls in all_measures().items() if cls().lacks()]
+    if lacking and measures is not None and list(measures) == ["all"]:
+        names = ", ".join(lacking)
+        console.print(f"Not measured: {names}. Ask for one by name to read what it lacks.", markup=False)
     number, length = episodes or config.eval.episodes, context + horizon
     keys = sorted({key for measure in chosen for key in measure.keys})
     batch = whole_episodes(config, model, "test", number, length, episodes_from, keys, or_fewer=episodes is None)

@@ -129,6 +129,13 @@ class Measure(ABC):
         """Whether there is something to measure: here, whether the episodes have its `keys`."""
         return setting.episode.keys() >= set(self.keys)
 
+    def lacks(self) -> str:
+        """What it needs that is not here, as a sentence on how to get it; here: nothing, the empty string.
+
+        Without it, `all` leaves the measure out; asking for it by name raises `ValueError` with the sentence.
+        """
+        return ""
+
     def prepare(self, setting: Setting, truth: Batch | None) -> None:  # noqa: B027  most have nothing to prepare
         """Called once before the first score. truth: the query of all rows; None where rows are read as they come."""
 
@@ -146,6 +153,18 @@ class Measure(ABC):
         truth: the query, or the whole episode, of all rows; without images where rows are read as they come.
         """
         return {}
+
+
+class SetMeasure(Measure):
+    """A score of all rows together, such as a distance between two sets of clips.
+
+    `score` gives each row a vector (rows, F), and `pool` judges those of all rows. What it returns has one value for
+    each row, so that records, tables and comparisons need not know: see `jackknife` of `estimates.py`.
+    """
+
+    @abstractmethod
+    def pool(self, metric: str, vectors: Tensor) -> Tensor:
+        """Values (N,) whose mean is the score, from the vectors (N, F) of one predictor in a metric."""
 
 
 MeasureClass = TypeVar("MeasureClass", bound=type[Measure])
