@@ -64,10 +64,8 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _cost(entry: Entry) -> tuple[str, str, str, str]:
     """Parameters, bytes of state per row and of training per step, whether observing needs no loop, at size small."""
-    if entry.kind == "video_model":
-        return "-", "-", "-", "-"
     part: Backbone | Dynamics
-    if entry.kind == "dynamics":
+    if entry.kind != "backbone":
         part = build_world_model(entry.cls, "small").dynamics
     else:
         try:
