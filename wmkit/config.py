@@ -30,9 +30,8 @@ MOST_THREADS = 1024
 MOST_WORKERS = 256
 """Processes that prepare batches beyond which a machine has no memory for them."""
 SAMPLERS = ("windows", "episodes", "persistent")
-NOT_OF_VIDEO = (
-    "depth", "latent", "groups", "classes", "latent_size", "unimix", "posterior", "networks", "image_output", "recompute",
-)  # fmt: skip
+_LATENTS = ("latent", "groups", "classes", "latent_size", "unimix", "posterior")
+NOT_OF_VIDEO = ("depth", "networks", "image_output", "recompute", *_LATENTS)
 """Keys of `ModelConfig` that no video model reads: its own config has its networks and latents."""
 
 
