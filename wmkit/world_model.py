@@ -109,9 +109,9 @@ class WorldModel(nn.Module):
 
     @torch.no_grad()
     def after_update(self) -> None:
-        """Tell every backbone that the optimiser made a step: `Backbone.after_update`. The trainer calls it."""
+        """Tell every backbone, and a video model, that the optimiser made a step. The trainer calls it."""
         for module in self.modules():
-            if isinstance(module, Backbone):
+            if isinstance(module, Backbone | VideoModel):
                 module.after_update()
 
     @property

@@ -161,8 +161,8 @@ def gradients(trial: DynamicsTrial) -> Breaches:
             if how == "imagine" and (name in parameters or name == EMBED):
                 continue
             label = name if name in parameters else f"{name} of {how}"
-            if gradient is None or (name in (EMBED, ACTION) and not bool(gradient.any())):
-                if how == "observe" or name == ACTION or _imagined_from(trial, state, name):
+            if gradient is None or (name not in parameters and not bool(gradient.any())):
+                if name in parameters or name in (EMBED, ACTION) or _depends_on(trial, run, state, name):
                     reached.setdefault(label, None)
                 continue
             if not bool(torch.isfinite(gradient).all()):
@@ -566,12 +566,12 @@ def _gradients_differ(what: str, got: dict[str, Tensor | None], want: dict[str, 
             yield from disagreement(f"gradient of {name} {what}", found, gradient, LARGEST_GRADIENT_ERROR)
 
 
-def _imagined_from(trial: DynamicsTrial, state: State, path: str) -> bool:
-    """Does what is imagined depend on this leaf of the state?"""
+def _depends_on(trial: DynamicsTrial, run: Run, state: State, path: str) -> bool:
+    """Does what is observed, or imagined, depend on this leaf of the state?"""
     moved = tree.map_tree(Tensor.clone, state)
     named_leaves(moved)[path].add_(1.0)
     with torch.no_grad():
-        (one, _), (other, _) = (trial.imagine(trial.sequence, each) for each in (state, moved))
+        (one, _), (other, _) = (run(trial.sequence, each) for each in (state, moved))
     return not all(torch.equal(one[name], other[name]) for name in one)
 
 

@@ -3,3 +3,6 @@
 from wmkit.video_models.base import VideoModel as VideoModel
 from wmkit.video_models.svg_lp import SvgLp as SvgLp
 from wmkit.video_models.svg_lp import SvgLpConfig as SvgLpConfig
+from wmkit.video_models.vta import Vta as Vta
+from wmkit.video_models.vta import VtaConfig as VtaConfig
+from wmkit.video_models.vta import VtaObserved as VtaObserved

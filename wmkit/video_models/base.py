@@ -47,6 +47,10 @@ class VideoModel(Dynamics):
     def decode(self, features: Tensor) -> Tensor:
         """Features (..., feature_dim) -> mean images (..., C, H, W), in [0, 1] where the model is right."""
 
+    def after_update(self) -> None:
+        """Called after every step of the optimiser, without gradients: see `Backbone.after_update`."""
+        return None
+
     def reconstruct(self, seen: Observed, inputs: Inputs, frames: Tensor | None = None) -> Tensor:
         """Images (B, T, C, H, W) that the loss compares with those that were read; `frames` (K,) int64: of these steps.
 
