@@ -41,7 +41,7 @@ from wmkit.checks import check_choice, check_integer
 from wmkit.config import SIZES
 from wmkit.dynamics.base import Inputs, Observed
 from wmkit.dynamics.latents import GaussianLatent, balanced_kl
-from wmkit.networks import to_unit
+from wmkit.networks import channels_last, to_unit
 from wmkit.registry import register_backbone
 from wmkit.video_models.base import VideoModel
 from wmkit.video_models.svg_networks import NETWORKS
@@ -141,6 +141,8 @@ class SvgLp(VideoModel):
         encoder, decoder = NETWORKS[config.networks]
         self.encoder = encoder(image_shape, config.depth, config.code)
         self.decoder = decoder(image_shape, config.depth, config.code)
+        channels_last(self.encoder)
+        channels_last(self.decoder)
         self.latent = LogVarianceLatent(config.latent_size)
         z, params = self.latent.sample_dim, self.latent.param_dim
         self.predictor = Lstm(config.code + z + action_dim, config.hidden, 2, config.code)

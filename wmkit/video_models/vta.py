@@ -50,7 +50,7 @@ from wmkit.checks import check_between, check_choice, check_integer
 from wmkit.config import SIZES
 from wmkit.dynamics.base import Inputs, Observed
 from wmkit.dynamics.latents import GaussianLatent, Latent, balanced_kl
-from wmkit.networks import to_unit
+from wmkit.networks import channels_last, to_unit
 from wmkit.registry import register_backbone
 from wmkit.video_models.base import VideoModel
 
@@ -233,6 +233,8 @@ class Vta(VideoModel):
         self.decoder = nn.Sequential(*(nn.Sequential(layer, nn.BatchNorm2d(width), nn.ELU()) for layer in up))
         self.decoder.append(nn.Sequential(nn.ConvTranspose2d(width, channels, 4, 2, 1), nn.Tanh()))
 
+        channels_last(self.encoder)
+        channels_last(self.decoder)
         self.boundary, self.latent = Boundary(), SigmoidLatent(config.latent_size)
         size, params = self.latent.sample_dim, self.latent.param_dim
         self.boundary_posterior, self.boundary_prior = BoundaryNetwork(width), nn.Linear(width, 2)
