@@ -250,7 +250,10 @@ class Vta(VideoModel):
         self.noise_dim = 2 * size + 1
 
     def initialise(self) -> None:
-        """torch's initial weights, drawn when the layers were made."""
+        """torch's initial weights, drawn when the layers were made; but no bias for or against boundaries."""
+        for layer in (self.boundary_posterior.last, self.boundary_prior):
+            assert layer.bias is not None, "made with one"
+            nn.init.zeros_(layer.bias)
 
     def after_update(self) -> None:
         """The temperature falls."""
