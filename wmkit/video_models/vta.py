@@ -445,14 +445,14 @@ class Vta(VideoModel):
         start = steps % self.period == 0
         late = is_first[:, 0] & (phase > 0)
         wrong = torch.cat([late.unsqueeze(1), (is_first & ~start)[:, 1:]], 1)
-        # A graph cannot branch on it, and elsewhere than on the CPU the host would wait.
+        # A graph cannot branch on it, and elsewhere than on the CPU the host would wait: there a window begins.
         if phase.device.type == "cpu" and not torch.compiler.is_compiling() and bool(wrong.any()):
             row, t = wrong.nonzero()[0].tolist()
             raise ValueError(
                 f"is_first: in row {row} an episode begins at step {t}, {int(steps[row, t]) % self.period} steps into "
                 f"a window of vta; episodes begin where its windows of {self.period} steps do (backbone.window)"
             )
-        start = torch.cat([torch.ones_like(start[:, :1]), start[:, 1:]], 1)
+        start = torch.cat([torch.ones_like(start[:, :1]), (start | is_first)[:, 1:]], 1)
         if inputs.mask is not None:
             start = torch.cat([start[:, :1], start[:, 1:] | (inputs.mask[:, :-1] & ~inputs.mask[:, 1:])], 1)
         end = steps[:, -1] + 1
