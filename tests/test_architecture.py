@@ -62,6 +62,7 @@ LAYERS = (
     "networks",
     "backbones",
     "dynamics",
+    "video_models",
     "testing",
     "data",
     "training",

@@ -44,6 +44,8 @@ EXPENSIVE = (
     "python recipes/compare_backbones.py  ",
     "python recipes/clockwork_figures.py",
     "wmkit check clockwork",
+    "wmkit check svg_lp",
+    "wmkit check vta",
     "torchrun",
 )
 """Those that take more than a few seconds even so: for `make test-long`."""

@@ -11,6 +11,7 @@ from torch import Tensor
 from wmkit import Batch, build_world_model, list_backbones, tree
 from wmkit.dynamics.clockwork.config import ClockworkConfig
 from wmkit.dynamics.latents import GaussianLatent
+from wmkit.video_models import VtaConfig
 from wmkit.world_model import WorldModel
 
 SHAPE = (3, 16, 16)
@@ -659,7 +660,7 @@ def test_a_plan_has_its_gradients_through_a_frozen_model(backbone: str) -> None:
     assert torch.autograd.gradcheck(lambda x: model.imagine(x, state, noise=noise).features.sum(-1), (plan,))
 
 
-@pytest.mark.parametrize("backbone", list_backbones())
+@pytest.mark.parametrize("backbone", [name for name in list_backbones() if name != "vta"])
 def test_states_of_every_step_are_those_after_it(backbone: str) -> None:
     model = make(backbone=backbone).eval()
     batch = with_inner_resets(make_batch()) if backbone != "clockwork" else make_batch()
@@ -679,9 +680,13 @@ def test_states_of_every_step_are_those_after_it(backbone: str) -> None:
     assert all(leaf.shape[0] == 4 for leaf in tree.leaves(rows))
 
 
-def test_dynamics_that_read_ahead_have_states_where_they_can_be_cut() -> None:
-    clockwork = ClockworkConfig(windows="smoothing", levels=2, factor=3)
-    model, batch = make(backbone=clockwork).eval(), make_batch(length=9)
+@pytest.mark.parametrize(
+    "ahead",
+    [ClockworkConfig(windows="smoothing", levels=2, factor=3), VtaConfig(width=4, latent_size=2, window=3)],
+    ids=["clockwork", "vta"],
+)
+def test_dynamics_that_read_ahead_have_states_where_they_can_be_cut(ahead: Any) -> None:
+    model, batch = make(backbone=ahead).eval(), make_batch(length=9)
     period = model.dynamics.period
     assert period == 3
     seen, states = model.observe(batch.image, batch.action, return_states=True)
@@ -701,11 +706,11 @@ def test_steps_whose_states_are_wanted_exist_and_rise(wanted: Any) -> None:
         make().observe(batch.image, batch.action, return_states=wanted)
 
 
-@pytest.mark.parametrize("backbone", ["gru", "s4", "transformer_xl", "clockwork"])
+@pytest.mark.parametrize("backbone", ["gru", "s4", "transformer_xl", "clockwork", "svg_lp", "vta"])
 def test_a_policy_is_followed_as_its_actions_are_and_has_gradients_through_the_dream(backbone: str) -> None:
     model, batch = make(backbone=backbone).eval(), make_batch()
     seen, state = model.observe(batch.image, batch.action)
-    weights = torch.randn(model.feature_dim, 2, requires_grad=True)
+    weights = (torch.randn(model.feature_dim, 2) / model.feature_dim**0.5).requires_grad_()
     noise = model.draw_noise(2, 4)
     dream = model.imagine(
         policy=lambda x: torch.tanh(x @ weights), horizon=4, state=state, features=seen.features[:, -1], noise=noise

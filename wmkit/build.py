@@ -17,12 +17,13 @@ from torch.nn.parameter import is_lazy
 
 from wmkit.backbones.base import Backbone, PosteriorName, build_backbone
 from wmkit.checks import check_choice, check_integer, closest
-from wmkit.config import ModelConfig
+from wmkit.config import NOT_OF_VIDEO, ModelConfig
 from wmkit.dynamics import Dynamics, LatentDynamics
 from wmkit.dynamics.latents import build_latent
 from wmkit.networks import FrameDecoder, FrameEncoder, ImageDecoder, ImageEncoder, PlanetDecoder, PlanetEncoder
 from wmkit.presets import PRESETS, Preset
 from wmkit.registry import Entry, all_entries, entry_of, entry_of_parent, get_entry
+from wmkit.video_models import VideoModel
 from wmkit.world_model import WorldModel
 
 NETWORKS: dict[str, tuple[type[FrameEncoder], type[FrameDecoder]]] = {
@@ -50,7 +51,8 @@ def build_world_model(
     """Build a world model.
 
     `backbone` (default `s4`): a registered name, a class, an instance, or a config such as `S4Config(layers=2)`. What
-    is registered as dynamics (`clockwork`) stands for latents and backbones together.
+    is registered as dynamics (`clockwork`) stands for latents and backbones together, as a video model (`svg_lp`) for
+    the networks too.
     `size` (default `small`): `tiny`, `small`, `2d` or `3d`; fixes encoder, latents, heads and, for a backbone given by
     name or class, its numbers. `image_shape`: (C, H, W). `action_dim=0` is action-free video.
     `preset`: a published system such as `s4wm-3d` or `cwvae-mmnist`, instead of `backbone` and `size`.
@@ -79,12 +81,18 @@ def build_world_model(
     shape = _image_shape(image_shape)
     action_dim = check_integer("action_dim (0: action-free)", action_dim, 0)
     part: BackboneLike = "s4" if backbone is None else backbone
-    make_dynamics = _dynamics_maker(part, size, config)
-    frame_encoder, frame_decoder = NETWORKS[config.networks]
-    encoder = frame_encoder(shape, config.depth)
-    dynamics = make_dynamics(embed_dim=encoder.embed_dim, action_dim=action_dim)
-    decoder = frame_decoder(dynamics.feature_dim, shape, config.depth, config.image_output)
-    model = WorldModel(encoder, dynamics, decoder, config)
+    named = _entry_named(part) if isinstance(part, str) else entry_of(part)
+    dynamics: Dynamics
+    if named is not None and named.kind == "video_model":
+        dynamics = _registered_video_model(named, part, size, config, shape, action_dim)
+        model = WorldModel(None, dynamics, None, config)
+    else:
+        make_dynamics = _dynamics_maker(part, size, config)
+        frame_encoder, frame_decoder = NETWORKS[config.networks]
+        encoder = frame_encoder(shape, config.depth)
+        dynamics = make_dynamics(embed_dim=encoder.embed_dim, action_dim=action_dim)
+        decoder = frame_decoder(dynamics.feature_dim, shape, config.depth, config.image_output)
+        model = WorldModel(encoder, dynamics, decoder, config)
     own = _config_of(part, size)
     model.built_as = None if own is None else (copy.deepcopy(own), size)
     for module in dynamics.modules():
@@ -144,6 +152,32 @@ def _registered_dynamics(entry: Entry, part: BackboneLike, size: str, config: Mo
     if not isinstance(dynamics, Dynamics):
         raise ValueError(f"{entry.origin} is registered as dynamics: make it a subclass of wmkit.dynamics.Dynamics")
     return dynamics
+
+
+def _registered_video_model(
+    entry: Entry, part: BackboneLike, size: str, config: ModelConfig, image_shape: tuple[int, int, int], action_dim: int
+) -> VideoModel:
+    """`cls(config, image_shape=..., action_dim=...)` of a video model given by name, class or config.
+
+    Raises `ValueError` for keys of the model's config that it would not read, other than at its size.
+    """
+    if isinstance(part, entry.cls):
+        raise ValueError(f"{entry.name!r} is built for its images: give its name, class or config, not an instance")
+    usual = ModelConfig.for_size(size)
+    for key in NOT_OF_VIDEO:
+        if (given := getattr(config, key)) != getattr(usual, key):
+            raise ValueError(
+                f"{entry.name} has networks and latents of its own, which do not read model.{key}: drop {key}="
+                f"{given!r} and see the fields of {entry.config.__name__}, backbone.* on a command line"
+            )
+    own = part if isinstance(part, entry.config) else entry.config.for_size(size)
+    make: Any = entry.cls
+    video = make(own, image_shape=image_shape, action_dim=action_dim)
+    if not isinstance(video, VideoModel):
+        raise ValueError(
+            f"{entry.origin} is registered as a video model: make it a subclass of wmkit.video_models.VideoModel"
+        )
+    return video
 
 
 def _build_backbone(part: BackboneLike, size: str) -> Backbone:

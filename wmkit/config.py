@@ -30,6 +30,9 @@ MOST_THREADS = 1024
 MOST_WORKERS = 256
 """Processes that prepare batches beyond which a machine has no memory for them."""
 SAMPLERS = ("windows", "episodes", "persistent")
+_LATENTS = ("latent", "groups", "classes", "latent_size", "unimix", "posterior")
+NOT_OF_VIDEO = ("depth", "networks", "image_output", "recompute", *_LATENTS)
+"""Keys of `ModelConfig` that no video model reads: its own config has its networks and latents."""
 
 
 class Rule(NamedTuple):
@@ -92,7 +95,8 @@ class ModelConfig:
     image_output: str = field(default="linear", metadata=LOSS)
     """What makes pixels of the decoder's last layer: `linear`, `stretched_sigmoid` (-0.1 to 1.1), `tanh` (CW-VAE)."""
     image_loss: str = field(default="nll", metadata=LOSS)
-    """`nll`: 0.5 * squared error, the unit-variance Gaussian's (S4WM, eq. 5); `sse`: squared error (DreamerV3);
+    """`nll`: 0.5 * squared error, the unit-variance Gaussian's (S4WM, eq. 5); `sse`: squared error (DreamerV3); `mse`:
+    its mean over the C H W pixels, beside which `kl_scale` is SVG's beta: `nll` with beta * C H W / 2;
     `gaussian`: the whole -ln N(x; decoded, image_std) with its constant (CW-VAE)."""
     image_std: float = field(default=1.0, metadata=LOSS)
     """Standard deviation of every pixel under `gaussian`."""
@@ -120,7 +124,7 @@ class ModelConfig:
         check_choice("model.first_step", self.first_step, (None, "condition", "model"))
         check_choice("model.networks", self.networks, ("dreamerv3", "planet"))
         check_choice("model.image_output", self.image_output, ("linear", "stretched_sigmoid", "tanh"))
-        check_choice("model.image_loss", self.image_loss, ("nll", "sse", "gaussian"))
+        check_choice("model.image_loss", self.image_loss, ("nll", "sse", "mse", "gaussian"))
         if self.kl_balance is not None:
             check_between("model.kl_balance", self.kl_balance, 0, 1)
         check_between("model.unimix", self.unimix, 0, 1)

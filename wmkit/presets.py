@@ -1,4 +1,4 @@
-"""Published systems by name: the S4WM paper's (Tables 7 and 8) and the Clockwork VAE's (its released configs)."""
+"""Published systems by name: those of the S4WM paper (Tables 7 and 8), the Clockwork VAE and its video baselines."""
 
 from __future__ import annotations
 
@@ -130,12 +130,35 @@ def _for_minutes() -> Preset:
     return Preset("clockwork", "small", numbers | model | loss, clock | hierarchy, train, 32, length=32)
 
 
+def _svg_lp(networks: str, latent_size: int, past: int, length: int) -> Preset:
+    """SVG-LP for 64x64 video; its beta is 1e-4 (docs/video_models.md#svg-lp)."""
+    loss = {"image_loss": "mse", "kl_scale": 1e-4, "kl_balance": None, "free_bits": 0.0, "first_step": "condition"}
+    numbers = {"networks": networks, "depth": 64, "code": 128, "hidden": 256, "latent_size": latent_size, "past": past}
+    train = {"lr": 2e-3, "weight_decay": 0.0, "warmup": 0, "schedule": "constant", "clip": 1e4, "decode_share": 1.0}
+    return Preset("svg_lp", "small", loss, numbers, train, 100, length=length)
+
+
+def _vta(window: int, length: int, batch_size: int) -> Preset:
+    """VTA for video; pixels from -1 to 1 with a deviation of 1 are pixels from 0 to 1 with one of 1/2."""
+    image = {"image_loss": "gaussian", "image_std": 0.5}
+    loss = image | {"kl_scale": 1.0, "kl_balance": None, "free_bits": 0.0, "first_step": "model"}
+    numbers = {"width": 128, "latent_size": 8, "window": window, "longest": 8, "segments": window // 4}
+    train = {"lr": 5e-4, "weight_decay": 0.0, "warmup": 0, "schedule": "constant", "clip": 10.0, "decode_share": 1.0}
+    return Preset("vta", "small", loss, numbers, train, batch_size, length=length)
+
+
 PRESETS: dict[str, Preset] = {
     **_presets_of("3d", 48),
     **_presets_of("2d", 50),
     **_video_presets("", CWVAE_2021),
     **_video_presets("-corrected", CORRECTED),
     "cwvae-minutes": _for_minutes(),
+    # Stochastic Moving MNIST: 5 frames and 10 to come; KTH: 10 and 10.
+    "svg-lp-dcgan": _svg_lp("dcgan", 10, 5, 15),
+    "svg-lp-vgg": _svg_lp("vgg", 24, 10, 20),
+    # Windows of 20 steps, the second of which begins as imagination does; of 50 in the clips of the Clockwork VAE.
+    "vta-bouncing-balls": _vta(20, 40, 64),
+    "vta-video": _vta(50, 100, 50),
     # Whole episodes of small tile worlds, learned by one CPU core within minutes; any backbone fits its numbers.
     "s4wm-minutes": Preset(
         "s4",
@@ -148,4 +171,5 @@ PRESETS: dict[str, Preset] = {
 }
 """Systems of the S4WM paper (TBTT windows of 48 steps in 3D, 50 in 2D), and of CW-VAE = TALD as released and corrected:
 `rssm-video` has one level, `notmpabs` three that tick at every step. `cwvae-minutes` and `s4wm-minutes` are sizes
-for a CPU."""
+for a CPU. SVG-LP as its paper trains it on Moving MNIST and on KTH; VTA as its own, and in windows of half a clip as a
+baseline of the Clockwork VAE."""

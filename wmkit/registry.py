@@ -97,7 +97,8 @@ def list_backbones(kind: Kind | None = None) -> list[str]:
 
 def all_entries() -> dict[str, Entry]:
     """Every entry by name, those of wmkit and entry points of installed packages included."""
-    for package in ("wmkit.backbones", "wmkit.dynamics"):  # whose imports register; they import this module
+    # whose imports register; they import this module
+    for package in ("wmkit.backbones", "wmkit.dynamics", "wmkit.video_models"):
         importlib.import_module(package)
     load_entry_points(ENTRY_POINT_GROUP)
     return dict(_entries)

@@ -22,6 +22,7 @@ from wmkit.dynamics import Dynamics, Inputs, Observed
 from wmkit.networks.base import FrameDecoder, FrameEncoder, Head, initialise, to_unit
 from wmkit.networks.packed import packed
 from wmkit.tree import State
+from wmkit.video_models.base import VideoModel
 
 LOGGED = ("loss", "grad_norm", "lr", "skipped")
 """Figures that a run's log has beside the metrics of a loss."""
@@ -67,26 +68,32 @@ class WorldModel(nn.Module):
         sum_t  - ln p(x_t | h_t, z_t)  +  KL_balanced(q(z_t | ...) || p(z_t | h_t))
 
     Built by `build_world_model`. `forward` is `loss`, so that wrappers for distributed training see it.
+
+    Dynamics that are a `VideoModel` bring encoder and decoder: those of this model are then None.
     """
 
     def __init__(
         self,
-        encoder: FrameEncoder,
+        encoder: FrameEncoder | None,
         dynamics: Dynamics,
-        decoder: FrameDecoder,
+        decoder: FrameDecoder | None,
         config: ModelConfig,
     ) -> None:
         super().__init__()
         self.encoder, self.dynamics, self.decoder, self.config = encoder, dynamics, decoder, config
-        self.image_shape, self.action_dim = encoder.image_shape, dynamics.action_dim
+        whose = dynamics if isinstance(dynamics, VideoModel) else encoder
+        assert whose is not None, "dynamics that are no video model need an encoder and a decoder"
+        self.image_shape, self.action_dim = whose.image_shape, dynamics.action_dim
         self.built_as: tuple[Any, str] | None = None
         """Config of the backbone and size, from which `build_world_model` makes such a model again; None: it cannot."""
         self.first_step = config.first_step or dynamics.first_step
         self.reward = Head(dynamics.feature_dim, config.units, 1) if config.reward_head else None
         self.continues = Head(dynamics.feature_dim, config.units, 1) if config.continue_head else None
         # Each part draws its own initial weights; the backbones have theirs already.
-        self.encoder.initialise()
-        self.decoder.initialise(self.dynamics.memory_dim)
+        if encoder is not None:
+            encoder.initialise()
+        if decoder is not None:
+            decoder.initialise(self.dynamics.memory_dim)
         self.dynamics.initialise()
         for head in (self.reward, self.continues):
             if head is not None:
@@ -103,9 +110,9 @@ class WorldModel(nn.Module):
 
     @torch.no_grad()
     def after_update(self) -> None:
-        """Tell every backbone that the optimiser made a step: `Backbone.after_update`. The trainer calls it."""
+        """Tell every backbone, and a video model, that the optimiser made a step. The trainer calls it."""
         for module in self.modules():
-            if isinstance(module, Backbone):
+            if isinstance(module, Backbone | VideoModel):
                 module.after_update()
 
     @property
@@ -249,7 +256,9 @@ class WorldModel(nn.Module):
         self._check_features(features)
         flat = features.reshape(-1, self.feature_dim)  # (N, F)
         parts = torch.split(flat, check_integer("chunk", chunk, 1))
-        images = torch.cat([self.decoder(part) for part in parts])  # (N, C, H, W)
+        decode = self.dynamics.decode if isinstance(self.dynamics, VideoModel) else self.decoder
+        assert decode is not None, "built with one"
+        images = torch.cat([decode(part) for part in parts])  # (N, C, H, W)
         return images.reshape(*features.shape[:-1], *self.image_shape)
 
     def predict_reward(self, features: Tensor) -> Tensor:
@@ -302,7 +311,7 @@ class WorldModel(nn.Module):
             seen, after = self.dynamics.observe(inputs, state, return_state=return_state)
         counts = batch.mask & ~batch.is_first if self.first_step == "condition" else batch.mask
         features = seen.features  # (B, T, F)
-        squared_error = self._squared_error(features, batch.image, frames)  # (B, T)
+        squared_error = self._squared_error(seen, inputs, batch.image, frames)  # (B, T)
         kl = self.dynamics.kl(seen, self.config.kl_balance, self.config.free_bits)
         terms = {
             "image": self._image_loss(squared_error),
@@ -322,22 +331,29 @@ class WorldModel(nn.Module):
             total, metrics[name] = total + value, value.detach()
         return LossOutput(total, terms, after, metrics)
 
-    def _squared_error(self, features: Tensor, image: Tensor, frames: Tensor | None) -> Tensor:
+    def _squared_error(self, seen: Observed, inputs: Inputs, image: Tensor, frames: Tensor | None) -> Tensor:
         """Sum over C, H, W of (decoded - image)^2 on [0, 1]: (B, T), in float32 or better.
 
         With `frames` only those are decoded, weighted by T / K; the others are zero.
         """
+
+        def error(decoded: Tensor, image: Tensor) -> Tensor:
+            target = to_unit(image, torch.promote_types(decoded.dtype, torch.float32))  # (B, K, C, H, W)
+            return (decoded - target).square().sum((-3, -2, -1))
+
+        features, chosen = seen.features, image
+        if frames is not None:
+            features, chosen = features[:, frames], image[:, frames]
+        if isinstance(self.dynamics, VideoModel):
+            found = error(self.dynamics.reconstruct(seen, inputs, frames), chosen)  # (B, K)
+        else:
+            decoder = self.decoder
+            assert decoder is not None, "built with one"
+            found = self._in_pieces(lambda features, image: error(decoder(features), image), features, chosen)
         if frames is None:
-
-            def error(features: Tensor, image: Tensor) -> Tensor:
-                decoded = self.decoder(features)
-                target = to_unit(image, torch.promote_types(decoded.dtype, torch.float32))  # (B, T, C, H, W)
-                return (decoded - target).square().sum((-3, -2, -1))
-
-            return self._in_pieces(error, features, image)
-        chosen = self._squared_error(features[:, frames], image[:, frames], None)
-        weight = features.shape[1] / len(frames)
-        return chosen.new_zeros(features.shape[:2]).index_copy(1, frames, chosen * weight)
+            return found
+        weight = image.shape[1] / len(frames)
+        return found.new_zeros(image.shape[:2]).index_copy(1, frames, found * weight)
 
     def _in_pieces(self, function: Callable[..., Tensor], *sequences: Tensor) -> Tensor:
         """`function` of sequences (B, T, ...), which it maps frame by frame: with `recompute` some steps at a time, of
@@ -351,6 +367,8 @@ class WorldModel(nn.Module):
 
     def _image_loss(self, squared_error: Tensor) -> Tensor:
         """The image term of a squared error in the unit that `image_loss` names."""
+        if self.config.image_loss == "mse":
+            return squared_error / math.prod(self.image_shape)
         if self.config.image_loss == "gaussian":
             constant = math.log(self.config.image_std) + 0.5 * math.log(2 * math.pi)
             return 0.5 * squared_error / self.config.image_std**2 + constant * math.prod(self.image_shape)
@@ -433,8 +451,10 @@ class WorldModel(nn.Module):
         inner_reset: bool,
     ) -> Inputs:
         action = self._checked(action, noise, image.shape[:2])
+        encode = self.dynamics.encode if isinstance(self.dynamics, VideoModel) else self.encoder
+        assert encode is not None, "built with one"
         return Inputs(
-            embed=self._in_pieces(self.encoder, image),
+            embed=self._in_pieces(encode, image),
             action=action,
             is_first=is_first,
             noise=noise,

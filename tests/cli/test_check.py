@@ -54,13 +54,21 @@ def module_in_cwd(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
 
 
 @pytest.mark.usefixtures("own_registry")
-def test_check_says_that_a_kind_has_no_laws(capsys: pytest.CaptureFixture[str]) -> None:
+def test_check_says_that_a_class_is_registered_as_a_video_model_and_is_none(capsys: pytest.CaptureFixture[str]) -> None:
     class VideoConfig(BackboneConfig):
         pass
 
     register_backbone("video", VideoConfig, kind="video_model")(nn.Identity)
     assert main(["check", "video"]) == 2
-    assert "'video' is a video_model, a kind without laws to check" in capsys.readouterr().err
+    assert "make it a subclass of wmkit.video_models.VideoModel" in capsys.readouterr().err
+
+
+def test_check_tries_the_laws_of_a_video_model(capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["depth=2", "code=4", "hidden=4", "--precision", "float64", "--laws", "6,11,12"]
+    assert main(["check", "svg_lp", *words]) == 0
+    assert capsys.readouterr().out.count("kept") == 3
+    assert main(["check", "svg_lp", "--quick"]) == 2
+    assert "--quick: of backbones only, and svg_lp is a video model; leave it out" in capsys.readouterr().err
 
 
 @pytest.mark.usefixtures("own_registry")
@@ -192,7 +200,7 @@ class LastOfAll(Last):
     assert capsys.readouterr().out.count("kept") == 2
     for option, sentence in (
         (["--length", "0"], "expected length >= 1, got 0"),
-        (["--laws", "all"], "--laws: expected numbers from 1 to 10 such as 1,4, got 'all'"),
+        (["--laws", "all"], "--laws: expected numbers of laws such as 1,4, got 'all'"),
         (["--laws", "11"], "expected laws from 1 to 10, got [11]"),
         (["--tolerance", "nan"], "--tolerance: expected a positive number, got nan"),
         (["--tolerance", "-1"], "--tolerance: expected a positive number, got -1.0"),

@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 from rich.console import Console
 
-from wmkit.evaluation.predictors import IMAGINED, MEAN_IMAGE
+from wmkit.evaluation.predictors import BEST_OF_N, IMAGINED, MEAN_IMAGE
 from wmkit.evaluation.record import Measurements, Metric, frame_of
 from wmkit.evaluation.tables import Table, measure_tables
 
@@ -63,6 +63,12 @@ def test_a_measure_has_a_row_per_predictor_and_a_column_per_range():
     assert table.title == "error: lower is better"
     assert table.caption.startswith("2 held-out episodes, context 5 | query 3; unit: grey levels")
     assert table.caption.endswith("Of grey.")
+
+
+def test_beside_the_best_of_n_stands_n():
+    frame = pl.concat([frame_of("error", name, np.ones((2, 3)), 1) for name in (BEST_OF_N, IMAGINED)])
+    [table] = measure_tables(Measurements(frame, {"error": Metric("error", "greys", "lower")}, 5, 3, {"samples": 100}))
+    assert table.caption.startswith("2 held-out episodes, context 5 | query 3; best of N = 100 futures; unit: greys")
 
 
 @pytest.mark.reported(

@@ -1,4 +1,4 @@
-"""`wmkit check`: the ten laws of a contract tried on a part, in both precisions, as a table."""
+"""`wmkit check`: the laws of a contract tried on a part, in both precisions, as a table."""
 
 from __future__ import annotations
 
@@ -22,10 +22,12 @@ from wmkit.checks import check_positive, closest
 from wmkit.config import SIZES, import_plugins
 from wmkit.dynamics import Dynamics
 from wmkit.registry import Entry, all_entries, entry_of
-from wmkit.testing.checker import LawResult, examine_backbone, refuse_other_kinds
+from wmkit.testing.checker import LawResult, examine_backbone
 from wmkit.testing.dynamics_checker import examine_dynamics
+from wmkit.testing.video_model_checker import examine_video_model
+from wmkit.video_models import VideoModel
 
-HELP = "Try the ten laws of the contract, of a backbone or of dynamics."
+HELP = "Try the laws of the contract, of a backbone, of dynamics or of a video model."
 PRECISIONS = {"float32": torch.float32, "float64": torch.float64}
 LONGEST = 2049
 Examine = Callable[[torch.dtype], list[LawResult]]
@@ -55,7 +57,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Try the laws and print how each went; 1 when one is broken.
 
-    Raises `ValueError` when there is no such part, it cannot be built, or it is of a kind that has no laws here.
+    Raises `ValueError` when there is no such part, or it cannot be built.
     """
     if arguments.tolerance is not None:
         check_positive("--tolerance", arguments.tolerance)
@@ -98,26 +100,32 @@ def _examiner(arguments: argparse.Namespace) -> Examine:
         if options:
             raise ValueError(f"{name} is not registered, so that it has no options: drop {' '.join(options)}")
         if issubclass(part, Dynamics):
-            raise ValueError(f'{name} is not registered: @register_backbone(..., kind="dynamics") says how to build it')
+            kind = "video_model" if issubclass(part, VideoModel) else "dynamics"
+            raise ValueError(f'{name} is not registered: @register_backbone(..., kind="{kind}") says how to build it')
         return _examiner_of_backbone(arguments, f"{name} cannot be built by cls(16)", lambda: part(16))
     config = _configured(entry, options, arguments.size)
     complaint = f"{entry.name} cannot be built by {config}"
-    if entry.kind == "dynamics":
-        given = {"--quick": arguments.quick, "--length": arguments.length, "--longest": arguments.longest != LONGEST}
-        if unused := [option for option, value in given.items() if value]:
-            raise ValueError(f"{' and '.join(unused)}: of backbones only, and {entry.name} is dynamics; leave it out")
+    if entry.kind == "backbone":
+        return _examiner_of_backbone(arguments, complaint, lambda: build_backbone(entry, config))
+    given = {"--quick": arguments.quick, "--length": arguments.length, "--longest": arguments.longest != LONGEST}
+    if unused := [option for option, value in given.items() if value]:
+        what = {"dynamics": "dynamics"}.get(entry.kind, "a video model")
+        raise ValueError(f"{' and '.join(unused)}: of backbones only, and {entry.name} is {what}; leave it out")
+    # Gaussian latents: the samples of categorical ones flip by rounding.
+    latents: dict[str, Any] = {"latent": "gaussian", "latent_size": 4} if entry.kind == "dynamics" else {}
 
-        # Gaussian latents: the samples of categorical ones flip by rounding.
-        def build_dynamics() -> Dynamics:
-            torch.manual_seed(arguments.seed)
-            model = build_world_model(config, arguments.size, (1, 16, 16), 2, latent="gaussian", latent_size=4)
-            return model.dynamics
+    def build() -> Dynamics:
+        torch.manual_seed(arguments.seed)
+        return build_world_model(config, arguments.size, (1, 16, 16), 2, **latents).dynamics
 
-        _built(complaint, build_dynamics)
-        shared = {"laws": _laws(arguments), "seed": arguments.seed, "tolerance": arguments.tolerance}
-        return lambda dtype: examine_dynamics(build_dynamics().to(dtype), **shared)
-    refuse_other_kinds(part)
-    return _examiner_of_backbone(arguments, complaint, lambda: build_backbone(entry, config))
+    _built(complaint, build)
+    shared = {"laws": _laws(arguments), "seed": arguments.seed, "tolerance": arguments.tolerance}
+
+    def examine(dtype: torch.dtype) -> list[LawResult]:
+        part = build().to(dtype)
+        return examine_video_model(part, **shared) if isinstance(part, VideoModel) else examine_dynamics(part, **shared)
+
+    return examine
 
 
 def _examiner_of_backbone(arguments: argparse.Namespace, complaint: str, build: Callable[[], Any]) -> Examine:
@@ -137,7 +145,7 @@ def _laws(arguments: argparse.Namespace) -> list[int] | None:
     try:
         return [int(number) for number in arguments.laws.split(",")] if arguments.laws else None
     except ValueError:
-        raise ValueError(f"--laws: expected numbers from 1 to 10 such as 1,4, got {arguments.laws!r}") from None
+        raise ValueError(f"--laws: expected numbers of laws such as 1,4, got {arguments.laws!r}") from None
 
 
 def _built(complaint: str, build: Callable[[], Any]) -> Any:

@@ -18,7 +18,8 @@ from wmkit.registry import Entry, all_entries
 
 HELP = "What `backbone=` can be, and what it costs; what `world=` can be."
 CAPTION = (
-    "at size=small (dynamics: with 64x64 images and 6 actions, without encoder and decoder): parameters; "
+    "at size=small (dynamics: with 64x64 images and 6 actions, without encoder and decoder; video models: with both): "
+    "parameters; "
     "bytes of state per row, which imagining from every step keeps for every step; "
     "bytes that a training scan keeps per row and step; parallel: does it observe without a loop?"
 )
@@ -64,10 +65,8 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _cost(entry: Entry) -> tuple[str, str, str, str]:
     """Parameters, bytes of state per row and of training per step, whether observing needs no loop, at size small."""
-    if entry.kind == "video_model":
-        return "-", "-", "-", "-"
     part: Backbone | Dynamics
-    if entry.kind == "dynamics":
+    if entry.kind != "backbone":
         part = build_world_model(entry.cls, "small").dynamics
     else:
         try:

@@ -10,7 +10,7 @@ from rich import box
 from rich.markup import escape
 from rich.table import Table as RichTable
 
-from wmkit.evaluation.predictors import predictor
+from wmkit.evaluation.predictors import BEST_OF_N, predictor
 from wmkit.evaluation.record import Measurements
 
 _HTML = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).from_string("""\
@@ -79,6 +79,8 @@ def measure_tables(measurements: Measurements) -> Iterator[Table]:
             for name in measurements.predictors(measure)
         ]
         episodes = max(measurements.estimate(measure, name).episodes for name in measurements.predictors(measure))
+        best = BEST_OF_N in measurements.predictors(measure)
+        drawn = f"; best of N = {measurements.about['samples']} futures" if best else ""
         interval = "in brackets the 95 % interval (Wilson)" if metric.binary else "± 1.96 standard errors over episodes"
         yield Table(
             f"{metric.title}: {metric.better} is better",
@@ -87,6 +89,6 @@ def measure_tables(measurements: Measurements) -> Iterator[Table]:
                 *(heading if heading in ("context", "episode") else f"step {heading}" for heading in columns),
             ],
             rows,
-            f"{episodes} held-out episodes, context {measurements.context} | query {measurements.horizon}; "
+            f"{episodes} held-out episodes, context {measurements.context} | query {measurements.horizon}{drawn}; "
             f"unit: {metric.unit}; {interval}. {metric.caption}".strip(),
         )

@@ -122,3 +122,10 @@ def glorot(module: nn.Module) -> None:
 def to_unit(image: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
     """uint8 in 0..255 -> `dtype` in [0, 1]; floating-point images are taken to be in [0, 1] already."""
     return image.to(dtype) if image.is_floating_point() else image.to(dtype) / 255
+
+
+def channels_last(stages: nn.Module) -> None:
+    """Store the kernels of 2D convolutions channels last, as their inputs are: no copies on the way."""
+    for parameter in stages.parameters():
+        if parameter.ndim == 4:
+            parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)

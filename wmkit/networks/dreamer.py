@@ -13,7 +13,7 @@ from einops import rearrange
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from wmkit.networks.base import NORM_EPS, OUTPUTS, FrameDecoder, FrameEncoder, initialise, to_unit
+from wmkit.networks.base import NORM_EPS, OUTPUTS, FrameDecoder, FrameEncoder, channels_last, initialise, to_unit
 
 
 class ChannelNorm(nn.Module):
@@ -56,7 +56,7 @@ class ImageEncoder(FrameEncoder):
         for before, after in itertools.pairwise(widths):
             self.stages.append(nn.Conv2d(before, after, 4, 2, 1, bias=False))
             self.stages.append(ChannelNorm(after))
-        _channels_last(self.stages)
+        channels_last(self.stages)
         self.embed_dim = widths[-1] * side * side
 
     def initialise(self) -> None:
@@ -88,7 +88,7 @@ class ImageDecoder(FrameDecoder):
             self.stages.append(nn.ConvTranspose2d(before, after, 4, 2, 1, bias=last))
             if not last:
                 self.stages.append(ChannelNorm(after))
-        _channels_last(self.stages)
+        channels_last(self.stages)
 
     def initialise(self, memory_dim: int) -> None:
         """DreamerV3's initial weights, then grey images and little of h.
@@ -106,10 +106,3 @@ class ImageDecoder(FrameDecoder):
         """The mean image of every feature vector."""
         x = rearrange(self.project(features), "... (h w c) -> (...) c h w", h=self.side, w=self.side)
         return self.output(self.stages(x)).reshape(*features.shape[:-1], *self.image_shape)  # (..., C, H, W)
-
-
-def _channels_last(stages: nn.Sequential) -> None:
-    """Store the kernels of 2D convolutions channels last, as their inputs are: no copies on the way."""
-    for parameter in stages.parameters():
-        if parameter.ndim == 4:
-            parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)

@@ -213,11 +213,11 @@ def _tried(
     return results
 
 
-def numbers_of_laws(laws: Collection[int] | None) -> set[int]:
-    """Those that are to be tried, all ten for None; raises `ValueError` for others."""
-    wanted = set(range(1, 11) if laws is None else laws)
-    if not wanted <= set(range(1, 11)):
-        raise ValueError(f"expected laws from 1 to 10, got {sorted(wanted)}")
+def numbers_of_laws(laws: Collection[int] | None, last: int = 10) -> set[int]:
+    """Those that are to be tried, all up to the last one for None; raises `ValueError` for others."""
+    wanted = set(range(1, last + 1) if laws is None else laws)
+    if not wanted <= set(range(1, last + 1)):
+        raise ValueError(f"expected laws from 1 to {last}, got {sorted(wanted)}")
     return wanted
 
 
@@ -225,5 +225,5 @@ def refuse_other_kinds(part: object) -> None:
     """Raise `ValueError` for what is registered as something else than a backbone, or is an instance of it."""
     entry = entry_of(part)
     if entry is not None and entry.kind != "backbone":
-        laws = {"dynamics": "which has laws of its own: use wmkit.testing.check_dynamics"}
-        raise ValueError(f"{entry.name!r} is a {entry.kind}, {laws.get(entry.kind, 'a kind without laws to check')}")
+        checker = {"dynamics": "check_dynamics", "video_model": "check_video_model"}[entry.kind]
+        raise ValueError(f"{entry.name!r} is a {entry.kind}, which has laws of its own: use wmkit.testing.{checker}")

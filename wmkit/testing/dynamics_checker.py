@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
+from typing import Any, TypeVar
 
 import torch
 
@@ -14,7 +15,22 @@ from wmkit.testing.checker import ContractViolation, LawResult, numbers_of_laws
 from wmkit.testing.dynamics_trial import DynamicsTrial
 from wmkit.testing.trial import placement
 
-Law = Callable[[DynamicsTrial], Iterator[str]]
+Trial = TypeVar("Trial", bound=DynamicsTrial)
+Titled = tuple[str, Callable[[Trial], Iterator[str]]]
+
+TITLED: tuple[Titled[DynamicsTrial], ...] = (
+    ("pieces equal the whole", dynamics_laws.pieces_equal_whole),
+    ("nothing of a later frame", dynamics_laws.causality),
+    ("a reset is a fresh start, or refused", dynamics_laws.resets),
+    ("rows do not see their neighbours", dynamics_laws.rows_apart),
+    ("gradients reach parameters, inputs and incoming state", dynamics_laws.gradients),
+    ("saving and loading", dynamics_laws.saving),
+    ("state is stable, compact, never written to", dynamics_laws.states),
+    ("imagination in pieces, from its arguments alone", dynamics_laws.imagination),
+    ("(B, T) terms at any length, no trace of an earlier call", dynamics_laws.lengths),
+    ("accumulators stay fp32 under bf16 autocast", dynamics_laws.precision),
+)
+"""The laws of dynamics, from number 1 on."""
 
 
 def check_dynamics(
@@ -36,11 +52,7 @@ def check_dynamics(
     Raises `ValueError` for something that is no dynamics, or fewer than two rows.
     """
     results = examine_dynamics(dynamics, laws=laws, batch_size=batch_size, seed=seed, tolerance=tolerance)
-    for result in results:
-        for note in result.notes:
-            warnings.warn(f"{type(dynamics).__name__}: {note}", stacklevel=2)
-    if not all(result.kept for result in results):
-        raise ContractViolation(type(dynamics).__name__, results, contract="dynamics")
+    raise_for(dynamics, results, contract="dynamics")
 
 
 def examine_dynamics(
@@ -52,29 +64,22 @@ def examine_dynamics(
     tolerance: float | None = None,
 ) -> list[LawResult]:
     """The ten laws with what broke in each: `check_dynamics` without the exception and the warnings."""
-    _check_arguments(dynamics, batch_size)
+    check_arguments(dynamics, batch_size, Dynamics)
     wanted = numbers_of_laws(laws)
-    notes: list[str] = []
-    titled: tuple[tuple[str, Law], ...] = (
-        ("pieces equal the whole", dynamics_laws.pieces_equal_whole),
-        ("nothing of a later frame", dynamics_laws.causality),
-        ("a reset is a fresh start, or refused", dynamics_laws.resets),
-        ("rows do not see their neighbours", dynamics_laws.rows_apart),
-        ("gradients reach parameters, inputs and incoming state", lambda trial: dynamics_laws.gradients(trial, notes)),
-        ("saving and loading", dynamics_laws.saving),
-        ("state is stable, compact, never written to", dynamics_laws.states),
-        ("imagination in pieces, from its arguments alone", dynamics_laws.imagination),
-        ("(B, T) terms at any length, no trace of an earlier call", dynamics_laws.lengths),
-        ("accumulators stay fp32 under bf16 autocast", dynamics_laws.precision),
-    )
+    trials = [
+        DynamicsTrial(dynamics, batch_size, tolerance, seed=seed, training=training) for training in (False, True)
+    ]
+    return try_laws(TITLED, wanted, trials, seed)
+
+
+def try_laws(titled: Sequence[Titled[Any]], wanted: set[int], trials: list[Trial], seed: int) -> list[LawResult]:
+    """Those of the laws that are wanted, in every trial; the one in train() is left out where calls differ there."""
     with torch.random.fork_rng(), torch.enable_grad():
         torch.manual_seed(seed)
-        trials = [
-            DynamicsTrial(dynamics, batch_size, tolerance, seed=seed, training=training) for training in (False, True)
-        ]
-        if trials[1].random_in_train:
-            notes.append("two equal calls differ in train(): what it computes there is not compared")
-            trials.pop()
+        found: list[str] = []
+        if trials[-1].training and trials[-1].random_in_train:
+            found.append("two equal calls differ in train(): what it computes there is not compared")
+            trials = trials[:-1]
         results = []
         for number, (title, law) in enumerate(titled, start=1):
             if number not in wanted:
@@ -82,12 +87,24 @@ def examine_dynamics(
             breaches = tuple(
                 text + " in train()" * trial.training for trial in trials for text in _breaches(law, trial)
             )
+            notes = [*found, *(note for trial in trials for note in trial.notes)]
             results.append(LawResult(number, title, breaches, tuple(dict.fromkeys(notes))))
-            notes.clear()
+            found = []
+            for trial in trials:
+                trial.notes.clear()
         return results
 
 
-def _breaches(law: Law, trial: DynamicsTrial) -> Iterator[str]:
+def raise_for(part: Dynamics, results: list[LawResult], *, contract: str) -> None:
+    """Warn with every note, and raise `ContractViolation` where a law is broken."""
+    for result in results:
+        for note in result.notes:
+            warnings.warn(f"{type(part).__name__}: {note}", stacklevel=3)
+    if not all(result.kept for result in results):
+        raise ContractViolation(type(part).__name__, results, contract=contract)
+
+
+def _breaches(law: Callable[[Trial], Iterator[str]], trial: Trial) -> Iterator[str]:
     """Everything the law finds; a crash is a finding."""
     try:
         yield from law(trial)
@@ -95,12 +112,14 @@ def _breaches(law: Law, trial: DynamicsTrial) -> Iterator[str]:
         yield f"crashed: {type(error).__name__}: {error}"
 
 
-def _check_arguments(dynamics: Dynamics, batch_size: int) -> None:
-    if not isinstance(dynamics, Dynamics):
-        entry = entry_of(dynamics)
+def check_arguments(part: object, batch_size: int, kind: type[Any]) -> None:
+    """Raise `ValueError` for what is not of the kind, has fewer than two rows, or another precision."""
+    if not isinstance(part, kind):
+        entry = entry_of(part)
         hint = "; use wmkit.testing.check_backbone" if entry is not None and entry.kind == "backbone" else ""
-        raise ValueError(f"expected an instance of a subclass of wmkit.dynamics.Dynamics, got {dynamics!r}{hint}")
+        name = f"{kind.__module__.removesuffix('.base')}.{kind.__name__}"
+        raise ValueError(f"expected an instance of a subclass of {name}, got {part!r}{hint}")
     if batch_size < 2:
         raise ValueError(f"expected batch_size >= 2, got {batch_size}")
-    if placement(dynamics)[0] not in (torch.float32, torch.float64):
-        raise ValueError(f"expected dynamics in float32 or float64, got {placement(dynamics)[0]}")
+    if placement(part)[0] not in (torch.float32, torch.float64):
+        raise ValueError(f"expected weights in float32 or float64, got {placement(part)[0]}")

@@ -14,7 +14,7 @@ from torch.utils import _pytree as pytree
 
 from wmkit import tree
 from wmkit.dynamics.base import Dynamics
-from wmkit.testing.dynamics_trial import CHUNKS, TRAINED, DynamicsTrial, Sequence, Signals, where_rows
+from wmkit.testing.dynamics_trial import CHUNKS, TRAINED, WIDE, DynamicsTrial, Sequence, Signals, where_rows
 from wmkit.testing.module_laws import ROUNDED, compactness, far_apart, finite_differences, only_moves_values
 from wmkit.testing.tolerance import disagreement, named_leaves, scale_of, states_disagree
 from wmkit.testing.trial import cast, clone, functional, jittered
@@ -23,7 +23,7 @@ from wmkit.tree import State
 Breaches = Iterator[str]
 Run = Callable[..., tuple[Signals, State]]
 
-EMBED, ACTION = "the embeddings", "the actions"
+EMBED, ACTION = "the frames", "the actions"
 
 LARGEST_GRADIENT_ERROR = 1e-2
 """Of its largest entry: gradients on two roads to one thing differ by less, one that is cut off by more."""
@@ -143,7 +143,7 @@ def rows_apart(trial: DynamicsTrial) -> Breaches:
             yield from _same_state(trial, f"state of {what}", end, tree.index(whole_end, rows))
 
 
-def gradients(trial: DynamicsTrial, notes: list[str]) -> Breaches:
+def gradients(trial: DynamicsTrial) -> Breaches:
     """5. Gradients reach every parameter and flow through embeddings, actions and the incoming state.
 
     They are the derivatives, in observing and in imagining, whether parameters are frozen or not.
@@ -161,8 +161,8 @@ def gradients(trial: DynamicsTrial, notes: list[str]) -> Breaches:
             if how == "imagine" and (name in parameters or name == EMBED):
                 continue
             label = name if name in parameters else f"{name} of {how}"
-            if gradient is None or (name in (EMBED, ACTION) and not bool(gradient.any())):
-                if how == "observe" or name == ACTION or _imagined_from(trial, state, name):
+            if gradient is None or (name not in parameters and not bool(gradient.any())):
+                if name in parameters or name in (EMBED, ACTION) or _depends_on(trial, run, state, name):
                     reached.setdefault(label, None)
                 continue
             if not bool(torch.isfinite(gradient).all()):
@@ -178,7 +178,7 @@ def gradients(trial: DynamicsTrial, notes: list[str]) -> Breaches:
             yield f"no gradient reaches {name}"
         elif not bool(marks.all()) and not name.startswith((EMBED, ACTION)):
             share = 1 - float(marks.double().mean())
-            notes.append(f"{share:.0%} of the entries of {name} {tuple(marks.shape)} never got a gradient")
+            trial.notes.append(f"{share:.0%} of the entries of {name} {tuple(marks.shape)} never got a gradient")
     if not trial.training and not trial.one_hot:  # straight-through gradients are no derivatives
         yield from _derivative(trial, "observe", trial.observe)
         yield from _derivative(trial, "imagine", trial.imagine)
@@ -277,7 +277,7 @@ def lengths(trial: DynamicsTrial) -> Breaches:
 def precision(trial: DynamicsTrial) -> Breaches:
     """10. Under bf16 autocast outputs stay near float32, gradients flow, resets hold, accumulators stay fp32."""
     dynamics = clone(trial.dynamics).float()
-    single = DynamicsTrial(dynamics, trial.batch_size, None, seed=trial.seed, training=trial.training)
+    single = type(trial)(dynamics, trial.batch_size, None, seed=trial.seed, training=trial.training)
     single.dynamics = dynamics.train(trial.training)  # the parameters are moved already
 
     def autocast(run: Run, sequence: Sequence, state: State | None) -> tuple[Signals, State]:
@@ -479,7 +479,7 @@ def _derivative(trial: DynamicsTrial, how: str, run: Run) -> Breaches:
 
         def total() -> Tensor:
             signals, _ = run(sequence, state, dynamics=dynamics)
-            named = [name for name in signals if name in ("h", "z", "posterior", "prior") or name.startswith("kl")]
+            named = [name for name in signals if name in WIDE or name.startswith("kl")]
             return functional([signals[name] for name in named])
 
         total()
@@ -500,7 +500,7 @@ def _length(trial: DynamicsTrial, length: int) -> Breaches:
     signals, _ = trial.observe(trial.random(7, trial.batch_size, length), None)
     for name, x in signals.items():
         lead = (trial.batch_size, length)
-        if tuple(x.shape[:2]) != lead or (name not in ("h", "z", "posterior", "prior") and x.ndim != 2):
+        if tuple(x.shape[:2]) != lead or (name not in WIDE and x.ndim != 2):
             yield f"{name} at length {length}: shape {tuple(x.shape)}, expected {lead} first"
         if not bool(torch.isfinite(x).all()):
             yield f"{name} at length {length}: not finite"
@@ -542,7 +542,8 @@ def _gradients(
     sources |= inputs
     with torch.enable_grad():
         signals, end = run(sequence, state)
-        total = functional([signals["h"], signals["z"], *(x for name, x in signals.items() if name.startswith("kl"))])
+        felt = [x for name, x in signals.items() if name in ("h", "z", "image") or name.startswith("kl")]
+        total = functional(felt)
     found: tuple[Tensor | None, ...] = (None,) * len(sources)
     if total.requires_grad:
         found = torch.autograd.grad(total, list(sources.values()), allow_unused=True)
@@ -565,12 +566,12 @@ def _gradients_differ(what: str, got: dict[str, Tensor | None], want: dict[str, 
             yield from disagreement(f"gradient of {name} {what}", found, gradient, LARGEST_GRADIENT_ERROR)
 
 
-def _imagined_from(trial: DynamicsTrial, state: State, path: str) -> bool:
-    """Does what is imagined depend on this leaf of the state?"""
+def _depends_on(trial: DynamicsTrial, run: Run, state: State, path: str) -> bool:
+    """Does what is observed, or imagined, depend on this leaf of the state?"""
     moved = tree.map_tree(Tensor.clone, state)
     named_leaves(moved)[path].add_(1.0)
     with torch.no_grad():
-        (one, _), (other, _) = (trial.imagine(trial.sequence, each) for each in (state, moved))
+        (one, _), (other, _) = (run(trial.sequence, each) for each in (state, moved))
     return not all(torch.equal(one[name], other[name]) for name in one)
 
 

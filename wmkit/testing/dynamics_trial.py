@@ -73,7 +73,11 @@ class Sequence:
 
 
 Signals = dict[str, Tensor]
-"""What `observe` gives by name, each (B, T, ...): h, z, posterior, prior, KL terms, entropies."""
+"""What `observe` gives by name, each (B, T, ...): h, z, posterior, prior, KL terms, entropies; of video models the
+decoded `image` too."""
+
+WIDE = ("h", "z", "posterior", "prior", "image")
+"""Signals with axes of their own; all others are (B, T)."""
 
 
 class DynamicsTrial:
@@ -98,6 +102,8 @@ class DynamicsTrial:
         self.sequence, self.other, self.earlier = (self.random(seed, batch_size, self.length) for seed in range(3))
         floor = Tolerance.floor(self.dtype)
         self.tolerance = floor if tolerance is None else Tolerance(tolerance, tolerance, tolerance)
+        self.notes: list[str] = []
+        """What a law found that breaks nothing and is worth knowing."""
         self.not_differentiable = {
             path for part in dynamics.modules() if isinstance(part, Backbone) for path in part.not_differentiable
         }
@@ -113,9 +119,13 @@ class DynamicsTrial:
         lead = (batch_size, length)
         seed += 1000 * self.seed
         drawn = self.dynamics.draw_noise(lead, torch.Generator().manual_seed(seed))
-        embed = noise(10 + seed, (*lead, self.dynamics.embed_dim))
+        embed = self.frames(10 + seed, lead)
         action = noise(20 + seed, (*lead, self.dynamics.action_dim))
         return Sequence(*(x.to(self.device, self.dtype) for x in (embed, action, drawn)))
+
+    def frames(self, seed: int, lead: tuple[int, int]) -> Tensor:
+        """What there is to read of frames, (B, T, E)."""
+        return noise(seed, (*lead, self.dynamics.embed_dim))
 
     def many_resets(self, begins: bool) -> Tensor:
         """is_first (B, long) at the `CHUNKS`, row after row, but at 64 of all rows; `begins`: in column 0 too."""
@@ -200,19 +210,28 @@ class DynamicsTrial:
         dynamics = self.dynamics if dynamics is None else dynamics
         rows, length = sequence.embed.shape[:2]
         marks = self.first_column(length, state is None, rows) if is_first is None else is_first
-        inputs = sequence.inputs(marks, inner_reset=is_first is not None)
+        inputs = self.inputs(sequence, marks, is_first is not None, dynamics)
         trained = dynamics.training and torch.is_grad_enabled() and not return_state
         with contextlib.nullcontext() if trained else all_prepared(dynamics):
             seen, last = dynamics.observe(inputs, state, return_state=return_state)
         parts = {name: getattr(seen, name) for name in ("h", "z", "posterior", "prior")}
+        parts |= self.decoded(seen.h, seen.z, dynamics)
         return {**parts, **dynamics.kl(seen, None, 0.0), **dynamics.entropies(seen)}, last
+
+    def inputs(self, sequence: Sequence, is_first: Tensor, inner_reset: bool, dynamics: Dynamics) -> Inputs:
+        """What `observe` reads of a sequence."""
+        return sequence.inputs(is_first, inner_reset)
+
+    def decoded(self, h: Tensor, z: Tensor, dynamics: Dynamics) -> Signals:
+        """What is drawn of features [h, z]: nothing by dynamics."""
+        return {}
 
     def imagine(self, sequence: Sequence, state: State, dynamics: Dynamics | None = None) -> tuple[Signals, State]:
         """Imagined h and z, and the last state."""
         dynamics = self.dynamics if dynamics is None else dynamics
         with all_prepared(dynamics):
             h, z, last = dynamics.imagine(sequence.action, noise=sequence.noise, state=state)
-        return {"h": h, "z": z}, last
+        return {"h": h, "z": z, **self.decoded(h, z, dynamics)}, last
 
     def imagine_in_pieces(self, sequence: Sequence, state: State, cuts: list[int]) -> tuple[Signals, State]:
         """`imagine` over actions cut before the steps `cuts`."""

@@ -18,8 +18,9 @@ from torch import nn
 from wmkit import tree
 from wmkit.batch import Batch
 from wmkit.build import build_world_model
-from wmkit.config import RunConfig, differences, rule_of
+from wmkit.config import NOT_OF_VIDEO, RunConfig, differences, rule_of
 from wmkit.data import check_batch
+from wmkit.registry import entry_of
 from wmkit.training.batches import (
     build_sampler,
     check_windows,
@@ -94,6 +95,9 @@ def build_model(config: RunConfig, image_shape: tuple[int, int, int], action_dim
     assert config.model is not None, "filled in when the config was made"
     torch.manual_seed(config.seed)
     options = dataclasses.asdict(config.model)
+    entry = entry_of(config.backbone)
+    if entry is not None and entry.kind == "video_model":  # what a recipe sets for other systems
+        options = {key: value for key, value in options.items() if key not in NOT_OF_VIDEO}
     return build_world_model(config.backbone, config.size, image_shape, action_dim, **options)
 
 
