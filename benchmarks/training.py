@@ -1,10 +1,10 @@
 """Where a training step's time goes: `python -m benchmarks.training [--size 3d] [--systems gru s4] [--quick]`.
 
 A step of the optimiser on a batch of noise is taken apart: each part of the model is run alone, forward and backward,
-and so is the optimiser; `other` is what the whole takes beyond them, losses and the norm of gradients among it. In
-brackets stands the share of the machine's limit: the time of products and convolutions, as PyTorch counts them, at the
-rate of a large matrix product; for the optimiser that of reading parameters, gradients and two moments and of writing
-all but the gradients, at the bandwidth of a copy. Transforms and scans of state space models are not counted.
+and so is the optimiser; `other` is what the whole takes beyond them, the losses among it. In brackets stands the share
+of the machine's limit: the time of products and convolutions, as PyTorch counts them, at the rate of a large matrix
+product; for the optimiser that of reading parameters, gradients and two moments and of writing all but the gradients,
+at the bandwidth of a copy. Transforms and scans of state space models are not counted.
 """
 
 from __future__ import annotations

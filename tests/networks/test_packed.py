@@ -103,14 +103,22 @@ def test_a_model_reads_and_imagines_the_same(backbone: str, monkeypatch: pytest.
     model = build_world_model(backbone, "tiny", (3, 16, 16), 2).eval()
     image, action = torch.randint(0, 256, (8, STEPS, 3, 16, 16), dtype=torch.uint8), torch.randn(8, STEPS, 2)
     found: list[list[Tensor]] = []
+    used: list[int] = []
+    product = _Product.__call__
+    monkeypatch.setattr(_Product, "__call__", lambda self, x: used.append(len(x)) or product(self, x))
     for grad in (True, False):
         with torch.set_grad_enabled(grad), torch.random.fork_rng():
             noise = model.draw_noise(8, STEPS)
             seen, state = model.observe(image, action, noise=noise)
+            read = len(used)
             dream = model.imagine(action, state, noise=noise)
+            imagined = len(used)
             actor = model.imagine(
                 policy=lambda x: x[:, :2].tanh(), horizon=STEPS, state=state, features=seen.features[:, -1], noise=noise
             )
         found.append([seen.features.detach(), dream.features.detach(), actor.features.detach()])
     torch.testing.assert_close(*found, rtol=1e-4, atol=1e-5)
+    assert read == 0 if backbone == "transformer_xl" else read >= STEPS  # read in parallel, or step by step
+    assert imagined - read >= STEPS
+    assert len(used) - imagined >= STEPS
     assert not any("forward" in vars(part) for part in model.modules())

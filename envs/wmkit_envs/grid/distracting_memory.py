@@ -143,7 +143,7 @@ class DistractingMemory(GridWorld):
         return np.array([*context, *to_the_end, TURN_LEFT if up else TURN_RIGHT, FORWARD], np.int64)
 
     def script(self, seed: EpisodeSeed) -> NDArray[np.int64]:
-        """As of any tile world; where `epsilon` has it, the agent then mostly stays in the hall, without a reward."""
+        """As of any tile world; after random last actions the agent mostly stays in the hall, without a reward."""
         rng = self._streams(seed)[2]
         actions = self.walk(rng)
         if self.epsilon and seed.split == "train":
