@@ -232,6 +232,7 @@ def test_the_full_posteriors_backbone_has_weights_of_its_own() -> None:
         ({"preset": "s4wm-3d", "posterior": "full"}, "fixes posterior='factorized'"),
         ({"kl_balance": 1.5}, "kl_balance"),
         ({"groups": 0}, "model.groups"),
+        ({"backbone": "svg_lp", "first_step": "model"}, "svg_lp reads an episode's first frame .*=condition"),
         ({"backbone": "svg_lp", "depth": 3}, "svg_lp has networks and latents of its own, .*: drop depth=3"),
         ({"unimix": 1.5}, "model.unimix"),
         ({"kl_scale": -1.0}, "model.kl_scale"),

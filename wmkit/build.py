@@ -159,7 +159,8 @@ def _registered_video_model(
 ) -> VideoModel:
     """`cls(config, image_shape=..., action_dim=...)` of a video model given by name, class or config.
 
-    Raises `ValueError` for keys of the model's config that it would not read, other than at its size.
+    Raises `ValueError` for keys of the model's config that it would not read, other than at its size, and for a loss
+    of first frames that it does not predict.
     """
     if isinstance(part, entry.cls):
         raise ValueError(f"{entry.name!r} is built for its images: give its name, class or config, not an instance")
@@ -176,6 +177,11 @@ def _registered_video_model(
     if not isinstance(video, VideoModel):
         raise ValueError(
             f"{entry.origin} is registered as a video model: make it a subclass of wmkit.video_models.VideoModel"
+        )
+    if config.first_step == "model" and not video.foretells_first:
+        raise ValueError(
+            f"model.first_step=model: {entry.name} reads an episode's first frame and does not predict it, so that "
+            "its loss would be that of copying; take first_step=condition"
         )
     return video
 

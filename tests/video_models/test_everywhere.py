@@ -1,6 +1,9 @@
 """Everything that takes a world model takes a video model: training, evaluation, films, files, heads."""
 
 import dataclasses
+import re
+import runpy
+import shlex
 from pathlib import Path
 
 import pytest
@@ -12,8 +15,11 @@ from wmkit import Batch, RunConfig, build_world_model, list_backbones, tree
 from wmkit.config import DataConfig, EvalConfig, TrainConfig
 from wmkit.evaluation import HeldOutValidation, evaluate_run, make_video
 from wmkit.evaluation.held_out import whole_episodes
+from wmkit.presets import PRESETS
 from wmkit.training import compose
 from wmkit_envs import Rooms
+
+ROOT = Path(__file__).parents[2]
 
 VIDEO = list_backbones("video_model")
 
@@ -94,6 +100,19 @@ def test_a_key_of_the_model_that_nothing_reads_is_refused_and_those_of_a_recipe_
     assert compose(run, ["train.steps=3"]).backbone_name == name
     with pytest.raises(ValueError, match=rf"model.depth=5: {name} has networks and latents of its own; see backbone"):
         compose(run, ["model.depth=5"])
+
+
+@pytest.mark.parametrize(("name", "preset"), [("svg_lp", "svg-lp-dcgan"), ("vta", "vta-bouncing-balls")])
+def test_the_pages_words_train_on_the_loss_of_the_preset(name: str, preset: str) -> None:
+    """Whatever the recipe sets for its own system."""
+    page = re.sub(r"\\\n *", "", (ROOT / "docs" / "video_models.md").read_text())
+    [command] = re.findall(rf"python (recipes/\w+\.py) (backbone={name} .*)", page)
+    recipe, words = command
+    config = compose(runpy.run_path(str(ROOT / recipe))["config"](), shlex.split(words))
+    chosen = PRESETS[preset]
+    assert {key: getattr(config.model, key) for key in chosen.model} == chosen.model
+    assert (config.train.lr, config.data.length) == (chosen.train["lr"], chosen.length)
+    assert name == "vta" or config.train.decode_share == 1  # BatchNorm of the decoder sees all steps
 
 
 @pytest.mark.parametrize("preset", ["svg-lp-dcgan", "svg-lp-vgg", "vta-bouncing-balls", "vta-video"])

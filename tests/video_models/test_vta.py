@@ -235,6 +235,10 @@ def test_episodes_begin_where_windows_do() -> None:
     is_first[1, 6] = True
     with pytest.raises(ValueError, match=r"in row 1 an episode begins at step 6, 2 steps into a window of vta;"):
         model.observe(clips(2, 12), torch.zeros(2, 12, 0), is_first)
+    _, state = observed(model, clips(2, 6))
+    late = torch.tensor([[False], [True]])
+    with pytest.raises(ValueError, match=r"in row 1 an episode begins at step 0, 2 steps into a window of vta;"):
+        model.observe(clips(2, 1), torch.zeros(2, 1, 0), late, state=state)
 
 
 def test_nobody_can_filter_with_it_frame_by_frame() -> None:
@@ -259,6 +263,28 @@ def test_the_kl_and_the_entropy_of_a_boundary_are_those_of_bernoullis() -> None:
     q, p = Bernoulli(logits=left), Bernoulli(logits=right)
     torch.testing.assert_close(Boundary().kl(left, right), kl_divergence(q, p).sum(-1))
     torch.testing.assert_close(Boundary().entropy(left), q.entropy().sum(-1))
+
+
+def test_half_a_precision_does_not_round_what_a_boundary_costs_to_nothing() -> None:
+    """In bf16 a probability of 0.999 is 1, and what is left of it 0."""
+    left, right = torch.tensor([[8.0], [-8.0], [0.5]]).bfloat16(), torch.tensor([[-8.0], [8.0], [FORCED]]).bfloat16()
+    boundary = Boundary()
+    for training in (True, False):
+        assert boundary.train(training).sample(left, torch.zeros(3, 1)).dtype == torch.float32
+    torch.testing.assert_close(boundary.kl(left, right), boundary.kl(left.float(), right.float()))
+    torch.testing.assert_close(boundary.entropy(left), boundary.entropy(left.float()))
+    assert bool((boundary.entropy(left) > 0).all())
+
+
+def test_weights_in_bf16_are_trained_and_imagine() -> None:
+    model = model_of().bfloat16().train()
+    out = model(Batch.of(clips(2, 8), torch.zeros(2, 8, 0)), None, model.draw_noise(2, 8))
+    out.total.backward()
+    assert torch.isfinite(out.total)
+    assert {leaf.dtype for leaf in tree.leaves(out.state)} == {torch.bfloat16, torch.int64, torch.bool}
+    assert bool(core_of(model).boundary_posterior.last.weight.grad.any())
+    future = model.imagine(torch.zeros(2, 3, 0), tree.detach(out.state), noise=model.draw_noise(2, 3))
+    assert future.features.dtype == torch.bfloat16
 
 
 def test_the_temperature_falls_with_every_update_and_is_saved() -> None:

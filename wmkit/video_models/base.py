@@ -38,6 +38,8 @@ class VideoModel(Dynamics):
 
     image_shape: tuple[int, int, int]
     """(C, H, W)."""
+    foretells_first: bool = True
+    """Whether an episode's first frame is predicted; else `first_step` cannot be `model`."""
 
     @abstractmethod
     def encode(self, image: Tensor) -> Tensor:

@@ -133,7 +133,7 @@ class SvgLp(VideoModel):
     h is [the prior's LSTM, the last frame seen before this step], z is [z_t, g_t].
     """
 
-    first_step = "condition"
+    first_step, foretells_first = "condition", False
 
     def __init__(self, config: SvgLpConfig, *, image_shape: tuple[int, int, int], action_dim: int) -> None:
         super().__init__()

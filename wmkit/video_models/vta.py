@@ -130,22 +130,28 @@ class Boundary(Latent):
         return torch.logit(torch.rand(*lead, 1, generator=generator, device="cpu"), eps=1e-7)
 
     def sample(self, params: Tensor, noise: Tensor | None) -> Tensor:
-        """0 or 1."""
+        """0 or 1, in float32 or better."""
+        logit = _exact(params)
         if not self.training:
-            return (params > 0).to(params.dtype)
-        relaxed = torch.sigmoid((params if noise is None else params + noise) / self.temperature.to(params.dtype))
+            return (logit > 0).to(logit.dtype)
+        relaxed = torch.sigmoid((logit if noise is None else logit + noise) / self.temperature.to(logit.dtype))
         return (relaxed > 0.5).to(relaxed.dtype) + (relaxed - relaxed.detach())  # so bracketed, exactly 0 or 1
 
     def kl(self, left: Tensor, right: Tensor) -> Tensor:
         """KL = sum over both values of p ln (p / q)."""
-        p = torch.sigmoid(left)
+        left, right = _exact(left), _exact(right)
         read, copy = F.logsigmoid(left) - F.logsigmoid(right), F.logsigmoid(-left) - F.logsigmoid(-right)
-        return (p * read + (1 - p) * copy).sum(-1)
+        return (torch.sigmoid(left) * read + torch.sigmoid(-left) * copy).sum(-1)
 
     def entropy(self, params: Tensor) -> Tensor:
         """H = - sum p ln p."""
-        p = torch.sigmoid(params)
-        return -(p * F.logsigmoid(params) + (1 - p) * F.logsigmoid(-params)).sum(-1)
+        logit = _exact(params)
+        return -(torch.sigmoid(logit) * F.logsigmoid(logit) + torch.sigmoid(-logit) * F.logsigmoid(-logit)).sum(-1)
+
+
+def _exact(x: Tensor) -> Tensor:
+    """In float32 or better, whatever autocast made of it."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -312,19 +318,20 @@ class Vta(VideoModel):
     ) -> tuple[VtaObserved, VtaState | None]:
         """Read T steps, window by window; see `Dynamics.observe`.
 
-        Raises `ValueError` where an episode begins elsewhere than a window.
+        Raises `ValueError` where an episode begins elsewhere than a window, but not in a compiled graph.
         """
         self.check_call(inputs.action, inputs.noise, state, inputs.embed)
         code = inputs.embed  # (B, T, E)
         rows, length, _ = code.shape
         fresh = self.initial_state(rows)
+        begun = state is not None
         state = fresh if state is None else state
-        start, phase = self._windows(inputs, state["phase"])  # (B, T) bool, (B,)
+        start, phase = self._windows(inputs, state["phase"], begun)  # (B, T) bool, (B,)
         first = inputs.is_first.unsqueeze(-1)  # (B, T, 1)
         noise_z, noise_s, noise_m = self._parts(inputs.noise, rows, length)
 
         logits = self.boundary_posterior(code, start)  # (B, T, 1)
-        read = self.boundary.sample(logits, noise_m).masked_fill(start.unsqueeze(-1), 1)
+        read = self.boundary.sample(logits, noise_m).masked_fill(start.unsqueeze(-1), 1).to(state["forward"].dtype)
         incoming = torch.where(first[:, 0], 0, state["forward"])  # (B, E)
         resets = inputs.is_first if inputs.inner_reset else None
         forward, _ = self.forward_gru.scan(code, {"h": incoming}, resets)  # (B, T, E)
@@ -433,7 +440,7 @@ class Vta(VideoModel):
         of_z, of_s, of_m = torch.split(noise, [size, size, 1], -1)
         return of_z, of_s.unbind(1), of_m
 
-    def _windows(self, inputs: Inputs, phase: Tensor) -> tuple[Tensor, Tensor]:
+    def _windows(self, inputs: Inputs, phase: Tensor, begun: bool) -> tuple[Tensor, Tensor]:
         """Where windows begin (B, T), and the phase after the last step (B,); the first step of a call begins one.
 
         Padding begins one too, so that nothing of it is seen before.
@@ -445,8 +452,9 @@ class Vta(VideoModel):
         start = steps % self.period == 0
         late = is_first[:, 0] & (phase > 0)
         wrong = torch.cat([late.unsqueeze(1), (is_first & ~start)[:, 1:]], 1)
-        # A graph cannot branch on it, and elsewhere than on the CPU the host would wait: there a window begins.
-        if phase.device.type == "cpu" and not torch.compiler.is_compiling() and bool(wrong.any()):
+        # Without a state and a reset after it no column can be wrong, and a GPU need not be waited for. A graph cannot
+        # branch on it: there a window begins.
+        if (begun or inputs.inner_reset) and not torch.compiler.is_compiling() and bool(wrong.any()):
             row, t = wrong.nonzero()[0].tolist()
             raise ValueError(
                 f"is_first: in row {row} an episode begins at step {t}, {int(steps[row, t]) % self.period} steps into "
