@@ -95,6 +95,20 @@ def test_heads_policies_states_of_every_window_and_carried_ones(name: str) -> No
 
 
 @pytest.mark.parametrize("name", VIDEO)
+def test_a_single_frame_in_training_is_refused(name: str) -> None:
+    model = build_world_model(name, "tiny", (1, 16, 16), 0).train()
+    image, action = torch.rand(1, 4, 1, 16, 16), torch.zeros(1, 4, 0)
+    _, state = model.observe(image, action)
+    with pytest.raises(ValueError, match=r"one frame in train\(\), .* expected 2 or more; give more rows"):
+        model.observe(image[:, :1], action[:, :1])
+    if name == "svg_lp":
+        with pytest.raises(ValueError, match=r"one frame in train\(\), .* or call model.eval\(\)"):
+            model.imagine(action, state)
+    model.eval().observe(image[:, :1], action[:, :1])
+    model.imagine(action, state)
+
+
+@pytest.mark.parametrize("name", VIDEO)
 def test_a_key_of_the_model_that_nothing_reads_is_refused_and_those_of_a_recipe_are_passed_over(name: str) -> None:
     run = dataclasses.replace(run_of(name), model=wmkit.ModelConfig(depth=3, networks="planet"))
     assert compose(run, ["train.steps=3"]).backbone_name == name

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from wmkit import Batch, WorldModel, build_world_model, tree
+from wmkit.dynamics import Inputs
 from wmkit.presets import PRESETS
 from wmkit.testing import examine_video_model
 from wmkit.video_models import SvgLp, SvgLpConfig
@@ -183,6 +184,23 @@ def test_in_training_a_batch_is_normalised_by_itself_and_its_statistics_are_kept
     assert isinstance(encoder, nn.Sequential)
     activations = encoder[1](encoder[0](clips(2, 6).flatten(0, 1) / 255))
     torch.testing.assert_close(activations.mean((0, 2, 3)), encoder[1].bias, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("frames", [None, torch.tensor([6, 1])])
+def test_in_training_a_promise_of_no_resets_changes_neither_what_is_decoded_nor_the_statistics(
+    frames: Tensor | None,
+) -> None:
+    found = []
+    for inner_reset in (False, True):
+        core = core_of(model_of()).train()
+        is_first = torch.zeros(3, 7, dtype=torch.bool)
+        inputs = Inputs(
+            embed=core.encode(clips(3, 7)), action=torch.zeros(3, 7, 0), is_first=is_first, inner_reset=inner_reset
+        )
+        seen, _ = core.observe(inputs)
+        found.append((core.reconstruct(seen, inputs, frames), dict(core.named_buffers())))
+    torch.testing.assert_close(found[1][0], found[0][0])
+    torch.testing.assert_close(found[1][1], found[0][1])
 
 
 @pytest.mark.parametrize("preset", ["svg-lp-dcgan", "svg-lp-vgg"])

@@ -53,6 +53,14 @@ class VideoModel(Dynamics):
         """Called after every step of the optimiser, without gradients: see `Backbone.after_update`."""
         return None
 
+    def check_statistics(self, frames: int) -> None:
+        """Raise `ValueError` for a single frame in train(), of whose code BatchNorm can make no statistics."""
+        if self.training and frames < 2:
+            raise ValueError(
+                "one frame in train(), where BatchNorm normalises a batch by its own statistics: expected 2 or more; "
+                "give more rows or steps, or call model.eval()"
+            )
+
     def reconstruct(self, seen: Observed, inputs: Inputs, frames: Tensor | None = None) -> Tensor:
         """Images (B, T, C, H, W) that the loss compares with those that were read; `frames` (K,) int64: of these steps.
 

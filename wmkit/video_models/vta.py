@@ -302,8 +302,9 @@ class Vta(VideoModel):
         }
 
     def encode(self, image: Tensor) -> Tensor:
-        """The code (..., E) of every image."""
+        """The code (..., E) of every image; raises `ValueError` for a single one in train()."""
         flat = to_unit(image, self.boundary_prior.weight.dtype).reshape(-1, *self.image_shape)  # (N, C, H, W)
+        self.check_statistics(len(flat))
         return self.encoder(2 * flat - 1).reshape(*image.shape[:-3], self.embed_dim)
 
     def decode(self, features: Tensor) -> Tensor:
