@@ -109,7 +109,7 @@ def _examiner(arguments: argparse.Namespace) -> Examine:
         return _examiner_of_backbone(arguments, complaint, lambda: build_backbone(entry, config))
     given = {"--quick": arguments.quick, "--length": arguments.length, "--longest": arguments.longest != LONGEST}
     if unused := [option for option, value in given.items() if value]:
-        what = {"dynamics": "dynamics"}.get(entry.kind, "a video model")
+        what = "dynamics" if entry.kind == "dynamics" else "a video model"
         raise ValueError(f"{' and '.join(unused)}: of backbones only, and {entry.name} is {what}; leave it out")
     # Gaussian latents: the samples of categorical ones flip by rounding.
     latents: dict[str, Any] = {"latent": "gaussian", "latent_size": 4} if entry.kind == "dynamics" else {}

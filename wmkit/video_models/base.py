@@ -29,8 +29,8 @@ class VideoModel(Dynamics):
 
     11. Every frame is encoded and decoded by itself, whatever axes and frames stand around it: features hold all that
         `decode` reads, and no call leaves anything for it.
-    12. What the loss compares (`reconstruct`) is (B, T, C, H, W), or of the steps that are asked for the same; nothing
-        of a later frame enters it beyond what `observe` knows, no other row and nothing from before an `is_first`. Its
+    12. What the loss compares (`reconstruct`) is (B, T, C, H, W), or (B, K, C, H, W) for K requested steps; nothing of
+        a later frame enters it beyond what `observe` knows, no other row and nothing from before an `is_first`. Its
         gradients reach the frames, and every parameter that those of `decode` reach.
 
     In train() a batch may be normalised by its own statistics (`nn.BatchNorm2d`), which mixes its frames and writes

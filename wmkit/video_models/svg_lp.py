@@ -11,7 +11,7 @@ thirtieth of their size (C = 1, DCGAN). Actions, of which the paper has none, en
 An episode's first frame is read and not predicted: before the second nothing runs. Its features have the code of the
 frame in the place of g, nothing in that of z, and its own maps.
 
-Training decodes with the maps of the last frame of the context (`past`) wherever it lies behind, as imagination does:
+Training decodes with the maps of the last frame of the context (`past`) once the context is over, as imagination does:
 else the decoder would learn to copy the frame before. The loss of the paper is, per step,
 
     mean over pixels of (x - decoded)^2  +  beta KL(q || p)
@@ -20,7 +20,8 @@ which is `model.image_loss=mse` with `model.kl_scale=beta`, and C H W / 2 times 
 kl_scale = beta C H W / 2 (0.2 for the published 1e-4 at 1 x 64 x 64). The paper sums over steps where this takes the
 mean, and steps an Adam without weight decay for each network.
 
-Otherwise than the released code: outside of training BatchNorm takes its running statistics, so that no clip sees its
+Otherwise than the released code: that trains with the maps of the context's last frame but one, where these are of the
+last one, as in the paper's words. Outside of training BatchNorm takes its running statistics, so that no clip sees its
 neighbours in a batch; in training it takes those of all steps of a batch together, not of each by itself. The maps are
 computed again from the frames of the context and normalised by the statistics of those, which the running statistics
 then hear of twice.

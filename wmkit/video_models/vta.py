@@ -60,7 +60,8 @@ FORCED = math.log(0.999 / 0.001)
 VtaState = dict[str, Any]
 """{`phase`: (B,) int64, steps since the window began, or, before a context, minus those of the remainder; `forward`:
 (B, E); `dreaming`: (B,) bool, whether the last step was imagined, and then `b`, `z`, `d`, `s` of that step, which
-are zero otherwise: imagination begins a segment from `forward`}."""
+are zero otherwise: imagination begins a segment from `forward`}. Imagination leaves `phase` and `forward` as they were:
+who observes after a dream goes on as if no time had passed."""
 
 
 @dataclasses.dataclass(kw_only=True)
@@ -212,8 +213,8 @@ def _within(layer: nn.Conv1d, x: Tensor, start: Tensor) -> Tensor:
 class Vta(VideoModel):
     """VTA; see the module's docstring for the equations. h is [b, d], z is [z, s].
 
-    The networks are convolutions with BatchNorm and ELU, k4 s2 but for a code's first and last one; pixels enter and
-    leave as numbers from -1 to 1.
+    The networks are convolutions with BatchNorm and ELU, k4 s2, except the encoder's last and the decoder's first,
+    which are k4 s1 without padding; pixels enter and leave as numbers from -1 to 1.
     """
 
     causal = False
@@ -256,7 +257,9 @@ class Vta(VideoModel):
         self.noise_dim = 2 * size + 1
 
     def initialise(self) -> None:
-        """torch's initial weights, drawn when the layers were made; but no bias for or against boundaries."""
+        """No bias for or against boundaries; all else is as drawn when the parts were made, GRUs by `PlainGRU`, linear
+        layers and convolutions by torch.
+        """
         for layer in (self.boundary_posterior.last, self.boundary_prior):
             assert layer.bias is not None, "made with one"
             nn.init.zeros_(layer.bias)
@@ -348,7 +351,8 @@ class Vta(VideoModel):
         steps: list[tuple[Tensor, ...]] = []
         for t in range(length):
             m, begins = read[:, t], start[:, t, None]  # (B, 1)
-            b, z, f, d = self._advance(m, begins, (b, z, d, s), before[:, t], candidates[:, t], inputs.action[:, t])
+            b = self._believed(m, begins, b, z, before[:, t])
+            z, f, d = self._advance(m, begins, (b, z, d, s), candidates[:, t], inputs.action[:, t])
             q = self.observation_posterior(torch.cat([outward[:, t], f], -1))  # (B, P)
             s = self.latent.sample(q, noise_s[t]).to(d.dtype)  # (B, S)
             steps.append((b, z, d, s, q))
@@ -381,10 +385,10 @@ class Vta(VideoModel):
         for t in range(length):
             m = self.boundary.sample(self._expected(d, s), None if noise_m is None else noise_m[:, t])  # (B, 1)
             m = m.masked_fill(begins, 1).to(b.dtype)
-            belief = torch.where(begins, state["forward"], self._believed(m, b, z))
-            params = self.abstract_prior(belief)
+            b = self._believed(m, begins, b, z, state["forward"])
+            params = self.abstract_prior(b)
             candidate = self.latent.sample(params, None if noise_z is None else noise_z[:, t]).to(b.dtype)
-            b, z, _, d = self._advance(m, begins, (b, z, d, s), state["forward"], candidate, action[:, t])
+            z, _, d = self._advance(m, begins, (b, z, d, s), candidate, action[:, t])
             s = self.latent.sample(self.observation_prior(d), noise_s[t]).to(d.dtype)
             begins = torch.zeros_like(begins)
             hs.append(torch.cat([b, d], -1))
@@ -392,30 +396,31 @@ class Vta(VideoModel):
         last = {"b": b, "z": z, "d": d, "s": s, "dreaming": torch.ones_like(state["dreaming"])}
         return torch.stack(hs, 1), torch.stack(zs, 1), tree.compact({**state, **last})
 
-    def _believed(self, m: Tensor, b: Tensor, z: Tensor) -> Tensor:
-        """b (B, E) of the abstract level that reads or copies by m (B, 1)."""
+    def _believed(self, m: Tensor, begins: Tensor, b: Tensor, z: Tensor, start: Tensor) -> Tensor:
+        """One step of the abstract level's belief b (B, E): it reads or copies by m (B, 1), from the last step's b, z.
+
+        begins (B, 1) bool: windows begin, with b = start (B, E).
+        """
         new, _ = self.abstract_gru.step(z, {"h": b})
-        return m * new + (1 - m) * b
+        return torch.where(begins, start, m * new + (1 - m) * b)
 
     def _advance(
         self,
         m: Tensor,
         begins: Tensor,
         levels: tuple[Tensor, Tensor, Tensor, Tensor],
-        start: Tensor,
         candidate: Tensor,
         action: Tensor,
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """One step of both levels up to the belief d, from the last step's b, z, d, s -> (b, z, f, d).
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """The rest of a step up to the belief d, from this step's b and the last one's z, d, s -> (z, f, d).
 
-        m (B, 1); begins (B, 1) bool: windows begin, with b = start (B, E). candidate (B, S): z where it is read.
+        m (B, 1); begins (B, 1) bool: windows begin. candidate (B, S): z where it is read.
         """
         b, z, d, s = levels
-        b = torch.where(begins, start, self._believed(m, b, z))
         z = torch.where(begins, candidate, m * candidate + (1 - m) * z)
         f = self.abstract_feature(torch.cat([b, z, action], -1)).to(b.dtype)  # (B, E)
         new, _ = self.observation_gru.step(torch.cat([s, f], -1), {"h": d})
-        return b, z, f, torch.where(begins, f, m * f + (1 - m) * new)
+        return z, f, torch.where(begins, f, m * f + (1 - m) * new)
 
     def _expected(self, d: Tensor, s: Tensor) -> Tensor:
         """The logit (..., 1) of a boundary at the next step."""
