@@ -17,7 +17,7 @@ from torch.nn.parameter import is_lazy
 
 from wmkit.backbones.base import Backbone, PosteriorName, build_backbone
 from wmkit.checks import check_choice, check_integer, closest
-from wmkit.config import NOT_OF_VIDEO, ModelConfig
+from wmkit.config import NOT_OF_VIDEO, ModelConfig, why_not_of_video
 from wmkit.dynamics import Dynamics, LatentDynamics
 from wmkit.dynamics.latents import build_latent
 from wmkit.networks import FrameDecoder, FrameEncoder, ImageDecoder, ImageEncoder, PlanetDecoder, PlanetEncoder
@@ -167,10 +167,7 @@ def _registered_video_model(
     usual = ModelConfig.for_size(size)
     for key in NOT_OF_VIDEO:
         if (given := getattr(config, key)) != getattr(usual, key):
-            raise ValueError(
-                f"{entry.name} has networks and latents of its own, which do not read model.{key}: drop {key}="
-                f"{given!r} and see the fields of {entry.config.__name__}, backbone.* on a command line"
-            )
+            raise ValueError(f"{key}={given!r}: {why_not_of_video(entry.name, key)}")
     own = part if isinstance(part, entry.config) else entry.config.for_size(size)
     make: Any = entry.cls
     video = make(own, image_shape=image_shape, action_dim=action_dim)
@@ -194,8 +191,11 @@ def _build_backbone(part: BackboneLike, size: str) -> Backbone:
     if entry is None:
         if isinstance(part, type) and issubclass(part, Backbone):
             return _build_unregistered(part, size)
-        name = part.__name__ if isinstance(part, type) else type(part).__name__
-        if isinstance(part, nn.Module) or (isinstance(part, type) and issubclass(part, nn.Module)):
+        cls = part if isinstance(part, type) else type(part)
+        name = cls.__name__
+        if issubclass(cls, Dynamics):
+            raise ValueError(not_registered(name, cls))
+        if issubclass(cls, nn.Module):
             raise ValueError(
                 f"backbone: {name} is a torch.nn.Module but no backbone; subclass wmkit.Backbone (docs/backbones.md)"
             )
@@ -206,6 +206,12 @@ def _build_backbone(part: BackboneLike, size: str) -> Backbone:
         raise ValueError(f"{entry.name!r} is a {entry.kind}, not a backbone; it cannot be built by build_world_model")
     config = part if isinstance(part, entry.config) else entry.config.for_size(size)
     return build_backbone(entry, config)
+
+
+def not_registered(name: str, cls: type[Dynamics]) -> str:
+    """What to say of dynamics, or a video model, that no one has registered."""
+    kind = "video_model" if issubclass(cls, VideoModel) else "dynamics"
+    return f'{name} is not registered: @register_backbone(..., kind="{kind}") says how to build it'
 
 
 def _build_unregistered(cls: type[Backbone], size: str) -> Backbone:

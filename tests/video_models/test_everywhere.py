@@ -17,6 +17,7 @@ from wmkit.evaluation import HeldOutValidation, evaluate_run, make_video
 from wmkit.evaluation.held_out import whole_episodes
 from wmkit.presets import PRESETS
 from wmkit.training import compose
+from wmkit.video_models import Vta
 from wmkit_envs import Rooms
 
 ROOT = Path(__file__).parents[2]
@@ -112,8 +113,26 @@ def test_a_single_frame_in_training_is_refused(name: str) -> None:
 def test_a_key_of_the_model_that_nothing_reads_is_refused_and_those_of_a_recipe_are_passed_over(name: str) -> None:
     run = dataclasses.replace(run_of(name), model=wmkit.ModelConfig(depth=3, networks="planet"))
     assert compose(run, ["train.steps=3"]).backbone_name == name
-    with pytest.raises(ValueError, match=rf"model.depth=5: {name} has networks and latents of its own; see backbone"):
+    with pytest.raises(
+        ValueError,
+        match=rf"model.depth=5: {name} has networks and latents of its own; see the fields of its config, backbone",
+    ):
         compose(run, ["model.depth=5"])
+    with pytest.raises(
+        ValueError, match=rf"model=\{{units: 8, depth: 5\}}: {name} has networks and latents of its own"
+    ):
+        compose(run, ["model={units: 8, depth: 5}"])
+    with pytest.raises(ValueError, match=rf"model.recompute=true: {name} keeps what its networks have computed"):
+        compose(run, ["model.recompute=true"])
+    assert compose(run, ["model={units: 8}"]).model.units == 8
+
+
+def test_a_video_model_that_nobody_registered_is_refused_with_how_to_do_it() -> None:
+    class Own(Vta):
+        """Not registered."""
+
+    with pytest.raises(ValueError, match=r'Own is not registered: @register_backbone\(..., kind="video_model"\) says'):
+        build_world_model(Own, "tiny", (1, 16, 16), 0)
 
 
 @pytest.mark.parametrize(("name", "preset"), [("svg_lp", "svg-lp-dcgan"), ("vta", "vta-bouncing-balls")])

@@ -17,7 +17,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from wmkit.backbones.base import build_backbone
-from wmkit.build import build_world_model
+from wmkit.build import build_world_model, not_registered
 from wmkit.checks import check_positive, closest
 from wmkit.config import SIZES, import_plugins
 from wmkit.dynamics import Dynamics
@@ -100,8 +100,7 @@ def _examiner(arguments: argparse.Namespace) -> Examine:
         if options:
             raise ValueError(f"{name} is not registered, so that it has no options: drop {' '.join(options)}")
         if issubclass(part, Dynamics):
-            kind = "video_model" if issubclass(part, VideoModel) else "dynamics"
-            raise ValueError(f'{name} is not registered: @register_backbone(..., kind="{kind}") says how to build it')
+            raise ValueError(not_registered(name, part))
         return _examiner_of_backbone(arguments, f"{name} cannot be built by cls(16)", lambda: part(16))
     config = _configured(entry, options, arguments.size)
     complaint = f"{entry.name} cannot be built by {config}"
