@@ -17,7 +17,7 @@ from torch.nn.parameter import is_lazy
 
 from wmkit.backbones.base import Backbone, PosteriorName, build_backbone
 from wmkit.checks import check_choice, check_integer, closest
-from wmkit.config import NOT_OF_VIDEO, ModelConfig
+from wmkit.config import NOT_OF_VIDEO, ModelConfig, why_not_of_video
 from wmkit.dynamics import Dynamics, LatentDynamics
 from wmkit.dynamics.latents import build_latent
 from wmkit.networks import FrameDecoder, FrameEncoder, ImageDecoder, ImageEncoder, PlanetDecoder, PlanetEncoder
@@ -159,23 +159,26 @@ def _registered_video_model(
 ) -> VideoModel:
     """`cls(config, image_shape=..., action_dim=...)` of a video model given by name, class or config.
 
-    Raises `ValueError` for keys of the model's config that it would not read, other than at its size.
+    Raises `ValueError` for keys of the model's config that it would not read, other than at its size, and for a loss
+    of first frames that it does not predict.
     """
     if isinstance(part, entry.cls):
         raise ValueError(f"{entry.name!r} is built for its images: give its name, class or config, not an instance")
     usual = ModelConfig.for_size(size)
     for key in NOT_OF_VIDEO:
         if (given := getattr(config, key)) != getattr(usual, key):
-            raise ValueError(
-                f"{entry.name} has networks and latents of its own, which do not read model.{key}: drop {key}="
-                f"{given!r} and see the fields of {entry.config.__name__}, backbone.* on a command line"
-            )
+            raise ValueError(f"{key}={given!r}: {why_not_of_video(entry.name, key)}")
     own = part if isinstance(part, entry.config) else entry.config.for_size(size)
     make: Any = entry.cls
     video = make(own, image_shape=image_shape, action_dim=action_dim)
     if not isinstance(video, VideoModel):
         raise ValueError(
             f"{entry.origin} is registered as a video model: make it a subclass of wmkit.video_models.VideoModel"
+        )
+    if config.first_step == "model" and not video.foretells_first:
+        raise ValueError(
+            f"model.first_step=model: {entry.name} reads an episode's first frame and does not predict it, so that "
+            "its loss would be that of copying; take first_step=condition"
         )
     return video
 
@@ -188,8 +191,11 @@ def _build_backbone(part: BackboneLike, size: str) -> Backbone:
     if entry is None:
         if isinstance(part, type) and issubclass(part, Backbone):
             return _build_unregistered(part, size)
-        name = part.__name__ if isinstance(part, type) else type(part).__name__
-        if isinstance(part, nn.Module) or (isinstance(part, type) and issubclass(part, nn.Module)):
+        cls = part if isinstance(part, type) else type(part)
+        name = cls.__name__
+        if issubclass(cls, Dynamics):
+            raise ValueError(not_registered(name, cls))
+        if issubclass(cls, nn.Module):
             raise ValueError(
                 f"backbone: {name} is a torch.nn.Module but no backbone; subclass wmkit.Backbone (docs/backbones.md)"
             )
@@ -200,6 +206,12 @@ def _build_backbone(part: BackboneLike, size: str) -> Backbone:
         raise ValueError(f"{entry.name!r} is a {entry.kind}, not a backbone; it cannot be built by build_world_model")
     config = part if isinstance(part, entry.config) else entry.config.for_size(size)
     return build_backbone(entry, config)
+
+
+def not_registered(name: str, cls: type[Dynamics]) -> str:
+    """What to say of dynamics, or a video model, that no one has registered."""
+    kind = "video_model" if issubclass(cls, VideoModel) else "dynamics"
+    return f'{name} is not registered: @register_backbone(..., kind="{kind}") says how to build it'
 
 
 def _build_unregistered(cls: type[Backbone], size: str) -> Backbone:

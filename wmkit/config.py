@@ -35,6 +35,13 @@ NOT_OF_VIDEO = ("depth", "networks", "image_output", "recompute", *_LATENTS)
 """Keys of `ModelConfig` that no video model reads: its own config has its networks and latents."""
 
 
+def why_not_of_video(name: str, key: str) -> str:
+    """Why the video model `name` does not read the key of `NOT_OF_VIDEO`, and what to do."""
+    if key == "recompute":
+        return f"{name} keeps what its networks have computed for the backward pass; leave it out"
+    return f"{name} has networks and latents of its own; see the fields of its config, backbone.* on a command line"
+
+
 class Rule(NamedTuple):
     """Who may change a key: a run that is resumed, or one system of several that are compared."""
 

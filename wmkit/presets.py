@@ -131,7 +131,7 @@ def _for_minutes() -> Preset:
 
 
 def _svg_lp(networks: str, latent_size: int, past: int, length: int) -> Preset:
-    """SVG-LP for 64x64 video; its beta is 1e-4 (docs/video_models.md#svg-lp)."""
+    """SVG-LP for 64x64 video; beta, 1e-4, and lr are those of Moving MNIST (docs/video_models.md#svg-lp)."""
     loss = {"image_loss": "mse", "kl_scale": 1e-4, "kl_balance": None, "free_bits": 0.0, "first_step": "condition"}
     numbers = {"networks": networks, "depth": 64, "code": 128, "hidden": 256, "latent_size": latent_size, "past": past}
     train = {"lr": 2e-3, "weight_decay": 0.0, "warmup": 0, "schedule": "constant", "clip": 1e4, "decode_share": 1.0}
@@ -153,7 +153,7 @@ PRESETS: dict[str, Preset] = {
     **_video_presets("", CWVAE_2021),
     **_video_presets("-corrected", CORRECTED),
     "cwvae-minutes": _for_minutes(),
-    # Stochastic Moving MNIST: 5 frames and 10 to come; KTH: 10 and 10.
+    # Stochastic Moving MNIST: 5 frames and 10 to come; sizes of KTH: 10 and 10.
     "svg-lp-dcgan": _svg_lp("dcgan", 10, 5, 15),
     "svg-lp-vgg": _svg_lp("vgg", 24, 10, 20),
     # Windows of 20 steps, the second of which begins as imagination does; of 50 in the clips of the Clockwork VAE.
@@ -171,5 +171,5 @@ PRESETS: dict[str, Preset] = {
 }
 """Systems of the S4WM paper (TBTT windows of 48 steps in 3D, 50 in 2D), and of CW-VAE = TALD as released and corrected:
 `rssm-video` has one level, `notmpabs` three that tick at every step. `cwvae-minutes` and `s4wm-minutes` are sizes
-for a CPU. SVG-LP as its paper trains it on Moving MNIST and on KTH; VTA as its own, and in windows of half a clip as a
-baseline of the Clockwork VAE."""
+for a CPU. SVG-LP as its paper trains it on Moving MNIST, and in the sizes of KTH with that beta and lr; VTA as its own,
+and in windows of half a clip as a baseline of the Clockwork VAE."""

@@ -137,6 +137,33 @@ class TrainsOnAllFrames(Healthy):
         return super().reconstruct(seen, inputs)
 
 
+class TrainsNothingBeforeTheDecoder(Healthy):
+    def reconstruct(self, seen, inputs, frames=None):
+        seen = dataclasses.replace(seen, h=seen.h.detach(), z=seen.z.detach())
+        return super().reconstruct(seen, inputs, frames)
+
+
+class TrainsOnNothing(Healthy):
+    """With a graph, along which nothing comes."""
+
+    def reconstruct(self, seen, inputs, frames=None):
+        return 0 * super().reconstruct(seen, inputs, frames)
+
+
+class TrainsOnlyWhereAnEpisodeBegins(Healthy):
+    def reconstruct(self, seen, inputs, frames=None):
+        image = super().reconstruct(seen, inputs, frames)
+        return torch.where(inputs.is_first[:, 0, None, None, None, None], image, 0.5)
+
+
+class DrawsUpsideDownWhereNoEpisodeBegins(Healthy):
+    """What the loss compares, in rows that go on."""
+
+    def reconstruct(self, seen, inputs, frames=None):
+        image = super().reconstruct(seen, inputs, frames)
+        return torch.where(inputs.is_first[:, 0, None, None, None, None], image, image.flip(3))
+
+
 class TrainsAcrossResets(Healthy):
     """Skips of the context of the sequence's first episode."""
 
@@ -161,6 +188,10 @@ BROKEN: dict[Callable[[], Healthy], int] = {
     DrawsASequenceOnly: 11,
     TrainsWithTheLastFrame: 12,
     TrainsOnAllFrames: 12,
+    TrainsNothingBeforeTheDecoder: 12,
+    TrainsOnNothing: 12,
+    TrainsOnlyWhereAnEpisodeBegins: 12,
+    DrawsUpsideDownWhereNoEpisodeBegins: 12,
     TrainsAcrossResets: 12,
 }
 

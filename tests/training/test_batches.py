@@ -152,7 +152,7 @@ def test_windows_that_persist_hold_whole_periods_of_a_clock() -> None:
         check_windows(data, source, source, period=4, first_step="model")
 
 
-def test_windows_without_a_second_tick_of_the_slowest_level_are_pointed_out() -> None:
+def test_windows_without_a_second_period_of_the_dynamics_are_pointed_out() -> None:
     source = GeneratedEpisodes(MovingMnist(side=32), seed=0, length=20)
     whole = GeneratedEpisodes(MovingMnist(side=32), seed=0)
     assert check_windows(DataConfig(length=32), whole, whole, period=16, first_step="model") == []
@@ -161,7 +161,7 @@ def test_windows_without_a_second_tick_of_the_slowest_level_are_pointed_out() ->
         (DataConfig(sampler="episodes", length=99), source, 20),
     ):
         [note] = check_windows(data, of, of, period=36, first_step="model")
-        assert f"{length} steps hold one tick of the slowest level, which has one every 36" in note
+        assert f"{length} steps hold one period of the dynamics, which has 36" in note
 
 
 def test_an_evaluation_beyond_the_episodes_is_refused_before_training(make_config: MakeConfig) -> None:

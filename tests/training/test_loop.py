@@ -284,6 +284,23 @@ def test_a_step_without_finite_gradient_changes_no_parameter(
     assert trainer.carried.value is not None
 
 
+def test_a_skipped_step_leaves_no_trace_in_the_statistics_of_a_batch(
+    make_config: MakeConfig, trainer_of: Callable[[RunConfig], Trainer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trainer = trainer_of(make_config(backbone="svg_lp"))
+    trainer._train_step(next(trainer.sampler))
+    before = {name: value.clone() for name, value in trainer.model.named_buffers()}
+    dynamics = trainer.model.dynamics
+    with monkeypatch.context() as patch:
+        patch.setattr(dynamics, "draw_noise", lambda lead, generator: torch.full((*lead, dynamics.noise_dim), math.inf))
+        trainer._train_step(next(trainer.sampler))
+    assert trainer.guard.skipped == 1
+    assert all(torch.equal(before[name], value) for name, value in trainer.model.named_buffers())
+    trainer._train_step(next(trainer.sampler))
+    assert not all(torch.equal(before[name], value) for name, value in trainer.model.named_buffers())
+    assert all(bool(value.isfinite().all()) for value in trainer.model.buffers())
+
+
 @pytest.mark.reported(
     "numbers",
     "clearml/clearml#118, tensorflow/tensorflow#3212, lanpa/tensorboardX#377",

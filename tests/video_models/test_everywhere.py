@@ -1,6 +1,9 @@
 """Everything that takes a world model takes a video model: training, evaluation, films, files, heads."""
 
 import dataclasses
+import re
+import runpy
+import shlex
 from pathlib import Path
 
 import pytest
@@ -12,8 +15,12 @@ from wmkit import Batch, RunConfig, build_world_model, list_backbones, tree
 from wmkit.config import DataConfig, EvalConfig, TrainConfig
 from wmkit.evaluation import HeldOutValidation, evaluate_run, make_video
 from wmkit.evaluation.held_out import whole_episodes
+from wmkit.presets import PRESETS
 from wmkit.training import compose
+from wmkit.video_models import Vta
 from wmkit_envs import Rooms
+
+ROOT = Path(__file__).parents[2]
 
 VIDEO = list_backbones("video_model")
 
@@ -89,11 +96,56 @@ def test_heads_policies_states_of_every_window_and_carried_ones(name: str) -> No
 
 
 @pytest.mark.parametrize("name", VIDEO)
+def test_a_single_frame_in_training_is_refused(name: str) -> None:
+    model = build_world_model(name, "tiny", (1, 16, 16), 0).train()
+    image, action = torch.rand(1, 4, 1, 16, 16), torch.zeros(1, 4, 0)
+    _, state = model.observe(image, action)
+    with pytest.raises(ValueError, match=r"one frame in train\(\), .* expected 2 or more; give more rows"):
+        model.observe(image[:, :1], action[:, :1])
+    if name == "svg_lp":
+        with pytest.raises(ValueError, match=r"one frame in train\(\), .* or call model.eval\(\)"):
+            model.imagine(action, state)
+    model.eval().observe(image[:, :1], action[:, :1])
+    model.imagine(action, state)
+
+
+@pytest.mark.parametrize("name", VIDEO)
 def test_a_key_of_the_model_that_nothing_reads_is_refused_and_those_of_a_recipe_are_passed_over(name: str) -> None:
     run = dataclasses.replace(run_of(name), model=wmkit.ModelConfig(depth=3, networks="planet"))
     assert compose(run, ["train.steps=3"]).backbone_name == name
-    with pytest.raises(ValueError, match=rf"model.depth=5: {name} has networks and latents of its own; see backbone"):
+    with pytest.raises(
+        ValueError,
+        match=rf"model.depth=5: {name} has networks and latents of its own; see the fields of its config, backbone",
+    ):
         compose(run, ["model.depth=5"])
+    with pytest.raises(
+        ValueError, match=rf"model=\{{units: 8, depth: 5\}}: {name} has networks and latents of its own"
+    ):
+        compose(run, ["model={units: 8, depth: 5}"])
+    with pytest.raises(ValueError, match=rf"model.recompute=true: {name} keeps what its networks have computed"):
+        compose(run, ["model.recompute=true"])
+    assert compose(run, ["model={units: 8}"]).model.units == 8
+
+
+def test_a_video_model_that_nobody_registered_is_refused_with_how_to_do_it() -> None:
+    class Own(Vta):
+        """Not registered."""
+
+    with pytest.raises(ValueError, match=r'Own is not registered: @register_backbone\(..., kind="video_model"\) says'):
+        build_world_model(Own, "tiny", (1, 16, 16), 0)
+
+
+@pytest.mark.parametrize(("name", "preset"), [("svg_lp", "svg-lp-dcgan"), ("vta", "vta-bouncing-balls")])
+def test_the_pages_words_train_on_the_loss_of_the_preset(name: str, preset: str) -> None:
+    """Whatever the recipe sets for its own system."""
+    page = re.sub(r"\\\n *", "", (ROOT / "docs" / "video_models.md").read_text())
+    [command] = re.findall(rf"python (recipes/\w+\.py) (backbone={name} .*)", page)
+    recipe, words = command
+    config = compose(runpy.run_path(str(ROOT / recipe))["config"](), shlex.split(words))
+    chosen = PRESETS[preset]
+    assert {key: getattr(config.model, key) for key in chosen.model} == chosen.model
+    assert (config.train.lr, config.data.length) == (chosen.train["lr"], chosen.length)
+    assert name == "vta" or config.train.decode_share == 1  # BatchNorm of the decoder sees all steps
 
 
 @pytest.mark.parametrize("preset", ["svg-lp-dcgan", "svg-lp-vgg", "vta-bouncing-balls", "vta-video"])

@@ -17,7 +17,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from wmkit.backbones.base import build_backbone
-from wmkit.build import build_world_model
+from wmkit.build import build_world_model, not_registered
 from wmkit.checks import check_positive, closest
 from wmkit.config import SIZES, import_plugins
 from wmkit.dynamics import Dynamics
@@ -100,8 +100,7 @@ def _examiner(arguments: argparse.Namespace) -> Examine:
         if options:
             raise ValueError(f"{name} is not registered, so that it has no options: drop {' '.join(options)}")
         if issubclass(part, Dynamics):
-            kind = "video_model" if issubclass(part, VideoModel) else "dynamics"
-            raise ValueError(f'{name} is not registered: @register_backbone(..., kind="{kind}") says how to build it')
+            raise ValueError(not_registered(name, part))
         return _examiner_of_backbone(arguments, f"{name} cannot be built by cls(16)", lambda: part(16))
     config = _configured(entry, options, arguments.size)
     complaint = f"{entry.name} cannot be built by {config}"
@@ -109,7 +108,7 @@ def _examiner(arguments: argparse.Namespace) -> Examine:
         return _examiner_of_backbone(arguments, complaint, lambda: build_backbone(entry, config))
     given = {"--quick": arguments.quick, "--length": arguments.length, "--longest": arguments.longest != LONGEST}
     if unused := [option for option, value in given.items() if value]:
-        what = {"dynamics": "dynamics"}.get(entry.kind, "a video model")
+        what = "dynamics" if entry.kind == "dynamics" else "a video model"
         raise ValueError(f"{' and '.join(unused)}: of backbones only, and {entry.name} is {what}; leave it out")
     # Gaussian latents: the samples of categorical ones flip by rounding.
     latents: dict[str, Any] = {"latent": "gaussian", "latent_size": 4} if entry.kind == "dynamics" else {}

@@ -167,7 +167,7 @@ class Dynamics(nn.Module, ABC):
 
     @abstractmethod
     def entropies(self, seen: Observed) -> dict[str, Tensor]:
-        """Entropies of priors and posteriors in nats by name, each (B, T)."""
+        """Entropies of priors and posteriors in nats by name, and what else the log should show, each (B, T)."""
 
     def check_call(
         self, action: Tensor, noise: Tensor | None, state: State | None, embed: Tensor | None = None

@@ -273,7 +273,7 @@ def build_sampler(config: RunConfig, source: EpisodeSource) -> Sampler:
 def check_windows(
     data: DataConfig, source: EpisodeSource, held_out: EpisodeSource, *, period: int, first_step: str
 ) -> list[str]:
-    """What a person should know of the batches for dynamics of which all parts tick every `period` steps.
+    """What a person should know of the batches for dynamics that begin anew every `period` steps: `Dynamics.period`.
 
     first_step: the model's, see `ModelConfig`. Raises `ValueError` where rows that persist would come to different
     phases of that clock, and for windows from which nothing can be learnt.
@@ -296,13 +296,14 @@ def check_windows(
     if persistent and data.length % period:
         raise ValueError(
             f"data.length={data.length} with data.sampler=persistent: rows begin their episodes whole windows apart, "
-            f"and all levels tick together every {period} steps only. Take a multiple of {period}."
+            f"and in these dynamics they can begin every {period} steps only. Take a multiple of {period}."
         )
     notes = []
-    if not (length > period or period == 1 or persistent):  # a carried state has the tick before
+    if not (length > period or period == 1 or persistent):  # a carried state has the period before
         notes.append(
-            f"Sequences of {length} steps hold one tick of the slowest level, which has one every {period}: it learns "
-            f"no transition. Take at least {period + 1} (data.length, data.episode_length), or a smaller stride."
+            f"Sequences of {length} steps hold one period of the dynamics, which has {period}: how one follows another "
+            f"is not learnt. Take at least {period + 1} (data.length, data.episode_length), or a shorter period "
+            "(backbone.*)."
         )
     if (short := sum(one < data.length for one in lengths)) and data.sampler != "episodes":
         notes.append(

@@ -204,6 +204,7 @@ class Trainer:
     def _train_step(self, batch: Batch) -> None:
         """One optimiser step; the loss continues from the carried state where rows persist."""
         check_batch(batch)
+        buffers = [(buffer, buffer.clone()) for buffer in self.model.buffers()]
         with memory_advice(f"step {self.step + 1}", batch):
             generator = step_generator(self.config.seed, self.step, TRAIN)
             output = self._loss(batch, self.carried.value, generator, self.config.train.decode_share)
@@ -212,6 +213,9 @@ class Trainer:
         norm = self.guard.step(self.model, self.optimiser, f"batch {self.step}")
         if norm is not None:
             self.model.after_update()
+        else:  # the pass that led nowhere has written the statistics of BatchNorm, which may not be finite either
+            for buffer, before in buffers:
+                buffer.copy_(before)
         self.schedule.step()
         self.step += 1
         if norm is not None:

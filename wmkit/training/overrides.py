@@ -35,7 +35,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from wmkit.build import get_preset
 from wmkit.checks import closest
-from wmkit.config import NOT_OF_VIDEO, SIZES, ModelConfig, RunConfig, import_plugins
+from wmkit.config import NOT_OF_VIDEO, SIZES, ModelConfig, RunConfig, import_plugins, why_not_of_video
 from wmkit.data.worlds import World, describe_world, find_world
 from wmkit.files import user_path
 from wmkit.registry import Entry, get_entry
@@ -68,12 +68,12 @@ def compose(defaults: RunConfig, overrides: Sequence[str]) -> RunConfig:
     if not isinstance(choice, str):
         raise ValueError(f"backbone: expected the name of a registered one, as in backbone=s4, got {choice}")
     entry = get_entry(choice)
-    unread = {f"model.{key}" for key in NOT_OF_VIDEO} if entry.kind == "video_model" else set()
-    for word in words:
-        if word.key_or_group in unread:
-            raise ValueError(
-                f"{word.input_line}: {choice} has networks and latents of its own; see backbone.* in --help"
-            )
+    for word in words if entry.kind == "video_model" else ():
+        group, _, key = word.key_or_group.partition(".")
+        value = word.value()
+        keys = list(value) if isinstance(value, dict) else [key]  # model={depth: 5}
+        if group == "model" and (unread := [key for key in keys if key in NOT_OF_VIDEO]):
+            raise ValueError(f"{word.input_line}: {why_not_of_video(choice, unread[0])}")
     world = _scan(words, "world", defaults.world)
     if not isinstance(world, str) and world is not defaults.world:
         raise ValueError(f"world: expected the name of one, as in world=ray_maze_9x9, got {world}")

@@ -29,8 +29,9 @@ class VideoModel(Dynamics):
 
     11. Every frame is encoded and decoded by itself, whatever axes and frames stand around it: features hold all that
         `decode` reads, and no call leaves anything for it.
-    12. What the loss compares (`reconstruct`) is (B, T, C, H, W), or of the steps that are asked for the same; nothing
-        of a later frame enters it beyond what `observe` knows, no other row and nothing from before an `is_first`.
+    12. What the loss compares (`reconstruct`) is (B, T, C, H, W), or (B, K, C, H, W) for K requested steps; nothing of
+        a later frame enters it beyond what `observe` knows, no other row and nothing from before an `is_first`. Its
+        gradients reach the frames, and every parameter that those of `decode` reach.
 
     In train() a batch may be normalised by its own statistics (`nn.BatchNorm2d`), which mixes its frames and writes
     buffers: the laws are then those of eval().
@@ -38,6 +39,8 @@ class VideoModel(Dynamics):
 
     image_shape: tuple[int, int, int]
     """(C, H, W)."""
+    foretells_first: bool = True
+    """Whether an episode's first frame is predicted; else `first_step` cannot be `model`."""
 
     @abstractmethod
     def encode(self, image: Tensor) -> Tensor:
@@ -50,6 +53,14 @@ class VideoModel(Dynamics):
     def after_update(self) -> None:
         """Called after every step of the optimiser, without gradients: see `Backbone.after_update`."""
         return None
+
+    def check_statistics(self, frames: int) -> None:
+        """Raise `ValueError` for a single frame in train(), of whose code BatchNorm can make no statistics."""
+        if self.training and frames < 2:
+            raise ValueError(
+                "one frame in train(), where BatchNorm normalises a batch by its own statistics: expected 2 or more; "
+                "give more rows or steps, or call model.eval()"
+            )
 
     def reconstruct(self, seen: Observed, inputs: Inputs, frames: Tensor | None = None) -> Tensor:
         """Images (B, T, C, H, W) that the loss compares with those that were read; `frames` (K,) int64: of these steps.

@@ -11,7 +11,7 @@ thirtieth of their size (C = 1, DCGAN). Actions, of which the paper has none, en
 An episode's first frame is read and not predicted: before the second nothing runs. Its features have the code of the
 frame in the place of g, nothing in that of z, and its own maps.
 
-Training decodes with the maps of the last frame of the context (`past`) wherever it lies behind, as imagination does:
+Training decodes with the maps of the last frame of the context (`past`) once the context is over, as imagination does:
 else the decoder would learn to copy the frame before. The loss of the paper is, per step,
 
     mean over pixels of (x - decoded)^2  +  beta KL(q || p)
@@ -20,8 +20,11 @@ which is `model.image_loss=mse` with `model.kl_scale=beta`, and C H W / 2 times 
 kl_scale = beta C H W / 2 (0.2 for the published 1e-4 at 1 x 64 x 64). The paper sums over steps where this takes the
 mean, and steps an Adam without weight decay for each network.
 
-Otherwise than the released code: outside of training BatchNorm takes its running statistics, so that no clip sees its
-neighbours in a batch; in training it takes those of all steps of a batch together, not of each by itself.
+Otherwise than the released code: that trains with the maps of the context's last frame but one, where these are of the
+last one, as in the paper's words. Outside of training BatchNorm takes its running statistics, so that no clip sees its
+neighbours in a batch; in training it takes those of all steps of a batch together, not of each by itself. The maps are
+computed again from the frames of the context and normalised by the statistics of those, which the running statistics
+then hear of twice.
 
 Source: Denton, Fergus, Stochastic Video Generation with a Learned Prior, 2018.
 """
@@ -133,7 +136,7 @@ class SvgLp(VideoModel):
     h is [the prior's LSTM, the last frame seen before this step], z is [z_t, g_t].
     """
 
-    first_step = "condition"
+    first_step, foretells_first = "condition", False
 
     def __init__(self, config: SvgLpConfig, *, image_shape: tuple[int, int, int], action_dim: int) -> None:
         super().__init__()
@@ -190,8 +193,9 @@ class SvgLp(VideoModel):
         }
 
     def encode(self, image: Tensor) -> Tensor:
-        """[code, pixels] (..., G + C H W) of every image."""
+        """[code, pixels] (..., G + C H W) of every image; raises `ValueError` for a single one in train()."""
         flat = to_unit(image, self.prior.read.weight.dtype).reshape(-1, *self.image_shape)  # (N, C, H, W)
+        self.check_statistics(len(flat))
         embed = torch.cat([self.encoder(flat).to(flat.dtype), flat.flatten(1)], -1)
         return embed.reshape(*image.shape[:-3], self.embed_dim)
 
@@ -209,19 +213,22 @@ class SvgLp(VideoModel):
         rows, length = inputs.is_first.shape
         steps = torch.arange(length, device=inputs.is_first.device)
         before = seen.h[..., self.config.hidden :]  # (B, T, C H W)
+        # Each of the N frames of contexts is encoded once, so that a promise of no resets changes no statistics.
         if inputs.inner_reset:
             start = torch.where(inputs.is_first, steps, 0).cummax(1).values  # (B, T)
-            source = torch.minimum(steps, start + self.config.past)
-            source = source if frames is None else source[:, frames]  # (B, K)
-            before = before.take_along_dim(source.unsqueeze(-1), 1)
-            steps = torch.arange(before.shape[1], device=steps.device)
-        else:  # a few frames serve all steps
+            last = start + self.config.past
+            before = before[steps <= last]  # (N, C H W)
+            number = (steps <= last).flatten().cumsum(0).reshape(rows, length) - 1
+            source = number.gather(1, torch.minimum(steps, last))  # (B, T), of N
+        else:
             before = before[:, : self.config.past + 1]
-            steps = (steps if frames is None else frames).clamp(max=self.config.past)  # (K,)
-        maps = self.encoder.maps(before.reshape(-1, *self.image_shape))
-        maps = [skip.reshape(rows, -1, *skip.shape[1:])[:, steps].flatten(0, 1) for skip in maps]  # (B K, D, h, w)
+            number = torch.arange(rows * before.shape[1], device=steps.device).reshape(rows, -1)
+            source = number[:, steps.clamp(max=self.config.past)]
+            before = before.flatten(0, 1)
         g = seen.z[..., self.latent.sample_dim :]  # (B, T, G)
-        g = g if frames is None else g[:, frames]
+        if frames is not None:
+            source, g = source[:, frames], g[:, frames]  # (B, K), (B, K, G)
+        maps = [skip[source.flatten()] for skip in self.encoder.maps(before.reshape(-1, *self.image_shape))]
         return self.decoder(g.flatten(0, 1), maps).reshape(*g.shape[:2], *self.image_shape)
 
     def observe(
@@ -271,8 +278,12 @@ class SvgLp(VideoModel):
         return Observed(h, z, posterior_params, prior_params), tree.compact(after) if return_state else None
 
     def imagine(self, action: Tensor, *, noise: Tensor | None, state: SvgState) -> tuple[Tensor, Tensor, SvgState]:
-        """Single steps on prior samples, each decoded and encoded again for the next."""
+        """Single steps on prior samples, each decoded and encoded again for the next.
+
+        Raises `ValueError` for a single row in train(), of which BatchNorm can make no statistics.
+        """
         self.check_call(action, noise, state)
+        self.check_statistics(len(action))
         code, frame = state["code"], state["frame"]
         prior, predictor = state["prior"], state["predictor"]
         maps = self.encoder.maps(frame.reshape(-1, *self.image_shape))

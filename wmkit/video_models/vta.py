@@ -60,7 +60,8 @@ FORCED = math.log(0.999 / 0.001)
 VtaState = dict[str, Any]
 """{`phase`: (B,) int64, steps since the window began, or, before a context, minus those of the remainder; `forward`:
 (B, E); `dreaming`: (B,) bool, whether the last step was imagined, and then `b`, `z`, `d`, `s` of that step, which
-are zero otherwise: imagination begins a segment from `forward`}."""
+are zero otherwise: imagination begins a segment from `forward`}. Imagination leaves `phase` and `forward` as they were:
+who observes after a dream goes on as if no time had passed."""
 
 
 @dataclasses.dataclass(kw_only=True)
@@ -130,22 +131,28 @@ class Boundary(Latent):
         return torch.logit(torch.rand(*lead, 1, generator=generator, device="cpu"), eps=1e-7)
 
     def sample(self, params: Tensor, noise: Tensor | None) -> Tensor:
-        """0 or 1."""
+        """0 or 1, in float32 or better."""
+        logit = _exact(params)
         if not self.training:
-            return (params > 0).to(params.dtype)
-        relaxed = torch.sigmoid((params if noise is None else params + noise) / self.temperature.to(params.dtype))
+            return (logit > 0).to(logit.dtype)
+        relaxed = torch.sigmoid((logit if noise is None else logit + noise) / self.temperature.to(logit.dtype))
         return (relaxed > 0.5).to(relaxed.dtype) + (relaxed - relaxed.detach())  # so bracketed, exactly 0 or 1
 
     def kl(self, left: Tensor, right: Tensor) -> Tensor:
         """KL = sum over both values of p ln (p / q)."""
-        p = torch.sigmoid(left)
+        left, right = _exact(left), _exact(right)
         read, copy = F.logsigmoid(left) - F.logsigmoid(right), F.logsigmoid(-left) - F.logsigmoid(-right)
-        return (p * read + (1 - p) * copy).sum(-1)
+        return (torch.sigmoid(left) * read + torch.sigmoid(-left) * copy).sum(-1)
 
     def entropy(self, params: Tensor) -> Tensor:
         """H = - sum p ln p."""
-        p = torch.sigmoid(params)
-        return -(p * F.logsigmoid(params) + (1 - p) * F.logsigmoid(-params)).sum(-1)
+        logit = _exact(params)
+        return -(torch.sigmoid(logit) * F.logsigmoid(logit) + torch.sigmoid(-logit) * F.logsigmoid(-logit)).sum(-1)
+
+
+def _exact(x: Tensor) -> Tensor:
+    """In float32 or better, whatever autocast made of it."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -206,8 +213,8 @@ def _within(layer: nn.Conv1d, x: Tensor, start: Tensor) -> Tensor:
 class Vta(VideoModel):
     """VTA; see the module's docstring for the equations. h is [b, d], z is [z, s].
 
-    The networks are convolutions with BatchNorm and ELU, k4 s2 but for a code's first and last one; pixels enter and
-    leave as numbers from -1 to 1.
+    The networks are convolutions with BatchNorm and ELU, k4 s2, except the encoder's last and the decoder's first,
+    which are k4 s1 without padding; pixels enter and leave as numbers from -1 to 1.
     """
 
     causal = False
@@ -250,7 +257,9 @@ class Vta(VideoModel):
         self.noise_dim = 2 * size + 1
 
     def initialise(self) -> None:
-        """torch's initial weights, drawn when the layers were made; but no bias for or against boundaries."""
+        """No bias for or against boundaries; all else is as drawn when the parts were made, GRUs by `PlainGRU`, linear
+        layers and convolutions by torch.
+        """
         for layer in (self.boundary_posterior.last, self.boundary_prior):
             assert layer.bias is not None, "made with one"
             nn.init.zeros_(layer.bias)
@@ -296,8 +305,9 @@ class Vta(VideoModel):
         }
 
     def encode(self, image: Tensor) -> Tensor:
-        """The code (..., E) of every image."""
+        """The code (..., E) of every image; raises `ValueError` for a single one in train()."""
         flat = to_unit(image, self.boundary_prior.weight.dtype).reshape(-1, *self.image_shape)  # (N, C, H, W)
+        self.check_statistics(len(flat))
         return self.encoder(2 * flat - 1).reshape(*image.shape[:-3], self.embed_dim)
 
     def decode(self, features: Tensor) -> Tensor:
@@ -312,19 +322,20 @@ class Vta(VideoModel):
     ) -> tuple[VtaObserved, VtaState | None]:
         """Read T steps, window by window; see `Dynamics.observe`.
 
-        Raises `ValueError` where an episode begins elsewhere than a window.
+        Raises `ValueError` where an episode begins elsewhere than a window, but not in a compiled graph.
         """
         self.check_call(inputs.action, inputs.noise, state, inputs.embed)
         code = inputs.embed  # (B, T, E)
         rows, length, _ = code.shape
         fresh = self.initial_state(rows)
+        begun = state is not None
         state = fresh if state is None else state
-        start, phase = self._windows(inputs, state["phase"])  # (B, T) bool, (B,)
+        start, phase = self._windows(inputs, state["phase"], begun)  # (B, T) bool, (B,)
         first = inputs.is_first.unsqueeze(-1)  # (B, T, 1)
         noise_z, noise_s, noise_m = self._parts(inputs.noise, rows, length)
 
         logits = self.boundary_posterior(code, start)  # (B, T, 1)
-        read = self.boundary.sample(logits, noise_m).masked_fill(start.unsqueeze(-1), 1)
+        read = self.boundary.sample(logits, noise_m).masked_fill(start.unsqueeze(-1), 1).to(state["forward"].dtype)
         incoming = torch.where(first[:, 0], 0, state["forward"])  # (B, E)
         resets = inputs.is_first if inputs.inner_reset else None
         forward, _ = self.forward_gru.scan(code, {"h": incoming}, resets)  # (B, T, E)
@@ -340,7 +351,8 @@ class Vta(VideoModel):
         steps: list[tuple[Tensor, ...]] = []
         for t in range(length):
             m, begins = read[:, t], start[:, t, None]  # (B, 1)
-            b, z, f, d = self._advance(m, begins, (b, z, d, s), before[:, t], candidates[:, t], inputs.action[:, t])
+            b = self._believed(m, begins, b, z, before[:, t])
+            z, f, d = self._advance(m, begins, (b, z, d, s), candidates[:, t], inputs.action[:, t])
             q = self.observation_posterior(torch.cat([outward[:, t], f], -1))  # (B, P)
             s = self.latent.sample(q, noise_s[t]).to(d.dtype)  # (B, S)
             steps.append((b, z, d, s, q))
@@ -373,10 +385,10 @@ class Vta(VideoModel):
         for t in range(length):
             m = self.boundary.sample(self._expected(d, s), None if noise_m is None else noise_m[:, t])  # (B, 1)
             m = m.masked_fill(begins, 1).to(b.dtype)
-            belief = torch.where(begins, state["forward"], self._believed(m, b, z))
-            params = self.abstract_prior(belief)
+            b = self._believed(m, begins, b, z, state["forward"])
+            params = self.abstract_prior(b)
             candidate = self.latent.sample(params, None if noise_z is None else noise_z[:, t]).to(b.dtype)
-            b, z, _, d = self._advance(m, begins, (b, z, d, s), state["forward"], candidate, action[:, t])
+            z, _, d = self._advance(m, begins, (b, z, d, s), candidate, action[:, t])
             s = self.latent.sample(self.observation_prior(d), noise_s[t]).to(d.dtype)
             begins = torch.zeros_like(begins)
             hs.append(torch.cat([b, d], -1))
@@ -384,30 +396,31 @@ class Vta(VideoModel):
         last = {"b": b, "z": z, "d": d, "s": s, "dreaming": torch.ones_like(state["dreaming"])}
         return torch.stack(hs, 1), torch.stack(zs, 1), tree.compact({**state, **last})
 
-    def _believed(self, m: Tensor, b: Tensor, z: Tensor) -> Tensor:
-        """b (B, E) of the abstract level that reads or copies by m (B, 1)."""
+    def _believed(self, m: Tensor, begins: Tensor, b: Tensor, z: Tensor, start: Tensor) -> Tensor:
+        """One step of the abstract level's belief b (B, E): it reads or copies by m (B, 1), from the last step's b, z.
+
+        begins (B, 1) bool: windows begin, with b = start (B, E).
+        """
         new, _ = self.abstract_gru.step(z, {"h": b})
-        return m * new + (1 - m) * b
+        return torch.where(begins, start, m * new + (1 - m) * b)
 
     def _advance(
         self,
         m: Tensor,
         begins: Tensor,
         levels: tuple[Tensor, Tensor, Tensor, Tensor],
-        start: Tensor,
         candidate: Tensor,
         action: Tensor,
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """One step of both levels up to the belief d, from the last step's b, z, d, s -> (b, z, f, d).
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """The rest of a step up to the belief d, from this step's b and the last one's z, d, s -> (z, f, d).
 
-        m (B, 1); begins (B, 1) bool: windows begin, with b = start (B, E). candidate (B, S): z where it is read.
+        m (B, 1); begins (B, 1) bool: windows begin. candidate (B, S): z where it is read.
         """
         b, z, d, s = levels
-        b = torch.where(begins, start, self._believed(m, b, z))
         z = torch.where(begins, candidate, m * candidate + (1 - m) * z)
         f = self.abstract_feature(torch.cat([b, z, action], -1)).to(b.dtype)  # (B, E)
         new, _ = self.observation_gru.step(torch.cat([s, f], -1), {"h": d})
-        return b, z, f, torch.where(begins, f, m * f + (1 - m) * new)
+        return z, f, torch.where(begins, f, m * f + (1 - m) * new)
 
     def _expected(self, d: Tensor, s: Tensor) -> Tensor:
         """The logit (..., 1) of a boundary at the next step."""
@@ -433,7 +446,7 @@ class Vta(VideoModel):
         of_z, of_s, of_m = torch.split(noise, [size, size, 1], -1)
         return of_z, of_s.unbind(1), of_m
 
-    def _windows(self, inputs: Inputs, phase: Tensor) -> tuple[Tensor, Tensor]:
+    def _windows(self, inputs: Inputs, phase: Tensor, begun: bool) -> tuple[Tensor, Tensor]:
         """Where windows begin (B, T), and the phase after the last step (B,); the first step of a call begins one.
 
         Padding begins one too, so that nothing of it is seen before.
@@ -445,8 +458,9 @@ class Vta(VideoModel):
         start = steps % self.period == 0
         late = is_first[:, 0] & (phase > 0)
         wrong = torch.cat([late.unsqueeze(1), (is_first & ~start)[:, 1:]], 1)
-        # A graph cannot branch on it, and elsewhere than on the CPU the host would wait: there a window begins.
-        if phase.device.type == "cpu" and not torch.compiler.is_compiling() and bool(wrong.any()):
+        # Without a state and a reset after it no column can be wrong, and a GPU need not be waited for. A graph cannot
+        # branch on it: there a window begins.
+        if (begun or inputs.inner_reset) and not torch.compiler.is_compiling() and bool(wrong.any()):
             row, t = wrong.nonzero()[0].tolist()
             raise ValueError(
                 f"is_first: in row {row} an episode begins at step {t}, {int(steps[row, t]) % self.period} steps into "
