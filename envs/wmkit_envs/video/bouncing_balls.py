@@ -109,7 +109,7 @@ class BouncingBalls(World):
         first = look.integers(len(self.colors), size=self.balls)
         steps_on = change.integers(1, len(self.colors), size=(length, self.balls))  # so never to the same colour
         number = (first + np.cumsum(bounced * steps_on, axis=0)) % len(self.colors)  # (T, K)
-        color = np.array([COLORS[name] for name in self.colors], np.float32)[number] / 255  # (T, K, 3)
+        color = np.array([COLORS[name] for name in self.colors])[number] / 255  # (T, K, 3)
         scale = self.side / USUAL_SIDE
         steps = {
             "image": self._picture(place * scale, color),
@@ -120,7 +120,7 @@ class BouncingBalls(World):
             "boundary": bounced.any(1),
             "ball_pos": (place * scale).astype(np.float32),
             "ball_velocity": (velocity * scale).astype(np.float32),
-            "ball_color": color,
+            "ball_color": color.astype(np.float32),
         }
         return Episode(steps, {"context_length": np.array(min(self.context_length, length), np.int64)})
 
@@ -144,7 +144,7 @@ class BouncingBalls(World):
             bounced,
         )
 
-    def _picture(self, place: NDArray[np.float64], color: NDArray[np.float32]) -> NDArray[np.uint8]:
+    def _picture(self, place: NDArray[np.float64], color: NDArray[np.float64]) -> NDArray[np.uint8]:
         """(T, H, W, 3): discs with smooth edges, one after another."""
         radius = self.radius * self.side / USUAL_SIDE
         reach = math.ceil(radius + 0.5)
