@@ -16,6 +16,7 @@ from torch import Tensor
 from wmkit.batch import Batch
 from wmkit.data import GeneratedEpisodes, WholeEpisodes
 from wmkit.evaluation.estimates import Estimate, normal
+from wmkit.evaluation.levels.boundaries import by_chance
 from wmkit.evaluation.measures.doors import KEYS, STATE, TileTruth, image_of, remembered_map
 from wmkit.evaluation.measures.frames import frame_error
 from wmkit.evaluation.measures.movers import KEYS as MOVER_KEYS
@@ -23,6 +24,7 @@ from wmkit.evaluation.predictors import COPY_LAST, FROZEN, RANDOM_FRAME, Clips, 
 from wmkit.pipe import ends_with_reader
 from wmkit.probing.view import objects_in_view
 from wmkit_envs import (
+    BouncingBalls,
     DistractingMemory,
     HiddenMotion,
     LookAround,
@@ -57,6 +59,8 @@ MOVERS, FITTED = 1_000, 4_000
 """Test episodes in which movers are guessed, training episodes that the guessers may count in."""
 ROLLING = 200
 """Test episodes in which balls are guessed."""
+SEGMENTS = 500
+"""Test episodes whose boundaries are counted."""
 
 Figures = Iterator[tuple[str, float | Estimate]]
 
@@ -290,6 +294,16 @@ def rewards(world: World) -> Figures:
     yield f"percentage right among {REWARDS} last rewards: actions only, by the turn", 100 * float(max(same, 1 - same))
 
 
+def segments(world: World) -> Figures:
+    """How many steps begin a segment, and F1 of what finds them without looking: at random, or at every step."""
+    clips = GeneratedEpisodes(world, seed=SEED, split="test", num_episodes=SEGMENTS)
+    every = np.stack([clips.episode(index)["boundary"][1:] for index in range(SEGMENTS)])
+    share = float(every.mean())
+    yield f"boundaries in 20 steps, {SEGMENTS} test episodes", normal(20 * every.mean(1))
+    yield "F1 of boundaries at random, as many as there are", by_chance(share, share).f1
+    yield "F1 of a boundary at every step", by_chance(1.0, share).f1
+
+
 def repeats(world: World) -> Figures:
     """How many episodes differ, and how many of the test were trained on."""
     trained, tested = (
@@ -350,6 +364,7 @@ CHECKS: dict[World, tuple[Callable[[World], Figures], ...]] = {
     MultiDoorsKeys(keys=5): (maps, frames, doors, actions_only, walks),
     MultiDoorsKeys(keys=7): (maps, frames, doors, actions_only, walks),
     HiddenMotion(): (maps, frames, movers),
+    BouncingBalls(): (frames, segments),
 }
 """What is printed of each world."""
 

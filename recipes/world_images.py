@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from wmkit_envs import (
+    BouncingBalls,
     DistractingMemory,
     HiddenMotion,
     LookAround,
@@ -44,7 +45,7 @@ DOORS_TIMES = (0, 12, 22, 30, 60, 100, 140, 169, 181, 192, 210, 250, 300, 350, 4
 
 
 def main() -> None:
-    """One strip and one map for one world of each kind, the eight wall styles, and one video at three speeds."""
+    """One strip and one map for one world of each kind, the eight wall styles, and videos."""
     mpl.use("Agg")
     FOLDER.mkdir(exist_ok=True)
     walked = (
@@ -74,6 +75,7 @@ def main() -> None:
     videos = [world.generate(seed=SEED, length=36)["image"] for world in VIDEO_ROWS]
     frames = np.concatenate([video[::3] for video in videos]).repeat(3, axis=-1)
     save("moving_mnist_strip", tile(frames, columns=len(videos[0][::3])))
+    save("bouncing_balls_strip", tile(BouncingBalls().generate(seed=SEED, length=24)["image"], columns=12))
 
 
 def tile(images: NDArray[np.uint8], columns: int) -> NDArray[np.uint8]:

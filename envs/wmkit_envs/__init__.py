@@ -8,6 +8,7 @@ from wmkit_envs.maze3d.look_around import LookAround as LookAround
 from wmkit_envs.maze3d.worlds import MemoryMaze as MemoryMaze
 from wmkit_envs.maze3d.worlds import RayMaze as RayMaze
 from wmkit_envs.maze3d.worlds import Rooms as Rooms
+from wmkit_envs.video.bouncing_balls import BouncingBalls as BouncingBalls
 from wmkit_envs.video.moving_mnist import MovingMnist as MovingMnist
 from wmkit_envs.world import Episode as Episode
 from wmkit_envs.world import World as World

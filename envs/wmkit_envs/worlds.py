@@ -14,6 +14,7 @@ from wmkit_envs.grid.world import GridWorld
 from wmkit_envs.maze3d.hidden_motion import RayHiddenMotion
 from wmkit_envs.maze3d.look_around import LookAround
 from wmkit_envs.maze3d.worlds import MemoryMaze, RayMaze, RayWorld, Rooms
+from wmkit_envs.video.bouncing_balls import BouncingBalls
 from wmkit_envs.video.moving_mnist import FAST, SLOW, MovingMnist
 from wmkit_envs.world import Episode, World
 
@@ -27,6 +28,7 @@ FAMILIES: dict[str, type[World]] = {
     "multi_doors_keys": MultiDoorsKeys,
     "hidden_motion": HiddenMotion,
     "moving_mnist": MovingMnist,
+    "bouncing_balls": BouncingBalls,
 }
 """A dataclass of settings each; its defaults are a published world."""
 _published: tuple[World, ...] = (
@@ -40,6 +42,7 @@ _published: tuple[World, ...] = (
     *(MultiDoorsKeys(keys=keys) for keys in (3, 5, 7)),
     HiddenMotion(),
     *(MovingMnist(speed=speed) for speed in (1.0, SLOW, FAST)),
+    BouncingBalls(),
 )
 PUBLISHED: dict[str, World] = {world.name: world for world in _published}
 """Worlds in their published sizes, and those of our own design in the sizes of docs/worlds.md."""

@@ -22,6 +22,8 @@ from wmkit.evaluation.measures.similarity import SIMILARITIES
 from wmkit.evaluation.tables import Table
 from wmkit.training.command import train_in_folder
 from wmkit.training.run_folder import RunFolder
+from wmkit.video_models import VtaConfig
+from wmkit_envs.video.bouncing_balls import BouncingBalls
 from wmkit_envs.video.moving_mnist import FAST, SLOW, MovingMnist
 
 
@@ -170,6 +172,23 @@ def test_times_are_relative_to_the_run_that_is_named(runs, tmp_path, capsys) -> 
     assert "base: expected one of usual, rssm, got vta" in capsys.readouterr().err
 
 
+def test_boundaries_are_judged_in_a_world_that_tells_them(runs, tmp_path, capsys) -> None:
+    usual = config(BouncingBalls(side=8))
+    vta = VtaConfig(width=8, latent_size=2, window=3)
+    train_in_folder(dataclasses.replace(usual, backbone=vta, model=ModelConfig()), RunFolder(tmp_path / "vta"))
+    assert levels("boundaries", tmp_path / "vta", *FEW, "--length", 12) == 0
+    values = figure_of(tmp_path / "vta" / "levels", "boundaries")["vta"]
+    assert (values["clips"], values["frames"], values["f1"]["episodes"]) == (3, 12, 3)
+    assert values["f1_moved"]["0"] == pytest.approx(values["f1"]["mean"])
+    printed = capsys.readouterr().out
+    assert "chance of that rate" in printed
+    assert "vta: 3 of 12 frames" in " ".join(printed.split())
+    assert levels("boundaries", tmp_path / "vta", *FEW, "--episodes-from", "moving_mnist world.side=32") == 2
+    assert "does not tell boundary, where segments begin: measure in" in capsys.readouterr().err
+    assert levels("boundaries", runs / "usual", *FEW, "--episodes-from", "bouncing_balls") == 2
+    assert "bouncing_balls" in capsys.readouterr().err
+
+
 def test_similarity_of_a_world_without_digits_has_no_probe(tmp_path, capsys) -> None:
     plain = dataclasses.replace(config("ray_maze_9x9"), eval=EvalConfig(episodes=3, context=5, horizon=7))
     train_in_folder(plain, RunFolder(tmp_path / "run"))
@@ -200,7 +219,7 @@ def test_every_analysis_has_a_sentence_and_labels_come_from_folders(capsys) -> N
     with pytest.raises(SystemExit):
         levels("--help")
     printed = " ".join(capsys.readouterr().out.split())
-    assert list(all_analyses()) == ["entropy", "horizon", "kl", "reset", "samples", "speeds", "times"]
+    assert list(all_analyses()) == ["boundaries", "entropy", "horizon", "kl", "reset", "samples", "speeds", "times"]
     for name, analysis in all_analyses().items():
         assert f"{name} {analysis.help}" in printed
     assert list(labelled(["runs/a", "B=runs/b"])) == ["a", "B"]

@@ -16,6 +16,7 @@ from wmkit_envs import (
     FAMILIES,
     PUBLISHED,
     WORLDS,
+    BouncingBalls,
     DistractingMemory,
     MemoryMaze,
     MovingMnist,
@@ -199,6 +200,7 @@ def test_a_numpy_seed_is_a_seed() -> None:
         ),
         (DistractingMemory(sample_cells=((3, 5), (1, 3))), "distracting_memory_100_sample_cells3x5-1x3"),
         (MovingMnist(speed=0.5, side=32), "moving_mnist_speed0.5_side32"),
+        (BouncingBalls(balls=1, colors=("red", "blue")), "bouncing_balls_balls1_colorsred-blue"),
     ],
 )
 def test_a_name_tells_what_is_not_usual_and_nothing_else(world: World, name: str) -> None:

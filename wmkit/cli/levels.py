@@ -10,7 +10,7 @@ from typing import Any
 
 from wmkit.files import user_path
 
-HELP = "What the levels of a clockwork hierarchy hold and cost, by one of several analyses."
+HELP = "What the levels of a hierarchy hold and cost, by one of several analyses."
 FOLDER = "levels"
 
 

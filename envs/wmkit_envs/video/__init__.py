@@ -1,1 +1,1 @@
-"""Worlds that are watched only: Moving MNIST."""
+"""Worlds that are watched only: Moving MNIST, Bouncing Balls."""

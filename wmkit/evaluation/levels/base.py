@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 
 from wmkit.data import World
 from wmkit.evaluation.held_out import context_and_horizon
-from wmkit.evaluation.levels.reading import LoadedRun
+from wmkit.evaluation.levels.reading import LoadedRun, hierarchy_of
 from wmkit.evaluation.plots.look import own_look
 from wmkit.evaluation.tables import Table
 from wmkit.files import write_json
@@ -83,7 +83,9 @@ class ModelAnalysis(Analysis):
 
     def load(self, run: Path) -> LoadedRun:
         """The run with the clips that are asked for; raises `ValueError` for one without levels."""
-        return LoadedRun.of(run, self.checkpoint, self.episodes_from)
+        loaded = LoadedRun.of(run, self.checkpoint, self.episodes_from)
+        hierarchy_of(loaded.model)
+        return loaded
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

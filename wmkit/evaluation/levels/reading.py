@@ -45,12 +45,10 @@ class LoadedRun:
 
     @classmethod
     def of(cls, run: Path, checkpoint: str, episodes_from: str | World | None) -> LoadedRun:
-        """Loaded from its folder; raises `ValueError` for a run without levels."""
+        """Loaded from its folder."""
         config = run_config(run)
         check_local_data(run, config.world)
-        model = load(run, checkpoint, device=device_for(config))
-        hierarchy_of(model)
-        return cls(config, model, episodes_from)
+        return cls(config, load(run, checkpoint, device=device_for(config)), episodes_from)
 
     @property
     def world(self) -> str:
