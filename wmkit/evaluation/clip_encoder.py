@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from wmkit.data import EpisodeSource, RandomWindows
+from wmkit.data import EpisodeSource, RandomWindows, Subset
 from wmkit.networks import to_unit
 
 SIDE = 32
@@ -114,6 +114,11 @@ def fit_clip_encoder(source: EpisodeSource, length: int, *, steps: int = STEPS, 
     length: steps of a clip. Half a minute of one CPU core, where it runs, so that the same episodes give the same
     encoder. Raises `ValueError` where no episode is so long.
     """
+    if source.num_episodes is not None:
+        long = [index for index in range(source.num_episodes) if source.episode_length(index) >= length]
+        if not long:
+            raise ValueError(f"The encoder of clips needs training episodes of {length} steps or more: there are none")
+        source = Subset(source, long)
     with RandomWindows(source, DRAWN, length, seed=seed, windows_per_episode=WINDOWS) as windows:
         drawn = (batch.image[batch.mask.all(1)] for batch in windows)
         clips = torch.cat([small(image) for image in islice(drawn, POOL // DRAWN)])
