@@ -81,7 +81,7 @@ def test_what_minari_cannot_hold_is_refused(list_source: Any, tmp_path: Path) ->
     "data",
     "",
     "a data set of Minari, `wmkit import DATASET --out ARCHIVE`",
-    "the episodes that were exported come back to the bit; a damaged one is refused",
+    "the episodes that were exported come back to the bit; one that is damaged, or unpacks to gigabytes, is refused",
 )
 def test_an_exported_data_set_comes_back_to_the_bit(
     list_source: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

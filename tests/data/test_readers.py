@@ -176,8 +176,7 @@ def test_a_recording_that_becomes_shorter_meanwhile_is_named(tmp_path: Path) -> 
 @pytest.mark.reported(
     "data",
     "",
-    "a small file that unpacks to gigabytes: arrays, a GIF, pictures, a video of one frame after another, an episode of"
-    " Minari",
+    "a small file that unpacks to gigabytes: arrays, a GIF, pictures, a video of one frame after another",
     "refused by name before its frames fill the memory; nothing is written",
 )
 @pytest.mark.parametrize("kind", ["npz", "gif", "pictures", "video"])
