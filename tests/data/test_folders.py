@@ -131,6 +131,7 @@ def test_every_split_gets_what_it_takes() -> None:
     assert [len(part) for part in parts.values()] == [70, 20, 10]
     assert sorted(number for part in parts.values() for number in part) == list(range(100))
     assert split_episodes(3, (1,)) == {"train": [0, 1, 2]}
+    assert {split: len(found) for split, found in split_episodes(5, (0, 0.5, 0.5)).items()} == {"valid": 3, "test": 2}
     assert split_episodes(3, (0, 1)) == {"valid": [0, 1, 2]}
     assert split_episodes(3, (0, 0, 1)) == {"test": [0, 1, 2]}
     with pytest.raises(ValueError, match="3 episodes are too few for train, valid, test: expected 4 or more"):

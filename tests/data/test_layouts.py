@@ -39,6 +39,9 @@ def test_videos_in_folders_keep_their_split_and_every_twentieth_validates(tmp_pa
         (root / split).mkdir(parents=True)
         for index in range(number):
             (root / split / f"{index}.mp4").touch()
+    beside = tmp_path / "copy" / "__MACOSX" / name / "test"  # what an archive made by macOS holds as well
+    beside.mkdir(parents=True)
+    (beside / "._0.mp4").touch()
     files = open_layout(name, tmp_path / "copy")
     of = dict(zip([str(path.relative_to(root)) for path in files.places], files.splits or (), strict=True))
     assert [of[f"train/{index}.mp4"] for index in (18, 19, 20, 39, 40)] == ["train", "valid", "train", "valid", "train"]

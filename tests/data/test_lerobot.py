@@ -177,6 +177,42 @@ def test_what_is_not_whole_or_of_another_form_is_refused(folder: Path, tmp_path:
     (folder / "meta/episodes/chunk-000/file-000.parquet").unlink()
     with pytest.raises(ValueError, match="no table of episodes"):
         LeRobot(folder)
+    (folder / "meta/episodes/chunk-000/file-000.parquet").write_bytes(b"no table")
+    with pytest.raises(ValueError, match=r"file-000\.parquet: cannot be read"):
+        LeRobot(folder)
+    for content in ('{"codebase', "[]", "{}", '{"codebase_version": "v3.0", "features": {"action": 3}}', "\xff"):
+        (folder / "meta/info.json").write_text(content, encoding="latin-1")
+        with pytest.raises(ValueError, match=r"meta.info\.json: cannot be read .*get the data set anew"):
+            LeRobot(folder)
+    (folder / "meta/info.json").write_text(json.dumps({"codebase_version": "v3.0", "features": {}}))
+    with pytest.raises(ValueError, match=r"info\.json: no data_path"):
+        LeRobot(folder)
     (folder / "meta/info.json").write_text(json.dumps({"codebase_version": "v2.1", "features": {}}))
     with pytest.raises(ValueError, match=r"LeRobot's form v2\.1, expected v3"):
         LeRobot(folder)
+
+
+@pytest.mark.reported(
+    "data",
+    "",
+    "a data set of LeRobot whose `meta/info.json` names files elsewhere, or asks for gigabytes of zeros in a name",
+    "refused by name; nothing outside the folder is read",
+)
+@pytest.mark.parametrize(
+    ("key", "template", "words"),
+    [
+        ("data_path", "../other/{chunk_index}.parquet", "is not in the folder"),
+        ("data_path", "{file_index}/../../x.parquet", "is not in the folder"),
+        ("video_path", "/etc/{video_key}", "is not in the folder"),
+        ("data_path", "{chunk_index:099999999999d}", "expected {NAME}"),
+        ("data_path", "{chunk_index.__class__}", "expected {NAME}"),
+        ("video_path", "{video_key!r}", "expected {NAME}"),
+        ("data_path", "{}", "expected {NAME}"),
+        ("data_path", "{chunk_index:{file_index}}", "expected {NAME}"),
+    ],
+)
+def test_files_outside_the_folder_are_not_read(folder: Path, key: str, template: str, words: str) -> None:
+    info = json.loads((folder / "meta/info.json").read_text())
+    (folder / "meta/info.json").write_text(json.dumps(info | {key: template}))
+    with pytest.raises(ValueError, match=rf"episode 0: meta/info\.json: {key}: .*{words}"):
+        FolderEpisodes(folder, rename={"observation.images.top": "image"})

@@ -1,5 +1,6 @@
 """A data set of Minari holds the episodes to the bit."""
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -7,9 +8,14 @@ import numpy as np
 import pytest
 
 from wmkit.data import Episode, FolderEpisodes, export_minari, import_folder
+from wmkit.data.minari import _flat
 
-minari = pytest.importorskip("minari", reason="Minari is optional: pip install 'minari[hdf5]'")
-pytest.importorskip("h5py", reason="Minari's files need h5py: pip install 'minari[hdf5]'")
+try:
+    import h5py  # noqa: F401  which Minari's files need
+    import minari
+except ImportError:
+    minari = None
+with_minari = pytest.mark.skipif(minari is None, reason="Minari is optional: pip install 'minari[hdf5]'")
 
 
 def one_hot(source: Any) -> Any:
@@ -20,6 +26,7 @@ def one_hot(source: Any) -> Any:
     return source
 
 
+@with_minari
 def test_an_exported_episode_is_the_same_to_the_bit(
     list_source: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -39,6 +46,7 @@ def test_an_exported_episode_is_the_same_to_the_bit(
         assert (found.infos["agent_pos"] == episode["agent_pos"]).all()
 
 
+@with_minari
 def test_actions_that_are_not_one_hot_stay_vectors_and_an_end_without_a_flag_is_a_truncation(
     list_source: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -51,6 +59,7 @@ def test_actions_that_are_not_one_hot_stay_vectors_and_an_end_without_a_flag_is_
     assert found.truncations.tolist() == [False, False, True]
 
 
+@with_minari
 def test_what_minari_cannot_hold_is_refused(list_source: Any, tmp_path: Path) -> None:
     source = one_hot(list_source([3, 3]))
     source.episodes[1].steps["action"] = np.full((3, 2), 0.5, np.float32)
@@ -67,13 +76,16 @@ def test_what_minari_cannot_hold_is_refused(list_source: Any, tmp_path: Path) ->
     assert isinstance(still.episodes[0], Episode)
 
 
+@with_minari
 @pytest.mark.reported(
     "data",
     "",
     "a data set of Minari, `wmkit import DATASET --out ARCHIVE`",
-    "the episodes that were exported come back to the bit; a damaged one is refused",
+    "the episodes that were exported come back to the bit; one that is damaged, or unpacks to gigabytes, is refused",
 )
-def test_an_exported_data_set_comes_back_to_the_bit(list_source: Any, tmp_path: Path) -> None:
+def test_an_exported_data_set_comes_back_to_the_bit(
+    list_source: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     source = one_hot(list_source([5, 3, 4, 6]))
     source.image_shape = (3, 8, 8)  # smaller ones would be made larger
     for episode in source.episodes:
@@ -90,8 +102,12 @@ def test_an_exported_data_set_comes_back_to_the_bit(list_source: Any, tmp_path: 
     assert {part: len(store) for part, store in stores.items()} == {"train": 1, "valid": 1, "test": 2}
     with pytest.raises(ValueError, match="actions: 'before', but in data sets of this form they are 'after'"):
         FolderEpisodes(tmp_path / "ours-v0", actions="before")
+    with monkeypatch.context() as changed:
+        changed.setattr("wmkit.data.readers.LARGEST", 900)  # bytes; its images alone are 960
+        with pytest.raises(ValueError, match=r"episode 0: its arrays take .* unpacked"):
+            FolderEpisodes(tmp_path / "ours-v0")
     (tmp_path / "ours-v0" / "data" / "main_data.hdf5").write_bytes(b"no HDF5")
-    with pytest.raises(ValueError, match="episode 0: cannot be read"):
+    with pytest.raises(ValueError, match=r"episode 0: cannot be read .*get the data set anew"):
         import_folder(tmp_path / "ours-v0", tmp_path / "again")
     (tmp_path / "ours-v0" / "data" / "metadata.json").write_text("{}")
     with pytest.raises(ValueError, match="ours-v0: Minari cannot open it"):
@@ -100,8 +116,17 @@ def test_an_exported_data_set_comes_back_to_the_bit(list_source: Any, tmp_path: 
 
 
 def test_observations_of_several_kinds_are_told_apart() -> None:
-    from wmkit.data.minari import _flat
-
     nested = {"camera": {"rgb": np.zeros((3, 8, 8, 3), np.uint8)}, "joints": (np.zeros(3), np.ones((3, 2)))}
     found = {key: value.shape for key, value in _flat("", nested)}
     assert found == {"camera_rgb": (3, 8, 8, 3), "joints_0": (3,), "joints_1": (3, 2)}
+
+
+@pytest.mark.parametrize("use", [export_minari, lambda source, out: FolderEpisodes(out)])
+def test_without_minari_what_needs_it_says_so(
+    use: Any, list_source: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "main_data.hdf5").touch()
+    monkeypatch.setitem(sys.modules, "minari", None)
+    with pytest.raises(ValueError, match="Minari is needed for this: pip install"):
+        use(list_source([3]), tmp_path)

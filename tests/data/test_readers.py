@@ -1,5 +1,6 @@
 """Recordings are cut into episodes as they are read; what is too large, too short or cut off is said."""
 
+import pickle
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ def recording(total: int, *, stream: bool = False, **more: Any) -> dict[str, Any
 
 
 @given(
-    st.integers(1, 40),
+    st.integers(3, 40),
     st.integers(1, 4),
     st.one_of(st.none(), st.integers(2, 12)),
     st.booleans(),
@@ -35,10 +36,10 @@ def test_pieces_are_every_so_many_th_frame_in_order(
 ) -> None:
     """Of arrays and of streams alike, and what has a row for each step is cut along."""
     acted = acted and stride == 1
-    more = {"action": np.arange(total)} if acted else {"place": np.arange(total), "map": np.ones((3, total + 1))}
+    more = {"action": np.arange(total)} if acted else {"place": np.arange(total), "map": np.ones((1, total + 1))}
     kept = np.arange(total)[::stride]
     left: list[int] = []
-    cut = pieces(recording(total, stream=stream, **more), stride, length, left.append)
+    cut = pieces(recording(total, stream=stream, **more), stride, length, "before", left.append)
     if length is not None and len(kept) < length:
         with pytest.raises(Unfit, match=f"{len(kept)} frames.*fewer than the length of {length}"):
             list(cut)
@@ -58,13 +59,89 @@ def test_pieces_are_every_so_many_th_frame_in_order(
 
 
 def test_actions_that_are_one_shorter_are_cut_along() -> None:
-    found = list(pieces(recording(6, action=np.arange(5)), 1, 3, lambda left: None))
+    found = list(pieces(recording(6, action=np.arange(5)), 1, 3, "after", lambda left: None))
     assert [one["action"].tolist() for one in found] == [[0, 1, 2], [3, 4]]
+
+
+@pytest.mark.reported(
+    "data",
+    "",
+    "`wmkit import --length` of recordings whose actions or other arrays have a row less, or more, than images",
+    "refused by name as without `--length`; with `--actions after` a row less is cut along",
+)
+@pytest.mark.parametrize(
+    ("more", "actions", "words"),
+    [
+        ({"action": 10}, "before", r"action: expected 11 steps, .*\(10,\)\. If .*--actions after"),
+        ({"action": 15}, "before", r"action: expected 11 steps, as image has, got \(15,\)$"),
+        ({"action": 9}, "after", "action: expected 11 steps"),
+        ({"action": 11, "reward": 10}, "before", "reward: expected 11 steps"),
+        ({"action": 10, "place": 10}, "after", "place: one row less than image has"),
+    ],
+)
+def test_arrays_that_do_not_fit_the_images_are_not_cut(
+    tmp_path: Path, more: dict[str, int], actions: Any, words: str
+) -> None:
+    arrays = {key: np.zeros(rows) for key, rows in more.items()}
+    np.savez(tmp_path / "0.npz", image=np.zeros((11, 8, 8, 3), np.uint8), **arrays)
+    with pytest.raises(ValueError, match=rf"0\.npz: {words}"):
+        FolderEpisodes(tmp_path, length=5, actions=actions)
+
+
+@pytest.mark.parametrize("one_less", [True, False])
+def test_an_end_stays_at_its_image_where_a_recording_is_cut(tmp_path: Path, one_less: bool) -> None:
+    rows = 10 if one_less else 11
+    action, last = np.arange(rows, dtype=float)[:, None], np.arange(rows) == rows - 1
+    np.savez(tmp_path / "0.npz", image=np.zeros((11, 8, 8, 3), np.uint8), action=action, is_terminal=last)
+    whole = FolderEpisodes(tmp_path, actions="after").episode(0)["is_terminal"]
+    assert np.flatnonzero(whole).tolist() == [10]
+    for length, expected in ((5, []), (11, [10])):
+        source = FolderEpisodes(tmp_path, actions="after", length=length)
+        found = np.concatenate([source.episode(index)["is_terminal"] for index in range(source.num_episodes)])
+        assert np.flatnonzero(found).tolist() == expected
+    assert FolderEpisodes(tmp_path, actions="after", length=5).episode(1)["action"][:, 0].tolist() == [0, 5, 6, 7, 8]
+
+
+@pytest.mark.parametrize("image", [np.empty(0, object), np.zeros(11), np.zeros((11, 8))])
+def test_what_is_no_sequence_of_pictures_is_not_cut(tmp_path: Path, image: np.ndarray) -> None:
+    np.savez(tmp_path / "0.npz", image=image)
+    with pytest.raises(ValueError, match=r"0\.npz: image: expected numbers \(T, H, W, C\) or \(T, H, W\), got"):
+        FolderEpisodes(tmp_path, length=5)
+
+
+def test_a_source_goes_to_another_process_while_it_is_read(tmp_path: Path) -> None:
+    np.savez(tmp_path / "0.npz", image=np.arange(12 * 192, dtype=np.uint16).reshape(12, 8, 8, 3).astype(np.uint8))
+    source = FolderEpisodes(tmp_path, length=4)
+    first = source.episode(0)["image"]
+    copy = pickle.loads(pickle.dumps(source))
+    np.testing.assert_array_equal(copy.episode(0)["image"], first)
+    np.testing.assert_array_equal(copy.episode(2)["image"], source.episode(2)["image"])
+
+
+@pytest.mark.reported(
+    "data",
+    "",
+    "pictures of 16 bits, of which Pillow would keep the darkest 255 levels; other formats under the name of a picture",
+    "refused by name; no other program is run for them",
+)
+def test_pictures_of_other_kinds_than_their_names_say_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "0").mkdir()
+    deep = Image.fromarray(np.linspace(0, 60000, 64).astype(np.uint16).reshape(8, 8))
+    deep.save(tmp_path / "0" / "0.png")
+    with pytest.raises(ValueError, match=r"0: a picture has more than 8 bits .*I;16"):
+        FolderEpisodes(tmp_path)
+    Image.new("RGB", (8, 8)).save(tmp_path / "0" / "0.png", "EPS")
+    with pytest.raises(ValueError, match=r"0: cannot be read .*cannot identify"):
+        FolderEpisodes(tmp_path)
+    (tmp_path / "0" / "0.png").unlink()
+    Image.new("RGB", (8, 8)).save(tmp_path / "1.gif", "TIFF")
+    with pytest.raises(ValueError, match=r"1\.gif: cannot be read .*cannot identify"):
+        FolderEpisodes(tmp_path)
 
 
 def test_a_stride_over_actions_is_refused() -> None:
     with pytest.raises(Unfit, match="what was done at them would be lost"):
-        next(pieces(recording(6, action=np.arange(6)), 2, None, lambda left: None))
+        next(pieces(recording(6, action=np.arange(6)), 2, None, "before", lambda left: None))
 
 
 def test_a_long_video_is_cut_without_being_in_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -159,7 +236,10 @@ def test_nothing_is_written_where_one_recording_cannot_be(tmp_path: Path) -> Non
     assert notes[0] == "3.avi has 5 frames, its own table says 6: it may be cut off."
 
 
-@given(st.lists(st.integers(1, 9), min_size=1, max_size=12), st.sampled_from([(0.8, 0.1, 0.1), (0.5, 0.5), (1,)]))
+@given(
+    st.lists(st.integers(1, 9), min_size=1, max_size=12),
+    st.sampled_from([(0.8, 0.1, 0.1), (0.5, 0.5), (0, 0.5, 0.5), (1,), (0, 0, 1)]),
+)
 def test_episodes_of_a_recording_stay_in_one_split(counts: list[int], shares: tuple[float, ...]) -> None:
     of = [number for number, count in enumerate(counts) for _ in range(count)]
     notes: list[str] = []

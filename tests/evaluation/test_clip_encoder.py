@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from wmkit.data import GeneratedEpisodes
+from wmkit.data import Episodes, GeneratedEpisodes
 from wmkit.evaluation import clip_encoder
 from wmkit.evaluation.clip_encoder import FAULTS, ClipEncoder, cut, fit_clip_encoder, frozen, mixed, shuffled, small
 from wmkit_envs import MovingMnist
@@ -53,8 +53,24 @@ def test_an_encoder_of_few_steps_tells_faults_and_is_the_same_again(monkeypatch)
     named = encoder.head(encoder(shown.flatten(0, 1))).argmax(-1).reshape(len(FAULTS), -1)
     right = (named == torch.arange(len(FAULTS))[:, None]).float().mean()
     assert right > 0.4  # chance is 0.125
-    two, again, three = (fit_clip_encoder(source, 8, steps=steps).digest for steps in (2, 2, 3))
-    assert two == again != three
+    threads, digests = torch.get_num_threads(), []
+    for number, steps in ((1, 2), (2, 2), (1, 3)):
+        torch.set_num_threads(number)
+        digests.append(fit_clip_encoder(source, 8, steps=steps).digest)
+        assert torch.get_num_threads() == number
+    torch.set_num_threads(threads)
+    assert digests[0] == digests[1] != digests[2]
+
+
+def test_long_episodes_are_found_among_short_ones(monkeypatch):
+    monkeypatch.setattr(clip_encoder, "POOL", 64)
+    world = MovingMnist(side=32)
+    mixed = [dict(GeneratedEpisodes(world, seed=0, length=length).episode(0)) for length in (*[6] * 300, 20)]
+    with pytest.warns(UserWarning, match="no actions|Copies"):
+        source = Episodes(mixed)
+    assert fit_clip_encoder(source, 16, steps=2).digest
+    with pytest.raises(ValueError, match="training episodes of 21 steps or more: there are none"):
+        fit_clip_encoder(source, 21, steps=2)
 
 
 def test_frames_of_any_size_and_kind_are_averaged_to_32():

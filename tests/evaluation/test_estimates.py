@@ -7,7 +7,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wmkit.evaluation.estimates import binomial, crossed, cut, jackknife, label, normal, normal_curve, percentiles
+from wmkit.evaluation.estimates import (
+    GROUPS,
+    binomial,
+    crossed,
+    cut,
+    jackknife,
+    label,
+    normal,
+    normal_curve,
+    percentiles,
+)
 
 
 def test_normal_interval_is_196_standard_errors():
@@ -112,6 +122,25 @@ def test_the_jackknife_keeps_the_score_and_has_tukeys_standard_error(seed: int, 
     error = np.sqrt((number - 1) / number * np.square(without - without.mean()).sum())
     estimate = normal(jackknife(score, number))
     assert (estimate.mean, estimate.half_width) == pytest.approx((score(np.arange(number)), 1.96 * error))
+
+
+@pytest.mark.parametrize("number", [51, 75, 99, 100, 260])
+def test_a_jackknife_in_groups_calls_the_score_a_few_times_and_has_the_same_error(number: int) -> None:
+    rng = np.random.default_rng(0)
+    calls, squares = [], []
+    for _ in range(60):
+        x = rng.standard_normal(number)
+        calls.append(0)
+
+        def score(rows: np.ndarray, x: np.ndarray = x) -> float:
+            calls[-1] += 1
+            return float(x[rows].mean())
+
+        estimate = normal(jackknife(score, number))
+        assert estimate.mean == pytest.approx(x.mean())
+        squares.append((estimate.half_width / 1.96) ** 2)
+    assert set(calls) == {GROUPS + 1}
+    assert np.mean(squares) * number == pytest.approx(1, rel=0.1)
 
 
 def test_two_rows_have_a_score_without_an_interval() -> None:

@@ -23,7 +23,9 @@ def frames(side: int, channels: int = 3) -> torch.Tensor:
 
 @pytest.mark.parametrize("network", NETWORKS)
 def test_lpips_equals_that_of_torchmetrics_with_the_same_weights(network, monkeypatch):
-    """Which is that of the package `lpips`; heads of both are those that Zhang et al. published."""
+    """Whose own tests compare it with the package `lpips`, so that the test below, which needs that package, may be
+    skipped; heads of both are those that Zhang et al. published.
+    """
     ours = Lpips(network)
     monkeypatch.setattr(others, "_get_tv_model_features", lambda *_: nn.Sequential(*ours.features))
     theirs = others._LPIPS(net=network, pnet_rand=True)

@@ -29,6 +29,7 @@ from wmkit.training.command import train_in_folder
 from wmkit.training.log import read_lines
 from wmkit.training.loop import build_model
 from wmkit.training.run_folder import RunFolder
+from wmkit.weights import VARIABLE
 from wmkit_envs import DistractingMemory, MultiDoorsKeys
 
 
@@ -75,6 +76,27 @@ def test_evaluation_leaves_tables_records_and_pictures(run):
     for name in ("strip.png", "imagined.gif", "curves.png"):
         with Image.open(run / "pictures" / name) as image:
             assert min(image.size) > 100
+
+
+def test_a_folder_of_weights_that_is_none_matters_to_those_who_ask_for_all(run, tmp_path, monkeypatch):
+    without_drawings(monkeypatch)
+    monkeypatch.setenv(VARIABLE, str(tmp_path / "nowhere"))
+    evaluate_run(run, out=tmp_path / "usual", console=quiet())
+    with pytest.raises(ValueError, match=f"{VARIABLE}: expected a folder"):
+        evaluate_run(run, measures=["all"], out=tmp_path / "all", console=quiet())
+    (tmp_path / "nowhere").mkdir()
+    console = Console(file=io.StringIO(), width=200, record=True)
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
+
+    def stop(*_, **__):
+        raise InterruptedError
+
+    monkeypatch.setattr("wmkit.evaluation.run.measure_query", stop)
+    with pytest.raises(InterruptedError):
+        evaluate_run(run, measures=["all"], out=tmp_path / "all", console=console)
+    line = next(line for line in console.export_text().splitlines() if line.startswith("Not measured:"))
+    assert "lpips_alex" in line
+    assert "fvd" not in line  # the query has seven frames, it would not apply
 
 
 def test_held_out_episodes_are_those_of_split_test(run):

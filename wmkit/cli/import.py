@@ -25,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--length", type=int, help="cut recordings into episodes of so many steps (default: no)")
     parser.add_argument(
-        "--stride", type=int, default=1, help="keep every so many-th frame, of mere videos (default: %(default)s)"
+        "--stride", type=int, default=1, help="keep every N-th frame, of videos without actions (default: %(default)s)"
     )
     parser.add_argument("--split", help="shares for training, validation and test (default: 0.8,0.1,0.1)")
     parser.add_argument(

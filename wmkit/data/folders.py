@@ -1,8 +1,8 @@
 """Folders of recordings, written to archives: what `wmkit import` does.
 
 Recordings are looked at twice: once all of them for what they have in common (`wmkit.data.own.form_of`), so that
-nothing is written where one of them cannot be, then one by one when episodes are written. No more than an episode is in
-memory.
+nothing is written where one of them cannot be, then one by one when episodes are written. Of
+videos, GIFs and pictures no more than an episode is held in memory, of other files a whole recording.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ class FolderEpisodes:
         rename: from names of arrays to those that are expected, such as `{"frames": "image"}`.
         size, action_dim: as in `Episodes`.
         actions: as in `Episodes`; None: what the format says, else `before`.
-        stride: keep every so many-th frame, of recordings without actions.
+        stride: keep every n-th frame, of recordings without actions.
         length: cut recordings into episodes of so many steps; None: each is one.
         layout: name of a published data set, see `wmkit.data.layouts`; None: none.
 
@@ -90,15 +90,14 @@ class FolderEpisodes:
         timing = self.reader.timing
         if actions is not None and timing is not None and actions != timing:
             raise ValueError(f"{self.folder}: actions: {actions!r}, but in data sets of this form they are {timing!r}")
+        self.actions: Timing = actions or timing or "before"
         self.of: list[int] = []
         """Of each episode the number of its recording."""
         self._left_over: list[int] = []
         self._lock = threading.Lock()
         self._going_on: tuple[int, int, Iterator[tuple[str, Mapping[str, Any]]]] = NOTHING
         """The recording that was read last, how many of its episodes, and those that follow."""
-        self.form = form_of(
-            self._all(progress), size=size, action_dim=action_dim, actions=actions or timing or "before"
-        )
+        self.form = form_of(self._all(progress), size=size, action_dim=action_dim, actions=self.actions)
         notes = [self.reader.note] if self.reader.note else []
         if length is not None:
             left = sum(self._left_over)
@@ -130,9 +129,17 @@ class FolderEpisodes:
             found = next(islice(episodes, wanted - following, None), None)
             if found is None:
                 raise ValueError(f"{self.reader.places[number]}: it has become shorter since it was looked at")
-            self._going_on = number, wanted + 1, episodes
+            if self.length is not None:
+                self._going_on = number, wanted + 1, episodes
         where, arrays = found
         return self.form.episode(arrays, where)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For worker processes: without the lock and the recording that is being read."""
+        return {**vars(self), "_lock": None, "_going_on": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state, _lock=threading.Lock(), _going_on=NOTHING)
 
     def _all(self, progress: Progress) -> Iterator[tuple[str, Mapping[str, Any]]]:
         total = len(self.reader.names)
@@ -150,12 +157,12 @@ class FolderEpisodes:
         name, file = self.reader.names[number], self.reader.places[number]
         try:
             found = self._renamed(self.reader.arrays(number))
-            for part, arrays in enumerate(pieces(found, self.stride, self.length, left_over)):
+            for part, arrays in enumerate(pieces(found, self.stride, self.length, self.actions, left_over)):
                 yield (name if self.length is None else f"{name}, clip {part}"), arrays
         except Unfit as error:
             raise ValueError(f"{file}: {error}") from error
         except Exception as error:  # whatever libraries raise on damaged bytes
-            raise ValueError(f"{file}: cannot be read ({error}): repair it, or take it out of the folder") from error
+            raise ValueError(f"{file}: cannot be read ({error}): {self.reader.advice}") from error
 
     def _renamed(self, found: Mapping[str, Any]) -> Mapping[str, Any]:
         """The arrays under the names that are asked for, without the cameras that are not."""
@@ -192,9 +199,9 @@ def import_folder(
 
     split: shares of the episodes, or just the first one or two; None: those of a `layout`, else `SHARES`. Which
     recording goes where is drawn once, the same each time; the same call on the same recordings goes on where one was
-    stopped. The episodes that one recording is cut into stay together, unless there is only one: then its beginning is
-    for training and its end for the test. The rest as in `FolderEpisodes`; `say` gets what was decided or changed, a
-    sentence at a time; it is a warning otherwise.
+    stopped. The episodes that one recording is cut into stay together, unless there are too few recordings to fill the
+    splits: then what comes first is for training, what comes last for the test. The rest as in `FolderEpisodes`; `say`
+    gets what was decided or changed, a sentence at a time; it is a warning otherwise.
 
     Raises `ValueError` as `FolderEpisodes` does, for shares that leave a split without episodes, and for archives in
     `out` of other recordings, contents or settings. Nothing is written before all recordings have been read.
@@ -299,9 +306,9 @@ def split_episodes(count: int, shares: Sequence[float]) -> dict[str, list[int]]:
     wanted = dict(zip(SPLITS, shares, strict=False))
     least = {"train": 1, "valid": 1, "test": 2}
     sizes = {split: max(least[split], round(share * count)) for split, share in wanted.items() if share}
-    if "train" in sizes:
-        sizes["train"] = count - sum(number for split, number in sizes.items() if split != "train")
-    if min(sizes.values()) < 1 or sum(sizes.values()) > count:
+    first, *others = sizes
+    sizes[first] = count - sum(sizes[split] for split in others)  # what rounding leaves is never lost
+    if sizes[first] < least[first]:
         needed = sum(least[split] for split in sizes)
         raise ValueError(
             f"split: {count} episodes are too few for {', '.join(sizes)}: expected {needed} or more, two for the test. "
@@ -327,9 +334,10 @@ def split_recordings(
     sizes = {part: len(indices) for part, indices in split_episodes(len(of), shares).items()}
     order = np.random.default_rng(0).permutation(len(count)).tolist()
     split_of: dict[int, str] = {}
-    for part in reversed(sizes):  # the smaller shares first, what remains is for training
+    first = next(iter(sizes))
+    for part in reversed(sizes):  # the smaller shares first, what remains is for the first split, mostly training
         filled = 0
-        while order and (filled < sizes[part] or part == "train"):
+        while order and (filled < sizes[part] or part == first):
             fitting = [number for number in order if filled + count[number] <= TOO_MUCH * sizes[part]]
             chosen = (fitting or [min(order, key=count.__getitem__)])[0]
             order.remove(chosen)

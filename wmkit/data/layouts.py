@@ -65,7 +65,11 @@ def open_layout(name: str, folder: Path) -> Files:
     """
     check_choice("layout", name, LAYOUTS)
     layout = LAYOUTS[name]
-    there = [path for path in folder.glob(layout.pattern) if path.is_file() and path.suffix.lower() in VIDEOS]
+    there = [
+        path
+        for path in folder.glob(layout.pattern)
+        if path.is_file() and path.suffix.lower() in VIDEOS and not path.name.startswith(".")
+    ]
     there.sort(key=lambda path: (path.parent, in_order(path)))
     found, splits = [], []
     seen: Counter[Path] = Counter()

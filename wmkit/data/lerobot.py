@@ -9,16 +9,18 @@ from __future__ import annotations
 import importlib.util
 import io
 import json
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Mapping
 from itertools import islice
 from pathlib import Path
+from string import Formatter
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from wmkit.data.episode import Array
 from wmkit.data.own import Timing
-from wmkit.data.readers import PYAV, picture, video_frames
+from wmkit.data.readers import PICTURE_FORMATS, PYAV, Unfit, picture, video_frames
 
 if TYPE_CHECKING:
     import polars as pl
@@ -33,32 +35,44 @@ class LeRobot:
 
     A single camera is `image`; of several, all have the names of their features, and one is to be renamed. Actions were
     chosen at images; `next.reward` is `reward`. Dots in other names become underscores, and texts are left out. Raises
-    `ValueError` for another version of the form, and without PyAV where cameras are videos.
+    `ValueError` for another version of the form, for what is damaged or names files outside the folder, and without
+    PyAV where cameras are videos.
     """
 
     timing: Timing | None = "after"
     splits = None
     note = ""
+    advice = "get the data set anew"
 
     def __init__(self, folder: Path) -> None:
-        self.folder, self.info = folder, json.loads((folder / INFO).read_text(encoding="utf-8"))
-        version = str(self.info.get("codebase_version"))
+        self.folder = folder
+        try:
+            self.info = json.loads((folder / INFO).read_text(encoding="utf-8"))
+            version = str(self.info["codebase_version"])
+            kinds = {name: feature["dtype"] for name, feature in self.info["features"].items()}
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise ValueError(f"{folder / INFO}: cannot be read ({error!r}): {self.advice}") from error
         if not version.startswith("v3."):
             raise ValueError(
                 f"{folder}: a data set of LeRobot's form {version}, expected v3: LeRobot's own "
                 "script convert_dataset_v21_to_v30 makes it so"
             )
-        self.cameras = {
-            name: feature["dtype"]
-            for name, feature in self.info["features"].items()
-            if feature["dtype"] in ("video", "image")
-        }
+        self.cameras = {name: kind for name, kind in kinds.items() if kind in ("video", "image")}
+        needed = ("data_path", *(("video_path", "fps") if "video" in self.cameras.values() else ()))
+        if missing := [key for key in needed if key not in self.info]:
+            raise ValueError(f"{folder / INFO}: no {', '.join(missing)}: {self.advice}")
         if "video" in self.cameras.values() and importlib.util.find_spec("av") is None:
             raise ValueError(f"{folder}: {PYAV}")
         files = sorted((folder / "meta" / "episodes").glob("*/*.parquet"))
         if not files:
             raise ValueError(f"{folder}: no table of episodes in meta/episodes: the copy is not complete")
-        self.rows = sorted((row for file in files for row in _table(file).to_dicts()), key=_number)
+        self.rows: list[dict[str, Any]] = []
+        for file in files:
+            try:
+                self.rows += sorted(_table(file).to_dicts(), key=_number)
+            except Exception as error:  # whatever polars raises
+                raise ValueError(f"{file}: cannot be read ({error!r}): {self.advice}") from error
+        self.rows.sort(key=_number)
         self.names = [f"episode {_number(row)}" for row in self.rows]
         self.places = [folder / name for name in self.names]
         self._open: tuple[Path, pl.DataFrame] | None = None
@@ -69,7 +83,7 @@ class LeRobot:
 
         row = self.rows[index]
         place = {"chunk_index": row["data/chunk_index"], "file_index": row["data/file_index"]}
-        path = self.folder / self.info["data_path"].format(**place)
+        path = self._path("data_path", place)
         if self._open is None or self._open[0] != path:
             self._open = path, _table(path)
         table = self._open[1].filter(pl.col("episode_index") == _number(row)).sort("frame_index")
@@ -87,10 +101,21 @@ class LeRobot:
             found["image" if len(self.cameras) == 1 else name] = frames
         return found
 
+    def _path(self, key: str, place: Mapping[str, Any]) -> Path:
+        """The file that an entry of `meta/info.json` names, {NAME} or {NAME:0Nd} in it being those of `place`."""
+        template = str(self.info[key])
+        for _, name, form, conversion in Formatter().parse(template):
+            if name is not None and (name not in place or not re.fullmatch("(0[1-9]d)?", form or "") or conversion):
+                raise Unfit(f"{INFO}: {key}: expected {{NAME}} or {{NAME:03d}} with names of {[*place]}: {template!r}")
+        path = Path(template.format(**place))
+        if path.anchor or ".." in path.parts:
+            raise Unfit(f"{INFO}: {key}: {path} is not in the folder of the data set")
+        return self.folder / path
+
     def _video(self, row: dict[str, Any], camera: str) -> Iterator[Array]:
         of = {key: row[f"videos/{camera}/{key}"] for key in ("chunk_index", "file_index", "from_timestamp")}
         begin = float(of.pop("from_timestamp"))
-        path = self.folder / self.info["video_path"].format(video_key=camera, **of)
+        path = self._path("video_path", {"video_key": camera, **of})
         number = 0
         for frame in islice(video_frames(path, begin=begin, fps=float(self.info["fps"])), row["length"]):
             number += 1
@@ -102,7 +127,7 @@ class LeRobot:
         from PIL import Image
 
         for entry in column:
-            with Image.open(io.BytesIO(entry["bytes"])) as image:
+            with Image.open(io.BytesIO(entry["bytes"]), formats=PICTURE_FORMATS) as image:
                 yield picture(image)
 
 

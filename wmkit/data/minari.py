@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from wmkit.data.own import Timing
+from wmkit.data.readers import check_unpacked
 from wmkit.data.sources import EpisodeSource, number_of_episodes
 from wmkit.data.store.tiles import TILE_KEYS
 from wmkit.files import user_folder
@@ -104,6 +105,7 @@ class MinariEpisodes:
     timing: Timing | None = "after"
     splits = None
     note = ""
+    advice = "get the data set anew"
 
     def __init__(self, folder: Path) -> None:
         try:
@@ -115,12 +117,19 @@ class MinariEpisodes:
                 self.data = minari.load_dataset(folder.name)
             except Exception as error:  # whatever Minari and HDF5 raise
                 raise ValueError(f"{folder}: Minari cannot open it ({error})") from error
+        self.file = folder / DATA
         self.numbers = [int(number) for number in self.data.episode_indices]
         self.names = [f"episode {number}" for number in self.numbers]
         self.places = [folder / name for name in self.names]
 
     def arrays(self, index: int) -> dict[str, Any]:
         """See `Reader`."""
+        import h5py
+
+        with h5py.File(self.file) as file:
+            sizes: list[int] = []
+            file[f"episode_{self.numbers[index]}"].visititems(lambda _, one: sizes.append(getattr(one, "nbytes", 0)))
+        check_unpacked(sum(sizes))
         [episode] = self.data.iterate_episodes([self.numbers[index]])
         found = dict(_flat("", episode.observations)) | {
             key: value for key, value in _flat("", episode.infos or {}) if value.dtype.kind in "biuf"

@@ -23,10 +23,12 @@ from wmkit.data.own import Timing
 
 VIDEOS = (".mp4", ".avi", ".mov", ".mkv", ".webm")
 PICTURES = (".png", ".jpg", ".jpeg", ".bmp")
+PICTURE_FORMATS = ("PNG", "JPEG", "BMP")
+"""As Pillow calls those: by itself it takes whatever a file's first bytes say, and runs other programs for some."""
 LARGEST = 4 << 30
 """Bytes of an episode's frames before they are made smaller, which are in memory all at once."""
 TIMED = ("action", "reward", "is_terminal")
-"""Keys that may be one shorter than the images: see `Episodes`, `actions="after"`."""
+"""Keys that have a row for each step, or one less: see `Episodes`, `actions="after"`."""
 PYAV = "reading videos needs PyAV, the extra `video`: pip install av"
 Format = Literal["rgb24", "gray"]
 """Of decoded frames, as PyAV calls it."""
@@ -48,6 +50,10 @@ class Reader(Protocol):
         """Where each is."""
 
     @property
+    def advice(self) -> str:
+        """What to do about a recording that cannot be read."""
+
+    @property
     def note(self) -> str:
         """What was passed over or looks odd, as far as it has been read; empty: nothing."""
 
@@ -67,6 +73,7 @@ class Files:
     """A file, or a folder of pictures, for each recording. Raises `ValueError` where there are none, or no PyAV."""
 
     timing: Timing | None = None
+    advice = "repair it, or take it out of the folder"
 
     def __init__(
         self, folder: Path, files: Sequence[Path] | None = None, splits: Sequence[str] | None = None, grey: bool = False
@@ -127,23 +134,33 @@ def in_order(path: Path) -> list[tuple[int, str]]:
 
 
 def pieces(
-    arrays: Mapping[str, Any], stride: int, length: int | None, left_over: Callable[[int], None]
+    arrays: Mapping[str, Any], stride: int, length: int | None, actions: Timing, left_over: Callable[[int], None]
 ) -> Iterator[dict[str, Any]]:
-    """Cut a recording into episodes of `length` steps (None: one of all), of which every `stride`-th is kept.
+    """Cut a recording into episodes of `length` steps (None: one of all) out of every `stride`-th frame.
 
-    Other arrays are cut along, those that have a row for each step. left_over: told how many steps at the end make no
-    episode. Raises `Unfit` for frames beyond `LARGEST`, a stride where there are actions, and fewer steps than
-    `length`.
+    Other arrays are cut along, those that have a row for each step. actions: see `Episodes`; with `after` those of
+    `TIMED` may be one row shorter. left_over: told how many steps at the end make no episode. Raises `Unfit` for frames
+    beyond `LARGEST`, a stride where there are actions, fewer steps than `length`, and arrays that would not fit the
+    frames they are cut with.
     """
     frames = arrays["image"]
     if stride > 1 and "action" in arrays:
-        raise Unfit("a stride leaves steps out, and what was done at them would be lost: it is for mere videos")
+        raise Unfit(
+            "a stride leaves steps out, and what was done at them would be lost: it is for videos without actions"
+        )
     if isinstance(frames, np.ndarray) and length is None and stride == 1:
         yield dict(arrays)
         return
     others = {key: np.asarray(value) for key, value in arrays.items() if key != "image"}
-    sized = isinstance(frames, np.ndarray)
-    total = len(frames) if sized else max((len(one) for one in others.values() if one.ndim), default=0)
+    if isinstance(frames, np.ndarray):
+        if frames.dtype.kind not in "biuf" or frames.ndim < 3:
+            raise Unfit(f"image: expected numbers (T, H, W, C) or (T, H, W), got {frames.dtype} {frames.shape}")
+        total = len(frames)
+        _check_rows(others, total, actions)
+        if (ends := others.get("is_terminal")) is not None and len(ends) == total - 1:
+            others["is_terminal"] = np.concatenate([np.zeros(1, ends.dtype), ends])  # of the image that a step led to
+    else:
+        total = max((len(one) for one in others.values() if one.ndim), default=0)
     timed = {key for key, value in others.items() if value.ndim and (len(value) == total or key in TIMED)}
     held: list[Array] = []
     begin = 0
@@ -155,8 +172,9 @@ def pieces(
                 "as by --length 100, or make it smaller first, as by ffmpeg -i VIDEO -vf scale=128:128 small.mp4"
             )
         if len(held) == length:
-            yield _piece(held, others, timed, begin, stride)
+            piece = [_piece(held, others, timed, begin, stride)]
             begin, held = begin + length, []
+            yield piece.pop()  # neither it nor its frames stay here while it is in use
     if length is None:
         if not held:
             raise ValueError("it has no frames")
@@ -166,6 +184,23 @@ def pieces(
         raise Unfit(f"it has {len(held)} frames{at}, fewer than the length of {length} that was asked for")
     else:
         left_over(len(held))
+
+
+def _check_rows(others: Mapping[str, Array], total: int, actions: Timing) -> None:
+    """Raises `Unfit` for arrays of as many rows that they would not fit the images, `total`, that they are cut with."""
+    for key, value in others.items():
+        rows = len(value) if value.ndim else 0
+        if key in TIMED and rows not in ((total,) if actions == "before" else (total, total - 1)):
+            after = rows == total - 1
+            raise Unfit(
+                f"{key}: expected {total} steps, as image has, got {value.shape}"
+                + (". If action[t] was chosen at image[t], say actions='after' (--actions after)" if after else "")
+            )
+        if key not in TIMED and rows == total - 1:
+            raise Unfit(
+                f"{key}: one row less than image has, {value.shape}, so it is not clear how it would be cut: give it "
+                f"{total} rows or, where it is of no step, an axis in front"
+            )
 
 
 def _piece(held: list[Array], others: Mapping[str, Array], timed: set[str], begin: int, stride: int) -> dict[str, Any]:
@@ -178,10 +213,15 @@ def _piece(held: list[Array], others: Mapping[str, Array], timed: set[str], begi
     return {"image": np.stack(held), **cut}
 
 
+def check_unpacked(size: int) -> None:
+    """Raises `Unfit` where the arrays of a recording take more bytes than `LARGEST`, before they are read."""
+    if size > LARGEST:
+        raise Unfit(f"its arrays take {size / 2**30:.3g} GiB unpacked: cut it into several shorter recordings")
+
+
 def _npz(file: Path) -> dict[str, Array]:
     with zipfile.ZipFile(file) as archive:
-        if (size := sum(entry.file_size for entry in archive.infolist())) > LARGEST:
-            raise Unfit(f"its arrays take {size / 2**30:.3g} GiB unpacked: cut it into several files")
+        check_unpacked(sum(entry.file_size for entry in archive.infolist()))
     found = {}
     with file.open("rb") as bytes_, np.load(bytes_, allow_pickle=False) as arrays:
         for key in arrays.files:
@@ -195,7 +235,12 @@ def _npz(file: Path) -> dict[str, Array]:
 
 
 def picture(image: Any) -> Array:
-    """A picture of Pillow's as (H, W, 3) or, where it is grey, (H, W)."""
+    """A picture of Pillow's as (H, W, 3) or, where it is grey, (H, W). Raises `Unfit` for one of more than 8 bits."""
+    if image.mode.startswith(("I", "F")):  # convert("RGB") would cut them off at 255
+        raise Unfit(
+            f"a picture has more than 8 bits for each pixel (Pillow's mode {image.mode}): scale its values to 0..255 "
+            "and save it with 8"
+        )
     return np.asarray(image if image.mode == "L" else image.convert("RGB"))
 
 
@@ -204,14 +249,14 @@ def _pictures(folder: Path) -> Iterator[Array]:
 
     for path in sorted(folder.iterdir(), key=in_order):
         if path.suffix.lower() in PICTURES:
-            with Image.open(path) as image:
+            with Image.open(path, formats=PICTURE_FORMATS) as image:
                 yield picture(image)
 
 
 def _gif(file: Path) -> Iterator[Array]:
     from PIL import Image, ImageSequence
 
-    with Image.open(file) as image:
+    with Image.open(file, formats=("GIF",)) as image:
         for frame in ImageSequence.Iterator(image):
             yield np.asarray(frame.convert("RGB"))
 

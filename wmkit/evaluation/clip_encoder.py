@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from wmkit.data import EpisodeSource, RandomWindows
+from wmkit.data import EpisodeSource, RandomWindows, Subset
 from wmkit.networks import to_unit
 
 SIDE = 32
@@ -111,29 +111,39 @@ def small(clip: Tensor) -> Tensor:
 def fit_clip_encoder(source: EpisodeSource, length: int, *, steps: int = STEPS, seed: int = 0) -> ClipEncoder:
     """Train an encoder to name the fault of true clips of `source` that it is shown with one of `FAULTS`, or none.
 
-    length: steps of a clip. Half a minute of one CPU core, where it runs, so that the same episodes give the same
-    encoder. Raises `ValueError` where no episode is so long.
+    length: steps of a clip. It takes one thread of a CPU, however many there are, half a minute: so the same episodes
+    give the same encoder. Raises `ValueError` where no episode is so long.
     """
-    with RandomWindows(source, DRAWN, length, seed=seed, windows_per_episode=WINDOWS) as windows:
-        drawn = (batch.image[batch.mask.all(1)] for batch in windows)
-        clips = torch.cat([small(image) for image in islice(drawn, POOL // DRAWN)])
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        encoder = ClipEncoder(source.image_shape[0])
-        optimiser = torch.optim.Adam(encoder.parameters(), lr=RATE)
-        schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, RATE, total_steps=steps)
-        for _ in range(steps):
-            clip, other = (clips[torch.randint(len(clips), (ROWS,))] for _ in range(2))
-            begin = torch.randint(1, max(2, length), (ROWS, 1))
-            late = (torch.arange(length) >= begin)[..., None, None, None]
-            kind = torch.arange(ROWS) % len(FAULTS)
-            shown = clip.clone()
-            for number, fault in enumerate(FAULTS):
-                rows = kind == number
-                shown[rows] = fault(clip[rows], other[rows], late[rows])
-            loss = F.cross_entropy(encoder.head(encoder(shown)), kind)
-            optimiser.zero_grad()
-            torch.autograd.backward(loss)
-            optimiser.step()
-            schedule.step()
+    if source.num_episodes is not None:
+        long = [index for index in range(source.num_episodes) if source.episode_length(index) >= length]
+        if not long:
+            raise ValueError(f"The encoder of clips needs training episodes of {length} steps or more: there are none")
+        source = Subset(source, long)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # sums of several are rounded otherwise
+    try:
+        with RandomWindows(source, DRAWN, length, seed=seed, windows_per_episode=WINDOWS) as windows:
+            drawn = (batch.image[batch.mask.all(1)] for batch in windows)
+            clips = torch.cat([small(image) for image in islice(drawn, POOL // DRAWN)])
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            encoder = ClipEncoder(source.image_shape[0])
+            optimiser = torch.optim.Adam(encoder.parameters(), lr=RATE)
+            schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, RATE, total_steps=steps)
+            for _ in range(steps):
+                clip, other = (clips[torch.randint(len(clips), (ROWS,))] for _ in range(2))
+                begin = torch.randint(1, max(2, length), (ROWS, 1))
+                late = (torch.arange(length) >= begin)[..., None, None, None]
+                kind = torch.arange(ROWS) % len(FAULTS)
+                shown = clip.clone()
+                for number, fault in enumerate(FAULTS):
+                    rows = kind == number
+                    shown[rows] = fault(clip[rows], other[rows], late[rows])
+                loss = F.cross_entropy(encoder.head(encoder(shown)), kind)
+                optimiser.zero_grad()
+                torch.autograd.backward(loss)
+                optimiser.step()
+                schedule.step()
+    finally:
+        torch.set_num_threads(threads)
     return encoder.eval().requires_grad_(False)

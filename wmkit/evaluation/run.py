@@ -99,8 +99,10 @@ def evaluate_run(
     source = held_out(config, episodes_from)
     setting = Setting(model, context, horizon, seed, source.episode(0), training)
     chosen, on_episodes = (choose(setting, measures, whole_episodes=whole) for whole in (False, True))
-    lacking = [name for name, cls in all_measures().items() if cls().lacks()]
-    if lacking and measures is not None and list(measures) == ["all"]:
+    everything = (
+        [cls() for cls in all_measures().values()] if measures is not None and list(measures) == ["all"] else []
+    )
+    if lacking := [one.name for one in everything if one.applies(setting) and one.lacks()]:
         names = ", ".join(lacking)
         console.print(f"Not measured: {names}. Ask for one by name to read what it lacks.", markup=False)
     number, length = episodes or config.eval.episodes, context + horizon

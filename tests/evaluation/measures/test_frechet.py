@@ -1,5 +1,6 @@
 """Distances between sets of clips: what is compared, what a record holds, and which files are loaded."""
 
+import dataclasses
 import warnings
 
 import numpy as np
@@ -15,6 +16,8 @@ from wmkit.evaluation.frechet import frechet_distance
 from wmkit.evaluation.measures import frechet
 from wmkit.evaluation.measures.frechet import CorruptionDistance, FrechetVideoDistance
 from wmkit.evaluation.predictors import BLACK, COPY_LAST, IMAGINED, MEAN_IMAGE, OBSERVED, TRAINING_CLIPS
+from wmkit.evaluation.rollout import rows_of
+from wmkit.weights import all_weights, register_weights
 from wmkit_envs import MovingMnist
 
 CONTEXT, HORIZON, CLIPS = 4, 20, 6
@@ -46,12 +49,11 @@ def model():
 
 
 @pytest.fixture
-def network(publish, tmp_path, monkeypatch):
+def network(publish, tmp_path):
     """A scripted network in the place of I3D."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
         torch.jit.script(Network()).save(str(tmp_path / "file"))
-    monkeypatch.setattr(FrechetVideoDistance, "width", 4)
     return publish("i3d", tmp_path / "file")
 
 
@@ -111,11 +113,17 @@ def test_a_short_query_is_one_clip(model, clips, network):
         evaluate(model, clips, context=CONTEXT, horizon=9, measures=["fvd"])
 
 
-def test_few_clips_are_warned_of(model, clips, network, monkeypatch):
-    monkeypatch.setattr(FrechetVideoDistance, "width", CLIPS)
-    with pytest.warns(UserWarning, match=f"fvd: {FEW} 6 features"):
-        found = measured(model, clips, "fvd")
-    assert FEW in found.metrics["fvd_start"].caption
+def test_few_clips_are_warned_of(model, clips, network):
+    with pytest.warns(UserWarning, match="fvd: 4 clips are few for 4 features"):
+        found = measured(model, rows_of(clips, slice(0, 4)), "fvd")
+    assert "4 clips are few for" in found.metrics["fvd_start"].caption
+
+
+def test_the_caption_names_another_file(model, clips, network):
+    i3d = all_weights()["i3d"]
+    register_weights(dataclasses.replace(i3d, name="mine", file=network.name))
+    found = measured(model, clips, FrechetVideoDistance(weights=network, file="mine"))
+    assert "4 features: what the network mine returns, frames" in found.metrics["fvd_start"].caption
 
 
 def test_another_file_is_refused_before_its_code_is_loaded(model, clips, network, monkeypatch):

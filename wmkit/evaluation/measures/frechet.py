@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from wmkit.batch import Batch
-from wmkit.evaluation.clip_encoder import WIDTH, fit_clip_encoder
+from wmkit.evaluation.clip_encoder import fit_clip_encoder
 from wmkit.evaluation.estimates import jackknife
 from wmkit.evaluation.frechet import frechet_distance
 from wmkit.evaluation.held_out import read_episodes
@@ -54,12 +54,10 @@ class ClipDistance(SetMeasure):
     by_default = False
     shortest: int
     """Frames that a clip needs."""
-    width: int
-    """Of the features."""
 
     @abstractmethod
     def features(self, clip: Tensor) -> Tensor:
-        """(N, width) of clips (N, T, C, H, W): uint8, or floats, true ones in [0, 1]."""
+        """(N, F) of clips (N, T, C, H, W): uint8, or floats, true ones in [0, 1]."""
 
     @abstractmethod
     def open(self, setting: Setting) -> str:
@@ -73,15 +71,16 @@ class ClipDistance(SetMeasure):
         """Read the true clips, warn where there are few. Raises `ValueError` as `open` does."""
         assert truth is not None, "clips are of the query"
         number, self.length = len(truth.image), min(CLIP, setting.horizon)
-        caption = f"{number} clips of {self.length} frames of the query, {self.width} features: {self.open(setting)}"
-        if number <= self.width:
-            few = f"{number} clips are few for {self.width} features: compare values of as many clips only"
+        network, self.device = self.open(setting), setting.model.device
+        self.metrics = type(self).metrics[: 1 if setting.horizon <= CLIP else 2]
+        self.true = self._read(truth.image)
+        width = self.true[self.metrics[0].name].shape[1]
+        caption = f"{number} clips of {self.length} frames of the query, {width} features: {network}"
+        if number <= width:
+            few = f"{number} clips are few for {width} features: compare values of as many clips only"
             warnings.warn(f"{self.name}: {few}", stacklevel=2)
             caption += f" {few.capitalize()}."
-        own = type(self).metrics[: 1 if setting.horizon <= CLIP else 2]
-        self.metrics = [dataclasses.replace(metric, caption=caption) for metric in own]
-        self.device = setting.model.device
-        self.true = self._read(truth.image)
+        self.metrics = [dataclasses.replace(metric, caption=caption) for metric in self.metrics]
         self.floor = self._training(setting, number)
 
     def score(self, prediction: Prediction, truth: Batch) -> Scores:
@@ -98,7 +97,7 @@ class ClipDistance(SetMeasure):
 
     @torch.inference_mode()
     def _read(self, image: Tensor) -> dict[str, Tensor]:
-        """Features (N, width) of both ends of image (N, H, C, h, w), clip by clip."""
+        """Features (N, F) of both ends of image (N, H, C, h, w), clip by clip."""
         ends = (image[:, : self.length], image[:, -self.length :])
         return {
             metric.name: torch.cat([self.features(clip.to(self.device)) for clip in torch.split(end, 1)]).cpu()
@@ -134,7 +133,7 @@ class FrechetVideoDistance(ClipDistance):
 
     order = 32
     metrics: Sequence[Metric] = _metrics("fvd", "FVD")
-    shortest, width = I3D_SHORTEST, 400
+    shortest = I3D_SHORTEST
 
     def __init__(self, weights: str | Path | None = None, file: str = "i3d") -> None:
         self.weights, self.file = weights, file
@@ -153,7 +152,8 @@ class FrechetVideoDistance(ClipDistance):
                 "ignore", "`torch.jit.load`", DeprecationWarning
             )  # what is published is of this form
             self.network = torch.jit.load(file, map_location=setting.model.device).eval()  # type: ignore[no-untyped-call]
-        return f"I3D's logits, frames stretched to {I3D_SIDE}x{I3D_SIDE}, float32."
+        of = "I3D's logits" if self.file == "i3d" else f"what the network {self.file} returns"
+        return f"{of}, frames stretched to {I3D_SIDE}x{I3D_SIDE}, float32."
 
     def features(self, clip: Tensor) -> Tensor:
         """I3D is called as in `universome/fvd-comparison`: frames are stretched and scaled to [-1, 1] before it."""
@@ -172,7 +172,7 @@ class CorruptionDistance(ClipDistance):
 
     order = 33
     metrics: Sequence[Metric] = _metrics("fd_corruptions", "FD (corruptions)")
-    shortest, width = 4, WIDTH
+    shortest = 4
 
     def applies(self, setting: Setting) -> bool:
         """Where there are training episodes."""
