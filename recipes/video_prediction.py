@@ -58,7 +58,7 @@ SYSTEMS = {
         "train.lr=2e-3",
         "data.length=15",
     ],
-    "vta": ["backbone=vta", "train.lr=5e-4", "train.clip=10", "data.length=40"],
+    "vta": ["backbone=vta", "train.lr=5e-4", "train.clip=10", "data.length=40", "data.batch_size=16"],
 }
 """Overrides by name: of the clockwork what differs, of the others the loss, rate and clips that they are published with
 and their numbers of size `small`."""
@@ -197,9 +197,10 @@ def ranks_of(scores: Floats, higher: np.ndarray) -> Floats:
 
     higher: (metrics,) bool, whether higher is better. Equal scores share the better rank, as 1, 1, 3: so the printed
     scores of Table E.1 give the mean ranks printed there (mean ranks of ties, 1.5, 1.5, 3, do not). What is no number
-    comes last.
+    comes last, and infinity with it.
     """
-    return rankdata(np.nan_to_num(np.where(higher, -scores, scores), nan=np.inf), method="min", axis=0).astype(float)
+    worse = np.where(higher, -scores, scores)
+    return rankdata(np.where(np.isfinite(worse), worse, np.inf), method="min", axis=0).astype(float)
 
 
 if __name__ == "__main__":

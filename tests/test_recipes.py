@@ -209,7 +209,18 @@ def test_the_commands_in_a_comparisons_page_can_be_planned(
     name: str, recipe: Recipe, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     if name == "video_prediction":
-        make = ["data", "make", "moving_mnist", "side=16", "--episodes", "12", "--out", "ARCHIVE", "--workers", "0"]
+        make = [
+            "data",
+            "make",
+            "moving_mnist_slow",
+            "side=32",
+            "--episodes",
+            "12",
+            "--out",
+            "ARCHIVE",
+            "--workers",
+            "0",
+        ]
         assert main(make) == 0
     monkeypatch.setattr("wmkit.comparison.command._run_and_report", lambda *cells, **settings: 3)  # all planned
     commands = commands_of_page(name)
@@ -221,6 +232,7 @@ def test_the_commands_in_a_comparisons_page_can_be_planned(
         )
 
 
+@pytest.mark.early
 @pytest.mark.usefixtures("cells_in_this_process")
 def test_video_prediction_ends_with_a_table_of_ranks_and_measures_each_run_once(
     recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
