@@ -43,6 +43,7 @@ EXPENSIVE = (
     "python recipes/memory_maze.py -m backbone=s4,gru,transformer_xl",
     "python recipes/compare_backbones.py  ",
     "python recipes/clockwork_figures.py",
+    "python recipes/video_prediction.py",
     "wmkit check clockwork",
     "wmkit check svg_lp",
     "wmkit check vta",

@@ -16,6 +16,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -23,9 +24,11 @@ from PIL import Image
 from wmkit import build_world_model, load, save
 from wmkit.backbones.s4 import S4Config
 from wmkit.build import get_preset
+from wmkit.cli.__main__ import main
 from wmkit.comparison import Plan, PlannedWorld, System
 from wmkit.config import ModelConfig, load_config
-from wmkit.data import find_world
+from wmkit.data import EpisodeSource, find_world
+from wmkit.evaluation.clip_encoder import ClipEncoder, fit_clip_encoder
 from wmkit.evaluation.levels.base import all_analyses
 from wmkit.training.overrides import compose, expand_sweep
 from wmkit_envs import DistractingMemory
@@ -201,10 +204,24 @@ def test_the_commands_in_a_recipes_page_are_ones(name: str, monkeypatch: pytest.
         assert compose(base, words).seed >= 0
 
 
-@pytest.mark.parametrize("name", ["memory_probes", "two_rooms", "compare_backbones"])
+@pytest.mark.parametrize("name", ["memory_probes", "two_rooms", "compare_backbones", "video_prediction"])
 def test_the_commands_in_a_comparisons_page_can_be_planned(
     name: str, recipe: Recipe, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    if name == "video_prediction":
+        make = [
+            "data",
+            "make",
+            "moving_mnist_slow",
+            "side=32",
+            "--episodes",
+            "12",
+            "--out",
+            "ARCHIVE",
+            "--workers",
+            "0",
+        ]
+        assert main(make) == 0
     monkeypatch.setattr("wmkit.comparison.command._run_and_report", lambda *cells, **settings: 3)  # all planned
     commands = commands_of_page(name)
     assert len(commands) > 2
@@ -213,6 +230,68 @@ def test_the_commands_in_a_comparisons_page_can_be_planned(
         assert recipe(name, *words[words.index(f"recipes/{name}.py") + 1 :], "seeds=0", "lrs=1e-3") == 3, (
             capsys.readouterr().err
         )
+
+
+@pytest.mark.early
+@pytest.mark.usefixtures("cells_in_this_process")
+def test_video_prediction_ends_with_a_table_of_ranks_and_measures_each_run_once(
+    recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fitted: list[int] = []
+
+    def fit(source: EpisodeSource, length: int) -> ClipEncoder:
+        fitted.append(length)
+        return fit_clip_encoder(source, length, steps=1)
+
+    monkeypatch.setattr("wmkit.evaluation.measures.frechet.fit_clip_encoder", fit)
+    words = ["systems=rssm,svg_lp", "worlds=moving_mnist,moving_mnist_slow", "world.side=32", "seeds=0", "steps=2"]
+    words += ["size=tiny", "data.batch_size=2", "data.length=8", "data.episode_length=20", "eval.context=4"]
+    words += ["eval.horizon=16", "eval.episodes=3", "eval.batches=1", "out=videos", "jobs=1"]
+    assert recipe("video_prediction", *words) == 0
+    assert fitted == [16] * 4
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "Mean rank over 2 worlds" in printed
+    for world in ("moving_mnist", "moving_mnist_slow"):
+        lines = (tmp_path / "videos" / f"videos-{world}_side32.md").read_text().splitlines()
+        heading, _, *rows = [
+            [cell.strip() for cell in line.strip("|").split("|")] for line in lines if line.startswith("|")
+        ]
+        assert heading[1:6] == ["ssim_skimage_l2", "psnr", "fd_corruptions_start", "mean rank", "seeds"]
+        assert [row[0] for row in rows] == ["rssm", "svg_lp", "last context frame", "mean image", "training clips"]
+        scores = np.array([[float(cell.split()[0]) for cell in row[1:4]] for row in rows[:2]])
+        first_is_better = (scores[0] > scores[1]) == [True, True, False]
+        assert [float(row[4]) for row in rows[:2]] == pytest.approx(
+            [2 - first_is_better.mean(), 1 + first_is_better.mean()], abs=0.01
+        )
+        assert "3 clips are few for 64 features" in lines[-1] + lines[-2]
+    report = (tmp_path / "videos" / "report.html").read_text()
+    assert "PSNR against steps after the context on moving_mnist_side32" in report
+
+    assert recipe("video_prediction", *words) == 0
+    assert len(fitted) == 4, "what was measured is read"
+    run = next(path.parent for path in (tmp_path / "videos" / "cells").glob("*svg_lp*/config.json"))
+    for name in ("frechet.FrechetVideoDistance", "lpips.PerceptualDistance"):
+        monkeypatch.setattr(f"wmkit.evaluation.measures.{name}.lacks", lambda self: "")
+    assert part("video_prediction", "measures_of")(run) == ["similarity", "lpips_alex", "fvd"]
+
+
+def test_the_printed_scores_of_table_e1_give_the_printed_mean_ranks() -> None:
+    """SSIM, PSNR, LPIPS, FVD of MineRL Navigate, KTH Action, GQN Mazes and Moving MNIST."""
+    scores = [
+        [0.65, 21.20, 0.31, 2612, 0.85, 26.52, 0.25, 2316, 0.56, 13.35, 0.43, 1276, 0.64, 13.03, 0.26, 593],
+        [0.56, 20.39, 0.36, 2618, 0.82, 25.21, 0.37, 2209, 0.46, 13.91, 0.41, 1210, 0.66, 12.93, 0.26, 578],
+        [0.66, 23.48, 0.31, 2646, 0.83, 26.05, 0.22, 1915, 0.42, 13.56, 0.45, 1705, 0.64, 12.79, 0.28, 589],
+        [0.56, 17.22, 0.32, 2666, 0.75, 21.46, 0.30, 1899, 0.55, 13.85, 0.40, 820, 0.64, 11.73, 0.31, 1392],
+        [0.56, 18.50, 0.35, 3305, 0.77, 22.41, 0.24, 1815, 0.55, 13.51, 0.42, 1557, 0.58, 12.18, 0.36, 1274],
+    ]
+    ranks = part("video_prediction", "ranks_of")(np.array(scores), np.array([True, True, False, False] * 4))
+    assert [f"{rank:.2f}" for rank in ranks.mean(1)] == ["2.25", "2.62", "2.62", "3.31", "3.62"]
+
+
+def test_a_system_whose_score_is_no_number_is_ranked_last() -> None:
+    ranks = part("video_prediction", "ranks_of")
+    scores = np.array([[math.nan, math.nan], [0.1, math.inf], [0.2, 3.0]])
+    assert ranks(scores, np.array([True, False])).tolist() == [[3, 2], [2, 2], [1, 1]]
 
 
 SMALLEST = ["model.depth=2", "model.units=8", "backbone.width=8", "backbone.level_units=8", "eval.horizon=6"]
