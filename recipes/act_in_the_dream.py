@@ -1,7 +1,7 @@
 """Acting by memory: at the end of Distracting Memory's hall, two steps are chosen in the dream and taken in the world.
 
     python recipes/distracting_memory.py run_dir=runs/corridor world.epsilon=0.3 train.steps=4500 train.threads=1
-    python recipes/act_in_the_dream.py runs/corridor    # a minute; the training of S4 takes fifteen of a core
+    python recipes/act_in_the_dream.py runs/corridor    # five minutes; the training of S4 takes fifteen, of a core
 
 With `world.epsilon` some of the last two actions are drawn at random: a model that has seen the script's endings alone
 dreams rewards for others too, and an agent that is trained in such dreams finds them.
