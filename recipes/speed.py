@@ -34,7 +34,7 @@ from typing import Any
 
 import torch
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogFormatter, NullFormatter
+from matplotlib.ticker import FuncFormatter, NullFormatter
 from rich.console import Console
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -371,7 +371,9 @@ def draw(found: dict[str, Any], path: Path) -> None:
             for axis in (axes.xaxis, axes.yaxis):
                 axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
                 axis.set_minor_formatter(
-                    NullFormatter() if axis is axes.xaxis else LogFormatter(minor_thresholds=(2, 1))
+                    NullFormatter()
+                    if axis is axes.xaxis
+                    else FuncFormatter(lambda value, _: f"{value:g}" if f"{value:e}"[0] in "25" else "")
                 )
             for number, (system, figures) in enumerate(found.items()):
                 sizes = {int(size): values for size, values in figures[kind].items()}
