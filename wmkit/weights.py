@@ -155,9 +155,8 @@ def open_weights(name: str, path: str | Path | None = None) -> Iterator[BinaryIO
     """The registered file `name`, open at its beginning, once its size and hash are right.
 
     What is verified is the open file: another one that takes its name before it is loaded is not loaded. Who may write
-    into the file itself is not kept from changing it meanwhile. path: the file,
-    or a folder that has it; None: where `find_weights` finds it. Raises `ValueError` where it is not, and for one of
-    another size or hash.
+    into the file itself is not kept from changing it meanwhile. path: the file, or a folder that has it; None: where
+    `find_weights` finds it. Raises `ValueError` where it is not, and for one of another size or hash.
     """
     weights = _registered(name)
     if path is None:

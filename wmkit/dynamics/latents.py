@@ -60,7 +60,7 @@ class CategoricalLatent(Latent):
     def probabilities(self, params: Tensor) -> Tensor:
         """(..., groups, classes), in float32 or better: (..., param_dim) -> mixed probabilities."""
         logits = params.reshape(*params.shape[:-1], self.groups, self.classes)
-        softmax = logits.to(torch.promote_types(logits.dtype, torch.float32)).softmax(-1)
+        softmax = single_or_better(logits).softmax(-1)
         return (1 - self.unimix) * softmax + self.unimix / self.classes
 
     def draw_noise(self, lead: tuple[int, ...], generator: torch.Generator | None = None) -> Tensor:
@@ -99,8 +99,12 @@ class GaussianLatent(Latent):
 
     def moments(self, params: Tensor) -> tuple[Tensor, Tensor]:
         """(mean, std), each (..., size), in float32 or better."""
-        mean, raw = params.to(torch.promote_types(params.dtype, torch.float32)).chunk(2, dim=-1)
-        return mean, F.softplus(raw) + self.min_std
+        mean, raw = single_or_better(params).chunk(2, dim=-1)
+        return mean, self.deviation(raw)
+
+    def deviation(self, raw: Tensor) -> Tensor:
+        """The standard deviation (..., size) of raw numbers (..., size)."""
+        return F.softplus(raw) + self.min_std
 
     @torch.no_grad()
     def start_sharp(self, out: nn.Linear) -> None:
@@ -132,6 +136,11 @@ class GaussianLatent(Latent):
         """H = sum ln s + (1 + ln 2 pi) / 2."""
         _, std = self.moments(params)
         return (std.log() + 0.5 * (1 + math.log(2 * math.pi))).sum(-1)
+
+
+def single_or_better(x: Tensor) -> Tensor:
+    """x in float32, or in its own type where that is wider: whatever autocast made of it."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
 def _log(p: Tensor) -> Tensor:

@@ -5,6 +5,7 @@ from wmkit.networks.base import FrameEncoder as FrameEncoder
 from wmkit.networks.base import Head as Head
 from wmkit.networks.base import NormLinear as NormLinear
 from wmkit.networks.base import channels_last as channels_last
+from wmkit.networks.base import halvings as halvings
 from wmkit.networks.base import to_unit as to_unit
 from wmkit.networks.dreamer import ImageDecoder as ImageDecoder
 from wmkit.networks.dreamer import ImageEncoder as ImageEncoder

@@ -75,6 +75,13 @@ class Head(nn.Module):
         return self.out(self.hidden.of_sum(y))
 
 
+def halvings(image_shape: tuple[int, int, int], smallest: int = 4) -> int:
+    """How often the side of a square image (C, H, W) is halved on the way to `smallest`; 0 for any other shape."""
+    _, height, width = image_shape
+    stages = round(math.log2(height / smallest)) if height >= smallest else 0
+    return stages if height == width == smallest << stages else 0
+
+
 def stretched_sigmoid(x: Tensor) -> Tensor:
     """1.2 sigmoid(x - ln 11) - 0.1: from -0.1 to 1.1, black at 0 and white at ln 121, with a slope at both.
 

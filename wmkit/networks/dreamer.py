@@ -6,14 +6,22 @@ Normalised layers have no bias. LayerNorm's epsilon is 1e-3 throughout, as in Dr
 from __future__ import annotations
 
 import itertools
-import math
 
 import torch
 from einops import rearrange
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from wmkit.networks.base import NORM_EPS, OUTPUTS, FrameDecoder, FrameEncoder, channels_last, initialise, to_unit
+from wmkit.networks.base import (
+    NORM_EPS,
+    OUTPUTS,
+    FrameDecoder,
+    FrameEncoder,
+    channels_last,
+    halvings,
+    initialise,
+    to_unit,
+)
 
 
 class ChannelNorm(nn.Module):
@@ -33,10 +41,8 @@ def stages_and_side(image_shape: tuple[int, int, int]) -> tuple[int, int]:
 
     The side is 4 or 5 times 2^n, n >= 1. Raises `ValueError` for any other size.
     """
-    _, height, width = image_shape
     for smallest in (4, 5):
-        stages = round(math.log2(height / smallest)) if height >= smallest else 0
-        if height == width and stages >= 1 and smallest << stages == height:
+        if stages := halvings(image_shape, smallest):
             return stages, smallest
     raise ValueError(
         f"Image of shape {tuple(image_shape)} (C, H, W): expected a square whose side is 4 or 5 times a power of two "

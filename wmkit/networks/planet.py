@@ -9,11 +9,10 @@ Other sides that are powers of two have fewer or more stages; the decoder's last
 from __future__ import annotations
 
 import itertools
-import math
 
 from torch import Tensor, nn
 
-from wmkit.networks.base import OUTPUTS, FrameDecoder, FrameEncoder, glorot, to_unit
+from wmkit.networks.base import OUTPUTS, FrameDecoder, FrameEncoder, glorot, halvings, to_unit
 
 SLOPE = 0.2
 """Of the leaky ReLU for negative inputs."""
@@ -21,9 +20,8 @@ SLOPE = 0.2
 
 def stages_of(image_shape: tuple[int, int, int]) -> int:
     """Number of stride-2 stages; raises `ValueError` unless the image is a square of side 16, 32, 64, ...."""
-    _, height, width = image_shape
-    stages = round(math.log2(height)) - 2 if height >= 16 else 0
-    if height != width or stages < 2 or 4 << stages != height:
+    stages = halvings(image_shape)
+    if stages < 2:
         raise ValueError(
             f"Image of shape {tuple(image_shape)} (C, H, W): networks='planet' expects a square whose side is a power "
             "of two from 16 on; resize the images, or take networks='dreamerv3'."

@@ -90,10 +90,9 @@ class SvgLpConfig:
 class LogVarianceLatent(GaussianLatent):
     """Diagonal Gaussian: params = [mean, ln variance], z = mean + std * noise."""
 
-    def moments(self, params: Tensor) -> tuple[Tensor, Tensor]:
-        """(mean, std), each (..., size), in float32 or better."""
-        mean, log_variance = params.to(torch.promote_types(params.dtype, torch.float32)).chunk(2, dim=-1)
-        return mean, (0.5 * log_variance).exp()
+    def deviation(self, raw: Tensor) -> Tensor:
+        """exp(ln variance / 2)."""
+        return (0.5 * raw).exp()
 
 
 class Lstm(nn.Module):

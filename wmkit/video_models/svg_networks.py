@@ -16,12 +16,13 @@ Source: Denton, Fergus, Stochastic Video Generation with a Learned Prior, 2018, 
 from __future__ import annotations
 
 import itertools
-import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
+
+from wmkit.networks import halvings
 
 SLOPE = 0.2
 """Of the leaky ReLU for negative inputs."""
@@ -29,9 +30,8 @@ SLOPE = 0.2
 
 def widths_of(image_shape: tuple[int, int, int], depth: int) -> list[int]:
     """Channels of every stage, finest first; raises `ValueError` unless images are squares of side 8, 16, 32, ...."""
-    _, height, width = image_shape
-    stages = round(math.log2(height)) - 2 if height >= 8 else 0
-    if height != width or stages < 1 or 4 << stages != height:
+    stages = halvings(image_shape)
+    if not stages:
         raise ValueError(
             f"Image of shape {tuple(image_shape)} (C, H, W): svg_lp expects a square whose side is a power of two from "
             "8 on; resize the images"

@@ -49,8 +49,8 @@ from wmkit.backbones.plain_gru import PlainGRU, PlainGRUConfig
 from wmkit.checks import check_between, check_choice, check_integer
 from wmkit.config import SIZES
 from wmkit.dynamics.base import Inputs, Observed
-from wmkit.dynamics.latents import GaussianLatent, Latent, balanced_kl
-from wmkit.networks import channels_last, to_unit
+from wmkit.dynamics.latents import GaussianLatent, Latent, balanced_kl, single_or_better
+from wmkit.networks import channels_last, halvings, to_unit
 from wmkit.registry import register_backbone
 from wmkit.video_models.base import VideoModel
 
@@ -100,10 +100,9 @@ class VtaConfig:
 class SigmoidLatent(GaussianLatent):
     """Diagonal Gaussian: params = [mean, raw], std = sigmoid(raw), z = mean + std * noise."""
 
-    def moments(self, params: Tensor) -> tuple[Tensor, Tensor]:
-        """(mean, std), each (..., size), in float32 or better."""
-        mean, raw = params.to(torch.promote_types(params.dtype, torch.float32)).chunk(2, dim=-1)
-        return mean, torch.sigmoid(raw)
+    def deviation(self, raw: Tensor) -> Tensor:
+        """sigmoid(raw)."""
+        return torch.sigmoid(raw)
 
 
 class Boundary(Latent):
@@ -132,7 +131,7 @@ class Boundary(Latent):
 
     def sample(self, params: Tensor, noise: Tensor | None) -> Tensor:
         """0 or 1, in float32 or better."""
-        logit = _exact(params)
+        logit = single_or_better(params)
         if not self.training:
             return (logit > 0).to(logit.dtype)
         relaxed = torch.sigmoid((logit if noise is None else logit + noise) / self.temperature.to(logit.dtype))
@@ -140,19 +139,14 @@ class Boundary(Latent):
 
     def kl(self, left: Tensor, right: Tensor) -> Tensor:
         """KL = sum over both values of p ln (p / q)."""
-        left, right = _exact(left), _exact(right)
+        left, right = single_or_better(left), single_or_better(right)
         read, copy = F.logsigmoid(left) - F.logsigmoid(right), F.logsigmoid(-left) - F.logsigmoid(-right)
         return (torch.sigmoid(left) * read + torch.sigmoid(-left) * copy).sum(-1)
 
     def entropy(self, params: Tensor) -> Tensor:
         """H = - sum p ln p."""
-        logit = _exact(params)
+        logit = single_or_better(params)
         return -(torch.sigmoid(logit) * F.logsigmoid(logit) + torch.sigmoid(-logit) * F.logsigmoid(-logit)).sum(-1)
-
-
-def _exact(x: Tensor) -> Tensor:
-    """In float32 or better, whatever autocast made of it."""
-    return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -172,13 +166,24 @@ class VtaObserved(Observed):
     def joined(parts: Sequence[Observed]) -> VtaObserved:
         """Pieces of a sequence, one after another."""
         pieces = [part for part in parts if isinstance(part, VtaObserved)]
-        names = "h", "z", "posterior", "prior", "read", "forced"
-        own = {name: torch.cat([getattr(part, name) for part in pieces], 1) for name in names}
-        pairs = {
-            name: tuple(torch.cat(each, 1) for each in zip(*(getattr(part, name) for part in pieces), strict=True))
-            for name in ("of_boundary", "of_abstract")
-        }
-        return VtaObserved(**own, **pairs)  # type: ignore[arg-type]
+
+        def whole(name: str) -> Tensor:
+            return torch.cat([getattr(part, name) for part in pieces], 1)
+
+        def pair(name: str) -> tuple[Tensor, Tensor]:
+            left, right = zip(*(getattr(part, name) for part in pieces), strict=True)
+            return torch.cat(left, 1), torch.cat(right, 1)
+
+        return VtaObserved(
+            h=whole("h"),
+            z=whole("z"),
+            posterior=whole("posterior"),
+            prior=whole("prior"),
+            read=whole("read"),
+            forced=whole("forced"),
+            of_boundary=pair("of_boundary"),
+            of_abstract=pair("of_abstract"),
+        )
 
 
 class BoundaryNetwork(nn.Module):
@@ -223,20 +228,19 @@ class Vta(VideoModel):
         super().__init__()
         self.config, self.image_shape, self.action_dim = config, image_shape, action_dim
         self.period = config.window
-        channels, side, other = image_shape
-        halvings = round(math.log2(side)) - 2 if side >= 8 else 0
-        if side != other or halvings < 1 or 4 << halvings != side:
+        channels, stages = image_shape[0], halvings(image_shape)
+        if not stages:
             raise ValueError(
                 f"Image of shape {tuple(image_shape)} (C, H, W): vta expects a square whose side is a power of two, "
                 "8 or more; resize the images"
             )
         width = config.width
-        widths = [channels, *[width] * halvings]
+        widths = [channels, *[width] * stages]
         down = [nn.Conv2d(before, after, 4, 2, 1, bias=False) for before, after in itertools.pairwise(widths)]
         down.append(nn.Conv2d(width, width, 4, bias=False))
         self.encoder = nn.Sequential(*(nn.Sequential(layer, nn.BatchNorm2d(width), nn.ELU()) for layer in down))
         up = [nn.ConvTranspose2d(width, width, 4, bias=False)]
-        up += [nn.ConvTranspose2d(width, width, 4, 2, 1, bias=False) for _ in range(halvings - 1)]
+        up += [nn.ConvTranspose2d(width, width, 4, 2, 1, bias=False) for _ in range(stages - 1)]
         self.decoder = nn.Sequential(*(nn.Sequential(layer, nn.BatchNorm2d(width), nn.ELU()) for layer in up))
         self.decoder.append(nn.Sequential(nn.ConvTranspose2d(width, channels, 4, 2, 1), nn.Tanh()))
 
@@ -249,7 +253,7 @@ class Vta(VideoModel):
         self.forward_gru, self.backward_gru, self.outward_gru = (PlainGRU(width, numbers) for _ in range(3))
         self.abstract_gru, self.observation_gru = PlainGRU(size, numbers), PlainGRU(size + width, numbers)
         self.abstract_prior, self.abstract_posterior = nn.Linear(width, params), nn.Linear(2 * width, params)
-        self.observation_prior, self.observation_posterior = nn.Linear(width, params), nn.Linear(width + width, params)
+        self.observation_prior, self.observation_posterior = nn.Linear(width, params), nn.Linear(2 * width, params)
         self.abstract_feature = nn.Linear(width + size + action_dim, width)
         self.observation_feature = nn.Linear(width + size, width)
         self.embed_dim, self.memory_dim = width, 2 * width

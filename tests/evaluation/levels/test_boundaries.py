@@ -10,7 +10,7 @@ from wmkit.batch import Batch
 from wmkit.build import build_world_model
 from wmkit.data import GeneratedEpisodes, WholeEpisodes
 from wmkit.evaluation.levels.boundaries import FARTHEST, Boundaries, Score, by_chance, draw_boundaries, find_boundaries
-from wmkit.video_models import VtaConfig
+from wmkit.video_models import VtaConfig, VtaObserved
 from wmkit.world_model import WorldModel
 from wmkit_envs import BouncingBalls
 
@@ -115,7 +115,8 @@ def test_a_models_boundaries_are_those_it_reads_at_and_the_forced_ones_do_not_co
     one = find_boundaries(model, balls, length=11)
     assert model.training
     seen, _ = model.eval().observe(balls.image[:, :11], balls.action[:, :11])
-    assert torch.equal(one.found, seen.read > 0.5)  # type: ignore[attr-defined]
+    assert isinstance(seen, VtaObserved)
+    assert torch.equal(one.found, seen.read > 0.5)
     assert one.counts[0].tolist() == [step % 5 > 0 for step in range(11)]
     assert torch.equal(one.true, balls.extras["boundary"][:, :11])
     assert 0 < one.rate < 1

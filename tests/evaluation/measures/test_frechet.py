@@ -30,9 +30,13 @@ class Network(nn.Module):
     def forward(
         self, x: torch.Tensor, rescale: bool = True, resize: bool = True, return_features: bool = False
     ) -> torch.Tensor:
-        assert not rescale and not resize and return_features  # noqa: PT018  TorchScript has one message for both
-        assert x.dim() == 5 and x.size(1) == 3 and x.size(3) == 224 and x.size(4) == 224  # noqa: PT018
-        assert float(x.min()) >= -1.0 and float(x.max()) <= 1.0  # noqa: PT018
+        assert not rescale
+        assert not resize
+        assert return_features
+        assert x.dim() == 5
+        assert [x.size(1), x.size(3), x.size(4)] == [3, 224, 224]
+        assert float(x.min()) >= -1.0
+        assert float(x.max()) <= 1.0
         corners = torch.stack([x[..., :112, :112], x[..., 112:, :112], x[..., 112:, 112:]], dim=1)
         return torch.cat([corners.mean([2, 3, 4, 5]), torch.full([x.size(0), 1], float(x.size(2)))], dim=1)
 
@@ -149,13 +153,18 @@ def test_a_distance_without_a_published_network_is_named_by_its_encoder(model, c
 def test_an_encoder_needs_training_episodes_of_the_same_images(model, clips):
     with pytest.raises(ValueError, match="'fd_corruptions' does not apply"):
         measured(model, clips, "fd_corruptions")
-    larger = lambda length: GeneratedEpisodes("moving_mnist", seed=0)  # noqa: E731
+
+    def larger(length):
+        return GeneratedEpisodes("moving_mnist", seed=0)
+
     with pytest.raises(ValueError, match=r"whose images are \(1, 64, 64\); the held-out ones are \(1, 32, 32\)"):
         measured(model, clips, CorruptionDistance(), training=larger)
 
 
 def test_a_training_split_that_is_too_small_has_no_floor(model, clips, network):
-    few = lambda length: GeneratedEpisodes(MovingMnist(side=32), seed=0, length=length, num_episodes=5)  # noqa: E731
+    def few(length):
+        return GeneratedEpisodes(MovingMnist(side=32), seed=0, length=length, num_episodes=5)
+
     assert TRAINING_CLIPS not in measured(model, clips, "fvd", training=few).predictors("fvd_start")
 
 

@@ -151,7 +151,7 @@ class FrechetVideoDistance(ClipDistance):
             warnings.filterwarnings(
                 "ignore", "`torch.jit.load`", DeprecationWarning
             )  # what is published is of this form
-            self.network = torch.jit.load(file, map_location=setting.model.device).eval()  # type: ignore[no-untyped-call]
+            self.network = torch.jit.load(file, map_location=setting.model.device).eval()  # type: ignore[no-untyped-call]  # torch's
         of = "I3D's logits" if self.file == "i3d" else f"what the network {self.file} returns"
         return f"{of}, frames stretched to {I3D_SIDE}x{I3D_SIDE}, float32."
 
